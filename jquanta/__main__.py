@@ -1,0 +1,47 @@
+"""``python -m jquanta COMMAND`` and the console script ``jquanta``."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from jquanta import __version__, door
+from jquanta.errors import BadInput
+
+COMMANDS = {
+    "sweep": ("jquanta.sweep.__main__", "train a sweep of multitask sparse-parity networks"),
+    "figures": ("jquanta.figures.__main__", "draw the paper's figures from finished sweeps"),
+}
+
+USAGE = "\n".join(
+    [
+        f"jquanta {__version__}: the Quantization Model of Neural Scaling, in JAX",
+        "",
+        "usage: jquanta COMMAND …  (the same as python -m jquanta.COMMAND …)",
+        "",
+        *(f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()),
+        "",
+        "jquanta COMMAND --help tells more.",
+    ]
+)
+
+
+def command(argv: Sequence[str]) -> None:
+    """Print the usage, or refuse."""
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(USAGE)
+    elif argv[0] == "--version":
+        print(__version__)
+    else:
+        raise BadInput(f"unknown command {argv[0]!r}; give one of {', '.join(COMMANDS)}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Pass the arguments on to a command; its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in COMMANDS:
+        return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+    return door.enter(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

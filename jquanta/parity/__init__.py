@@ -1,0 +1,1 @@
+"""Multitask sparse parity: configuration, task, network and trainers, as pure functions."""

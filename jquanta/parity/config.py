@@ -1,0 +1,220 @@
+"""The configuration of one run: frozen dataclasses that refuse what makes no sense.
+
+These classes are the single source of every field's name, default, help text and check; the
+sweep's TOML reader, the command line's flags and the run coordinates of the results all derive
+from them.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from jquanta.errors import BadInput
+
+Scalar = int | float | bool | str
+
+MAX_TRAIN_SIZE = 2**31  # dataset positions are uint32, with room for the last, short batch
+MAX_SEED = 2**32 - 1
+
+
+def knob(default: Any, help: str) -> Any:
+    """A configuration field with its default and the text that ``--help`` shows."""
+    return field(default=default, metadata={"help": help})
+
+
+def require(ok: bool, name: str, value: object, remedy: str) -> None:
+    """Raise ``BadInput`` naming the field, its value and the remedy unless ``ok``."""
+    if not ok:
+        raise BadInput(f"{name} = {value}: {remedy}")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Multitask sparse parity (paper, section 3)."""
+
+    n_tasks: int = knob(500, "number of subtasks")
+    n_bits: int = knob(100, "task bits of an input, the paper's n")
+    k: int = knob(3, "bits in a subtask's parity")
+    alpha: float = knob(0.4, "the paper's alpha; the Zipf exponent of the frequencies is alpha + 1")
+    offset: float = knob(0.0, "frequencies fall as (i + offset)^-(alpha + 1)")
+    frequencies: str = knob("zipf", "zipf or uniform (alpha and offset then have no effect)")
+
+    def __post_init__(self) -> None:
+        require(self.n_tasks >= 1, "task.n_tasks", self.n_tasks, "give at least 1 subtask")
+        require(self.n_bits >= 1, "task.n_bits", self.n_bits, "give at least 1 bit")
+        require(self.k >= 1, "task.k", self.k, "give at least 1 bit a subtask")
+        require(
+            self.k <= self.n_bits,
+            "task.k",
+            self.k,
+            f"a subtask cannot use more bits than task.n_bits = {self.n_bits}",
+        )
+        subsets = math.comb(self.n_bits, self.k)
+        require(
+            self.n_tasks <= subsets,
+            "task.n_tasks",
+            self.n_tasks,
+            f"only {subsets} distinct subsets of {self.k} out of {self.n_bits} bits exist; "
+            "lower task.n_tasks or raise task.n_bits",
+        )
+        require(
+            math.isfinite(self.alpha) and self.alpha > -1,
+            "task.alpha",
+            self.alpha,
+            "give a finite number above -1 (the Zipf exponent is alpha + 1)",
+        )
+        require(
+            math.isfinite(self.offset) and self.offset >= 0,
+            "task.offset",
+            self.offset,
+            "give a finite number of at least 0",
+        )
+        require(
+            self.frequencies in ("zipf", "uniform"),
+            "task.frequencies",
+            repr(self.frequencies),
+            "give zipf or uniform",
+        )
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The MLP (paper, section 3)."""
+
+    width: int = knob(500, "hidden units of each hidden layer")
+    depth: int = knob(2, "linear layers; 2 means one hidden layer")
+    activation: str = knob("relu", "relu, tanh or sigmoid")
+
+    def __post_init__(self) -> None:
+        require(self.width >= 1, "network.width", self.width, "give at least 1 hidden unit")
+        require(self.depth >= 2, "network.depth", self.depth, "give at least 2 linear layers")
+        require(
+            self.activation in ("relu", "tanh", "sigmoid"),
+            "network.activation",
+            repr(self.activation),
+            "give relu, tanh or sigmoid",
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation (paper, section 3 and appendix)."""
+
+    train_size: float = knob(math.inf, "training samples D; inf draws a fresh batch every step")
+    batch_size: int = knob(20_000, "samples a step, at most train_size")
+    steps: int = knob(200_000, "updates")
+    lr: float = knob(1e-3, "learning rate of Adam")
+    weight_decay: float = knob(0.0, "decoupled weight decay (AdamW); 0 is Adam")
+    early_stop: bool = knob(
+        False, "stop after ten consecutive rises of the mean test loss past step 4,000"
+    )
+    seed: int = knob(0, "seed of every random stream")
+
+    def __post_init__(self) -> None:
+        size = self.train_size
+        require(
+            size == math.inf or (1 <= size <= MAX_TRAIN_SIZE and size == int(size)),
+            "train.train_size",
+            size,
+            f"give a whole number from 1 to {MAX_TRAIN_SIZE}, or inf for online training",
+        )
+        require(self.batch_size >= 1, "train.batch_size", self.batch_size, "give at least 1")
+        require(self.steps >= 1, "train.steps", self.steps, "give at least 1 update")
+        require(
+            math.isfinite(self.lr) and self.lr > 0, "train.lr", self.lr, "give a number above 0"
+        )
+        require(
+            math.isfinite(self.weight_decay) and self.weight_decay >= 0,
+            "train.weight_decay",
+            self.weight_decay,
+            "give a number of at least 0",
+        )
+        require(
+            0 <= self.seed <= MAX_SEED,
+            "train.seed",
+            self.seed,
+            f"give a whole number from 0 to {MAX_SEED}",
+        )
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation: at step 0, every ``log_every`` updates, and after the last."""
+
+    log_every: int = knob(100, "updates between evaluations")
+    points_per_task: int = knob(1000, "fresh test points of each subtask in each evaluation")
+
+    def __post_init__(self) -> None:
+        require(self.log_every >= 1, "eval.log_every", self.log_every, "give at least 1")
+        require(
+            self.points_per_task >= 1,
+            "eval.points_per_task",
+            self.points_per_task,
+            "give 1 or more",
+        )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that one run depends on, and nothing else: two equal configs are one run."""
+
+    task: TaskConfig = TaskConfig()
+    network: NetworkConfig = NetworkConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of one step: the batch size, or the whole dataset where that is smaller."""
+        return int(min(self.train.train_size, self.train.batch_size))
+
+    @property
+    def online(self) -> bool:
+        """Whether every step draws a fresh batch (D = inf)."""
+        return self.train.train_size == math.inf
+
+    @property
+    def n_params(self) -> int:
+        """Trainable numbers of the network, (n_tasks + n_bits + 3) * width + 2 at depth 2."""
+        w = self.network.width
+        inner = (self.network.depth - 2) * (w + 1) * w
+        return (self.task.n_tasks + self.task.n_bits + 1) * w + inner + 2 * w + 2
+
+    @property
+    def evaluation_steps(self) -> list[int]:
+        """Updates made at each evaluation: 0, every ``log_every``, and the last."""
+        return [*range(0, self.train.steps, self.eval.log_every), self.train.steps]
+
+
+SECTIONS: dict[str, type] = {
+    "task": TaskConfig,
+    "network": NetworkConfig,
+    "train": TrainConfig,
+    "eval": EvalConfig,
+}
+
+FIELDS: dict[str, dataclasses.Field[Any]] = {
+    f"{section}.{f.name}": f for section, cls in SECTIONS.items() for f in dataclasses.fields(cls)
+}
+"""Every field of a run by its dotted name, in the order of the contract."""
+
+
+def from_values(values: dict[str, Scalar]) -> RunConfig:
+    """The run with the given dotted fields, the rest at their defaults. Raises ``BadInput``."""
+    parts = {
+        section: cls(
+            **{
+                name.split(".")[1]: value
+                for name, value in values.items()
+                if name.startswith(f"{section}.")
+            }
+        )
+        for section, cls in SECTIONS.items()
+    }
+    return RunConfig(**parts)
+
+
+def to_values(run: RunConfig) -> dict[str, Scalar]:
+    """Every field of a run by its dotted name."""
+    return {name: getattr(getattr(run, name.split(".")[0]), name.split(".")[1]) for name in FIELDS}

@@ -1,0 +1,140 @@
+"""The multitask sparse parity task: subsets, frequencies, and samples as packed bits.
+
+A sample is a subtask i, drawn with probability p_i proportional to (i + offset)^-(alpha + 1), and
+n fair bits; its label is the parity of the bits in the subtask's subset (paper, section 3). Bits
+stay packed, 32 to a word, until a matrix product needs them: a label is one masked popcount.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float64, Int, Int16, Int32, UInt32
+
+from jquanta import streams
+from jquanta.parity.config import TaskConfig
+from jquanta.powerlaw import zipf
+from jquanta.streams import Key, Position, Stream
+
+UNIFORM_RANGE = 2**32  # a sample's uniform number is one 32-bit word
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One draw of the task, as arrays on the host.
+
+    Attributes:
+        config: what it was made from.
+        subsets: [S, k] bit positions of each subtask, ascending; no two rows are equal.
+        frequencies: [S] exact probabilities, summing to 1.
+    """
+
+    config: TaskConfig
+    subsets: Int16[np.ndarray, "S k"]
+    frequencies: Float64[np.ndarray, " S"]
+
+    @property
+    def masks(self) -> UInt32[np.ndarray, "S words"]:
+        """Each subtask's subset as packed bits."""
+        masks = np.zeros((len(self.subsets), n_words(self.config.n_bits)), np.uint32)
+        rows = np.arange(len(self.subsets))[:, None]
+        np.bitwise_or.at(masks, (rows, self.subsets // 32), np.uint32(1) << (self.subsets % 32))
+        return masks
+
+    @property
+    def thresholds(self) -> UInt32[np.ndarray, " {self.config.n_tasks}-1"]:
+        """Where the uniform word passes from one subtask to the next.
+
+        The cumulative frequencies in units of 2^-32, nudged so that even the rarest subtask keeps
+        at least one unit: none is floored away.
+        """
+        steps = np.rint(np.cumsum(self.frequencies)[:-1] * UNIFORM_RANGE).astype(np.int64)
+        rank = np.arange(1, len(steps) + 1)
+        rising = np.maximum.accumulate(np.maximum(steps, rank) - rank) + rank
+        ceiling = UNIFORM_RANGE - rank[::-1]  # leaves one unit to each that follows
+        return np.minimum(rising, ceiling).astype(np.uint32)
+
+
+def n_words(n_bits: int) -> int:
+    """32-bit words that hold ``n_bits`` bits."""
+    return -(-n_bits // 32)
+
+
+@lru_cache(maxsize=64)
+def make_task(config: TaskConfig, seed: int) -> Task:
+    """Draw the subsets and compute the frequencies. Depends on the task's fields and the seed."""
+    frequencies = (
+        np.full(config.n_tasks, 1 / config.n_tasks)
+        if config.frequencies == "uniform"
+        else zipf(config.n_tasks, config.alpha, config.offset)
+    )
+    return Task(config, draw_subsets(seed, config.n_tasks, config.n_bits, config.k), frequencies)
+
+
+def draw_subsets(seed: int, n_tasks: int, n_bits: int, k: int) -> Int16[np.ndarray, "S k"]:
+    """``n_tasks`` distinct subsets of ``k`` out of ``n_bits`` positions, uniformly at random."""
+    key = streams.key(Stream.SUBSETS, seed, n_tasks, n_bits, k)
+    if math.comb(n_bits, k) <= 4 * n_tasks:  # few to choose from: list them all and shuffle
+        every = np.array(list(itertools.combinations(range(n_bits), k)), np.int16)
+        order = np.argsort(_uniform_words(key, len(every)), kind="stable")
+        return every[order[:n_tasks]]
+    found: dict[tuple[int, ...], None] = {}  # a dict keeps the order of drawing
+    for attempt in itertools.count():
+        draws = _uniform_words(streams.fold(key, attempt), n_tasks * n_bits)
+        ranked = np.argsort(draws.reshape(n_tasks, n_bits), axis=1, kind="stable")[:, :k]
+        found |= dict.fromkeys(map(tuple, np.sort(ranked, axis=1).tolist()))
+        if len(found) >= n_tasks:
+            return np.array(list(found)[:n_tasks], np.int16)
+    raise AssertionError("unreachable")
+
+
+def _uniform_words(key: Key, count: int) -> UInt32[np.ndarray, " count"]:
+    return np.asarray(jax.random.bits(jax.random.wrap_key_data(key), (count,), jnp.uint32))
+
+
+class Samples(NamedTuple):
+    """Samples before a subtask is chosen: what runs with one seed share."""
+
+    words: UInt32[Array, "B words"]
+    uniform: UInt32[Array, " B"]
+
+
+def draw(key: Key, position: Position, n_bits: int) -> Samples:
+    """The bits and the uniform word of the samples at the given positions of a stream."""
+    count = n_words(n_bits)
+    drawn = streams.words(key, position, count + 1)
+    spare = 32 * count - n_bits  # bits beyond n_bits are zero
+    last = drawn[:, count - 1] & jnp.uint32(0xFFFFFFFF >> spare)
+    return Samples(drawn[:, :count].at[:, -1].set(last), drawn[:, count])
+
+
+def subtask_of(
+    thresholds: UInt32[Array, " S_minus_1"], uniform: UInt32[Array, " B"]
+) -> Int32[Array, " B"]:
+    """The inverse distribution function of the subtasks, exact in integers."""
+    return jnp.searchsorted(thresholds, uniform, side="right").astype(jnp.int32)
+
+
+def parity(
+    words: UInt32[Array, "*B words"], mask: UInt32[Array, "*#B words"]
+) -> Int32[Array, "*B"]:
+    """The parity of the bits of ``words`` that are set in ``mask``."""
+    return (jax.lax.population_count(words & mask).sum(-1) & 1).astype(jnp.int32)
+
+
+def unpack(words: UInt32[Array, "B words"], n_bits: int, dtype: jnp.dtype) -> Float[Array, "B N"]:
+    """The bits as 0.0 and 1.0."""
+    place = np.arange(n_bits)
+    return ((words[:, place // 32] >> jnp.asarray(place % 32, jnp.uint32)) & 1).astype(dtype)
+
+
+def one_hot_inputs(
+    subtask: Int[Array, " B"], bits: Float[Array, "B N"], n_tasks: int
+) -> Float[Array, "B {n_tasks}+N"]:
+    """The network's input as the paper defines it: one-hot control vector, then the task bits."""
+    return jnp.concatenate([jax.nn.one_hot(subtask, n_tasks, dtype=bits.dtype), bits], axis=1)

@@ -1,0 +1,147 @@
+"""Scaling curves of a finished sweep: loss against parameters, steps and data, and their fits.
+
+Each curve is a small labelled Dataset: one scale as its dimension, ``loss`` (nats), and
+``subtask_loss`` (nats) beside it. Runs of several seeds are averaged; runs that diverged are left
+out.
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from jquanta import powerlaw
+from jquanta.errors import BadInput
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+NATS_PER_BIT = float(np.log(2))
+
+LEARNED_BELOW = 0.1  # bits: a subtask counts as learned under this loss (paper, Fig. 8 and 9)
+ONSET = 0.95  # bits: power laws are fitted from where the mean loss is first below this
+LAST_FITTED_STEP = 15_000  # paper, Fig. 10: later steps feel the network's size
+
+Readout = Literal["best", "validation", "last"]
+
+# Fields that may differ between the runs of one curve besides its own scale.
+_FREE = {"run", "seed", "width", "n_params", "train_size", "steps", "last_step", "diverged_at"}
+
+
+def parameter_curve(results: "xr.Dataset") -> "xr.Dataset":
+    """Final test loss of the online runs against the number of parameters N.
+
+    Args:
+        results: from ``open_results``, with online runs of several widths.
+
+    Returns:
+        Dimension ``n_params``.
+
+    Raises:
+        BadInput: if the results hold no such runs, or runs that differ in something else.
+    """
+    runs = _runs(results, online=True)
+    if np.unique(runs.n_params).size < 2:
+        raise BadInput("no width sweep in these results: train online runs of several widths")
+    return _averaged(_at_step(runs, "last"), "n_params")
+
+
+def step_curve(results: "xr.Dataset") -> "xr.Dataset":
+    """Test loss of the widest online runs against updates S.
+
+    Returns:
+        Dimension ``step``, without step 0; attribute ``width``.
+
+    Raises:
+        BadInput: as ``parameter_curve``.
+    """
+    runs = _runs(results, online=True)
+    width = int(runs.width.max())
+    runs = runs.isel(run=(runs.width == width).to_numpy())
+    curve = runs[["loss", "subtask_loss"]].mean("run", keep_attrs=True)
+    curve = curve.isel(step=(curve.step > 0).to_numpy() & np.isfinite(curve.loss).to_numpy())
+    return curve.assign_attrs(width=width)
+
+
+def data_curve(results: "xr.Dataset", readout: Readout = "best") -> "xr.Dataset":
+    """Test loss of the widest runs on finite data against the number of samples D.
+
+    Args:
+        results: from ``open_results``, with finite runs of several sizes.
+        readout: ``best`` is the evaluation with the lowest mean test loss (early stopping on the
+            test loss, as in the paper), ``validation`` the one with the lowest validation loss,
+            which never looks at the test points, ``last`` the last.
+
+    Returns:
+        Dimension ``train_size``; attribute ``width``.
+
+    Raises:
+        BadInput: as ``parameter_curve``.
+    """
+    runs = _runs(results, online=False)
+    width = int(runs.width.max())
+    runs = runs.isel(run=(runs.width == width).to_numpy())
+    if np.unique(runs.train_size).size < 2:
+        raise BadInput("no data sweep in these results: train runs of several train sizes")
+    return _averaged(_at_step(runs, readout), "train_size").assign_attrs(width=width)
+
+
+def learned(curve: "xr.Dataset", below: float = LEARNED_BELOW) -> "xr.DataArray":
+    """Number of subtasks whose loss is below ``below`` bits, along a curve."""
+    return (curve.subtask_loss < below * NATS_PER_BIT).sum("subtask")
+
+
+def scale_of(curve: "xr.Dataset") -> str:
+    """The curve's dimension: ``n_params``, ``step`` or ``train_size``."""
+    return str(curve.loss.dims[0])
+
+
+def fit_curve(curve: "xr.Dataset") -> powerlaw.Fit:
+    """The power law of a curve's mean loss, over the paper's window for its scale.
+
+    All points for parameters; for steps and data from the first with a mean loss below 0.95 bit,
+    and for steps up to 15,000. The interval is of the points of one curve, which share noise.
+
+    Raises:
+        BadInput: if fewer than three points fall in the window.
+    """
+    scale = scale_of(curve)
+    x, loss = curve[scale].to_numpy().astype(float), curve.loss.to_numpy()
+    window = (-np.inf, np.inf)
+    if scale != "n_params":
+        begun = np.flatnonzero(loss < ONSET * NATS_PER_BIT)
+        if not begun.size:
+            raise BadInput(f"the mean loss stays above {ONSET} bit: train longer, or on more data")
+        window = (x[begun[0]], LAST_FITTED_STEP if scale == "step" else np.inf)
+    return powerlaw.fit(x, loss, window)
+
+
+def _runs(results: "xr.Dataset", online: bool) -> "xr.Dataset":
+    """The online or the finite runs, which may differ in scale and seed only."""
+    wanted = np.isinf(results.train_size) if online else np.isfinite(results.train_size)
+    runs = results.isel(run=(wanted & (results.diverged_at < 0)).to_numpy())
+    if not runs.sizes["run"]:
+        kind = "online runs (train_size = inf)" if online else "runs on finite data"
+        raise BadInput(f"no {kind} in these results")
+    for name, field in runs.coords.items():
+        if field.dims == ("run",) and name not in _FREE and np.unique(field).size > 1:
+            shown = ", ".join(map(str, np.unique(field).tolist()))
+            raise BadInput(f"these runs differ in {name} ({shown}): select one value of it first")
+    return runs
+
+
+def _at_step(runs: "xr.Dataset", readout: Readout) -> "xr.Dataset":
+    """Each run's losses at one of its evaluations."""
+    import xarray as xr
+
+    if readout == "last":
+        step = xr.DataArray(np.searchsorted(runs.step, runs.last_step), dims="run")
+    else:
+        chosen_by = runs.loss if readout == "best" else runs.validation_loss
+        step = chosen_by.load().argmin("step")  # skips NaN
+    chosen = runs[["loss", "subtask_loss"]].load().isel(step=step)
+    return chosen.drop_vars("step").assign_coords(step_chosen=("run", runs.step.to_numpy()[step]))
+
+
+def _averaged(runs: "xr.Dataset", scale: str) -> "xr.Dataset":
+    """Mean over the runs of each value of ``scale``."""
+    return runs[["loss", "subtask_loss"]].groupby(scale).mean("run", keep_attrs=True)

@@ -1,0 +1,185 @@
+"""A sweep's configuration: TOML and flags in, a list of runs out.
+
+The runs are the product of the several-valued fields. Each ``[[sweep]]`` block overrides fields
+and gives its own product; blocks follow one another on the run axis. ``[mini]`` overrides what is
+needed to run a paper-size experiment small, its own ``[[mini.sweep]]`` blocks in place of the
+others.
+"""
+
+import difflib
+import itertools
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jquanta.errors import BadInput
+from jquanta.parity.config import FIELDS, RunConfig, Scalar, from_values, to_values
+from jquanta.sweep.values import parse_values
+
+Values = dict[str, tuple[Scalar, ...]]
+
+DEFAULT = Path(__file__).with_name("default.toml")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """A resolved configuration.
+
+    Attributes:
+        name: of the experiment, and of its default run folder.
+        blocks: for each block, every field's values.
+        notes: what a reader should be told, such as duplicates dropped by rounding.
+    """
+
+    name: str
+    blocks: tuple[Values, ...]
+    notes: tuple[str, ...] = ()
+
+    def runs(self) -> list[RunConfig]:
+        """All runs in order: blocks one after another, the last field varying fastest.
+
+        A run that a block repeats is left out. Raises ``BadInput`` for a run that makes no sense.
+        """
+        every = (
+            from_values(dict(zip(block, point, strict=True)))
+            for block in self.blocks
+            for point in itertools.product(*block.values())
+        )
+        return list(dict.fromkeys(every))
+
+    def to_toml(self) -> str:
+        """The resolved configuration as TOML: fields of one value for all in the tables, the
+        others in the blocks. Reading it back gives the same runs."""
+        import tomli_w
+
+        shared = {
+            field: self.blocks[0][field]
+            for field in FIELDS
+            if all(block[field] == self.blocks[0][field] for block in self.blocks)
+        }
+        document: dict[str, Any] = {"name": self.name}
+        _nest(document, {field: _plain(values) for field, values in shared.items()})
+        if len(shared) < len(FIELDS):
+            document["sweep"] = [
+                _nest({}, {f: _plain(values) for f, values in block.items() if f not in shared})
+                for block in self.blocks
+            ]
+        return tomli_w.dumps(document)
+
+
+def load_config(
+    source: Path | str | Mapping[str, Any] | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    mini: bool = False,
+) -> SweepConfig:
+    """Read and check a configuration.
+
+    Args:
+        source: path of a TOML file, its content as a mapping, or None for the embedded default,
+            a miniature of the paper's Figure 2.
+        flags: dotted field names to values; each replaces the field everywhere.
+        mini: apply the configuration's ``[mini]`` table.
+
+    Raises:
+        BadInput: naming the file, key or field, and the remedy.
+    """
+    if isinstance(source, Mapping):
+        content = dict(source)
+    else:
+        content = _read(Path(DEFAULT if source is None else source))
+    small = content.pop("mini", None)
+    base, blocks, name = _split(content, "the configuration")
+    if mini:
+        if small is None:
+            raise BadInput("--mini: the configuration has no [mini] table; run it without --mini")
+        overrides, small_blocks, _ = _split({"name": name, **small}, "[mini]")
+        base |= overrides
+        blocks = small_blocks or blocks
+        name += "-mini"
+    chosen = {_known(field, "a flag"): value for field, value in (flags or {}).items()}
+    notes: dict[str, None] = {}
+
+    def resolved(block: Mapping[str, Any]) -> Values:
+        specs = base | dict(block) | chosen
+        values: Values = {}
+        for field, knob in FIELDS.items():
+            values[field], dropped = parse_values(field, specs.get(field, knob.default))
+            if dropped:
+                kept = len(values[field])
+                notes[f"{field}: {kept} distinct of {kept + dropped} values after rounding"] = None
+        return values
+
+    config = SweepConfig(name, tuple(resolved(block) for block in blocks or [{}]))
+    runs = config.runs()  # also checks every run
+    listed = sum(math.prod(map(len, block.values())) for block in config.blocks)
+    if len(runs) < listed:
+        notes[f"{listed} runs are listed, {len(runs)} are distinct; each is trained once"] = None
+    return SweepConfig(name, config.blocks, tuple(notes))
+
+
+def varying(runs: list[RunConfig]) -> dict[str, list[Scalar]]:
+    """The fields that differ between runs, each with its distinct values in order."""
+    tables = [to_values(run) for run in runs]
+    seen = {field: list(dict.fromkeys(table[field] for table in tables)) for field in FIELDS}
+    return {field: values for field, values in seen.items() if len(values) > 1}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(
+            f"{path}: no such configuration; give the path of a TOML file, such as one in configs/"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _split(content: dict[str, Any], where: str) -> tuple[dict[str, Any], list[Any], str]:
+    """The fields, the blocks' fields and the name of a document."""
+    content = dict(content)
+    name, blocks = content.pop("name", "sweep"), content.pop("sweep", [])
+    if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
+        raise BadInput(f"name = {name!r}: give a word that can name a folder")
+    if not isinstance(blocks, list) or not all(isinstance(block, Mapping) for block in blocks):
+        raise BadInput(f"sweep in {where}: write each block under its own [[sweep]]")
+    flat = _flatten(content, where)
+    return flat, [_flatten(block, "[[sweep]]") for block in blocks], name
+
+
+def _flatten(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Nested tables or dotted names to dotted names, all of them known fields."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= {_known(f"{key}.{name}", where): inner for name, inner in value.items()}
+        else:
+            flat[_known(key, where)] = value
+    return flat
+
+
+def _known(field: str, where: str) -> str:
+    if field in FIELDS:
+        return field
+    names = {name.split(".")[1]: name for name in FIELDS}  # a bare 'width' deserves a pointer
+    close = difflib.get_close_matches(field, FIELDS, n=1)
+    near = names.get(field.split(".")[-1]) or (close[0] if close else None)
+    remedy = f"did you mean {near}?" if near else f"fields are {', '.join(FIELDS)}"
+    raise BadInput(f"unknown key {field!r} in {where}: {remedy}")
+
+
+def _plain(values: tuple[Scalar, ...]) -> Any:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _nest(document: dict[str, Any], flat: Mapping[str, Any]) -> dict[str, Any]:
+    for field, value in flat.items():
+        section, name = field.split(".")
+        document.setdefault(section, {})[name] = value
+    return document

@@ -1,0 +1,263 @@
+"""Train a sweep: packs one after another, each resumable, into one Dataset."""
+
+import contextlib
+import errno
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import jax
+import numpy as np
+
+from jquanta.errors import Interrupted, RunFailed
+from jquanta.parity.config import RunConfig
+from jquanta.parity.solo import Metrics, Stack
+from jquanta.parity.stopping import Endings
+from jquanta.sweep.config import SweepConfig, load_config
+from jquanta.sweep.folder import DONE, FAILED, RunFolder, now, remove
+from jquanta.sweep.journal import Journal, read_evaluations
+from jquanta.sweep.plan import Pack, device_memory, plan, run_operations
+from jquanta.sweep.store import Store, open_results, save_weights
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SLICE_SECONDS = 1.0
+"""Updates are sent to the device in slices of about this long, so that Ctrl-C is soon heard."""
+
+
+class Monitor(Protocol):
+    """What watches a sweep, such as a progress bar."""
+
+    def work(self, share: float, loss: float | None) -> None:
+        """``share`` of the whole work was done since the last call; the latest mean loss."""
+
+    def say(self, line: str) -> None:
+        """Something a person should know."""
+
+
+class Silence:
+    """A monitor that keeps quiet."""
+
+    def work(self, share: float, loss: float | None) -> None:
+        """Nothing."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+
+def run_sweep(
+    config: SweepConfig | Mapping[str, Any] | Path | str | None = None,
+    out: Path | str | None = None,
+    *,
+    mini: bool = False,
+    monitor: Monitor | None = None,
+) -> "xr.Dataset":
+    """Train every run of a configuration, or continue where an earlier call stopped.
+
+    Args:
+        config: a ``SweepConfig``, the path of a TOML file, its content as a mapping, or None for
+            the embedded miniature of Figure 2.
+        out: the run folder. None keeps the Dataset in memory and writes nothing that stays.
+        mini: apply the configuration's ``[mini]`` table.
+        monitor: told of progress.
+
+    Returns:
+        The results (``open_results``). A finished folder is only opened.
+
+    Raises:
+        BadInput: for a wrong configuration or folder; nothing is written.
+        RunFailed: if the disk or the device is full. The same call resumes.
+        Interrupted: after Ctrl-C or SIGTERM; a checkpoint is written. The same call resumes.
+    """
+    if not isinstance(config, SweepConfig):
+        config = load_config(config, mini=mini)
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
+            return run_sweep(config, Path(scratch) / "run", monitor=monitor).load()
+    folder = RunFolder(out)
+    folder.check(config)
+    if folder.config.exists() and folder.state == DONE:
+        return open_results(folder.path)
+    with folder.locked():
+        with _failures_recorded(folder):
+            _train_all(folder, config, monitor or Silence())
+        remove(folder.checkpoints)
+    return open_results(folder.path)
+
+
+def _train_all(folder: RunFolder, config: SweepConfig, monitor: Monitor) -> None:
+    runs = config.runs()
+    packs = _settled_plan(folder, config, runs)
+    total = sum(map(run_operations, runs))
+    began = time.monotonic()
+    earlier = folder.read_record().get("seconds", 0.0)
+    try:
+        with _Interrupts() as interrupts:
+            for pack in packs:
+                shares = np.array([run_operations(runs[i]) / total for i in pack.members])
+                PackRun(folder, pack, runs, float(shares.sum()), monitor, interrupts).finish()
+    finally:
+        with contextlib.suppress(OSError):  # a full disk has its own report
+            folder.update_record(seconds=round(earlier + time.monotonic() - began, 1))
+    record = folder.read_record()
+    attributes = {
+        **{f"{name}_version": number for name, number in record["versions"].items()},
+        **{name: str(record[name]) for name in ("commit", "device", "platform")},
+        "precision": record["dtype"],
+        "created": now(),
+    }
+    store = Store(folder, config, attributes)
+    for pack in packs:
+        evaluations = read_evaluations(folder.checkpoints / pack.name)
+        endings = Endings([runs[i] for i in pack.members])
+        for loss in evaluations.loss:
+            endings.see(loss)
+        for place, number in enumerate(pack.members):
+            own = Metrics(*(column[:, place] for column in evaluations))
+            store.add(number, runs[number], own, int(endings.last[place]))
+    store.publish()
+    folder.update_record(state=DONE, finished=now())
+
+
+def _settled_plan(folder: RunFolder, config: SweepConfig, runs: Sequence[RunConfig]) -> list[Pack]:
+    """The packs, as the folder's record has them if it was begun: checkpoints depend on them."""
+    stored = folder.read_record().get("packs") if folder.config.exists() else None
+    packs = [Pack(p["name"], tuple(p["members"])) for p in stored or []]
+    packs = packs or plan(runs, device_memory())
+    folder.begin(config, packs=[{"name": p.name, "members": list(p.members)} for p in packs])
+    return packs
+
+
+class PackRun:
+    """The training of one pack, from its newest checkpoint to its last evaluation."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        pack: Pack,
+        runs: Sequence[RunConfig],
+        share: float,
+        monitor: Monitor,
+        interrupts: "_Interrupts",
+    ):
+        self.folder, self.pack, self.share = folder, pack, share
+        self.runs = [runs[i] for i in pack.members]
+        self.steps = self.runs[0].evaluation_steps
+        self.monitor, self.interrupts = monitor, interrupts
+        self.endings = Endings(self.runs)
+        self.path = folder.checkpoints / pack.name
+        self.done_mark = self.path / "done"
+        self.slice = 1  # updates sent to the device at once
+
+    def finish(self) -> None:
+        """Train what is missing."""
+        if self.done_mark.exists():
+            self.monitor.work(self.share, None)
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        trainer, journal = Stack(self.runs), Journal(self.path)
+        try:
+            self._train(trainer, journal)
+        finally:
+            journal.close()
+        self.done_mark.touch()
+        remove(self.path / "states")
+
+    def _train(self, trainer: Stack, journal: Journal) -> None:
+        start = trainer.start()
+        found, damaged = journal.restore(start)
+        for line in damaged:
+            self.monitor.say(f"{line}; going back to the one before")
+        state, updates = start, 0
+        if found:
+            state, updates = jax.tree.map(jax.numpy.asarray, found.state), found.updates
+            for loss in journal.evaluations().loss:
+                self.endings.see(loss)
+            self.monitor.work(self.share * updates / self.steps[-1], None)
+        while not self.endings.all_reached:
+            number = self.endings.evaluations
+            state, updates = self._advance(trainer, journal, state, updates, self.steps[number])
+            metrics = trainer.evaluate(state, number)
+            journal.record(metrics)
+            self.endings.see(np.asarray(metrics.loss))
+            for place in self.endings.ending_now:
+                file = self.folder.weight_file(self.pack.members[place])
+                save_weights(file, trainer.weights(state, place))
+            if journal.due:
+                journal.save(state, updates)
+        self.monitor.work(self.share * (1 - updates / self.steps[-1]), self.endings.latest)
+        journal.save(state, updates)
+
+    def _advance(
+        self, trainer: Stack, journal: Journal, state: Any, updates: int, goal: int
+    ) -> tuple[Any, int]:
+        """Train up to ``goal`` updates, in slices that let the user interrupt."""
+        while updates < goal:
+            count = min(self.slice, goal - updates)
+            began = time.monotonic()
+            state = jax.block_until_ready(trainer.advance(state, count))
+            seconds = time.monotonic() - began
+            updates += count
+            if count == self.slice:
+                self.slice = max(1, int(count * min(2.0, SLICE_SECONDS / max(seconds, 1e-3))))
+            self.monitor.work(self.share * count / self.steps[-1], self.endings.latest)
+            if self.interrupts.asked:
+                journal.save(state, updates)
+                raise Interrupted(
+                    f"interrupted; {self.folder.path} holds a checkpoint: "
+                    "the same command continues"
+                )
+        return state, updates
+
+
+@contextlib.contextmanager
+def _failures_recorded(folder: RunFolder) -> Iterator[None]:
+    """Turn what a full disk or device raises into one line, and say so in the record."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception as error:
+        reason = _reason(error)
+        with contextlib.suppress(OSError):
+            if folder.record.exists():
+                folder.update_record(state=FAILED, error=reason or str(error))
+        if reason is None:
+            raise
+        raise RunFailed(f"{reason}; then the same command continues") from error
+
+
+def _reason(error: BaseException) -> str | None:
+    text = str(error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "No space left on device" in text or "RESOURCE_EXHAUSTED: ENOSPC" in text:
+        return "the disk is full: free some space"
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
+        return "out of memory: sweep fewer or smaller runs at once"
+    return None
+
+
+class _Interrupts:
+    """Ctrl-C and SIGTERM as a question to ask between slices; a second one stops at once."""
+
+    asked = False
+
+    def __enter__(self) -> "_Interrupts":
+        self._before = {}
+        with contextlib.suppress(ValueError):  # not the main thread: signals are not ours
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

@@ -1,0 +1,103 @@
+"""From runs to packs: which runs train together, and what that will take.
+
+A pack is trained by one compiled program. Its runs share every shape and the schedule of
+evaluations; packs are cut to fit the memory at hand.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jquanta.parity.config import RunConfig
+from jquanta.parity.solo import Program
+
+BYTES = 4  # float32
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Runs that train together: ``members`` are their numbers on the run axis."""
+
+    name: str
+    members: tuple[int, ...]
+
+
+def plan(runs: Sequence[RunConfig], memory: int) -> list[Pack]:
+    """Group ``runs`` into packs of at most ``memory`` bytes each (or one run), in run order."""
+    groups: dict[object, list[int]] = {}
+    for number, run in enumerate(runs):
+        key = (Program.of(run), run.train.steps, run.eval.log_every, run.train.early_stop)
+        groups.setdefault(key, []).append(number)
+    packs: list[Pack] = []
+    for members in groups.values():
+        at_once = max(1, memory // run_bytes(runs[members[0]]))
+        for first in range(0, len(members), at_once):
+            chosen = tuple(members[first : first + at_once])
+            packs.append(Pack(f"pack-{len(packs):04d}", chosen))
+    return packs
+
+
+def run_bytes(run: RunConfig) -> int:
+    """Bytes that one run of a pack needs while it trains and is evaluated, about."""
+    width, points, tasks = run.network.width, run.eval.points_per_task, run.task.n_tasks
+    state = 6 * run.n_params  # weights, Adam's two moments, gradients, and one copy of each pass
+    hidden = 3 * (run.network.depth - 1) * width + run.task.n_bits
+    training = run.batch_size * hidden
+    evaluation = 4 * max(points * width, 2**22) + points * run.task.n_bits + 4 * tasks
+    return BYTES * (state + max(training, evaluation))
+
+
+def run_operations(run: RunConfig) -> float:
+    """Floating-point operations of a whole run, evaluations included."""
+    width, depth = run.network.width, run.network.depth
+    inner = (depth - 2) * width * width
+    a_sample = 2 * (run.task.n_bits * width + inner + 8 * width)
+    training = 3.0 * run.train.steps * run.batch_size * a_sample
+    points = run.eval.points_per_task
+    a_point = 2 * run.task.n_bits * width + 2 * run.task.n_tasks * (inner + 8 * width)
+    evaluations = len(run.evaluation_steps) * (1 if run.online else 2)
+    return training + evaluations * points * a_point
+
+
+def device_memory() -> int:
+    """Bytes that a pack may take on the first device: most of what is free there."""
+    import jax
+
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(0.8 * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
+    return int(0.5 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+EFFICIENCY = 0.15
+"""Share of the matrix rate that training reaches, about: the rest of a step is elementwise."""
+
+
+def device_rate(size: int = 1024, seconds: float = 0.2) -> float:
+    """Floating-point operations a second of a float32 matrix product here, measured."""
+    import jax
+    import jax.numpy as jnp
+
+    matrix = jnp.ones((size, size), jnp.float32)
+    product = jax.jit(lambda a: jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST) / size)
+    jax.block_until_ready(product(matrix))
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        matrix = jax.block_until_ready(product(matrix))
+        count += 1
+    return 2 * size**3 * count / (time.perf_counter() - began)
+
+
+def device_name() -> str:
+    """The devices that a sweep would train on."""
+    import jax
+
+    return f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}"
+
+
+def stored_bytes(runs: Sequence[RunConfig]) -> int:
+    """Bytes of the results of ``runs`` before compression, weights included."""
+    losses = sum(len(run.evaluation_steps) * 2 * run.task.n_tasks for run in runs)
+    return BYTES * (losses + sum(run.n_params for run in runs))

@@ -1,0 +1,236 @@
+"""What the sweep command tells a person: the plan, the progress, and the fitted exponents."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from jquanta.errors import BadInput
+from jquanta.parity.config import RunConfig, Scalar
+from jquanta.scaling import (
+    LEARNED_BELOW,
+    NATS_PER_BIT,
+    data_curve,
+    fit_curve,
+    learned,
+    parameter_curve,
+    step_curve,
+)
+from jquanta.sweep.config import SweepConfig, varying
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SHOWN_VALUES = 6
+
+
+def print_plan(config: SweepConfig) -> None:
+    """Print what the sweep would train, and what it would take here. Trains nothing."""
+    from jquanta.sweep import plan
+
+    describe(config)
+    runs = config.runs()
+    memory = plan.device_memory()
+    packs = plan.plan(runs, memory)
+    most = max(sum(plan.run_bytes(runs[i]) for i in pack.members) for pack in packs)
+    rate = plan.device_rate()
+    seconds = sum(map(plan.run_operations, runs)) / (rate * plan.EFFICIENCY)
+    print(f"packs     {len(packs)}, of at most {max(len(p.members) for p in packs)} runs")
+    print(f"memory    about {_bytes(most)} at most, of {_bytes(memory)} to use")
+    print(f"results   about {_bytes(plan.stored_bytes(runs))} on disk")
+    print(
+        f"time      about {_duration(seconds)} here, within a factor of two or three "
+        f"({plan.device_name()}, {rate / 1e9:,.0f} Gflop/s in a matrix product)"
+    )
+
+
+def train(config: SweepConfig, out: Path) -> None:
+    """Train or continue a sweep in the run folder ``out`` and print what came of it."""
+    from jquanta.sweep.drive import run_sweep
+    from jquanta.sweep.folder import DONE, RunFolder
+
+    folder = RunFolder(out)
+    folder.check(config)
+    describe(config)
+    if folder.config.exists() and folder.state == DONE:
+        print(f"{out}: already trained; nothing to do")
+        results = run_sweep(config, out)
+    else:
+        if folder.checkpoints.exists():
+            print(f"{out}: continuing from its checkpoints")
+        began = time.monotonic()
+        with ProgressLine() as line:
+            results = run_sweep(config, out, monitor=line)
+        print(f"trained   {results.sizes['run']} networks in {_duration(time.monotonic() - began)}")
+    summarise(results)
+    print(f"results   {folder.results}")
+    for path in _figures(folder):
+        print(f"figure    {path}")
+
+
+def describe(config: SweepConfig) -> None:
+    """Print the runs, what varies between them, and what a reader should know."""
+    runs = config.runs()
+    params = sorted(run.n_params for run in runs)
+    span = f"{params[0]:,}" + (f" to {params[-1]:,}" if params[-1] > params[0] else "")
+    print(f"{config.name}: {len(runs)} network{'s' * (len(runs) > 1)} of {span} parameters")
+    for field, values in varying(runs).items():
+        print(f"  {field:18} {_values(values)}")
+    print(f"  {_fixed(runs)}")
+    for note in config.notes:
+        print(f"  note: {note}")
+
+
+def summarise(results: "xr.Dataset") -> None:
+    """Print the number of subtasks learned and the fitted exponents beside theory."""
+    from jquanta import theory
+
+    diverged = np.flatnonzero(results.diverged_at.to_numpy() >= 0)
+    if diverged.size:
+        shown = ", ".join(map(str, diverged[:SHOWN_VALUES]))
+        print(f"diverged  {diverged.size} of {results.sizes['run']} runs (run {shown})")
+    exponents = theory.exponents(float(results.alpha[0]))
+    zipf = bool((results.frequencies == "zipf").all())
+    for name, curve_of, predicted in (
+        ("alpha_N", parameter_curve, exponents.alpha_N),
+        ("alpha_S", step_curve, exponents.alpha_S),
+        ("alpha_D", data_curve, exponents.alpha_D),
+    ):
+        try:
+            curve = curve_of(results)
+        except BadInput:
+            continue
+        count = learned(curve).to_numpy()
+        best = float(curve.loss.min()) / NATS_PER_BIT
+        try:
+            fitted = f"{fit_curve(curve)}"
+        except BadInput as error:
+            fitted = f"not fitted: {error}"
+        theory_said = f"theory {predicted:.2f}   " if zipf else ""
+        print(
+            f"{name}   {fitted}   {theory_said}"
+            f"{count.max()} of {results.sizes['subtask']} subtasks below {LEARNED_BELOW} bit, "
+            f"mean loss {best:.3f} bits"
+        )
+
+
+class ProgressLine:
+    """The progress of a sweep on standard error: a live bar in a terminal, else a line a minute."""
+
+    LINE_SECONDS = 30.0
+
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stderr)
+        self.share, self.loss = 0.0, ""
+        self.began = self.last_line = time.monotonic()
+        self.begun_at: float | None = None  # share done before this call trained anything
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            _TimeLeft(self),
+            TextColumn("{task.fields[loss]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("training", total=1.0, loss="")
+
+    def __enter__(self) -> "ProgressLine":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def work(self, share: float, loss: float | None) -> None:
+        """See ``Monitor``."""
+        self.share += share
+        if loss is None:  # restored, not trained now: no measure of speed
+            self.begun_at = self.share
+        else:
+            self.loss = f"mean loss {loss / NATS_PER_BIT:.3f} bits"
+        self.bar.update(self.task, completed=self.share, loss=self.loss)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self.last_line > self.LINE_SECONDS:
+            self.last_line = now
+            print(f"{self.share:.0%}  {self.left()}  {self.loss}", file=sys.stderr, flush=True)
+
+    def say(self, line: str) -> None:
+        """See ``Monitor``."""
+        self.console.print(line, markup=False, highlight=False)
+
+    def left(self) -> str:
+        """How long it may still take."""
+        done = self.share - (self.begun_at or 0.0)
+        elapsed = time.monotonic() - self.began
+        if done <= 0 or elapsed < 2:
+            return "compiling"
+        return f"{_duration(elapsed * max(0.0, 1 - self.share) / done)} left"
+
+
+class _TimeLeft(ProgressColumn):
+    def __init__(self, line: ProgressLine):
+        super().__init__()
+        self.line = line
+
+    def render(self, task: object) -> Text:
+        return Text(self.line.left())
+
+
+def _figures(folder: "object") -> list[Path]:
+    """Draw the figures that the sweep's results hold."""
+    from jquanta.figures.catalogue import draw
+
+    try:
+        return draw("fig2", [folder.path])  # type: ignore[attr-defined]
+    except BadInput:
+        return []
+
+
+def _values(values: list[Scalar]) -> str:
+    few = values if len(values) <= SHOWN_VALUES else [*values[: SHOWN_VALUES - 1], "…", values[-1]]
+    shown = ", ".join(f"{v:,g}" if isinstance(v, float) else f"{v}" for v in few)
+    return f"{shown}  ({len(values)} values)"
+
+
+def _fixed(runs: list[RunConfig]) -> str:
+    """The main numbers of the runs, in a line."""
+
+    def span(numbers: set[float]) -> str:
+        low, high = min(numbers), max(numbers)
+        return f"{low:,g}" if low == high else f"{low:,g} to {high:,g}"
+
+    return "; ".join(
+        [
+            f"{span({r.task.n_tasks for r in runs})} subtasks of {span({r.task.k for r in runs})} "
+            f"out of {span({r.task.n_bits for r in runs})} bits",
+            f"alpha {span({r.task.alpha for r in runs})}",
+            f"{span({r.train.steps for r in runs})} steps of "
+            f"{span({r.batch_size for r in runs})} samples",
+        ]
+    )
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

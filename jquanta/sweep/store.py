@@ -1,0 +1,226 @@
+"""Results on disk: packs' journals in, one labelled Dataset and a weight file a run out."""
+
+import tomllib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jquanta.errors import BadInput
+from jquanta.parity.config import FIELDS, RunConfig, to_values
+from jquanta.parity.solo import Metrics
+from jquanta.parity.task import Task, make_task
+from jquanta.sweep.config import SweepConfig, load_config
+from jquanta.sweep.folder import DONE, RunFolder, remove
+from jquanta.sweep.schema import (
+    RUN_COORDINATES,
+    SCHEMA_VERSION,
+    VARIABLES,
+    Variable,
+    check,
+    field_coordinates,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+CHUNK = 2**20  # numbers in a chunk of the largest arrays: 4 MiB
+
+
+def template(config: SweepConfig, attributes: dict[str, Any]) -> "xr.Dataset":
+    """The Dataset of a sweep before anything is known: the right shape, all missing.
+
+    The missing values take no memory: each array repeats one number.
+    """
+    import xarray as xr
+
+    runs = config.runs()
+    steps = sorted({step for run in runs for step in run.evaluation_steps})
+    sizes = {
+        "run": len(runs),
+        "step": len(steps),
+        "subtask": max(run.task.n_tasks for run in runs),
+        "position": max(run.task.k for run in runs),
+    }
+
+    def missing(variable: Variable) -> Any:
+        value = np.asarray(variable.missing).astype(variable.dtype)
+        shape = tuple(sizes[dim] for dim in variable.dims)
+        return variable.dims, np.broadcast_to(value, shape), _attributes(variable)
+
+    tables = [to_values(run) for run in runs]
+    fields = {
+        field.split(".")[1]: (
+            "run",
+            np.array([table[field] for table in tables]),
+            _attributes(variable),
+        )
+        for field, variable in zip(FIELDS, field_coordinates().values(), strict=True)
+    }
+    known = {"n_params": ("run", np.array([run.n_params for run in runs], np.int64))}
+    coordinates = {
+        name: (*(known.get(name) or missing(variable)[:2]), _attributes(variable))
+        for name, variable in RUN_COORDINATES.items()
+    }
+    axes = {
+        "run": ("run", np.arange(len(runs)), {"units": "1", "long_name": "run"}),
+        "step": ("step", np.array(steps), {"units": "updates", "long_name": "updates made"}),
+        "subtask": (
+            "subtask",
+            np.arange(1, sizes["subtask"] + 1),
+            {"units": "1", "long_name": "subtask, most frequent first"},
+        ),
+    }
+    return xr.Dataset(
+        {name: missing(variable) for name, variable in VARIABLES.items()},
+        axes | fields | coordinates,
+        {
+            "title": config.name,
+            "schema_version": SCHEMA_VERSION,
+            "config": config.to_toml(),
+            **attributes,
+        },
+    )
+
+
+class Store:
+    """A Dataset being written under a temporary name, pack by pack."""
+
+    def __init__(self, folder: RunFolder, config: SweepConfig, attributes: dict[str, Any]):
+        import zarr
+
+        self.path = folder.results
+        self.part = self.path.with_name(self.path.name + ".part")
+        remove(self.part)
+        empty = template(config, attributes)
+        self.steps = empty.step.to_numpy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # zarr: strings have no final specification yet
+            empty.to_zarr(
+                self.part,
+                encoding={name: {"chunks": _chunks(empty[name].sizes)} for name in VARIABLES},
+                consolidated=False,
+                zarr_format=3,
+            )
+        self.group = zarr.open_group(self.part, mode="r+")
+
+    def add(self, number: int, run: RunConfig, metrics: Metrics, last: int) -> None:
+        """Write one run: its evaluations [evaluation, …], valid up to number ``last``."""
+        count = last + 1
+        place = np.searchsorted(self.steps, run.evaluation_steps[:count])
+        for name, values in metrics._asdict().items():
+            if values.ndim == 1:
+                self._put(name, (number, place), values[:count])
+            else:
+                self._put(name, (number, place, slice(0, values.shape[1])), values[:count])
+        task = make_task(run.task, run.train.seed)
+        tasks = slice(0, run.task.n_tasks)
+        self._put("frequency", (number, tasks), task.frequencies)
+        self._put("subset", (number, tasks, slice(0, run.task.k)), task.subsets)
+        bad = np.flatnonzero(~np.isfinite(metrics.loss[:count]))
+        self._put("last_step", (number,), run.evaluation_steps[last])
+        self._put("diverged_at", (number,), run.evaluation_steps[bad[0]] if len(bad) else -1)
+
+    def publish(self) -> None:
+        """Give the Dataset its final name."""
+        import zarr
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # zarr: consolidated metadata is not in its format 3
+            zarr.consolidate_metadata(self.part)
+        remove(self.path)
+        self.part.replace(self.path)
+
+    def _put(self, name: str, place: tuple[Any, ...], values: Any) -> None:
+        array: Any = self.group[name]
+        array.oindex[place] = np.asarray(values, array.dtype)
+
+
+def save_weights(path: Path, weights: dict[str, np.ndarray]) -> None:
+    """Write one network's weights by name, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    save_file({name: np.ascontiguousarray(w) for name, w in weights.items()}, part)
+    part.replace(path)
+
+
+def open_results(path: Path | str) -> "xr.Dataset":
+    """Open a finished sweep's Dataset, lazily.
+
+    Args:
+        path: a run folder, or the ``results.zarr`` in it.
+
+    Returns:
+        Dimensions ``run``, ``step``, ``subtask``; losses in nats; every configuration field is a
+        coordinate of ``run``. See ``jquanta.sweep.schema`` for all variables.
+
+    Raises:
+        BadInput: if there are no results, or not yet, or of another schema.
+    """
+    import xarray as xr
+
+    path = Path(path)
+    folder = RunFolder(path.parent if path.name == "results.zarr" else path)
+    if not folder.path.is_dir():
+        raise BadInput(f"{folder.path}: no such run folder; train one: python -m jquanta.sweep")
+    if not folder.config.exists():
+        raise BadInput(
+            f"{folder.path}: not a run folder (no config.toml); train one with "
+            f"python -m jquanta.sweep --out {folder.path}"
+        )
+    if folder.state != DONE or not folder.results.exists():
+        raise BadInput(
+            f"{folder.path}: this sweep is not finished; resume it with "
+            f"python -m jquanta.sweep {folder.config} --out {folder.path}"
+        )
+    dataset = xr.open_zarr(folder.results, chunks=None)
+    check(dataset, str(folder.results))
+    return dataset
+
+
+def load_run(path: Path | str, run: int) -> tuple[Task, Any, Any]:
+    """One run of a sweep, ready to be evaluated or taken apart.
+
+    Args:
+        path: the run folder.
+        run: its number on the ``run`` dimension.
+
+    Returns:
+        The task, the network and its final weights. ``nnx.merge(network, weights)`` is the
+        module (``jquanta.parity.network.MLP``); weights are float32.
+
+    Raises:
+        BadInput: as ``open_results``, and if there is no such run.
+    """
+    from flax import nnx
+    from safetensors.numpy import load_file
+
+    from jquanta.parity.network import make_network
+
+    dataset = open_results(path)
+    runs = load_config(tomllib.loads(dataset.attrs["config"])).runs()
+    if not 0 <= run < len(runs):
+        raise BadInput(f"run {run}: {path} has runs 0 to {len(runs) - 1}")
+    folder = RunFolder(Path(path).parent if Path(path).name == "results.zarr" else path)
+    stored = load_file(folder.weight_file(run))
+    network, weights = nnx.split(make_network(runs[run]))
+    for place, leaf in nnx.to_flat_state(weights):
+        leaf.set_value(stored[".".join(map(str, place))])
+    return make_task(runs[run].task, runs[run].train.seed), network, weights
+
+
+def _attributes(variable: Variable) -> dict[str, str]:
+    return {"units": variable.units, "long_name": variable.long_name}
+
+
+def _chunks(sizes: Any) -> tuple[int, ...]:
+    """One run a chunk, cut along the steps where that is more than ``CHUNK`` numbers."""
+    shape: Sequence[int] = tuple(sizes.values())
+    if tuple(sizes)[:2] != ("run", "step"):
+        return tuple(shape)
+    a_step = int(np.prod(shape[2:], dtype=int))
+    return (1, max(1, min(shape[1], CHUNK // a_step)), *shape[2:])

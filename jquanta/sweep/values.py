@@ -1,0 +1,108 @@
+"""Values of a configuration field: one, several, or a range, from TOML or from a flag."""
+
+import math
+import re
+from typing import Any
+
+from jquanta.errors import BadInput
+from jquanta.parity.config import FIELDS, Scalar
+
+_ITEM = re.compile(r"\s*((?:log|lin)\s*\([^()]*\)|[^,()]+?)\s*(?:,|$)")
+_RANGE = re.compile(r"(log|lin)\s*\(([^()]*)\)")
+
+COUNTS = ("train.train_size",)  # whole numbers that may be inf, held as floats
+
+
+def parse_values(name: str, spec: Any) -> tuple[tuple[Scalar, ...], int]:
+    """All values that ``spec`` gives the field ``name``, in order.
+
+    Args:
+        name: dotted name of the field.
+        spec: a number, a word, a TOML list of these, or a string such as ``"0.1, 0.2"``,
+            ``"log(10, 500, 30)"`` (30 values from 10 to 500, evenly spaced in their logarithm,
+            both ends included) or ``"lin(0.1, 0.8, 8)"``. Integer fields round to the nearest.
+
+    Returns:
+        The values, and how many duplicates (of rounding) were dropped.
+
+    Raises:
+        BadInput: for a wrong type, an empty list, or an empty or descending range.
+    """
+    items = spec if isinstance(spec, list) else [spec]
+    values: list[Scalar] = []
+    for item in items:
+        values += _from_text(name, item) if isinstance(item, str) else [_typed(name, item)]
+    if not values:
+        raise BadInput(f"{name}: no value given; give one, or several such as 'log(10, 500, 30)'")
+    unique = tuple(dict.fromkeys(values))
+    return unique, len(values) - len(unique)
+
+
+def _from_text(name: str, text: str) -> list[Scalar]:
+    values: list[Scalar] = []
+    end = 0
+    while end < len(text):
+        item = _ITEM.match(text, end)
+        if not item:
+            raise BadInput(
+                f"{name} = {text!r}: cannot be read; give values such as '0.1, 0.2', "
+                "'log(10, 500, 30)' or 'lin(0.1, 0.8, 8)'"
+            )
+        spread = _RANGE.fullmatch(item[1])
+        values += _spread(name, *spread.groups()) if spread else [_typed(name, _scalar(item[1]))]
+        end = item.end()
+    return values
+
+
+def _spread(name: str, kind: str, arguments: str) -> list[Scalar]:
+    """The values of a range: ``log(first, last, count)`` or ``lin(first, last, count)``."""
+    shown = f"{kind}({arguments})"
+    try:
+        first, last, count = (float(part) for part in arguments.split(","))
+    except ValueError:
+        raise BadInput(f"{name} = {shown!r}: give {kind}(first, last, count)") from None
+    if count != int(count) or count < 2:
+        raise BadInput(f"{name} = {shown!r}: the count must be a whole number of at least 2")
+    if not (math.isfinite(first) and math.isfinite(last) and first < last):
+        raise BadInput(f"{name} = {shown!r}: the first value must be below the last")
+    if kind == "log" and first <= 0:
+        raise BadInput(f"{name} = {shown!r}: a log range starts above 0")
+    place = [i / (count - 1) for i in range(int(count))]
+    if kind == "log":
+        values = [first * (last / first) ** t for t in place]
+    else:
+        values = [first + (last - first) * t for t in place]
+    values[-1] = last
+    whole = FIELDS[name].type is int or name in COUNTS
+    return [_typed(name, round(v) if whole else float(f"{v:.12g}")) for v in values]
+
+
+def _scalar(text: str) -> Scalar:
+    """A word of a flag as the TOML value it looks like."""
+    if text in ("true", "false"):
+        return text == "true"
+    for number in (int, float):
+        try:
+            return number(text.replace("_", ""))
+        except ValueError:
+            pass
+    return text
+
+
+def _typed(name: str, value: Any) -> Scalar:
+    """``value`` as the field's type, without losing anything."""
+    kind = FIELDS[name].type
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number:
+        return float(value)
+    if kind is int and number and math.isfinite(value) and value == int(value):
+        return int(value)
+    if kind in (bool, str) and isinstance(value, kind):
+        return value
+    wanted: dict[Any, str] = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a word",
+    }
+    raise BadInput(f"{name} = {value!r}: wrong type; give {wanted[kind]}")
