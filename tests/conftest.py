@@ -1,0 +1,31 @@
+"""Shared by all tests: annotations of shapes are executed, and float64 is one fixture away."""
+
+import sys
+from collections.abc import Iterator
+
+import jax
+import pytest
+from beartype import BeartypeConf, beartype
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+CHECKED = ("jquanta.parity", "jquanta.streams")
+"""What runs with its shapes, dtypes and types checked at every call."""
+
+typechecked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int will do for a float
+
+early = [name for name in sys.modules if name.startswith(CHECKED)]
+if early:
+    raise RuntimeError(f"imported before their annotations could be checked: {early}")
+install_import_hook(CHECKED, f"{__name__}.typechecked")
+
+# A busy machine fails nothing, and the same examples are tried everywhere.
+settings.register_profile("jquanta", deadline=None, derandomize=True, database=None)
+settings.load_profile("jquanta")
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Run the test in float64: what is compared is then the mathematics, not the rounding."""
+    with jax.enable_x64(True):
+        yield
