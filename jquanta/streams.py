@@ -26,8 +26,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.random import threefry2x32_p
-from jaxtyping import Array, Bool, UInt32
+from jaxtyping import Array, Bool, Float32, UInt32
 
 Word = UInt32[Array, "*shape"]
 Key = UInt32[Array, "2"]
@@ -79,7 +80,8 @@ def positions(start: Array, stride: int, count: int) -> Position:
 
 def at_index(index: Word) -> Position:
     """Positions below 2^32, given as they are."""
-    return Position(jnp.zeros_like(index), index)
+    # Zero as a function of the index: JAX's threefry needs equal batch axes under vmap.
+    return Position(index ^ index, index)
 
 
 def words(key: Key, position: Position, n_words: int) -> UInt32[Array, "*shape n_words"]:
@@ -94,6 +96,20 @@ def words(key: Key, position: Position, n_words: int) -> UInt32[Array, "*shape n
 def _broadcast(key: Key, position: Position) -> tuple[Word, ...]:
     shape = position.low.shape
     return (*(jnp.broadcast_to(key[i], shape) for i in range(2)), position.high, position.low)
+
+
+def uniforms(key: Key, count: int) -> Float32[np.ndarray, " count"]:
+    """``count`` uniform numbers in [0, 1), multiples of 2^-24, on the host."""
+    pages = [_page(key, jnp.uint32(first)) for first in range(0, count, _PAGE)]
+    return (np.concatenate(pages)[:count] >> 8).astype(np.float32) * np.float32(2**-24)
+
+
+_PAGE = 2**16  # one compiled program serves every count
+
+
+@jax.jit
+def _page(key: Key, first: UInt32[Array, ""]) -> UInt32[Array, " page"]:
+    return words(key, at_index(first + jnp.arange(_PAGE, dtype=jnp.uint32)), 1)[:, 0]
 
 
 def permute(key: Key, index: UInt32[Array, " B"], size: UInt32[Array, ""]) -> UInt32[Array, " B"]:

@@ -133,7 +133,7 @@ def test_two_seeds_and_two_streams_share_nothing() -> None:
 
 
 @cache
-def places(count: int):  # noqa: ANN201
+def places(count: int):
     """One program for every size up to ``count``; entries from ``size`` on repeat the last."""
     index = jnp.arange(count, dtype=jnp.uint32)
     one = jax.jit(lambda key, size: streams.permute(key, jnp.minimum(index, size - 1), size))

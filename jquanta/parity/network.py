@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Float32, Int
 
 from jquanta import streams
 from jquanta.parity.config import RunConfig
@@ -34,7 +34,7 @@ class MLP(nnx.Module):
         width: hidden units W.
         depth: linear layers, at least 2.
         activation: ``relu``, ``tanh`` or ``sigmoid``.
-        key: the stream of initial weights.
+        key: the stream of initial weights; None leaves zeros, to be filled in.
         dtype: of the weights; the numbers drawn are float32 at any precision.
     """
 
@@ -46,14 +46,15 @@ class MLP(nnx.Module):
         depth: int = 2,
         activation: str = "relu",
         *,
-        key: Key,
+        key: Key | None,
         dtype: DTypeLike = jnp.float32,
     ):
         self.n_tasks = n_tasks
         self.activation = activation
         sizes = [n_tasks + n_bits, *[width] * (depth - 1), 2]
         self.layers = nnx.List(
-            _linear(streams.fold(key, i), sizes[i], sizes[i + 1], dtype) for i in range(depth)
+            _linear(key if key is None else streams.fold(key, i), sizes[i], sizes[i + 1], dtype)
+            for i in range(depth)
         )
 
     def __call__(self, x: Float[Array, "B S_plus_N"]) -> Float[Array, "B 2"]:
@@ -82,24 +83,30 @@ class MLP(nnx.Module):
         return hidden
 
 
-def _linear(key: Key, n_in: int, n_out: int, dtype: DTypeLike) -> nnx.Linear:
-    bound = 1 / np.sqrt(n_in)
+def _linear(key: Key | None, n_in: int, n_out: int, dtype: DTypeLike) -> nnx.Linear:
+    def initial(part: int) -> Callable[..., Array]:
+        def values(_: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+            if key is None:
+                return jnp.zeros(shape, dtype)
+            return jnp.asarray(centred(streams.fold(key, part), shape, n_in), dtype)
 
-    def uniform(part: int) -> Callable[..., Array]:
-        own = jax.random.wrap_key_data(streams.fold(key, part))
-        return lambda _, shape, dtype: jax.random.uniform(
-            own, shape, jnp.float32, -bound, bound
-        ).astype(dtype)
+        return values
 
     return nnx.Linear(
         n_in,
         n_out,
-        kernel_init=uniform(0),
-        bias_init=uniform(1),
-        param_dtype=dtype,  # products then have the dtype of the weights that are merged in
+        kernel_init=initial(0),
+        bias_init=initial(1),
+        param_dtype=dtype,  # products have the dtype of the weights that are merged in
         precision=PRECISION,
         rngs=nnx.Rngs(0),  # not used: the initialisers hold their own keys
     )
+
+
+def centred(key: Key, shape: tuple[int, ...], fan_in: int) -> Float32[np.ndarray, "*shape"]:
+    """Numbers uniform in ±1/√fan_in."""
+    numbers = streams.uniforms(key, int(np.prod(shape))).reshape(shape)
+    return (2 * numbers - 1) * np.float32(1 / np.sqrt(fan_in))
 
 
 def make_network(run: RunConfig, dtype: DTypeLike = jnp.float32) -> MLP:

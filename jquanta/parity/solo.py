@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int32, UInt32
 
 from jquanta import streams
 from jquanta.parity.config import RunConfig
-from jquanta.parity.network import MLP, make_network
+from jquanta.parity.network import MLP, PRECISION, make_network
 from jquanta.parity.task import draw, make_task, parity, subtask_of, unpack
 from jquanta.streams import Key, Stream
 
@@ -120,7 +120,7 @@ def run_data(run: RunConfig, dtype: Any = jnp.float32) -> RunData:
 def network_of(program: Program) -> Any:
     """The NNX graph of the program's network, without weights."""
     shape = (program.n_tasks, program.n_bits, program.width, program.depth, program.activation)
-    return nnx.split(nnx.eval_shape(lambda: MLP(*shape, key=jnp.zeros(2, jnp.uint32))))[0]
+    return nnx.split(nnx.eval_shape(lambda: MLP(*shape, key=None)))[0]
 
 
 def init(run: RunConfig, dtype: Any = jnp.float32) -> State:
@@ -200,7 +200,8 @@ def evaluate_block(
     def one(row: Float[Array, " W"], mask: UInt32[Array, " words"]) -> tuple[Array, Array]:
         logits = network.head(row + shared)
         label = parity(words, mask)
-        return cross_entropy(logits, label).mean(), (logits.argmax(-1) == label).mean()
+        right = (logits.argmax(-1) == label).astype(logits.dtype)
+        return cross_entropy(logits, label).mean(), right.mean()
 
     at_once = max(1, EVALUATION_BLOCK // shared.size)
     return jax.lax.map(lambda args: one(*args), (rows, masks), batch_size=at_once)
@@ -215,6 +216,7 @@ def evaluate(
     that a stopping step can be chosen without looking at the test points.
     """
     network = nnx.merge(graph, weights)
+    mean = partial(jnp.dot, data.frequencies, precision=PRECISION)
     points = streams.at_index(jnp.arange(program.points_per_task, dtype=jnp.uint32))
     block = draw(streams.fold(data.evaluation, number), points, program.n_bits)
     loss, accuracy = evaluate_block(network, block.words, data.masks, program.n_bits)
@@ -223,8 +225,8 @@ def evaluate(
     else:
         held_out = draw(data.validation, points, program.n_bits)
         validation_losses, _ = evaluate_block(network, held_out.words, data.masks, program.n_bits)
-        validation = jnp.dot(data.frequencies, validation_losses)
-    return Metrics(data.frequencies @ loss, data.frequencies @ accuracy, loss, accuracy, validation)
+        validation = mean(validation_losses)
+    return Metrics(mean(loss), mean(accuracy), loss, accuracy, validation)
 
 
 def advance(program: Program, data: RunData, state: State, n_steps: UInt32[Array, ""]) -> State:

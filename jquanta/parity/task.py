@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Float64, Int, Int16, Int32, UInt32
 
 from jquanta import streams
@@ -127,7 +128,7 @@ def parity(
     return (jax.lax.population_count(words & mask).sum(-1) & 1).astype(jnp.int32)
 
 
-def unpack(words: UInt32[Array, "B words"], n_bits: int, dtype: jnp.dtype) -> Float[Array, "B N"]:
+def unpack(words: UInt32[Array, "B words"], n_bits: int, dtype: DTypeLike) -> Float[Array, "B N"]:
     """The bits as 0.0 and 1.0."""
     place = np.arange(n_bits)
     return ((words[:, place // 32] >> jnp.asarray(place % 32, jnp.uint32)) & 1).astype(dtype)

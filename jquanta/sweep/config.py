@@ -91,12 +91,14 @@ def load_config(
         content = dict(source)
     else:
         content = _read(Path(DEFAULT if source is None else source))
-    small = content.pop("mini", None)
+    small = content.pop("mini", None if mini else {})
+    if small is None:
+        raise BadInput("--mini: the configuration has no [mini] table; run it without --mini")
+    if not isinstance(small, Mapping):
+        raise BadInput(f"mini = {small!r}: write its fields under [mini]")
     base, blocks, name = _split(content, "the configuration")
+    overrides, small_blocks, _ = _split({"name": name, **small}, "[mini]")  # checked in any case
     if mini:
-        if small is None:
-            raise BadInput("--mini: the configuration has no [mini] table; run it without --mini")
-        overrides, small_blocks, _ = _split({"name": name, **small}, "[mini]")
         base |= overrides
         blocks = small_blocks or blocks
         name += "-mini"

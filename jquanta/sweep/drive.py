@@ -14,12 +14,13 @@ import numpy as np
 
 from jquanta.errors import Interrupted, RunFailed
 from jquanta.parity.config import RunConfig
+from jquanta.parity.packed import Packed
 from jquanta.parity.solo import Metrics, Stack
 from jquanta.parity.stopping import Endings
 from jquanta.sweep.config import SweepConfig, load_config
 from jquanta.sweep.folder import DONE, FAILED, RunFolder, now, remove
 from jquanta.sweep.journal import Journal, read_evaluations
-from jquanta.sweep.plan import Pack, device_memory, plan, run_operations
+from jquanta.sweep.plan import Pack, device_memory, plan, run_operations, trainer_of
 from jquanta.sweep.store import Store, open_results, save_weights
 
 if TYPE_CHECKING:
@@ -83,8 +84,9 @@ def run_sweep(
     if folder.config.exists() and folder.state == DONE:
         return open_results(folder.path)
     with folder.locked():
-        with _failures_recorded(folder):
-            _train_all(folder, config, monitor or Silence())
+        if folder.state != DONE:  # another process may have finished it before the lock was ours
+            with _failures_recorded(folder):
+                _train_all(folder, config, monitor or Silence())
         remove(folder.checkpoints)
     return open_results(folder.path)
 
@@ -159,7 +161,7 @@ class PackRun:
             self.monitor.work(self.share, None)
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        trainer, journal = Stack(self.runs), Journal(self.path)
+        trainer, journal = trainer_of(self.runs), Journal(self.path)
         try:
             self._train(trainer, journal)
         finally:
@@ -167,7 +169,7 @@ class PackRun:
         self.done_mark.touch()
         remove(self.path / "states")
 
-    def _train(self, trainer: Stack, journal: Journal) -> None:
+    def _train(self, trainer: Packed | Stack, journal: Journal) -> None:
         start = trainer.start()
         found, damaged = journal.restore(start)
         for line in damaged:
@@ -193,7 +195,7 @@ class PackRun:
         journal.save(state, updates)
 
     def _advance(
-        self, trainer: Stack, journal: Journal, state: Any, updates: int, goal: int
+        self, trainer: Packed | Stack, journal: Journal, state: Any, updates: int, goal: int
     ) -> tuple[Any, int]:
         """Train up to ``goal`` updates, in slices that let the user interrupt."""
         while updates < goal:

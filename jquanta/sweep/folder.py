@@ -71,7 +71,7 @@ class RunFolder:
             raise BadInput(f"--out {self.path}: {nearest} is not writable; give another folder")
         content = {p.name for p in self.path.iterdir()} if self.path.exists() else set()
         if "config.toml" not in content:
-            if content - {"lock"}:
+            if content - {"lock", "config.toml.part"}:  # what a kill at the very start leaves
                 raise BadInput(
                     f"--out {self.path}: holds other files and no config.toml; give a new folder"
                 )
@@ -90,8 +90,14 @@ class RunFolder:
         """Hold the folder against other processes. The lock ends with its process."""
         import fcntl
 
-        self.path.mkdir(parents=True, exist_ok=True)
-        with self.lock.open("a+", encoding="utf-8") as lock:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = self.lock.open("a+", encoding="utf-8")
+        except OSError as error:  # such as a file system that permissions say nothing about
+            raise BadInput(
+                f"--out {self.path}: cannot be written ({error.strerror}); give another folder"
+            ) from None
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -100,6 +106,8 @@ class RunFolder:
                     f"--out {self.path}: in use by {lock.read().strip() or 'another process'}; "
                     "wait for it or give another folder"
                 ) from None
+            if not self._holds(lock.fileno()):
+                raise BadInput(f"--out {self.path}: was in use until now; run the command again")
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {platform.node()}\n")
             lock.flush()
@@ -107,6 +115,13 @@ class RunFolder:
                 yield
             finally:
                 self.lock.unlink(missing_ok=True)
+
+    def _holds(self, lock: int) -> bool:
+        """Whether the open file is still the lock: its last holder may just have removed it."""
+        try:
+            return os.path.samestat(os.fstat(lock), self.lock.stat())
+        except FileNotFoundError:
+            return False
 
     def begin(self, config: SweepConfig, **entries: Any) -> None:
         """Write the configuration, and a record that says ``running``."""

@@ -1,16 +1,21 @@
 """From runs to packs: which runs train together, and what that will take.
 
-A pack is trained by one compiled program. Its runs share every shape and the schedule of
-evaluations; packs are cut to fit the memory at hand.
+A pack is trained by one compiled program. Networks of one hidden layer of ReLUs that see the same
+bits become one wide layer (``parity.packed``); others are stacked where every shape is the same
+(``parity.solo``). Packs are cut to fit the memory at hand.
 """
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
+
 from jquanta.parity.config import RunConfig
-from jquanta.parity.solo import Program
+from jquanta.parity.packed import CPU_TILE, Packed, distribution, packable
+from jquanta.parity.solo import Program, Stack
 
 BYTES = 4  # float32
 
@@ -25,17 +30,43 @@ class Pack:
 
 def plan(runs: Sequence[RunConfig], memory: int) -> list[Pack]:
     """Group ``runs`` into packs of at most ``memory`` bytes each (or one run), in run order."""
-    groups: dict[object, list[int]] = {}
+    groups: dict[object, dict[object, list[int]]] = {}  # runs of one distribution are neighbours
     for number, run in enumerate(runs):
-        key = (Program.of(run), run.train.steps, run.eval.log_every, run.train.early_stop)
-        groups.setdefault(key, []).append(number)
+        group = groups.setdefault(_shared(run), {})
+        group.setdefault(distribution(run), []).append(number)
     packs: list[Pack] = []
-    for members in groups.values():
-        at_once = max(1, memory // run_bytes(runs[members[0]]))
-        for first in range(0, len(members), at_once):
-            chosen = tuple(members[first : first + at_once])
-            packs.append(Pack(f"pack-{len(packs):04d}", chosen))
+    for group in groups.values():
+        for members in _cut([i for same in group.values() for i in same], runs, memory):
+            packs.append(Pack(f"pack-{len(packs):04d}", tuple(members)))
     return packs
+
+
+def trainer_of(runs: Sequence[RunConfig]) -> Packed | Stack:
+    """What trains the runs of one pack."""
+    return Packed(runs) if packable(runs[0]) else Stack(runs)
+
+
+def _shared(run: RunConfig) -> object:
+    """What the runs of one pack have in common."""
+    schedule = (run.train.steps, run.eval.log_every)
+    if not packable(run):
+        return Program.of(run), schedule
+    bits = (run.train.seed, run.task.n_bits, run.train.train_size, run.batch_size)
+    return bits, run.task.n_tasks, run.eval.points_per_task, schedule
+
+
+def _cut(members: list[int], runs: Sequence[RunConfig], memory: int) -> Iterator[list[int]]:
+    """``members`` in pieces that need at most ``memory`` bytes, or are one run."""
+    piece: list[int] = []
+    taken = 0
+    for member in members:
+        need = run_bytes(runs[member])
+        if piece and taken + need > memory:
+            yield piece
+            piece, taken = [], 0
+        piece.append(member)
+        taken += need
+    yield piece
 
 
 def run_bytes(run: RunConfig) -> int:
@@ -43,8 +74,9 @@ def run_bytes(run: RunConfig) -> int:
     width, points, tasks = run.network.width, run.eval.points_per_task, run.task.n_tasks
     state = 6 * run.n_params  # weights, Adam's two moments, gradients, and one copy of each pass
     hidden = 3 * (run.network.depth - 1) * width + run.task.n_bits
-    training = run.batch_size * hidden
-    evaluation = 4 * max(points * width, 2**22) + points * run.task.n_bits + 4 * tasks
+    tiled = packable(run) and jax.default_backend() == "cpu"
+    training = (min(run.batch_size, CPU_TILE) if tiled else run.batch_size) * hidden
+    evaluation = 3 * points * width + points * run.task.n_bits + 4 * tasks
     return BYTES * (state + max(training, evaluation))
 
 
@@ -62,7 +94,6 @@ def run_operations(run: RunConfig) -> float:
 
 def device_memory() -> int:
     """Bytes that a pack may take on the first device: most of what is free there."""
-    import jax
 
     device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
@@ -77,9 +108,6 @@ EFFICIENCY = 0.15
 
 def device_rate(size: int = 1024, seconds: float = 0.2) -> float:
     """Floating-point operations a second of a float32 matrix product here, measured."""
-    import jax
-    import jax.numpy as jnp
-
     matrix = jnp.ones((size, size), jnp.float32)
     product = jax.jit(lambda a: jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST) / size)
     jax.block_until_ready(product(matrix))
@@ -92,7 +120,6 @@ def device_rate(size: int = 1024, seconds: float = 0.2) -> float:
 
 def device_name() -> str:
     """The devices that a sweep would train on."""
-    import jax
 
     return f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}"
 

@@ -76,7 +76,8 @@ def train(config: SweepConfig, out: Path) -> None:
         print(f"trained   {results.sizes['run']} networks in {_duration(time.monotonic() - began)}")
     summarise(results)
     print(f"results   {folder.results}")
-    for path in _figures(folder):
+    # What a finished folder holds is left alone; figures are drawn where there are none.
+    for path in sorted(folder.figures.glob("*.p*")) or _figures(folder):
         print(f"figure    {path}")
 
 

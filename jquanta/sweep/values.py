@@ -10,6 +10,8 @@ from jquanta.parity.config import FIELDS, Scalar
 _ITEM = re.compile(r"\s*((?:log|lin)\s*\([^()]*\)|[^,()]+?)\s*(?:,|$)")
 _RANGE = re.compile(r"(log|lin)\s*\(([^()]*)\)")
 
+MAX_COUNT = 100_000  # values of a range: more is a slip, and would only fill the memory
+
 COUNTS = ("train.train_size",)  # whole numbers that may be inf, held as floats
 
 
@@ -61,20 +63,22 @@ def _spread(name: str, kind: str, arguments: str) -> list[Scalar]:
         first, last, count = (float(part) for part in arguments.split(","))
     except ValueError:
         raise BadInput(f"{name} = {shown!r}: give {kind}(first, last, count)") from None
-    if count != int(count) or count < 2:
-        raise BadInput(f"{name} = {shown!r}: the count must be a whole number of at least 2")
+    if not (count.is_integer() and 2 <= count <= MAX_COUNT):
+        raise BadInput(
+            f"{name} = {shown!r}: the count must be a whole number from 2 to {MAX_COUNT}"
+        )
     if not (math.isfinite(first) and math.isfinite(last) and first < last):
         raise BadInput(f"{name} = {shown!r}: the first value must be below the last")
     if kind == "log" and first <= 0:
         raise BadInput(f"{name} = {shown!r}: a log range starts above 0")
-    place = [i / (count - 1) for i in range(int(count))]
+    place = [i / (count - 1) for i in range(1, int(count) - 1)]
     if kind == "log":
-        values = [first * (last / first) ** t for t in place]
+        between = [first * (last / first) ** t for t in place]
     else:
-        values = [first + (last - first) * t for t in place]
-    values[-1] = last
+        between = [first + (last - first) * t for t in place]
+    values = [first, *(float(f"{v:.12g}") for v in between), last]
     whole = FIELDS[name].type is int or name in COUNTS
-    return [_typed(name, round(v) if whole else float(f"{v:.12g}")) for v in values]
+    return [_typed(name, round(v) if whole else v) for v in values]
 
 
 def _scalar(text: str) -> Scalar:

@@ -64,9 +64,9 @@ def test_parameter_count(width: int, depth: int) -> None:
 
 def test_weights_start_uniform_within_the_paper_s_bounds() -> None:
     """±1/√fan_in for kernels and biases; Kolmogorov-Smirnov against the uniform distribution."""
-    run = small_run(task__n_tasks=120, network__width=150, network__depth=3)
+    run = small_run(task__n_tasks=40, network__width=150, network__depth=3)
     for name, weight in weights_of(make_network(run)).items():
-        bound = 1 / math.sqrt(130 if name.startswith("layers.0.") else 150)
+        bound = 1 / math.sqrt(50 if name.startswith("layers.0.") else 150)
         assert np.abs(weight).max() <= bound, name
         if weight.size > 2:
             ks = stats.kstest(weight.ravel(), stats.uniform(-bound, 2 * bound).cdf)
@@ -78,19 +78,11 @@ def test_weights_of_one_network_are_independent() -> None:
     """Layers of one shape are other draws, and a bias does not repeat its kernel."""
     run = small_run(network__width=300, network__depth=4)
     weights = weights_of(make_network(run))
-    columns = [
-        weights["layers.1.kernel"].ravel()[:90_000],
-        weights["layers.2.kernel"].ravel(),
-        weights["layers.1.kernel"].T.ravel(),
-    ]
-    assert chance.uncorrelated(np.stack(columns, axis=1))
-    numbers = np.concatenate([w.ravel() for name, w in weights.items() if "layers.3" not in name])
-    # 185,700 of 2^23 values in each range repeat at times, but rows and columns do not.
-    rows = np.vstack([weights["layers.1.kernel"], weights["layers.2.kernel"]])
+    second, third = weights["layers.1.kernel"], weights["layers.2.kernel"]
     biases = np.stack([weights["layers.1.bias"], weights["layers.2.bias"]])
-    assert len(np.unique(np.vstack([rows, biases]), axis=0)) == 602
-    assert chance.uncorrelated(np.vstack([rows[:10], biases]).T)
-    assert len(np.unique(numbers)) > 0.9 * numbers.size
+    assert chance.uncorrelated(np.stack([second.ravel(), third.ravel(), second.T.ravel()], axis=1))
+    assert chance.uncorrelated(np.vstack([second[:9], second[:, :9].T, third[:9], biases]).T)
+    assert len(np.unique(np.vstack([second, third, biases]), axis=0)) == 602  # no row repeats
 
 
 FREE: list[dict[str, Scalar]] = [

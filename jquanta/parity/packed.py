@@ -1,0 +1,383 @@
+"""The packed trainer: networks that see the same bits, side by side in one wide layer.
+
+All runs of a pack share seed, n_bits, n_tasks, dataset and batch size, so they see the same bits
+and the same uniform numbers. Widths, alpha, offset, k, learning rate and decay may differ. Their
+hidden units are the columns of one matrix (after ParallelMLPs, Farias et al., arXiv 2206.08369):
+ragged widths without padding, the batch made once.
+
+What makes a step cheap, for ReLU networks of one hidden layer:
+
+* The control vector is one-hot, so its product is a lookup of rows. The batch is sorted by its
+  uniform numbers, which sorts the subtasks of every alpha at once: rows are read and their
+  gradients added in order.
+* Only the difference z of the two logits matters. Gradients to the two output columns are exact
+  opposites, so one column out = w1 - w0 follows the same path when Adam's term is doubled and the
+  decay is not; w1 + w0 only decays.
+* ReLU is positively homogeneous: the gradient of ``out`` follows from the sums over the batch that
+  the first layer's gradients need anyway, without another pass over the batch.
+* On a CPU the batch is worked through in tiles and the units in blocks that stay in cache.
+
+``solo.py`` is the slow twin: a member of a pack equals its solo run to rounding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Int32, UInt32
+
+from jquanta import streams
+from jquanta.parity import solo
+from jquanta.parity.config import RunConfig
+from jquanta.parity.network import PRECISION
+from jquanta.parity.solo import Metrics, Program, RunData
+from jquanta.parity.task import draw, make_task, parity, subtask_of, unpack
+
+CPU_BLOCK = 250  # units: tile x block x 4 bytes = 1 MB is what one core's cache holds
+CPU_TILE = 1000  # samples
+
+
+class Weights(NamedTuple):
+    """The networks of a pack: U hidden units in all, R networks."""
+
+    bits: Float[Array, "N U"]
+    rows: Float[Array, "S U"]
+    bias: Float[Array, " U"]
+    out: Float[Array, " U"]  # w1 - w0 of the second layer
+    shift: Float[Array, " R"]  # b1 - b0 of the second layer
+
+
+class State(NamedTuple):
+    """What training changes. The sums w1 + w0 and b1 + b0 see no gradient, only decay."""
+
+    weights: Weights
+    adam: Any
+    out_sum: Float[Array, " U"]
+    shift_sum: Float[Array, " R"]
+    step: UInt32[Array, ""]
+
+
+class PackData(NamedTuple):
+    """What a pack's program reads. A distributions: one for each (alpha, offset, k, …)."""
+
+    stream: RunData  # of the first run: keys and train_size, which all share
+    thresholds: UInt32[Array, "A S-1"]
+    frequencies: Float[Array, "A S"]
+    masks: UInt32[Array, "A S words"]
+    lr: Float[Array, " R"]
+    weight_decay: Float[Array, " R"]
+
+
+class Batch(NamedTuple):
+    """One step's samples in ascending order of their uniform numbers."""
+
+    bits: Float[Array, "B N"]
+    subtask: Int32[Array, "A B"]  # ascending
+    sign: Float[Array, "A B"]  # +1 for odd parity, -1 for even
+    weight: Float[Array, " B"]  # 1 over the true batch size, 0 for padding
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbouring networks of one distribution, computed together."""
+
+    nets: slice
+    units: slice
+    widths: tuple[int, ...]
+    distribution: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What fixes a pack's compiled program."""
+
+    program: Program  # of the first run; its width is not used
+    widths: tuple[int, ...]
+    distributions: tuple[int, ...]  # of each network
+    block: int | None  # least units of a block; None takes a whole distribution at once
+    tile: int | None  # most samples of a tile; None takes the whole batch
+
+    @property
+    def owner(self) -> np.ndarray:
+        """[U] the network of each unit."""
+        return np.repeat(np.arange(len(self.widths)), self.widths)
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Number of tiles, and samples in each: the padding is under one sample a tile."""
+        count = -(-self.program.batch_size // (self.tile or self.program.batch_size))
+        return count, -(-self.program.batch_size // count)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The networks cut into blocks."""
+        ends = np.cumsum(self.widths).tolist()
+        blocks: list[Block] = []
+        first = 0
+        for net, end in enumerate(ends):
+            start = ends[first] - self.widths[first]
+            one = self.distributions[net]
+            last = net + 1 == len(ends) or self.distributions[net + 1] != one
+            if last or (self.block is not None and end - start >= self.block):
+                widths = self.widths[first : net + 1]
+                blocks.append(Block(slice(first, net + 1), slice(start, end), widths, one))
+                first = net + 1
+        return blocks
+
+
+def draw_batch(layout: Layout, data: PackData, step: UInt32[Array, ""], dtype: Any) -> Batch:
+    """The samples of step ``step``, which all runs share, padded to whole tiles."""
+    program = layout.program
+    position, weight = solo.batch_positions(program, data.stream, step)
+    samples = draw(data.stream.samples, position, program.n_bits)
+    padding = int(np.prod(layout.tiles)) - program.batch_size
+    uniform = jnp.pad(samples.uniform, (0, padding))
+    order = jnp.argsort(uniform)
+    uniform, words = uniform[order], jnp.pad(samples.words, ((0, padding), (0, 0)))[order]
+    weight = jnp.pad(weight.astype(dtype), (0, padding))[order] / weight.sum()
+    subtask = jax.vmap(subtask_of, in_axes=(0, None))(data.thresholds, uniform)
+    label = jax.vmap(lambda s, masks: parity(words, masks[s]))(subtask, data.masks)
+    return Batch(unpack(words, program.n_bits, dtype), subtask, 2 * label.astype(dtype) - 1, weight)
+
+
+def gradients(weights: Weights, layout: Layout, batch: Batch) -> Weights:
+    """Gradients of every network's mean cross-entropy (nats) over the batch.
+
+    With g the gradient at the hidden sums before ``out`` is multiplied in, [h > 0] dz, all that is
+    needed of the batch are x'g, the sums of g by subtask, and the sum of dz; because
+    relu(h) = [h > 0] h, the gradient of ``out`` is K·(x'g) + (C + b)·(sums by subtask).
+    """
+    shifted = weights.rows + weights.bias
+    parts = [
+        _block_sums(
+            block,
+            layout.tiles,
+            weights.bits[:, block.units],
+            shifted[:, block.units],
+            weights.out[block.units],
+            weights.shift[block.nets],
+            batch._replace(
+                subtask=batch.subtask[block.distribution], sign=batch.sign[block.distribution]
+            ),
+        )
+        for block in layout.blocks
+    ]
+    by_bit = jnp.concatenate([part[0] for part in parts], axis=1)
+    by_row = jnp.concatenate([part[1] for part in parts], axis=1)
+    return Weights(
+        bits=by_bit * weights.out,
+        rows=by_row * weights.out,
+        bias=by_row.sum(0) * weights.out,
+        out=(weights.bits * by_bit).sum(0) + (shifted * by_row).sum(0),
+        shift=jnp.concatenate([part[2] for part in parts]),
+    )
+
+
+def _block_sums(
+    block: Block,
+    tiles: tuple[int, int],
+    kernel: Float[Array, "N W"],
+    rows: Float[Array, "S W"],
+    out: Float[Array, " W"],
+    shift: Float[Array, " R"],
+    batch: Batch,
+) -> tuple[Float[Array, "N W"], Float[Array, "S W"], Float[Array, " R"]]:
+    """x'g, the sums of g by subtask, and the sum of dz, of one block of networks."""
+    own = _membership(block.widths, kernel.dtype)
+    mix = (own * out).T  # block diagonal: each network sums its own units
+
+    def body(sums: Any, tile: Batch) -> tuple[Any, None]:
+        by_bit, by_row, total = sums
+        row = rows.at[tile.subtask].get(mode="promise_in_bounds", indices_are_sorted=True)
+        hidden = jnp.matmul(tile.bits, kernel, precision=PRECISION) + row
+        # Without the barrier each of the three uses computes the sum and the lookup again.
+        active = jax.lax.optimization_barrier(jnp.maximum(hidden, 0))
+        z = jnp.matmul(active, mix, precision=PRECISION) + shift
+        sign, weight = tile.sign[:, None], tile.weight[:, None]
+        dz = -sign * weight * jax.nn.sigmoid(-sign * z)
+        spread = jnp.matmul(dz, own, precision=PRECISION) if len(block.widths) > 1 else dz
+        g = jnp.where(active > 0, spread, 0)
+        by_bit += jnp.matmul(tile.bits.T, g, precision=PRECISION)
+        by_row = by_row.at[tile.subtask].add(g, mode="promise_in_bounds", indices_are_sorted=True)
+        return (by_bit, by_row, total + dz.sum(0)), None
+
+    zero = (jnp.zeros_like(kernel), jnp.zeros_like(rows), jnp.zeros_like(shift))
+    cut = jax.tree.map(lambda column: column.reshape(*tiles, *column.shape[1:]), batch)
+    return jax.lax.scan(body, zero, cut)[0]
+
+
+def _membership(widths: tuple[int, ...], dtype: Any) -> Float[Array, "R W"]:
+    """1 where a unit belongs to a network."""
+    nets = np.arange(len(widths))
+    return jnp.asarray(nets[:, None] == np.repeat(nets, widths), dtype)
+
+
+def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array, ""]) -> State:
+    """``n_steps`` updates of every network."""
+    owner = layout.owner
+    lr, decay = _spread(data.lr, owner), _spread(data.weight_decay, owner)
+    # Adam's term counts twice for the differences: w1 and w0 move by as much in opposite ways.
+    twice = Weights(*jnp.array([1, 1, 1, 2, 2], lr.bits.dtype))
+
+    def step(_: Array, state: State) -> State:
+        batch = draw_batch(layout, data, state.step, state.weights.bits.dtype)
+        gradient = gradients(state.weights, layout, batch)
+        direction, adam = optax.scale_by_adam().update(gradient, state.adam)
+        weights = jax.tree.map(
+            lambda w, d, rate, decay, times: w - rate * (times * d + decay * w),
+            state.weights,
+            direction,
+            lr,
+            decay,
+            twice,
+        )
+        return State(
+            weights,
+            adam,
+            state.out_sum * (1 - lr.out * decay.out),
+            state.shift_sum * (1 - lr.shift * decay.shift),
+            state.step + 1,
+        )
+
+    return jax.lax.fori_loop(jnp.uint32(0), n_steps, step, state)
+
+
+def _spread(values: Float[Array, " R"], owner: Int[np.ndarray, " U"]) -> Weights:
+    """A number for each network as numbers that broadcast against its weights."""
+    units = values[owner]
+    return Weights(bits=units, rows=units, bias=units, out=units, shift=values)
+
+
+def evaluate(layout: Layout, data: PackData, weights: Weights, number: Array) -> Metrics:
+    """Evaluation ``number`` of every network, networks first. As ``solo.evaluate``."""
+    program = layout.program
+    points = streams.at_index(jnp.arange(program.points_per_task, dtype=jnp.uint32))
+    frequencies = data.frequencies[np.array(layout.distributions)]
+
+    def measured(key: streams.Key) -> tuple[Float[Array, "R S"], Float[Array, "R S"]]:
+        words = draw(key, points, program.n_bits).words
+        return evaluate_block(layout, data, weights, words)
+
+    loss, accuracy = measured(streams.fold(data.stream.evaluation, number))
+    validation = jnp.full(len(layout.widths), jnp.nan, loss.dtype)
+    if not program.online:
+        validation = (frequencies * measured(data.stream.validation)[0]).sum(1)
+    means = (frequencies * loss).sum(1), (frequencies * accuracy).sum(1)
+    return Metrics(*means, loss, accuracy, validation)
+
+
+def evaluate_block(
+    layout: Layout, data: PackData, weights: Weights, words: UInt32[Array, "E words"]
+) -> tuple[Float[Array, "R S"], Float[Array, "R S"]]:
+    """Loss (nats) and accuracy of every network and subtask on one block of bits."""
+    dtype = weights.bits.dtype
+    bits = unpack(words, layout.program.n_bits, dtype)
+    shifted = weights.rows + weights.bias
+    losses, accuracies = [], []
+    for block in layout.blocks:
+        mix = (_membership(block.widths, dtype) * weights.out[block.units]).T
+        shared = jnp.matmul(bits, weights.bits[:, block.units], precision=PRECISION)
+        shift = weights.shift[block.nets]
+
+        def one(arguments: tuple[Array, Array], mix=mix, shared=shared, shift=shift) -> Any:  # type: ignore[no-untyped-def]
+            row, mask = arguments
+            odd = parity(words, mask)[:, None] == 1
+            z = jnp.matmul(jnp.maximum(shared + row, 0), mix, precision=PRECISION) + shift
+            loss = jax.nn.softplus(jnp.where(odd, -z, z)).mean(0)
+            return loss, ((z > 0) == odd).astype(dtype).mean(0)
+
+        masks = data.masks[block.distribution]
+        at_once = max(1, solo.EVALUATION_BLOCK // shared.size)
+        loss, accuracy = jax.lax.map(one, (shifted[:, block.units], masks), batch_size=at_once)
+        losses.append(loss)
+        accuracies.append(accuracy)
+    return jnp.concatenate(losses, axis=1).T, jnp.concatenate(accuracies, axis=1).T
+
+
+_advance = jax.jit(advance, static_argnums=0, donate_argnums=2)
+_evaluate = jax.jit(evaluate, static_argnums=0)
+
+
+def packable(run: RunConfig) -> bool:
+    """Whether the run's network is of the kind that packs: one hidden layer of ReLUs."""
+    return run.network.depth == 2 and run.network.activation == "relu"
+
+
+def distribution(run: RunConfig) -> tuple[object, ...]:
+    """What decides a run's subtasks and labels, given the bits and the uniform numbers."""
+    task = run.task
+    return task.n_tasks, task.k, task.frequencies, task.alpha, task.offset
+
+
+class Packed:
+    """Runs that share bits, trained together. The same calls as ``solo.Stack``.
+
+    Runs of one distribution should be neighbours: the lookup of rows is theirs alone.
+    """
+
+    def __init__(self, runs: Sequence[RunConfig], dtype: Any = jnp.float32):
+        self.runs, self.dtype = tuple(runs), dtype
+        found = {distribution(run): run for run in runs}
+        places = {key: place for place, key in enumerate(found)}
+        on_cpu = jax.default_backend() == "cpu"
+        self.layout = Layout(
+            Program.of(runs[0]),
+            tuple(run.network.width for run in runs),
+            tuple(places[distribution(run)] for run in runs),
+            CPU_BLOCK if on_cpu else None,
+            CPU_TILE if on_cpu else None,
+        )
+        tasks = [make_task(run.task, run.train.seed) for run in found.values()]
+        self.data = PackData(
+            solo.run_data(runs[0], dtype),
+            jnp.asarray(np.stack([task.thresholds for task in tasks])),
+            jnp.asarray(np.stack([task.frequencies for task in tasks]), dtype),
+            jnp.asarray(np.stack([task.masks for task in tasks])),
+            jnp.asarray([run.train.lr for run in runs], dtype),
+            jnp.asarray([run.train.weight_decay for run in runs], dtype),
+        )
+
+    def start(self) -> State:
+        """The state before the first update: the solo networks' weights, side by side."""
+        each = [solo.named_weights(solo.init(run, self.dtype).weights) for run in self.runs]
+        kernel = jnp.concatenate([named["layers.0.kernel"] for named in each], axis=1)
+        second = jnp.concatenate([named["layers.1.kernel"] for named in each])
+        last = jnp.stack([named["layers.1.bias"] for named in each])
+        n_tasks = self.layout.program.n_tasks
+        weights = Weights(
+            bits=kernel[n_tasks:],
+            rows=kernel[:n_tasks],
+            bias=jnp.concatenate([named["layers.0.bias"] for named in each]),
+            out=second[:, 1] - second[:, 0],
+            shift=last[:, 1] - last[:, 0],
+        )
+        adam = optax.scale_by_adam().init(weights)
+        return State(weights, adam, second.sum(1), last.sum(1), jnp.uint32(0))
+
+    def advance(self, state: State, n_steps: int) -> State:
+        """``n_steps`` updates of every run. The given state's memory is used again."""
+        return _advance(self.layout, self.data, state, jnp.uint32(n_steps))
+
+    def evaluate(self, state: State, number: int) -> Metrics:
+        """Evaluation ``number`` of every run, runs first."""
+        return _evaluate(self.layout, self.data, state.weights, jnp.uint32(number))
+
+    def weights(self, state: State, member: int) -> dict[str, np.ndarray]:
+        """The weights of one run by their names in the network, such as ``layers.0.kernel``."""
+        units = self.layout.owner == member
+        w = state.weights
+        rows, bits, bias, out, out_sum = (
+            np.asarray(column)[..., units]
+            for column in (w.rows, w.bits, w.bias, w.out, state.out_sum)
+        )
+        shift, shift_sum = (np.asarray(column)[member] for column in (w.shift, state.shift_sum))
+        return {
+            "layers.0.kernel": np.concatenate([rows, bits]),
+            "layers.0.bias": bias,
+            "layers.1.kernel": np.stack([out_sum - out, out_sum + out], axis=1) / 2,
+            "layers.1.bias": np.stack([shift_sum - shift, shift_sum + shift]) / 2,
+        }

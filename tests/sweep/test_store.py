@@ -1,0 +1,122 @@
+import json
+import shutil
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jquanta as jq
+from jquanta import streams
+from jquanta.errors import BadInput
+from jquanta.parity.config import RunConfig
+from jquanta.parity.task import draw
+from jquanta.streams import Stream
+from tests.parity import twins
+from tests.sweep.examples import RAGGED, TINY, tree
+
+RUNS = jq.load_config(RAGGED).runs()
+
+
+def last_points(run: RunConfig) -> np.ndarray:
+    """The task bits [E, N] of a run's last evaluation, as the contract names their stream."""
+    number = len(run.evaluation_steps) - 1
+    key = streams.fold(streams.key(Stream.EVALUATION, run.train.seed, run.task.n_bits), number)
+    points = streams.at_index(jnp.arange(run.eval.points_per_task, dtype=jnp.uint32))
+    return twins.bits_of(np.asarray(draw(key, points, run.task.n_bits).words), run.task.n_bits)
+
+
+@pytest.mark.parametrize("number", range(len(RUNS)))
+def test_the_weights_give_the_stored_last_losses(ragged: Path, number: int) -> None:
+    """Whole one-hot inputs through the public network, labels counted bit by bit."""
+    run, results = RUNS[number], jq.open_results(ragged).isel(run=number)
+    task, network, weights = jq.load_run(ragged, number)
+    module = nnx.merge(network, weights)
+    bits, stored = last_points(run), results.sel(step=int(results.last_step))
+    losses = []
+    for subtask in range(run.task.n_tasks):
+        same = np.full(len(bits), subtask)
+        inputs = twins.one_hot_inputs(same, bits, run.task.n_tasks)
+        label = twins.labels(bits, task.subsets, same)
+        logits = np.asarray(module(jnp.asarray(inputs, jnp.float32)))
+        losses.append(twins.cross_entropy(logits.astype(float), label).mean())
+        accuracy = (logits.argmax(1) == label).mean()
+        assert accuracy == pytest.approx(float(stored.subtask_accuracy[subtask]), abs=1e-6)
+    # Logits are sums of some 20 float32 products, of size 1 to 20: each is off by about 1e-6.
+    np.testing.assert_allclose(losses, stored.subtask_loss[: run.task.n_tasks], rtol=2e-5)
+    assert task.frequencies @ losses == pytest.approx(float(stored.loss), rel=2e-5)
+
+
+def test_load_run_gives_the_task_of_the_run(ragged: Path) -> None:
+    task, _, weights = jq.load_run(ragged / "results.zarr", 4)
+    stored = jq.open_results(ragged).isel(run=4)
+    np.testing.assert_array_equal(task.subsets, stored.subset)
+    np.testing.assert_array_equal(task.frequencies, stored.frequency)
+    assert task.config == RUNS[4].task
+    assert {leaf.dtype for _, leaf in nnx.to_flat_state(weights)} == {jnp.float32}
+
+
+@pytest.mark.parametrize("number", [-1, 5])
+def test_a_run_that_is_not_there_is_refused(ragged: Path, number: int) -> None:
+    with pytest.raises(BadInput, match=f"^run {number}: .*runs 0 to 4"):
+        jq.load_run(ragged, number)
+
+
+def test_opening_is_lazy_and_leaves_the_folder_alone(ragged: Path) -> None:
+    before = tree(ragged)
+    results = jq.open_results(ragged)
+    assert not isinstance(results.loss.variable._data, np.ndarray)
+    assert results.loss.sel(step=0).shape == (5,)
+    assert jq.open_results(ragged / "results.zarr").equals(results)
+    assert jq.open_results(str(ragged)).equals(results)
+    assert tree(ragged) == before
+
+
+def test_three_lines_of_a_notebook(ragged: Path) -> None:
+    results = jq.open_results(ragged)
+    curve = results.where(results.width == 5, drop=True).loss.squeeze().to_series()
+    assert curve.index.name == "step"
+    assert np.isfinite(curve[30])
+
+
+def test_nothing_to_open_is_refused(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no such run folder"):
+        jq.open_results(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="no such run folder"):
+        jq.open_results(tmp_path / "file")
+    with pytest.raises(BadInput, match="not a run folder"):
+        jq.open_results(tmp_path)
+    unfinished = tmp_path / "run"
+    shutil.copytree(tiny, unfinished)
+    record = unfinished / "record.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"state": "running"}))
+    with pytest.raises(BadInput, match=r"not finished; resume it with .*--out .*run"):
+        jq.open_results(unfinished)
+    shutil.rmtree(unfinished / "results.zarr")
+    with pytest.raises(BadInput, match="not finished"):
+        jq.open_results(unfinished)
+    with pytest.raises(BadInput, match="not finished"):
+        jq.load_run(unfinished, 0)
+
+
+def test_results_of_another_schema_are_refused(tiny: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(tiny, copy)
+    metadata = copy / "results.zarr" / "zarr.json"
+    content = json.loads(metadata.read_text())
+    content["attributes"]["schema_version"] = 99
+    metadata.write_text(json.dumps(content))
+    with pytest.raises(BadInput, match=r"results\.zarr: schema version 99"):
+        jq.open_results(copy)
+
+
+def test_without_a_folder_results_stay_in_memory(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = jq.run_sweep(TINY)
+    assert tree(tmp_path) == {}
+    stored = jq.open_results(tiny)
+    assert results.drop_attrs(deep=False).identical(stored.load().drop_attrs(deep=False))
