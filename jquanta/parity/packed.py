@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Int32, UInt32
+from jaxtyping import Array, Bool, Float, Int, Int32, Shaped, UInt32
 
 from jquanta import streams
 from jquanta.parity import solo
@@ -39,6 +39,11 @@ from jquanta.parity.task import draw, make_task, parity, subtask_of, unpack
 
 CPU_BLOCK = 250  # units: tile x block x 4 bytes = 1 MB is what one core's cache holds
 CPU_TILE = 1000  # samples
+
+# A network with a larger weight has diverged. Below it nothing in a step overflows float32: hidden
+# sums stay under 1e15 * (n_bits + 2), logits under 1e15 * width times that. So products with the
+# zeros of other networks stay zero, and a diverging network touches nobody.
+DIVERGED_ABOVE = 1e15
 
 
 class Weights(NamedTuple):
@@ -58,6 +63,9 @@ class State(NamedTuple):
     adam: Any
     out_sum: Float[Array, " U"]
     shift_sum: Float[Array, " R"]
+    alive: Bool[
+        Array, " R"
+    ]  # false once a network has diverged: it rests at zero, and counts as NaN
     step: UInt32[Array, ""]
 
 
@@ -108,9 +116,8 @@ class Layout:
 
     @property
     def tiles(self) -> tuple[int, int]:
-        """Number of tiles, and samples in each: the padding is under one sample a tile."""
-        count = -(-self.program.batch_size // (self.tile or self.program.batch_size))
-        return count, -(-self.program.batch_size // count)
+        """Number of tiles, and samples in each."""
+        return tiles(self.program.batch_size, self.tile)
 
     @property
     def blocks(self) -> list[Block]:
@@ -127,6 +134,15 @@ class Layout:
                 blocks.append(Block(slice(first, net + 1), slice(start, end), widths, one))
                 first = net + 1
         return blocks
+
+
+def tiles(batch_size: int, most: int | None) -> tuple[int, int]:
+    """A batch in equal tiles: their number, and the samples in each, at most ``most``.
+
+    The padding is under one sample a tile.
+    """
+    count = -(-batch_size // (most or batch_size))
+    return count, -(-batch_size // count)
 
 
 def draw_batch(layout: Layout, data: PackData, step: UInt32[Array, ""], dtype: Any) -> Batch:
@@ -235,24 +251,35 @@ def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array,
             decay,
             twice,
         )
+        alive = state.alive & _bounded(weights, layout)
+        keep = _spread(alive, owner)
         return State(
-            weights,
+            jax.tree.map(lambda w, alive: jnp.where(alive, w, 0), weights, keep),
             adam,
             state.out_sum * (1 - lr.out * decay.out),
             state.shift_sum * (1 - lr.shift * decay.shift),
+            alive,
             state.step + 1,
         )
 
     return jax.lax.fori_loop(jnp.uint32(0), n_steps, step, state)
 
 
-def _spread(values: Float[Array, " R"], owner: Int[np.ndarray, " U"]) -> Weights:
+def _bounded(weights: Weights, layout: Layout) -> Bool[Array, " R"]:
+    """Which networks have no weight beyond ``DIVERGED_ABOVE``, nor a NaN."""
+    small = jax.tree.map(lambda w: jnp.abs(w) <= DIVERGED_ABOVE, weights)
+    units = small.bits.all(0) & small.rows.all(0) & small.bias & small.out
+    bad = jnp.zeros(len(layout.widths), bool).at[layout.owner].max(~units, indices_are_sorted=True)
+    return small.shift & ~bad
+
+
+def _spread(values: Shaped[Array, " R"], owner: Int[np.ndarray, " U"]) -> Weights:
     """A number for each network as numbers that broadcast against its weights."""
     units = values[owner]
     return Weights(bits=units, rows=units, bias=units, out=units, shift=values)
 
 
-def evaluate(layout: Layout, data: PackData, weights: Weights, number: Array) -> Metrics:
+def evaluate(layout: Layout, data: PackData, state: State, number: UInt32[Array, ""]) -> Metrics:
     """Evaluation ``number`` of every network, networks first. As ``solo.evaluate``."""
     program = layout.program
     points = streams.at_index(jnp.arange(program.points_per_task, dtype=jnp.uint32))
@@ -260,7 +287,9 @@ def evaluate(layout: Layout, data: PackData, weights: Weights, number: Array) ->
 
     def measured(key: streams.Key) -> tuple[Float[Array, "R S"], Float[Array, "R S"]]:
         words = draw(key, points, program.n_bits).words
-        return evaluate_block(layout, data, weights, words)
+        losses = evaluate_block(layout, data, state.weights, words)
+        loss, accuracy = (jnp.where(state.alive[:, None], values, jnp.nan) for values in losses)
+        return loss, accuracy
 
     loss, accuracy = measured(streams.fold(data.stream.evaluation, number))
     validation = jnp.full(len(layout.widths), jnp.nan, loss.dtype)
@@ -356,7 +385,8 @@ class Packed:
             shift=last[:, 1] - last[:, 0],
         )
         adam = optax.scale_by_adam().init(weights)
-        return State(weights, adam, second.sum(1), last.sum(1), jnp.uint32(0))
+        alive = jnp.ones(len(self.runs), bool)
+        return State(weights, adam, second.sum(1), last.sum(1), alive, jnp.uint32(0))
 
     def advance(self, state: State, n_steps: int) -> State:
         """``n_steps`` updates of every run. The given state's memory is used again."""
@@ -364,7 +394,7 @@ class Packed:
 
     def evaluate(self, state: State, number: int) -> Metrics:
         """Evaluation ``number`` of every run, runs first."""
-        return _evaluate(self.layout, self.data, state.weights, jnp.uint32(number))
+        return _evaluate(self.layout, self.data, state, jnp.uint32(number))
 
     def weights(self, state: State, member: int) -> dict[str, np.ndarray]:
         """The weights of one run by their names in the network, such as ``layers.0.kernel``."""
@@ -375,6 +405,8 @@ class Packed:
             for column in (w.rows, w.bits, w.bias, w.out, state.out_sum)
         )
         shift, shift_sum = (np.asarray(column)[member] for column in (w.shift, state.shift_sum))
+        if not state.alive[member]:
+            out, shift = out * np.nan, shift * np.nan
         return {
             "layers.0.kernel": np.concatenate([rows, bits]),
             "layers.0.bias": bias,

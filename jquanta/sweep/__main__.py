@@ -75,6 +75,10 @@ class Options:
     plan: Annotated[
         bool, door.option("print runs, parameters, memory and time, and train nothing")
     ] = False
+    memory: Annotated[
+        str | None,
+        door.option("memory that a pack may take, such as '4 GB' (default: most of a device)"),
+    ] = None
     debug: Annotated[bool, door.option("show the traceback of an error")] = False
     task: _Task = field(default_factory=_Task)
     network: _Network = field(default_factory=_Network)
@@ -98,11 +102,13 @@ def command(argv: Sequence[str]) -> None:
     config = options.resolve()
     folder = options.out or Path("runs") / config.name
     from jquanta.sweep import report  # late: jax takes its time
+    from jquanta.sweep.plan import parse_bytes
 
+    memory = None if options.memory is None else parse_bytes(options.memory)
     if options.plan:
-        report.print_plan(config)
+        report.print_plan(config, memory)
     else:
-        report.train(config, folder)
+        report.train(config, folder, memory)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import queue
 import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -55,6 +57,7 @@ def run_sweep(
     out: Path | str | None = None,
     *,
     mini: bool = False,
+    memory: int | None = None,
     monitor: Monitor | None = None,
 ) -> "xr.Dataset":
     """Train every run of a configuration, or continue where an earlier call stopped.
@@ -64,7 +67,8 @@ def run_sweep(
             the embedded miniature of Figure 2.
         out: the run folder. None keeps the Dataset in memory and writes nothing that stays.
         mini: apply the configuration's ``[mini]`` table.
-        monitor: told of progress.
+        memory: bytes that a pack may take on a device; most of what is free if None.
+        monitor: told of progress; with several devices, from several threads.
 
     Returns:
         The results (``open_results``). A finished folder is only opened.
@@ -78,7 +82,7 @@ def run_sweep(
         config = load_config(config, mini=mini)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
-            return run_sweep(config, Path(scratch) / "run", monitor=monitor).load()
+            return run_sweep(config, Path(scratch) / "run", memory=memory, monitor=monitor).load()
     folder = RunFolder(out)
     folder.check(config)
     if folder.config.exists() and folder.state == DONE:
@@ -86,50 +90,97 @@ def run_sweep(
     with folder.locked():
         if folder.state != DONE:  # another process may have finished it before the lock was ours
             with _failures_recorded(folder):
-                _train_all(folder, config, monitor or Silence())
+                _train_all(folder, config, memory, monitor or Silence())
         remove(folder.checkpoints)
     return open_results(folder.path)
 
 
-def _train_all(folder: RunFolder, config: SweepConfig, monitor: Monitor) -> None:
+def _train_all(
+    folder: RunFolder, config: SweepConfig, memory: int | None, monitor: Monitor
+) -> None:
     runs = config.runs()
-    packs = _settled_plan(folder, config, runs)
-    total = sum(map(run_operations, runs))
+    packs = _settled_plan(folder, config, runs, memory)
     began = time.monotonic()
     earlier = folder.read_record().get("seconds", 0.0)
-    try:
-        with _Interrupts() as interrupts:
-            for pack in packs:
-                shares = np.array([run_operations(runs[i]) / total for i in pack.members])
-                PackRun(folder, pack, runs, float(shares.sum()), monitor, interrupts).finish()
-    finally:
-        with contextlib.suppress(OSError):  # a full disk has its own report
-            folder.update_record(seconds=round(earlier + time.monotonic() - began, 1))
-    record = folder.read_record()
-    attributes = {
+    with _Interrupts() as interrupts:
+        try:
+            _train_packs(folder, packs, runs, monitor, interrupts)
+        finally:
+            with contextlib.suppress(OSError):  # a full disk has its own report
+                folder.update_record(seconds=round(earlier + time.monotonic() - began, 1))
+        store = Store(folder, config, _attributes(folder.read_record()))
+        for pack in packs:
+            interrupts.check(folder)
+            evaluations = read_evaluations(folder.checkpoints / pack.name)
+            endings = Endings([runs[i] for i in pack.members])
+            for loss in evaluations.loss:
+                endings.see(loss)
+            for place, number in enumerate(pack.members):
+                own = Metrics(*(column[:, place] for column in evaluations))
+                store.add(number, runs[number], own, int(endings.last[place]))
+        store.publish()
+        folder.update_record(state=DONE, finished=now())
+
+
+def _attributes(record: dict[str, Any]) -> dict[str, Any]:
+    """What the Dataset tells of its making."""
+    return {
         **{f"{name}_version": number for name, number in record["versions"].items()},
         **{name: str(record[name]) for name in ("commit", "device", "platform")},
         "precision": record["dtype"],
         "created": now(),
     }
-    store = Store(folder, config, attributes)
-    for pack in packs:
-        evaluations = read_evaluations(folder.checkpoints / pack.name)
-        endings = Endings([runs[i] for i in pack.members])
-        for loss in evaluations.loss:
-            endings.see(loss)
-        for place, number in enumerate(pack.members):
-            own = Metrics(*(column[:, place] for column in evaluations))
-            store.add(number, runs[number], own, int(endings.last[place]))
-    store.publish()
-    folder.update_record(state=DONE, finished=now())
 
 
-def _settled_plan(folder: RunFolder, config: SweepConfig, runs: Sequence[RunConfig]) -> list[Pack]:
+def _train_packs(
+    folder: RunFolder,
+    packs: Sequence[Pack],
+    runs: Sequence[RunConfig],
+    monitor: Monitor,
+    interrupts: "_Interrupts",
+) -> None:
+    """Train every pack, on each local device one at a time, the largest first.
+
+    Packs share nothing, so devices need not wait for each other; a pack that fails makes the
+    others write a checkpoint and stop.
+    """
+    total = sum(map(run_operations, runs))
+    shares = {pack: sum(run_operations(runs[i]) for i in pack.members) / total for pack in packs}
+    devices: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
+    for device in jax.local_devices():
+        devices.put(device)
+
+    def train(pack: Pack) -> None:
+        device = devices.get()
+        try:
+            interrupts.check(folder)
+            with jax.default_device(device):
+                PackRun(folder, pack, runs, shares[pack], monitor, interrupts).finish()
+        except BaseException:
+            interrupts.asked = True
+            raise
+        finally:
+            devices.put(device)
+
+    if jax.local_device_count() == 1:
+        for pack in packs:
+            train(pack)
+        return
+    with ThreadPoolExecutor(jax.local_device_count()) as pool:
+        futures = [pool.submit(train, pack) for pack in sorted(packs, key=lambda p: -shares[p])]
+    errors = [error for future in futures if (error := future.exception())]
+    causes = [error for error in errors if not isinstance(error, Interrupted)]
+    for error in causes or errors:
+        raise error
+
+
+def _settled_plan(
+    folder: RunFolder, config: SweepConfig, runs: Sequence[RunConfig], memory: int | None
+) -> list[Pack]:
     """The packs, as the folder's record has them if it was begun: checkpoints depend on them."""
     stored = folder.read_record().get("packs") if folder.config.exists() else None
     packs = [Pack(p["name"], tuple(p["members"])) for p in stored or []]
-    packs = packs or plan(runs, device_memory())
+    packs = packs or plan(runs, memory or device_memory(), jax.local_device_count())
     folder.begin(config, packs=[{"name": p.name, "members": list(p.members)} for p in packs])
     return packs
 
@@ -186,7 +237,7 @@ class PackRun:
             metrics = trainer.evaluate(state, number)
             journal.record(metrics)
             self.endings.see(np.asarray(metrics.loss))
-            for place in self.endings.ending_now:
+            for place in self.endings.ending_now.tolist():
                 file = self.folder.weight_file(self.pack.members[place])
                 save_weights(file, trainer.weights(state, place))
             if journal.due:
@@ -209,10 +260,7 @@ class PackRun:
             self.monitor.work(self.share * count / self.steps[-1], self.endings.latest)
             if self.interrupts.asked:
                 journal.save(state, updates)
-                raise Interrupted(
-                    f"interrupted; {self.folder.path} holds a checkpoint: "
-                    "the same command continues"
-                )
+                self.interrupts.check(self.folder)
         return state, updates
 
 
@@ -258,6 +306,13 @@ class _Interrupts:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def check(self, folder: RunFolder) -> None:
+        """Raise ``Interrupted`` if the user asked to stop."""
+        if self.asked:
+            raise Interrupted(
+                f"interrupted; {folder.path} holds a checkpoint: the same command continues"
+            )
 
     def _hear(self, number: int, frame: object) -> None:
         if self.asked:

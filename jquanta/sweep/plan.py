@@ -6,15 +6,18 @@ bits become one wide layer (``parity.packed``); others are stacked where every s
 """
 
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jquanta.errors import BadInput
 from jquanta.parity.config import RunConfig
-from jquanta.parity.packed import CPU_TILE, Packed, distribution, packable
+from jquanta.parity.packed import CPU_TILE, Packed, distribution, packable, tiles
 from jquanta.parity.solo import Program, Stack
 
 BYTES = 4  # float32
@@ -28,15 +31,20 @@ class Pack:
     members: tuple[int, ...]
 
 
-def plan(runs: Sequence[RunConfig], memory: int) -> list[Pack]:
-    """Group ``runs`` into packs of at most ``memory`` bytes each (or one run), in run order."""
+def plan(runs: Sequence[RunConfig], memory: int, devices: int = 1) -> list[Pack]:
+    """Group ``runs`` into packs of at most ``memory`` bytes each, or one run.
+
+    With several devices no pack is more than one device's share of the work, as far as whole runs
+    allow.
+    """
+    share = sum(map(run_operations, runs)) / devices
     groups: dict[object, dict[object, list[int]]] = {}  # runs of one distribution are neighbours
     for number, run in enumerate(runs):
         group = groups.setdefault(_shared(run), {})
         group.setdefault(distribution(run), []).append(number)
     packs: list[Pack] = []
     for group in groups.values():
-        for members in _cut([i for same in group.values() for i in same], runs, memory):
+        for members in _cut([i for same in group.values() for i in same], runs, memory, share):
             packs.append(Pack(f"pack-{len(packs):04d}", tuple(members)))
     return packs
 
@@ -55,17 +63,20 @@ def _shared(run: RunConfig) -> object:
     return bits, run.task.n_tasks, run.eval.points_per_task, schedule
 
 
-def _cut(members: list[int], runs: Sequence[RunConfig], memory: int) -> Iterator[list[int]]:
-    """``members`` in pieces that need at most ``memory`` bytes, or are one run."""
+def _cut(
+    members: list[int], runs: Sequence[RunConfig], memory: float, operations: float
+) -> Iterator[list[int]]:
+    """``members`` in pieces within both limits, or of one run."""
     piece: list[int] = []
-    taken = 0
+    room = np.array([memory, operations * (1 + 1e-9)])  # rounding must not split a whole
+    left = room
     for member in members:
-        need = run_bytes(runs[member])
-        if piece and taken + need > memory:
+        need = np.array([run_bytes(runs[member]), run_operations(runs[member])])
+        if piece and (need > left).any():
             yield piece
-            piece, taken = [], 0
+            piece, left = [], room
         piece.append(member)
-        taken += need
+        left = left - need
     yield piece
 
 
@@ -74,8 +85,7 @@ def run_bytes(run: RunConfig) -> int:
     width, points, tasks = run.network.width, run.eval.points_per_task, run.task.n_tasks
     state = 6 * run.n_params  # weights, Adam's two moments, gradients, and one copy of each pass
     hidden = 3 * (run.network.depth - 1) * width + run.task.n_bits
-    tiled = packable(run) and jax.default_backend() == "cpu"
-    training = (min(run.batch_size, CPU_TILE) if tiled else run.batch_size) * hidden
+    training = min(run.batch_size, _tile(run) or run.batch_size) * hidden
     evaluation = 3 * points * width + points * run.task.n_bits + 4 * tasks
     return BYTES * (state + max(training, evaluation))
 
@@ -90,6 +100,32 @@ def run_operations(run: RunConfig) -> float:
     a_point = 2 * run.task.n_bits * width + 2 * run.task.n_tasks * (inner + 8 * width)
     evaluations = len(run.evaluation_steps) * (1 if run.online else 2)
     return training + evaluations * points * a_point
+
+
+def useful_share(runs: Sequence[RunConfig]) -> float:
+    """Samples that count, of those that training computes: the rest pads epochs and tiles."""
+    useful = executed = 0.0
+    for run in runs:
+        count, size = tiles(run.batch_size, _tile(run))
+        kept = float(run.batch_size)
+        if not run.online:
+            kept = run.train.train_size / -(-run.train.train_size // run.batch_size)
+        work = run_operations(run)
+        useful, executed = useful + work * kept / (count * size), executed + work
+    return useful / executed
+
+
+def _tile(run: RunConfig) -> int | None:
+    """Most samples that the run's trainer works through at once; None is the whole batch."""
+    return CPU_TILE if packable(run) and jax.default_backend() == "cpu" else None
+
+
+def parse_bytes(text: str) -> int:
+    """A number of bytes such as ``4 GB`` or ``500MB``. Raises ``BadInput``."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(k|M|G|T)?i?B?\s*", text)
+    if not found or float(found[1]) <= 0:
+        raise BadInput(f"--memory {text!r}: give a size such as '4 GB' or '500 MB'")
+    return int(float(found[1]) * 10 ** (3 * " kMGT".index(found[2] or " ")))
 
 
 def device_memory() -> int:

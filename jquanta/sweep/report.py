@@ -1,6 +1,7 @@
 """What the sweep command tells a person: the plan, the progress, and the fitted exponents."""
 
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,18 +37,29 @@ if TYPE_CHECKING:
 SHOWN_VALUES = 6
 
 
-def print_plan(config: SweepConfig) -> None:
-    """Print what the sweep would train, and what it would take here. Trains nothing."""
+def print_plan(config: SweepConfig, memory: int | None = None) -> None:
+    """Print what the sweep would train, and what it would take here. Trains nothing.
+
+    Args:
+        config: the sweep.
+        memory: bytes that a pack may take on a device; most of what is free if None.
+    """
+    import jax
+
     from jquanta.sweep import plan
 
     describe(config)
     runs = config.runs()
-    memory = plan.device_memory()
-    packs = plan.plan(runs, memory)
+    memory = memory or plan.device_memory()
+    packs = plan.plan(runs, memory, jax.local_device_count())
     most = max(sum(plan.run_bytes(runs[i]) for i in pack.members) for pack in packs)
     rate = plan.device_rate()
     seconds = sum(map(plan.run_operations, runs)) / (rate * plan.EFFICIENCY)
-    print(f"packs     {len(packs)}, of at most {max(len(p.members) for p in packs)} runs")
+    sizes = [len(pack.members) for pack in packs]
+    print(
+        f"packs     {len(packs)}, of {min(sizes)} to {max(sizes)} runs; "
+        f"{1 - plan.useful_share(runs):.1%} of the samples computed are padding"
+    )
     print(f"memory    about {_bytes(most)} at most, of {_bytes(memory)} to use")
     print(f"results   about {_bytes(plan.stored_bytes(runs))} on disk")
     print(
@@ -56,7 +68,7 @@ def print_plan(config: SweepConfig) -> None:
     )
 
 
-def train(config: SweepConfig, out: Path) -> None:
+def train(config: SweepConfig, out: Path, memory: int | None = None) -> None:
     """Train or continue a sweep in the run folder ``out`` and print what came of it."""
     from jquanta.sweep.drive import run_sweep
     from jquanta.sweep.folder import DONE, RunFolder
@@ -72,7 +84,7 @@ def train(config: SweepConfig, out: Path) -> None:
             print(f"{out}: continuing from its checkpoints")
         began = time.monotonic()
         with ProgressLine() as line:
-            results = run_sweep(config, out, monitor=line)
+            results = run_sweep(config, out, memory=memory, monitor=line)
         print(f"trained   {results.sizes['run']} networks in {_duration(time.monotonic() - began)}")
     summarise(results)
     print(f"results   {folder.results}")
@@ -134,9 +146,10 @@ class ProgressLine:
 
     def __init__(self) -> None:
         self.console = Console(file=sys.stderr)
+        self.lock = threading.Lock()  # several devices report from several threads
         self.share, self.loss = 0.0, ""
-        self.began = self.last_line = time.monotonic()
-        self.begun_at: float | None = None  # share done before this call trained anything
+        self.last_line = time.monotonic()
+        self.first: tuple[float, float] | None = None  # time and share when training was under way
         self.bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -158,13 +171,16 @@ class ProgressLine:
 
     def work(self, share: float, loss: float | None) -> None:
         """See ``Monitor``."""
+        with self.lock:
+            self._work(share, loss)
+
+    def _work(self, share: float, loss: float | None) -> None:
         self.share += share
-        if loss is None:  # restored, not trained now: no measure of speed
-            self.begun_at = self.share
-        else:
-            self.loss = f"mean loss {loss / NATS_PER_BIT:.3f} bits"
-        self.bar.update(self.task, completed=self.share, loss=self.loss)
         now = time.monotonic()
+        if loss is not None:  # else restored, not trained now: no measure of speed
+            self.loss = f"mean loss {loss / NATS_PER_BIT:.3f} bits"
+            self.first = self.first or (now, self.share)
+        self.bar.update(self.task, completed=self.share, loss=self.loss)
         if not self.console.is_terminal and now - self.last_line > self.LINE_SECONDS:
             self.last_line = now
             print(f"{self.share:.0%}  {self.left()}  {self.loss}", file=sys.stderr, flush=True)
@@ -175,10 +191,11 @@ class ProgressLine:
 
     def left(self) -> str:
         """How long it may still take."""
-        done = self.share - (self.begun_at or 0.0)
-        elapsed = time.monotonic() - self.began
-        if done <= 0 or elapsed < 2:
+        if self.first is None:
             return "compiling"
+        elapsed, done = time.monotonic() - self.first[0], self.share - self.first[1]
+        if elapsed < 2 or done <= 0:
+            return "… left"
         return f"{_duration(elapsed * max(0.0, 1 - self.share) / done)} left"
 
 

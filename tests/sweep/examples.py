@@ -1,8 +1,17 @@
 """Small sweeps, written as flat tables of dotted fields, and what helps to look at folders."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jquanta import streams
+from jquanta.parity.config import RunConfig
+from jquanta.parity.task import Task, draw
+from jquanta.streams import Stream
+from tests.parity import twins
 
 Config = dict[str, Any]
 
@@ -84,3 +93,28 @@ def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
         )
         for path in sorted(folder.rglob("*"))
     }
+
+
+SUM_ROUNDING = 2e-5
+"""Relative. Logits are sums of some 20 float32 products of size 1 to 20, each off by 1e-6."""
+
+
+def evaluated(
+    run: RunConfig, task: Task, network: Callable[[Any], Any], step: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Loss (nats) and accuracy [S] of a network on the test points of a run's evaluation at
+    ``step`` (the last if None), by the contract's words: whole one-hot inputs, labels counted."""
+    number = run.evaluation_steps.index(run.train.steps if step is None else step)
+    key = streams.fold(streams.key(Stream.EVALUATION, run.train.seed, run.task.n_bits), number)
+    points = streams.at_index(jnp.arange(run.eval.points_per_task, dtype=jnp.uint32))
+    words = np.asarray(draw(key, points, run.task.n_bits).words)
+    bits = twins.bits_of(words, run.task.n_bits)
+    loss, accuracy = [], []
+    for subtask in range(run.task.n_tasks):
+        same = np.full(len(bits), subtask)
+        inputs = twins.one_hot_inputs(same, bits, run.task.n_tasks)
+        label = twins.labels(bits, task.subsets, same)
+        logits = np.asarray(network(jnp.asarray(inputs, jnp.float32)), np.float64)
+        loss.append(twins.cross_entropy(logits, label).mean())
+        accuracy.append((logits.argmax(1) == label).mean())
+    return np.array(loss), np.array(accuracy)

@@ -2,50 +2,27 @@ import json
 import shutil
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 import jquanta as jq
-from jquanta import streams
 from jquanta.errors import BadInput
-from jquanta.parity.config import RunConfig
-from jquanta.parity.task import draw
-from jquanta.streams import Stream
-from tests.parity import twins
-from tests.sweep.examples import RAGGED, TINY, tree
+from tests.sweep.examples import RAGGED, SUM_ROUNDING, TINY, evaluated, tree
 
 RUNS = jq.load_config(RAGGED).runs()
-
-
-def last_points(run: RunConfig) -> np.ndarray:
-    """The task bits [E, N] of a run's last evaluation, as the contract names their stream."""
-    number = len(run.evaluation_steps) - 1
-    key = streams.fold(streams.key(Stream.EVALUATION, run.train.seed, run.task.n_bits), number)
-    points = streams.at_index(jnp.arange(run.eval.points_per_task, dtype=jnp.uint32))
-    return twins.bits_of(np.asarray(draw(key, points, run.task.n_bits).words), run.task.n_bits)
 
 
 @pytest.mark.parametrize("number", range(len(RUNS)))
 def test_the_weights_give_the_stored_last_losses(ragged: Path, number: int) -> None:
     """Whole one-hot inputs through the public network, labels counted bit by bit."""
-    run, results = RUNS[number], jq.open_results(ragged).isel(run=number)
+    stored = jq.open_results(ragged).isel(run=number, subtask=slice(RUNS[number].task.n_tasks))
+    stored = stored.sel(step=int(stored.last_step))
     task, network, weights = jq.load_run(ragged, number)
-    module = nnx.merge(network, weights)
-    bits, stored = last_points(run), results.sel(step=int(results.last_step))
-    losses = []
-    for subtask in range(run.task.n_tasks):
-        same = np.full(len(bits), subtask)
-        inputs = twins.one_hot_inputs(same, bits, run.task.n_tasks)
-        label = twins.labels(bits, task.subsets, same)
-        logits = np.asarray(module(jnp.asarray(inputs, jnp.float32)))
-        losses.append(twins.cross_entropy(logits.astype(float), label).mean())
-        accuracy = (logits.argmax(1) == label).mean()
-        assert accuracy == pytest.approx(float(stored.subtask_accuracy[subtask]), abs=1e-6)
-    # Logits are sums of some 20 float32 products, of size 1 to 20: each is off by about 1e-6.
-    np.testing.assert_allclose(losses, stored.subtask_loss[: run.task.n_tasks], rtol=2e-5)
-    assert task.frequencies @ losses == pytest.approx(float(stored.loss), rel=2e-5)
+    loss, accuracy = evaluated(RUNS[number], task, nnx.merge(network, weights))
+    np.testing.assert_allclose(loss, stored.subtask_loss, rtol=SUM_ROUNDING)
+    np.testing.assert_allclose(accuracy, stored.subtask_accuracy, rtol=1e-6)
+    assert task.frequencies @ loss == pytest.approx(float(stored.loss), rel=SUM_ROUNDING)
 
 
 def test_load_run_gives_the_task_of_the_run(ragged: Path) -> None:
@@ -54,7 +31,7 @@ def test_load_run_gives_the_task_of_the_run(ragged: Path) -> None:
     np.testing.assert_array_equal(task.subsets, stored.subset)
     np.testing.assert_array_equal(task.frequencies, stored.frequency)
     assert task.config == RUNS[4].task
-    assert {leaf.dtype for _, leaf in nnx.to_flat_state(weights)} == {jnp.float32}
+    assert {leaf.dtype for _, leaf in nnx.to_flat_state(weights)} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("number", [-1, 5])

@@ -1,0 +1,199 @@
+"""The tuned rivals in PyTorch: one network, or many as one wide layer, with rows looked up.
+
+The packed layer is after ParallelMLPs (Farias et al., arXiv 2206.08369): the first layers of all
+networks side by side, then a reduction of each network's own hidden units to its logits. One
+network is a pack of one, and its reduction a plain product.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jquanta.parity import solo
+from jquanta.parity.config import RunConfig
+from jquanta.parity.task import make_task
+
+WORD_BITS = 25  # task bits drawn at once: 31 are to be had of a positive int32
+EVALUATION_BLOCK = 2**22  # hidden numbers that an evaluation holds at once, as ours does
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to write the rival; which is fastest depends on machine and width."""
+
+    reduction: str = "blocks"
+    tile: int | None = None  # samples whose gradients are taken at once; None takes the batch
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        tile = "whole batch" if self.tile is None else f"tiles of {self.tile}"
+        return f"{self.reduction}, {tile}, {'compiled' if self.compiled else 'eager'}"
+
+
+class Lookup:
+    """Networks of one hidden layer that share task and batches, trained together in PyTorch.
+
+    Args:
+        runs: they may differ in width only.
+        device: where torch computes.
+        variant: how.
+    """
+
+    def __init__(self, runs: Sequence[RunConfig], device: torch.device, variant: Variant):
+        self.run, self.device, self.variant = runs[0], device, variant
+        self.widths = [run.network.width for run in runs]
+        task = make_task(self.run.task, self.run.train.seed)
+        self.subsets = torch.tensor(task.subsets, dtype=torch.int64, device=device)
+        self.frequencies = torch.tensor(task.frequencies, dtype=torch.float32, device=device)
+        self.edges = torch.tensor(np.cumsum(task.frequencies)[:-1], device=device).float()
+        self.shifts = torch.arange(WORD_BITS, dtype=torch.int32, device=device)
+        self.weights = [
+            torch.tensor(x, device=device, requires_grad=True) for x in initial_weights(runs)
+        ]
+        self.optimizer = torch.optim.AdamW(
+            self.weights,
+            lr=self.run.train.lr,
+            weight_decay=self.run.train.weight_decay,
+            fused=True,
+        )
+        self.reduce = REDUCTIONS[variant.reduction](self.widths, device)
+        self._loss = torch.compile(self.loss, dynamic=False) if variant.compiled else self.loss
+
+    def draw_bits(self, count: int) -> Tensor:
+        """[count, N] fair bits as 0.0 and 1.0, cut out of random words."""
+        n_bits = self.run.task.n_bits
+        shape = (count, -(-n_bits // WORD_BITS))
+        words = torch.randint(0, 2**WORD_BITS, shape, dtype=torch.int32, device=self.device)
+        return ((words[:, :, None] >> self.shifts) & 1).view(count, -1)[:, :n_bits].float()
+
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch: subtasks [B] ascending, task bits [B, N], labels [B]."""
+        uniform = torch.rand(self.run.batch_size, device=self.device).sort().values
+        subtask = torch.searchsorted(self.edges, uniform, right=True)
+        bits = self.draw_bits(self.run.batch_size)
+        return subtask, bits, bits.gather(1, self.subsets[subtask]).sum(1).long() % 2
+
+    def loss(self, subtask: Tensor, bits: Tensor, label: Tensor) -> Tensor:
+        """Cross-entropy (nats) summed over samples and networks."""
+        kernel, rows, bias, out, shift = self.weights
+        hidden = torch.addmm(F.embedding(subtask, rows + bias), bits, kernel).relu_()
+        logits = self.reduce(hidden, out) + shift
+        each = label[:, None].expand(-1, len(self.widths))
+        return F.cross_entropy(logits.flatten(0, 1), each.flatten(), reduction="sum")
+
+    def step(self, subtask: Tensor, bits: Tensor, label: Tensor) -> None:
+        """One update of every network by a batch."""
+        self.optimizer.zero_grad(set_to_none=True)
+        size = self.variant.tile or len(label)
+        for tile in zip(subtask.split(size), bits.split(size), label.split(size), strict=True):
+            (self._loss(*tile) / len(label)).backward()
+        self.optimizer.step()
+
+    def train(self, n_steps: int) -> None:
+        """``n_steps`` updates, each by a fresh batch."""
+        for _ in range(n_steps):
+            self.step(*self.draw())
+
+    @torch.no_grad()
+    def evaluate(self, bits: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Loss (nats) and accuracy [R, S] on one block of bits that all subtasks share."""
+        if bits is None:
+            bits = self.draw_bits(self.run.eval.points_per_task)
+        kernel, rows, bias, out, shift = self.weights
+        shared = torch.addmm(bias, bits, kernel)
+        at_once = max(1, EVALUATION_BLOCK // shared.numel())
+        losses, accuracies = [], []
+        for row, subset in zip(rows.split(at_once), self.subsets.split(at_once), strict=True):
+            hidden = (row[:, None] + shared).relu_()  # [subtasks at once, E, U]
+            logits = self.reduce(hidden.flatten(0, 1), out) + shift
+            logits = logits.view(len(row), len(bits), len(self.widths), 2)
+            label = (bits[:, subset].sum(2).long() % 2).T[:, :, None].expand(logits.shape[:-1])
+            loss = F.cross_entropy(logits.movedim(-1, 1), label, reduction="none")
+            losses.append(loss.mean(1))
+            accuracies.append((logits.argmax(-1) == label).float().mean(1))
+        return torch.cat(losses).T, torch.cat(accuracies).T
+
+
+Reduction = Callable[[Tensor, Tensor], Tensor]
+"""Hidden units [B, U] and output weights [U, 2] to the logits [B, R, 2] of each network."""
+
+
+def _blocks(widths: Sequence[int], device: torch.device) -> Reduction:
+    """One product with a block-diagonal matrix."""
+    nets = torch.arange(len(widths), device=device)
+    own = (nets.repeat_interleave(torch.tensor(widths, device=device))[:, None] == nets).float()
+
+    def reduce(hidden: Tensor, out: Tensor) -> Tensor:
+        matrix = (own[:, :, None] * out[:, None, :]).flatten(1)
+        return (hidden @ matrix).view(len(hidden), len(widths), 2)
+
+    return reduce
+
+
+def _split(widths: Sequence[int], device: torch.device) -> Reduction:
+    """One small product for each network, on views."""
+
+    def reduce(hidden: Tensor, out: Tensor) -> Tensor:
+        parts = zip(hidden.split(list(widths), 1), out.split(list(widths)), strict=True)
+        return torch.stack([units @ matrix for units, matrix in parts], 1)
+
+    return reduce
+
+
+def _added(widths: Sequence[int], device: torch.device) -> Reduction:
+    """The products of units and weights, added into their networks' sums, as in the paper."""
+    nets = torch.arange(len(widths), device=device)
+    owner = nets.repeat_interleave(torch.tensor(widths, device=device))
+
+    def reduce(hidden: Tensor, out: Tensor) -> Tensor:
+        zeros = hidden.new_zeros(len(hidden), len(widths))
+        sums = [zeros.index_add(1, owner, hidden * column) for column in out.T]
+        return torch.stack(sums, 2)
+
+    return reduce
+
+
+def _padded(widths: Sequence[int], device: torch.device) -> Reduction:
+    """A batched product over networks padded to the widest."""
+    widest = max(widths)
+    starts = np.cumsum([0, *widths[:-1]])
+    places = np.minimum(starts[:, None] + np.arange(widest), sum(widths) - 1)
+    index = torch.tensor(places, device=device)
+    inside = torch.tensor(np.arange(widest) < np.array(widths)[:, None], device=device).float()
+
+    def reduce(hidden: Tensor, out: Tensor) -> Tensor:
+        units = hidden[:, index].transpose(0, 1)
+        return torch.bmm(units, out[index] * inside[:, :, None]).transpose(0, 1)
+
+    return reduce
+
+
+REDUCTIONS: Mapping[str, Callable[[Sequence[int], torch.device], Reduction]] = {
+    "blocks": _blocks,
+    "split": _split,
+    "added": _added,
+    "padded": _padded,
+}
+
+
+def initial_weights(runs: Sequence[RunConfig]) -> tuple[np.ndarray, ...]:
+    """Our own initial weights, networks side by side.
+
+    Returns:
+        Kernel of the bits [N, U], rows of the control vector [S, U], bias [U], and of the second
+        layer the weights [U, 2] and biases [R, 2].
+    """
+    each = [solo.named_weights(solo.init(run).weights) for run in runs]
+    first = np.concatenate([named["layers.0.kernel"] for named in each], axis=1)
+    n_tasks = runs[0].task.n_tasks
+    return (
+        first[n_tasks:],
+        first[:n_tasks],
+        np.concatenate([named["layers.0.bias"] for named in each]),
+        np.concatenate([named["layers.1.kernel"] for named in each]),
+        np.stack([named["layers.1.bias"] for named in each]),
+    )

@@ -1,0 +1,474 @@
+"""Training through the front door: it can be stopped anywhere, and nothing disturbs a run."""
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from flax import nnx
+from safetensors.numpy import load_file
+
+import jquanta as jq
+from jquanta.errors import BadInput, Interrupted, RunFailed
+from jquanta.sweep import journal
+from jquanta.sweep.__main__ import main
+from jquanta.sweep.folder import FAILED, RUNNING, RunFolder
+from tests.sweep.examples import FINITE, SUM_ROUNDING, TINY, Config, evaluated, toml, tree
+
+LONG: Config = TINY | {
+    "name": "long",
+    "train.steps": 310,
+    "eval.log_every": 10,
+    "sweep": [{}, {"network.width": 5, "train.train_size": 50}],
+}
+"""Two packs, online and finite, with 32 evaluations each."""
+
+NOTHING_THAT_TELLS_TIME = ["created"]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Two finished folders hold the same Dataset and weights, bit for bit."""
+    first, second = jq.open_results(one).load(), jq.open_results(other).load()
+    for name in NOTHING_THAT_TELLS_TIME:
+        first.attrs.pop(name)
+        second.attrs.pop(name)
+    assert first.identical(second)
+    weights = sorted(path.name for path in (one / "weights").iterdir())
+    assert weights == sorted(path.name for path in (other / "weights").iterdir())
+    for name in weights:
+        assert (one / "weights" / name).read_bytes() == (other / "weights" / name).read_bytes()
+    assert {path.name for path in one.iterdir()} - {"figures"} == {
+        path.name for path in other.iterdir()
+    } - {"figures"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``LONG``, trained without a break."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    jq.run_sweep(LONG, folder)
+    return folder
+
+
+@pytest.fixture
+def saving_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after every evaluation."""
+    monkeypatch.setattr(journal, "LEAST_INTERVAL", 0.0)
+    monkeypatch.setattr(journal, "COST_SHARE", 1e9)
+
+
+class Saboteur:
+    """A monitor that lets something happen at the given number of its calls."""
+
+    def __init__(self, at: int, happen: Callable[[], None]):
+        self.calls, self.at, self.happen = 0, at, happen
+        self.lines: list[str] = []
+
+    def work(self, share: float, loss: float | None) -> None:
+        self.calls += 1
+        if self.calls == self.at:
+            self.happen()
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+class Crash(Exception):
+    pass
+
+
+def crash() -> None:
+    raise Crash("on purpose")
+
+
+# Determinism
+
+
+def test_the_same_sweep_twice_is_equal_bit_for_bit(tiny: Path, tmp_path: Path) -> None:
+    jq.run_sweep(TINY, tmp_path / "again")
+    assert_same(tiny, tmp_path / "again")
+
+
+def final_weights(folder: Path, run: int) -> dict[str, np.ndarray]:
+    return load_file(RunFolder(folder).weight_file(run))
+
+
+# Runs in other company are compiled in other shapes: sums of float32 products are rounded in
+# another order (1e-7 of each sum), and Adam's early steps divide by such sums where they are small,
+# which moves a weight by some 1e-3 of a step of 1e-3. After 30 steps: a few 1e-5 of weights around
+# 0.3, and less in the losses, which are means over 256 points.
+COMPANY = {"rtol": 1e-4, "atol": 3e-5}
+
+
+def assert_same_run(one: Path, run: int, other: Path, other_run: int) -> None:
+    first, second = jq.open_results(one).isel(run=run), jq.open_results(other).isel(run=other_run)
+    steps = first.step.to_numpy()[np.isfinite(first.loss)]
+    second = second.sel(step=steps)
+    for name in ("loss", "subtask_loss", "validation_loss"):
+        np.testing.assert_allclose(
+            first[name].sel(step=steps)[..., :], second[name], **COMPANY, err_msg=name
+        )
+    np.testing.assert_array_equal(first.subset, second.subset)
+    theirs = final_weights(other, other_run)
+    for name, weight in final_weights(one, run).items():
+        np.testing.assert_allclose(weight, theirs[name], **COMPANY, err_msg=name)
+
+
+def test_a_run_does_not_depend_on_its_company(tiny: Path, tmp_path: Path) -> None:
+    """Other widths, exponents, rates and seeds beside it change nothing beyond rounding."""
+    crowd = tmp_path / "crowd"
+    config = TINY | {
+        "network.width": [9, 3, 5],
+        "task.alpha": [1.0, 0.4],
+        "train.lr": [1e-2, 1e-3],
+        "sweep": [{"train.seed": [1, 0]}],
+    }
+    results = jq.run_sweep(config, crowd)
+    for run, width in enumerate((3, 5)):
+        same = (results.width == width) & (results.alpha == 0.4)
+        same &= (results.lr == 1e-3) & (results.seed == 0)
+        (number,) = np.flatnonzero(same)
+        assert_same_run(tiny, run, crowd, int(number))
+    # The company is different indeed: no two of the 24 runs have the same curve.
+    assert len(np.unique(results.loss.to_numpy(), axis=0)) == 24
+
+
+def test_a_diverging_run_is_marked_and_touches_nobody(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    results = jq.run_sweep(TINY | {"train.lr": [1e20, 1e-3], "network.width": [3, 5]}, folder)
+    assert results.lr.to_numpy().tolist() == [1e20, 1e-3] * 2  # widths before rates
+    assert results.diverged_at.to_numpy().tolist() == [10, -1] * 2
+    diverged = results.isel(run=results.lr == 1e20)
+    assert np.isfinite(diverged.loss.sel(step=0)).all()
+    assert not np.isfinite(diverged.loss.sel(step=[10, 20, 30])).any()
+    assert_same_run(tiny, 0, folder, 1)
+    assert_same_run(tiny, 1, folder, 3)
+
+
+# Early stopping
+
+
+def test_early_stopping_ends_a_run_and_its_curves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin that trains on tells where ten rises in a row end; patience begins early here."""
+    monkeypatch.setattr("jquanta.parity.stopping.PATIENCE_FROM", 200)
+    config = TINY | FINITE | {"train.steps": 2600, "eval.log_every": 100, "train.train_size": 50}
+    folder = tmp_path / "run"
+    results = jq.run_sweep(config | {"train.early_stop": [True, False]}, folder).load()
+    stopped, on = results.isel(run=0), results.isel(run=1)
+    assert (stopped.early_stop, on.early_stop) == (True, False)
+    rises = np.diff(on.loss.to_numpy()) > 0
+    steps = on.step.to_numpy()
+    counted = [
+        i for i in range(10, len(steps)) if rises[i - 10 : i].all() and steps[i - 10] > 200
+    ]
+    assert counted, "the twin's test loss never rises ten times in a row: choose another size"
+    last = steps[counted[0]]
+    assert last < 2600
+    assert (int(stopped.last_step), int(on.last_step)) == (last, 2600)
+    until, after = stopped.sel(step=slice(None, last)), stopped.sel(step=slice(last + 1, None))
+    for name in ("loss", "accuracy", "validation_loss", "subtask_loss", "subtask_accuracy"):
+        np.testing.assert_array_equal(until[name], on[name].sel(step=slice(None, last)))
+        assert after[name].isnull().all(), name
+    # Its weights are those of its own end.
+    run = jq.load_config(config | {"train.early_stop": True}).runs()[0]
+    task, network, weights = jq.load_run(folder, 0)
+    loss, _ = evaluated(run, task, nnx.merge(network, weights), step=int(last))
+    # Overfitted logits reach some 50, and their rounding grows with them.
+    np.testing.assert_allclose(loss, stopped.subtask_loss.sel(step=last), rtol=5 * SUM_ROUNDING)
+
+
+# Stopped and continued
+
+
+@pytest.mark.usefixtures("saving_often")
+@pytest.mark.parametrize("at", [1, 2, 9, 31, 37, 38, 39, 55, 75])
+def test_a_crash_anywhere_is_made_good(at: int, whole: Path, tmp_path: Path) -> None:
+    """The monitor is called after each slice of updates; whatever it raises is a crash there."""
+    folder = tmp_path / "run"
+    with pytest.raises(Crash):
+        jq.run_sweep(LONG, folder, monitor=Saboteur(at, crash))
+    record = RunFolder(folder).read_record()
+    assert (record["state"], record["error"]) == (FAILED, "on purpose")
+    assert not (folder / "results.zarr").exists()
+    assert not (folder / "lock").exists()
+    saboteur = Saboteur(at + 3, crash)  # and once more, somewhat further on
+    try:
+        jq.run_sweep(LONG, folder, monitor=saboteur)
+    except Crash:
+        jq.run_sweep(LONG, folder)
+    assert saboteur.lines == []
+    assert_same(folder, whole)
+
+
+def test_a_crash_without_a_checkpoint_begins_again(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Crash):
+        jq.run_sweep(LONG, folder, monitor=Saboteur(20, crash))
+    jq.run_sweep(LONG, folder)
+    assert_same(folder, whole)
+
+
+@pytest.mark.usefixtures("saving_often")
+@pytest.mark.parametrize("broken", ["states", "evaluations", "both"])
+def test_a_damaged_checkpoint_is_said_and_passed_over(
+    broken: str, whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Crash):
+        jq.run_sweep(LONG, folder, monitor=Saboteur(25, crash))
+    pack = folder / "checkpoints" / "pack-0000"
+    states = sorted((pack / "states").iterdir(), key=lambda path: int(path.name))
+    assert len(states) == 2
+    if broken in ("states", "both"):
+        for path in states[-1].rglob("*"):
+            if path.is_file():
+                path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if broken in ("evaluations", "both"):
+        newest = max(pack.glob("evaluations-*.npz"))
+        newest.write_bytes(newest.read_bytes()[:100])
+    monitor = Saboteur(0, crash)
+    jq.run_sweep(LONG, folder, monitor=monitor)
+    (line,) = monitor.lines
+    assert f"checkpoint at {int(states[-1].name)} updates cannot be read" in line
+    assert_same(folder, whole)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"), "out of memory"),
+    ],
+)
+def test_a_full_disk_or_device_is_one_line_and_can_be_resumed(
+    error: Exception,
+    reason: str,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    (tmp_path / "tiny.toml").write_text(toml(TINY))
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("jquanta.sweep.drive.save_weights", full)
+        assert main([str(tmp_path / "tiny.toml"), "--out", str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"jquanta: {reason}")
+    assert said.count("\n") == 1
+    assert RunFolder(folder).state == FAILED
+    with pytest.raises(BadInput, match="not finished"):
+        jq.open_results(folder)
+    jq.run_sweep(TINY, folder)
+    assert_same(folder, tiny)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_where_it_stopped(
+    number: signal.Signals, whole: Path, tmp_path: Path
+) -> None:
+    folder, before = tmp_path / "run", signal.getsignal(number)
+    stop = Saboteur(15, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(Interrupted, match=r"holds a checkpoint: the same command continues"):
+        jq.run_sweep(LONG, folder, monitor=stop)
+    assert signal.getsignal(number) == before
+    assert stop.calls == 15  # heard at once
+    assert RunFolder(folder).state == RUNNING
+    (state,) = (folder / "checkpoints" / "pack-0000" / "states").iterdir()
+    assert 0 < int(state.name) < 310
+    assert_finishes_from(int(state.name), folder)
+    assert_same(folder, whole)
+
+
+def assert_finishes_from(updates: int, folder: Path) -> None:
+    """Nothing before ``updates`` is trained again."""
+    shares: list[float] = []
+
+    class Watch(Saboteur):
+        def work(self, share: float, loss: float | None) -> None:
+            shares.append(share)
+
+    jq.run_sweep(LONG, folder, monitor=Watch(0, crash))
+    assert sum(shares) == pytest.approx(1)
+    assert shares[0] > 0
+    ends = np.cumsum(shares)
+    assert ends[0] / (updates / 310) < 1  # the first pack's restored share of the whole
+
+
+# Whole folders
+
+
+def test_a_finished_folder_is_left_alone(tiny: Path) -> None:
+    before = tree(tiny)
+    results = jq.run_sweep(TINY, tiny, monitor=Saboteur(1, crash))
+    assert results.sizes["run"] == 2
+    assert tree(tiny) == before
+
+
+def test_another_configuration_is_refused(tiny: Path) -> None:
+    before = tree(tiny)
+    with pytest.raises(BadInput, match="another configuration"):
+        jq.run_sweep(TINY | {"train.seed": 1}, tiny)
+    assert tree(tiny) == before
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    with RunFolder(tmp_path).locked():
+        before = tree(tmp_path)
+        with pytest.raises(BadInput, match=f"in use by process {os.getpid()}"):
+            jq.run_sweep(TINY, tmp_path)
+        assert tree(tmp_path) == before
+
+
+def test_a_folder_that_another_finished_meanwhile_is_left_alone(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the folder and the lock, the process that held it may have finished."""
+    folder = tmp_path / "run"
+    shutil.copytree(tiny, folder)
+    RunFolder(folder).update_record(state=RUNNING)
+    locked, before = RunFolder.locked, {}
+
+    def late(self: RunFolder) -> object:
+        self.update_record(state="done")
+        before.update(tree(folder))
+        return locked(self)
+
+    monkeypatch.setattr(RunFolder, "locked", late)
+    jq.run_sweep(TINY, folder, monitor=Saboteur(1, crash))
+    assert tree(folder) == before
+
+
+# Real processes
+
+# The command itself, with a beat (a byte on a pipe) and a nap after each slice of updates, so that
+# a signal can be sent at a chosen place whatever the machine's speed, and frequent checkpoints.
+COMMAND = """
+import os, sys, time
+from jquanta.sweep import journal, report
+from jquanta.sweep.__main__ import main
+for name, value in (("LEAST_INTERVAL", 0.0), ("COST_SHARE", 1e9)):
+    assert hasattr(journal, name)
+    setattr(journal, name, value)
+work = report.ProgressLine.work
+def slow(self, share, loss):
+    work(self, share, loss)
+    os.write(int(os.environ["BEATS"]), b".")
+    time.sleep(0.05)
+report.ProgressLine.work = slow
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class Command:
+    """The sweep command as a process of its own."""
+
+    def __init__(self, config: Path, folder: Path, cache: Path):
+        self.beats, write = os.pipe()
+        environment = {
+            "PYTHONPATH": str(Path(jq.__file__).parents[1]),
+            "BEATS": str(write),
+            "JAX_COMPILATION_CACHE_DIR": str(cache),  # the second process compiles nothing
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, str(config), "--out", str(folder)],
+            env=os.environ | environment,
+            pass_fds=[write],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(write)
+
+    def wait_for_beats(self, count: int) -> bool:
+        """Whether the process lived to its ``count``-th beat."""
+        return all(os.read(self.beats, 1) for _ in range(count))
+
+    def end(self) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error."""
+        out, err = self.process.communicate(timeout=120)
+        os.close(self.beats)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "long.toml"
+    path.write_text(toml(LONG))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("number", "beats"), [(signal.SIGINT, 20), (signal.SIGTERM, 50)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_an_interrupted_command_says_so_and_continues(
+    number: signal.Signals,
+    beats: int,
+    config: Path,
+    cache: Path,
+    whole: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "run"
+    command = Command(config, folder, cache)
+    assert command.wait_for_beats(beats)
+    with pytest.raises(BadInput, match=f"in use by process {command.process.pid} on "):
+        jq.run_sweep(LONG, folder)
+    command.process.send_signal(number)
+    code, _, said = command.end()
+    assert code == 130
+    line = f"jquanta: interrupted; {folder} holds a checkpoint: the same command continues\n"
+    assert said == line
+    assert {path.name for path in folder.iterdir()} <= {
+        "config.toml",
+        "record.json",
+        "checkpoints",
+        "weights",
+    }
+    assert main([str(config), "--out", str(folder)]) == 0
+    assert "continuing from its checkpoints" in capsys.readouterr().out
+    assert_same(folder, whole)
+
+
+def test_a_killed_command_continues(
+    config: Path, cache: Path, whole: Path, tmp_path: Path
+) -> None:
+    """``kill -9`` at four random moments of one training; checkpoints are written all the time."""
+    folder, chance = tmp_path / "run", random.Random(5)
+    for _ in range(4):
+        command = Command(config, folder, cache)
+        assert command.wait_for_beats(chance.randrange(2, 18))
+        try:
+            command.process.wait(chance.uniform(0, 0.1))
+        except subprocess.TimeoutExpired:
+            command.process.kill()
+        code, _, said = command.end()
+        assert (code, said) == (-signal.SIGKILL, "")
+    jq.run_sweep(LONG, folder)
+    assert_same(folder, whole)
+
+
+def results_are_whole(results: xr.Dataset) -> bool:
+    return bool(np.isfinite(results.loss.sel(step=results.last_step)).all())

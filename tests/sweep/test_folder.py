@@ -1,0 +1,134 @@
+import errno
+import fcntl
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jquanta.errors import BadInput
+from jquanta.sweep.config import load_config
+from jquanta.sweep.folder import DONE, RUNNING, RunFolder, write_whole
+from tests.sweep.examples import TINY, tree
+
+CONFIG = load_config(TINY)
+
+
+def test_a_new_folder_and_an_empty_one_will_do(tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    RunFolder(tmp_path / "a" / "b").check(CONFIG)
+    RunFolder(tmp_path).check(CONFIG)
+    assert tree(tmp_path) == before
+
+
+def test_beginning_writes_what_a_reader_needs(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.state is None
+    folder.begin(CONFIG, extra=3)
+    assert folder.state == RUNNING
+    assert folder.read_config().runs() == CONFIG.runs()
+    record = folder.read_record()
+    assert record["extra"] == 3
+    assert {"jquanta", "python", "jax", "flax", "optax"} <= set(record["versions"])
+    folder.update_record(state=DONE, started="then")
+    folder.begin(CONFIG)
+    assert folder.read_record()["started"] == "then"  # beginning again is continuing
+
+
+def test_the_same_runs_may_be_written_differently(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin(CONFIG)
+    folder.check(load_config(TINY | {"name": "other", "network.width": "lin(3, 5, 2)"}))
+    for change in ({"network.width": [5, 3]}, {"network.width": 3}, {"train.seed": 1}):
+        with pytest.raises(BadInput, match="another configuration"):
+            folder.check(load_config(TINY | change))
+
+
+def test_what_a_kill_at_the_very_start_leaves_is_no_obstacle(tmp_path: Path) -> None:
+    """The lock, and the configuration's temporary file."""
+    folder = RunFolder(tmp_path)
+    folder.lock.write_text("process 1 on elsewhere\n")
+    folder.config.with_name("config.toml.part").write_text("name")
+    folder.check(CONFIG)
+    with folder.locked():
+        folder.begin(CONFIG)
+    folder.check(CONFIG)
+
+
+def test_text_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "record.json"
+    write_whole(path, "old")
+
+    def half(self: Path, text: str, **options: Any) -> int:
+        with self.open("w") as file:
+            file.write(text[: len(text) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, "new text")
+    assert path.read_text() == "old"
+
+
+# The lock
+
+
+def hold(path: Path, ready: Any, release: Any) -> None:
+    with RunFolder(path).locked():
+        ready.set()
+        release.wait(60)
+
+
+def test_another_process_is_kept_out_while_the_lock_is_held(tmp_path: Path) -> None:
+    new = multiprocessing.get_context("spawn")
+    ready, release = new.Event(), new.Event()
+    process = new.Process(target=hold, args=(tmp_path, ready, release))
+    process.start()
+    try:
+        assert ready.wait(60)
+        before = tree(tmp_path)
+        with (
+            pytest.raises(BadInput, match=f"in use by process {process.pid} on ") as error,
+            RunFolder(tmp_path).locked(),
+        ):
+            raise AssertionError("two processes hold the folder")
+        assert str(error.value).startswith(f"--out {tmp_path}: ")
+        assert tree(tmp_path) == before
+    finally:
+        release.set()
+        process.join(60)
+    assert process.exitcode == 0
+    assert tree(tmp_path) == {}  # the lock goes with its holder
+    with RunFolder(tmp_path).locked():
+        assert {path.name for path in tmp_path.iterdir()} == {"lock"}
+
+
+def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path: Path) -> None:
+    new = multiprocessing.get_context("spawn")
+    ready, release = new.Event(), new.Event()
+    process = new.Process(target=hold, args=(tmp_path, ready, release))
+    process.start()
+    assert ready.wait(60)
+    process.kill()
+    process.join(60)
+    folder = RunFolder(tmp_path)
+    assert folder.lock.exists()
+    folder.check(CONFIG)
+    with folder.locked():
+        assert str(process.pid) not in folder.lock.read_text()
+
+
+def test_a_lock_that_was_just_given_up_is_not_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder removes the file between our opening and our locking of it: what we then hold is
+    no file that others would find."""
+    folder, lock = RunFolder(tmp_path), fcntl.flock
+
+    def late(file: Any, operation: int) -> None:
+        folder.lock.unlink()
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(BadInput, match="run the command again"), folder.locked():
+        raise AssertionError("a lock that nobody else sees")
