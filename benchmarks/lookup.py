@@ -7,6 +7,7 @@ network is a pack of one, and its reduction a plain product.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from jquanta.parity.config import RunConfig
 from jquanta.parity.task import make_task
 
 WORD_BITS = 25  # task bits drawn at once: 31 are to be had of a positive int32
+GROUP_UNITS = 250  # least units of a group of networks
 EVALUATION_BLOCK = 2**22  # hidden numbers that an evaluation holds at once, as ours does
 
 
@@ -60,8 +62,9 @@ class Lookup:
             weight_decay=self.run.train.weight_decay,
             fused=True,
         )
-        self.reduce = REDUCTIONS[variant.reduction](self.widths, device)
-        self._loss = torch.compile(self.loss, dynamic=False) if variant.compiled else self.loss
+        pack = len(runs) > 1
+        self.reduce = REDUCTIONS[variant.reduction](self.widths, device) if pack else _product
+        self._summed_loss = compiled_loss() if variant.compiled else summed_loss
 
     def draw_bits(self, count: int) -> Tensor:
         """[count, N] fair bits as 0.0 and 1.0, cut out of random words."""
@@ -79,18 +82,14 @@ class Lookup:
 
     def loss(self, subtask: Tensor, bits: Tensor, label: Tensor) -> Tensor:
         """Cross-entropy (nats) summed over samples and networks."""
-        kernel, rows, bias, out, shift = self.weights
-        hidden = torch.addmm(F.embedding(subtask, rows + bias), bits, kernel).relu_()
-        logits = self.reduce(hidden, out) + shift
-        each = label[:, None].expand(-1, len(self.widths))
-        return F.cross_entropy(logits.flatten(0, 1), each.flatten(), reduction="sum")
+        return self._summed_loss(self.weights, self.reduce, subtask, bits, label)
 
     def step(self, subtask: Tensor, bits: Tensor, label: Tensor) -> None:
         """One update of every network by a batch."""
         self.optimizer.zero_grad(set_to_none=True)
         size = self.variant.tile or len(label)
         for tile in zip(subtask.split(size), bits.split(size), label.split(size), strict=True):
-            (self._loss(*tile) / len(label)).backward()
+            (self.loss(*tile) / len(label)).backward()
         self.optimizer.step()
 
     def train(self, n_steps: int) -> None:
@@ -118,6 +117,23 @@ class Lookup:
         return torch.cat(losses).T, torch.cat(accuracies).T
 
 
+def summed_loss(
+    weights: Sequence[Tensor], reduce: "Reduction", subtask: Tensor, bits: Tensor, label: Tensor
+) -> Tensor:
+    """Cross-entropy (nats) summed over samples and networks."""
+    kernel, rows, bias, out, shift = weights
+    hidden = torch.addmm(F.embedding(subtask, rows + bias), bits, kernel).relu_()
+    logits = reduce(hidden, out) + shift
+    each = label[:, None].expand(-1, logits.shape[1])
+    return F.cross_entropy(logits.flatten(0, 1), each.flatten(), reduction="sum")
+
+
+@cache
+def compiled_loss() -> Callable[..., Tensor]:
+    """The loss compiled once for all widths."""
+    return torch.compile(summed_loss, dynamic=True)
+
+
 Reduction = Callable[[Tensor, Tensor], Tensor]
 """Hidden units [B, U] and output weights [U, 2] to the logits [B, R, 2] of each network."""
 
@@ -134,12 +150,24 @@ def _blocks(widths: Sequence[int], device: torch.device) -> Reduction:
     return reduce
 
 
-def _split(widths: Sequence[int], device: torch.device) -> Reduction:
-    """One small product for each network, on views."""
+def _product(hidden: Tensor, out: Tensor) -> Tensor:
+    """Of one network."""
+    return (hidden @ out)[:, None]
+
+
+def _grouped(widths: Sequence[int], device: torch.device) -> Reduction:
+    """A block-diagonal product for each few neighbouring networks: fewer products with zero."""
+    groups: list[list[int]] = [[]]
+    for width in widths:
+        if sum(groups[-1]) >= GROUP_UNITS:
+            groups.append([])
+        groups[-1].append(width)
+    units = [sum(group) for group in groups]
+    parts = [_blocks(group, device) for group in groups]
 
     def reduce(hidden: Tensor, out: Tensor) -> Tensor:
-        parts = zip(hidden.split(list(widths), 1), out.split(list(widths)), strict=True)
-        return torch.stack([units @ matrix for units, matrix in parts], 1)
+        cut = zip(parts, hidden.split(units, 1), out.split(units), strict=True)
+        return torch.cat([part(columns, matrix) for part, columns, matrix in cut], 1)
 
     return reduce
 
@@ -174,7 +202,7 @@ def _padded(widths: Sequence[int], device: torch.device) -> Reduction:
 
 REDUCTIONS: Mapping[str, Callable[[Sequence[int], torch.device], Reduction]] = {
     "blocks": _blocks,
-    "split": _split,
+    "grouped": _grouped,
     "added": _added,
     "padded": _padded,
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from jquanta import powerlaw
+from jquanta import powerlaw, theory
 from jquanta.errors import BadInput
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def parameter_curve(results: "xr.Dataset") -> "xr.Dataset":
         results: from ``open_results``, with online runs of several widths.
 
     Returns:
-        Dimension ``n_params``.
+        Dimension ``n_params``; attributes ``alpha`` (NaN for uniform frequencies), ``narrowest``
+        and ``width`` of the networks, and ``steps``.
 
     Raises:
         BadInput: if the results hold no such runs, or runs that differ in something else.
@@ -42,14 +43,19 @@ def parameter_curve(results: "xr.Dataset") -> "xr.Dataset":
     runs = _runs(results, online=True)
     if np.unique(runs.n_params).size < 2:
         raise BadInput("no width sweep in these results: train online runs of several widths")
-    return _averaged(_at_step(runs, "last"), "n_params")
+    return _averaged(_at_step(runs, "last"), "n_params").assign_attrs(
+        alpha=_alpha(runs),
+        narrowest=int(runs.width.min()),
+        width=int(runs.width.max()),
+        steps=int(runs.last_step.max()),
+    )
 
 
 def step_curve(results: "xr.Dataset") -> "xr.Dataset":
     """Test loss of the widest online runs against updates S.
 
     Returns:
-        Dimension ``step``, without step 0; attribute ``width``.
+        Dimension ``step``, without step 0; attributes ``alpha`` and ``width``.
 
     Raises:
         BadInput: as ``parameter_curve``.
@@ -59,7 +65,7 @@ def step_curve(results: "xr.Dataset") -> "xr.Dataset":
     runs = runs.isel(run=(runs.width == width).to_numpy())
     curve = runs[["loss", "subtask_loss"]].mean("run", keep_attrs=True)
     curve = curve.isel(step=(curve.step > 0).to_numpy() & np.isfinite(curve.loss).to_numpy())
-    return curve.assign_attrs(width=width)
+    return curve.assign_attrs(alpha=_alpha(runs), width=width)
 
 
 def data_curve(results: "xr.Dataset", readout: Readout = "best") -> "xr.Dataset":
@@ -72,7 +78,7 @@ def data_curve(results: "xr.Dataset", readout: Readout = "best") -> "xr.Dataset"
             which never looks at the test points, ``last`` the last.
 
     Returns:
-        Dimension ``train_size``; attribute ``width``.
+        Dimension ``train_size``; attributes ``alpha`` and ``width``.
 
     Raises:
         BadInput: as ``parameter_curve``.
@@ -82,7 +88,8 @@ def data_curve(results: "xr.Dataset", readout: Readout = "best") -> "xr.Dataset"
     runs = runs.isel(run=(runs.width == width).to_numpy())
     if np.unique(runs.train_size).size < 2:
         raise BadInput("no data sweep in these results: train runs of several train sizes")
-    return _averaged(_at_step(runs, readout), "train_size").assign_attrs(width=width)
+    curve = _averaged(_at_step(runs, readout), "train_size")
+    return curve.assign_attrs(alpha=_alpha(runs), width=width)
 
 
 def learned(curve: "xr.Dataset", below: float = LEARNED_BELOW) -> "xr.DataArray":
@@ -113,6 +120,28 @@ def fit_curve(curve: "xr.Dataset") -> powerlaw.Fit:
             raise BadInput(f"the mean loss stays above {ONSET} bit: train longer, or on more data")
         window = (x[begun[0]], LAST_FITTED_STEP if scale == "step" else np.inf)
     return powerlaw.fit(x, loss, window)
+
+
+def predicted(curve: "xr.Dataset") -> float | None:
+    """The model's exponent for a curve's scale (paper, section 2).
+
+    None where the model has none: uniform frequencies, or alpha ≤ 0.
+    """
+    alpha = float(curve.attrs["alpha"])
+    if not alpha > 0:
+        return None
+    exponents = theory.exponents(alpha)
+    return {
+        "n_params": exponents.alpha_N,
+        "step": exponents.alpha_S,
+        "train_size": exponents.alpha_D,
+    }[scale_of(curve)]
+
+
+def _alpha(runs: "xr.Dataset") -> float:
+    """The one alpha of the runs; NaN where it has no effect."""
+    zipf = str(runs.frequencies[0].values) == "zipf"
+    return float(runs.alpha[0]) if zipf else float("nan")
 
 
 def _runs(results: "xr.Dataset", online: bool) -> "xr.Dataset":

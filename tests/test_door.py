@@ -318,7 +318,9 @@ def test_help_names_every_field(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"--{field}" in text
     for flag in ("--out", "--mini", "--plan", "--debug", "CONFIG"):
         assert flag in text
-    assert "Zipf exponent of the frequencies is alpha + 1" in " ".join(text.replace("│", " ").split())
+    assert "Zipf exponent of the frequencies is alpha + 1" in " ".join(
+        text.replace("│", " ").split()
+    )
 
 
 def test_help_of_the_other_commands(capsys: pytest.CaptureFixture[str]) -> None:

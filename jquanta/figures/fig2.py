@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jquanta import powerlaw, theory
+from jquanta import powerlaw
 from jquanta.errors import BadInput
 from jquanta.figures import style
 from jquanta.scaling import (
@@ -14,6 +14,7 @@ from jquanta.scaling import (
     data_curve,
     fit_curve,
     parameter_curve,
+    predicted,
     scale_of,
     step_curve,
 )
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 SHOWN = 41  # subtasks on the vertical axis, as in the paper
 
 _PANELS = {
-    "n_params": ("parameters $N$", r"\alpha_N", "{width_range}, after {steps:,} steps"),
+    "n_params": (
+        "parameters $N$",
+        r"\alpha_N",
+        "widths {narrowest} to {width}, after {steps:,} steps",
+    ),
     "step": ("steps $S$", r"\alpha_S", "width {width}, online"),
     "train_size": ("training samples $D$", r"\alpha_D", "width {width}, at the best test loss"),
 }
@@ -44,24 +49,24 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> list[Path]:
     Raises:
         BadInput: if none of the curves can be drawn.
     """
-    panels = find_panels(results)
-    if not panels:
+    curves = find_curves(results)
+    if not curves:
         raise BadInput(
             "fig2: these results hold no width sweep and no data sweep of one alpha; train "
             "configs/fig2-width.toml or configs/fig2-data.toml first"
         )
     figure, axes = style.new_figure(
-        style.PAGE * len(panels) / 3 + (0.4 if len(panels) < 3 else 0),
+        style.PAGE * len(curves) / 3 + (0.4 if len(curves) < 3 else 0),
         3.9,
         2,
-        len(panels),
+        len(curves),
         height_ratios=(1.1, 1),
         sharex="col",
         sharey="row",
     )
     image = None
-    for column, (curve, source) in enumerate(panels):
-        _loss_panel(axes[0, column], curve, source)
+    for column, curve in enumerate(curves):
+        _loss_panel(axes[0, column], curve)
         image = _map_panel(axes[1, column], curve)
         style.panel_letter(axes[0, column], "abc"[column])
         style.panel_letter(axes[1, column], "def"[column])
@@ -71,27 +76,26 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> list[Path]:
     return style.save(figure, folder, "fig2")
 
 
-def find_panels(results: "Sequence[xr.Dataset]") -> "list[tuple[xr.Dataset, xr.Dataset]]":
-    """The curves that ``results`` hold, in the figure's order, each with its source."""
-    panels = []
+def find_curves(results: "Sequence[xr.Dataset]") -> "list[xr.Dataset]":
+    """The curves that ``results`` hold, in the figure's order."""
+    curves = []
     for curve_of in (parameter_curve, step_curve, data_curve):
         for source in results:
             try:
-                panels.append((curve_of(source), source))
+                curves.append(curve_of(source))
             except BadInput:
                 continue
             break
-    return panels
+    return curves
 
 
-def _loss_panel(axes: "Axes", curve: "xr.Dataset", source: "xr.Dataset") -> None:
+def _loss_panel(axes: "Axes", curve: "xr.Dataset") -> None:
     scale = scale_of(curve)
     _, symbol, note = _PANELS[scale]
     x, bits = curve[scale].to_numpy(), curve.loss.to_numpy() / NATS_PER_BIT
     points = "-" if scale == "step" else "o"
     axes.loglog(x, bits, points, color=style.BLUE, label="trained")
-    alpha = float(source.alpha[0])
-    predicted = _predicted(source, scale)
+    theory = predicted(curve)
     try:
         fit: powerlaw.Fit | None = fit_curve(curve)
     except BadInput:
@@ -102,37 +106,21 @@ def _loss_panel(axes: "Axes", curve: "xr.Dataset", source: "xr.Dataset") -> None
         shown = rf"${symbol}$ = {fit.exponent:.2f} [{fit.interval[0]:.2f}, {fit.interval[1]:.2f}]"
         line = fit.predict(inside) / NATS_PER_BIT
         axes.loglog(inside, line, "-", color=style.ORANGE, label=shown)
-        if predicted is not None:
+        if theory is not None:
             middle = np.sqrt(low * high)
             anchor = float(fit.predict(middle)) / NATS_PER_BIT * 0.7  # below, so that both are seen
             axes.loglog(
                 inside,
-                anchor * (inside / middle) ** -predicted,
+                anchor * (inside / middle) ** -theory,
                 "--",
                 color=style.GREY,
-                label=rf"theory: {predicted:.2f} ($\alpha$ = {alpha:g})",
+                label=rf"theory: {theory:.2f} ($\alpha$ = {curve.attrs['alpha']:g})",
             )
     axes.legend(loc="lower left", frameon=False, handlelength=1.4, borderaxespad=0.1)
-    widths = np.unique(source.width.where(np.isinf(source.train_size), drop=True))
-    axes.set_title(
-        note.format(
-            width=curve.attrs.get("width"),
-            steps=int(source.last_step.max()),
-            width_range=f"widths {widths.min():g} to {widths.max():g}" if widths.size else "",
-        ),
-        fontsize=7,
-    )
+    axes.set_title(note.format(**curve.attrs), fontsize=7)
     low, high = bits.min(), bits.max()
     axes.set_ylim(low * 0.5, max(1.1, high * 1.1))
     style.plain_log_ticks(axes.yaxis)
-
-
-def _predicted(source: "xr.Dataset", scale: str) -> float | None:
-    """The model's exponent for a scale; none where frequencies are uniform."""
-    if str(source.frequencies[0].values) != "zipf":
-        return None
-    exponents = theory.exponents(float(source.alpha[0]))
-    return {"n_params": exponents.alpha_N, "step": exponents.alpha_S}.get(scale, exponents.alpha_D)
 
 
 def _map_panel(axes: "Axes", curve: "xr.Dataset") -> object:

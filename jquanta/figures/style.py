@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jquanta.errors import BadInput
 from jquanta.sweep.folder import remove
 
 if TYPE_CHECKING:
@@ -49,10 +50,15 @@ def new_figure(width: float, height: float, rows: int, columns: int, **options: 
 
 
 def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
-    """Write PNG and PDF, each whole or not at all; their paths."""
+    """Write PNG and PDF, each whole or not at all; their paths. Raises ``BadInput``."""
     import matplotlib.pyplot as plt
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # such as a file system that permissions say nothing about
+        raise BadInput(
+            f"--out {folder}: cannot be written ({error.strerror}); give another folder"
+        ) from None
     paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
     for path in paths:
         part = path.with_name(f".{path.name}.part")

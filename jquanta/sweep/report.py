@@ -27,6 +27,7 @@ from jquanta.scaling import (
     fit_curve,
     learned,
     parameter_curve,
+    predicted,
     step_curve,
 )
 from jquanta.sweep.config import SweepConfig, varying
@@ -108,18 +109,14 @@ def describe(config: SweepConfig) -> None:
 
 def summarise(results: "xr.Dataset") -> None:
     """Print the number of subtasks learned and the fitted exponents beside theory."""
-    from jquanta import theory
-
     diverged = np.flatnonzero(results.diverged_at.to_numpy() >= 0)
     if diverged.size:
         shown = ", ".join(map(str, diverged[:SHOWN_VALUES]))
         print(f"diverged  {diverged.size} of {results.sizes['run']} runs (run {shown})")
-    exponents = theory.exponents(float(results.alpha[0]))
-    zipf = bool((results.frequencies == "zipf").all())
-    for name, curve_of, predicted in (
-        ("alpha_N", parameter_curve, exponents.alpha_N),
-        ("alpha_S", step_curve, exponents.alpha_S),
-        ("alpha_D", data_curve, exponents.alpha_D),
+    for name, curve_of in (
+        ("alpha_N", parameter_curve),
+        ("alpha_S", step_curve),
+        ("alpha_D", data_curve),
     ):
         try:
             curve = curve_of(results)
@@ -131,7 +128,8 @@ def summarise(results: "xr.Dataset") -> None:
             fitted = f"{fit_curve(curve)}"
         except BadInput as error:
             fitted = f"not fitted: {error}"
-        theory_said = f"theory {predicted:.2f}   " if zipf else ""
+        model = predicted(curve)
+        theory_said = "" if model is None else f"theory {model:.2f}   "
         print(
             f"{name}   {fitted}   {theory_said}"
             f"{count.max()} of {results.sizes['subtask']} subtasks below {LEARNED_BELOW} bit, "

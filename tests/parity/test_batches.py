@@ -1,7 +1,9 @@
 """What a step trains on: which streams it reads, where, and what a finite dataset means."""
 
 import math
-from functools import cache, partial
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,29 +24,30 @@ def data_of(run: RunConfig) -> solo.RunData:
     return jax.tree.map(jnp.asarray, solo.run_data(run))
 
 
-@cache
-def _batches(program: solo.Program) -> Any:
-    return jax.jit(jax.vmap(partial(solo.draw_batch, program), in_axes=(None, 0)))
+draw_batch = jax.jit(solo.draw_batch, static_argnums=0)
+batch_positions = jax.jit(solo.batch_positions, static_argnums=0)
 
 
-@cache
-def _positions(program: solo.Program) -> Any:
-    return jax.jit(jax.vmap(partial(solo.batch_positions, program), in_axes=(None, 0)))
+def at_steps(function: Any, run: RunConfig, steps: Iterable[int]) -> Any:
+    """The results of some steps, steps first."""
+    # No network has a part in it: with its shape out of the way, few programs serve all runs.
+    program = replace(solo.Program.of(run), width=1, depth=2, activation="relu")
+    data = data_of(run)
+    results = [function(program, data, jnp.asarray(np.uint32(step))) for step in steps]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
 
 
 def batches(run: RunConfig, *steps: int) -> solo.Batch:
-    """The batches of some steps, steps first."""
-    numbers = jnp.asarray(np.array(steps, np.uint32))
-    return jax.tree.map(np.asarray, _batches(solo.Program.of(run))(data_of(run), numbers))
+    return at_steps(draw_batch, run, steps)
 
 
 def visited(run: RunConfig, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     """Index and weight [steps, B] of one epoch of a finite run."""
     a_pass = math.ceil(run.train.train_size / run.batch_size)
-    steps = jnp.arange(epoch * a_pass, (epoch + 1) * a_pass, dtype=jnp.uint32)
-    position, weight = _positions(solo.Program.of(run))(data_of(run), steps)
+    steps = range(epoch * a_pass, (epoch + 1) * a_pass)
+    position, weight = at_steps(batch_positions, run, steps)
     assert not position.high.any()
-    return np.asarray(position.low), np.asarray(weight)
+    return position.low, weight
 
 
 # Which streams depend on what

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -56,7 +57,7 @@ def test_parameter_count(width: int, depth: int) -> None:
     run = small_run(network__width=width, network__depth=depth)
     assert run.n_params == sum(w.size for w in weights_of(make_network(run)).values())
     sizes = [6 + 10, *[width] * (depth - 1), 2]
-    assert run.n_params == sum(a * b + b for a, b in zip(sizes, sizes[1:], strict=False))
+    assert run.n_params == sum(a * b + b for a, b in pairwise(sizes))
 
 
 # Initial weights
@@ -106,7 +107,8 @@ BINDING: list[dict[str, Scalar]] = [
 
 @pytest.mark.parametrize("changes", FREE, ids=str)
 def test_weights_do_not_depend_on(changes: dict[str, Any]) -> None:
-    assert same(weights_of(make_network(small_run(**changes))), weights_of(make_network(small_run())))
+    one, other = (weights_of(make_network(run)) for run in (small_run(), small_run(**changes)))
+    assert same(one, other)
 
 
 @pytest.mark.parametrize("changes", BINDING, ids=str)
@@ -114,8 +116,8 @@ def test_weights_depend_on_seed_and_shape(changes: dict[str, Any]) -> None:
     """Not one number of the smaller network is found again in place: each is a fresh draw."""
     one, other = (weights_of(make_network(run)) for run in (small_run(), small_run(**changes)))
     for name in one:
-        both = tuple(slice(min(a, b)) for a, b in zip(one[name].shape, other[name].shape))
-        assert not np.isclose(one[name][both], other[name][both], rtol=1e-6, atol=0).any()
+        common = tuple(map(slice, np.minimum(one[name].shape, other[name].shape)))
+        assert not np.isclose(one[name][common], other[name][common], rtol=1e-6, atol=0).any()
 
 
 def test_float64_starts_from_the_same_numbers(x64: None) -> None:
@@ -146,11 +148,9 @@ def test_logits_are_those_of_numpy(activation: str, depth: int, x64: None) -> No
 
 def test_activations_differ() -> None:
     """Else the test above could not tell which one ran."""
-    subtask, bits = batch(small_run())
-    outputs = [
-        make_network(small_run(network__activation=name)).at(jnp.asarray(subtask), jnp.asarray(bits))
-        for name in ACTIVATIONS
-    ]
+    subtask, bits = map(jnp.asarray, batch(small_run()))
+    networks = [make_network(small_run(network__activation=name)) for name in ACTIVATIONS]
+    outputs = [network.at(subtask, bits) for network in networks]
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
     assert np.abs(outputs[0] - outputs[2]).max() > 1e-3
 

@@ -1,3 +1,4 @@
+import math
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from flax import nnx
 
 from jquanta import streams
 from jquanta.parity import solo
-from jquanta.parity.config import RunConfig
+from jquanta.parity.config import RunConfig, Scalar
 from jquanta.parity.task import draw, make_task
 from tests.parity import twins
 from tests.parity.twins import small_run
@@ -43,6 +44,8 @@ def assert_equal(one: list[np.ndarray], other: list[np.ndarray], atol: float = 0
 
 # Evaluation
 
+DEEP: dict[str, Scalar] = {"network.depth": 3, "network.activation": "tanh"}
+
 
 def expected_losses(
     run: RunConfig, weights: twins.Weights, words: np.ndarray
@@ -61,7 +64,7 @@ def expected_losses(
 
 
 @pytest.mark.parametrize("at_once", [None, 4, 1, 0], ids="{} at once".format)
-@pytest.mark.parametrize("changes", [{}, {"network.depth": 3, "network.activation": "tanh"}], ids=str)
+@pytest.mark.parametrize("changes", [{}, DEEP], ids=["shallow", "deep"])
 def test_a_block_of_bits_serves_every_subtask(
     changes: dict[str, Any], at_once: int | None, x64: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,8 +135,9 @@ def test_a_member_is_its_solo_run(x64: None) -> None:
     for i, run in enumerate(MIXED):
         alone = after([run], 30, dtype=jnp.float64)
         assert_equal(member(together, i), member(alone, 0), atol=1e-9)
-    moved = [np.abs(x - y).max() for x, y in zip(member(together, 0), member(together, 1))]
-    assert min(moved[:4]) > 1e-3  # the members do differ
+    one, other = (member(together.weights, i) for i in (0, 1))
+    apart = [np.abs(x - y).max() for x, y in zip(one, other, strict=True)]
+    assert min(apart) > 1e-3  # the members do differ
 
 
 def test_a_member_evaluates_as_alone() -> None:
@@ -181,8 +185,13 @@ def test_a_run_starts_with_its_network() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"network.width": 9}, {"train.batch_size": 17}, {"eval.points_per_task": 9}]
-    + [{"network.activation": "tanh"}, {"train.train_size": float("inf")}],
+    [
+        {"network.width": 9},
+        {"network.activation": "tanh"},
+        {"train.batch_size": 17},
+        {"train.train_size": math.inf},
+        {"eval.points_per_task": 9},
+    ],
     ids=str,
 )
 def test_runs_of_different_shapes_cannot_be_stacked(change: dict[str, Any]) -> None:

@@ -13,9 +13,7 @@ LAST = 40
 
 
 def run(early_stop: bool = True, steps: int = 20_000, log_every: int = 500) -> RunConfig:
-    return small_run(
-        train__early_stop=early_stop, train__steps=steps, eval__log_every=log_every
-    )
+    return small_run(train__early_stop=early_stop, train__steps=steps, eval__log_every=log_every)
 
 
 def end(losses: Sequence[float], **fields: int) -> int:

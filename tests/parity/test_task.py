@@ -226,9 +226,7 @@ def test_label_is_the_parity_of_the_subset(n_bits: int, k: int) -> None:
 def test_parity_of_one_mask_for_all() -> None:
     words, mask = samples(33, 4_000).words[:50], np.array([2**31 + 5, 1], np.uint32)
     label = parity(jnp.asarray(words), jnp.asarray(mask))
-    np.testing.assert_array_equal(
-        label, twins.bits_of(words, 33)[:, [0, 2, 31, 32]].sum(1) % 2
-    )
+    np.testing.assert_array_equal(label, twins.bits_of(words, 33)[:, [0, 2, 31, 32]].sum(1) % 2)
 
 
 def test_inputs_are_control_vector_then_bits() -> None:

@@ -6,6 +6,7 @@ weights and the streams' bits and subtasks.
 """
 
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -39,10 +40,11 @@ def samples(train_size: float) -> list[tuple[np.ndarray, np.ndarray]]:
     data = jax.tree.map(jnp.asarray, solo.run_data(run))
     draw = jax.jit(jax.vmap(partial(solo.draw_batch, solo.Program.of(run)), in_axes=(None, 0)))
     subsets = make_task(run.task, run.train.seed).subsets
+    drawn = jax.tree.map(np.asarray, draw(data, jnp.arange(STEPS, dtype=jnp.uint32)))
     steps = []
-    for batch in zip(*map(np.asarray, draw(data, jnp.arange(STEPS, dtype=jnp.uint32))), strict=True):
-        words, subtask = (x[batch[3] == 1] for x in batch[:2])
-        bits = twins.bits_of(words, run.task.n_bits)
+    for words, every_subtask, _, weight in zip(*drawn, strict=True):
+        bits = twins.bits_of(words[weight == 1], run.task.n_bits)
+        subtask = every_subtask[weight == 1]
         inputs = twins.one_hot_inputs(subtask, bits, run.task.n_tasks)
         steps.append((inputs, twins.labels(bits, subsets, subtask)))
     return steps
@@ -52,10 +54,7 @@ def train_torch(run: RunConfig, dtype: torch.dtype) -> dict[str, np.ndarray]:
     """Weights by our names after ``STEPS`` updates."""
     start = solo.named_weights(solo.init(run).weights)
     sizes = [start["layers.0.kernel"].shape[0], *[run.network.width] * (run.network.depth - 1), 2]
-    layers = [
-        torch.nn.Linear(n_in, n_out, dtype=dtype)
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
-    ]
+    layers = [torch.nn.Linear(n_in, n_out, dtype=dtype) for n_in, n_out in pairwise(sizes)]
     with torch.no_grad():
         for i, layer in enumerate(layers):
             layer.weight.copy_(torch.tensor(start[f"layers.{i}.kernel"].T))
@@ -71,7 +70,7 @@ def train_torch(run: RunConfig, dtype: torch.dtype) -> dict[str, np.ndarray]:
             x = layer(ACTIVATIONS[run.network.activation](x))
         loss = torch.nn.functional.cross_entropy(x, torch.tensor(label))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     kernels = {f"layers.{i}.kernel": x.weight.detach().numpy().T for i, x in enumerate(layers)}
     return kernels | {f"layers.{i}.bias": x.bias.detach().numpy() for i, x in enumerate(layers)}
@@ -95,6 +94,10 @@ def changes(**fields: Scalar) -> dict[str, Scalar]:
 WIDTHS = [changes(network__width=width) for width in (7, 33, 500)]
 DEEP = changes(network__width=33, network__depth=3)
 FINITE = changes(network__width=7, train__train_size=230)  # batches of 100, 100 and 30
+SMOOTH_SHAPES = [
+    changes(network__activation="tanh", network__width=500),
+    changes(network__activation="tanh", network__width=33, network__depth=3),
+]
 SMOOTH = [changes(network__width=33, network__activation=name) for name in ("tanh", "sigmoid")]
 
 
@@ -122,32 +125,40 @@ def test_decay_is_felt(x64: None) -> None:
 
 # In float32 four roundings part the two:
 # (1) Weights near 0.1 are stored to 4e-9, twice 50 times over: about 5e-8 after 50 steps.
-# (2) optax computes 1 - 0.999^t in float32, to 2^-24 of 1, which is 3e-5 of its square root at
-#     t = 1; torch in float64. A few lr x 3e-5 while t is small: about 1e-7.
+# (2) optax computes 1 - 0.999^t in float32, torch in float64: at t = 1 the step is off by 6e-6
+#     of itself, less as t grows. That is 1e-8 a step, but of one sign in all weights, so that a
+#     hidden unit's sum over 20 inputs moves by a few times 1e-7.
 # (3) Adam divides by √v + 1e-8. Gradients are sums of terms near 1e-4, so rounded to about 1e-11;
-#     where a weight's sums cancel to that size, or below, rounding decides up to a few hundredths
-#     of its step of lr, and its sign where √v is as small.
-# (4) A hidden unit's sum within 1e-7 of the kink of ReLU counts for one and not for the other.
-#     That adds or removes a sample in the gradient of all the unit's weights, which then part by
-#     up to lr a step: of W x 100 x 50 sums about one in three million, so in a wide network some
-#     units, and no bound below lr x steps holds for all weights.
-# So (4) is kept apart: smooth networks agree in every weight, ReLU networks in nearly all.
+#     where the terms cancel to that size, rounding decides about a weight's step, up to lr.
+# (4) A hidden unit's sum that (1) and (2) carry across the kink of ReLU counts for one and not
+#     for the other: a sample more or less in the gradients, amplified by (3). The sums are width
+#     x 100 x 50, so at width 500 it happens in most runs, and parts that unit's weights by up to
+#     lr a step. At depth 3 every weight below the unit feels it: by about lr / 10 after 50 steps.
+# So smooth networks agree in every weight, shallow ReLU networks in nearly all, and of deep ones
+# it can only be said that all 50 steps together part them by less than one.
 
 
-@pytest.mark.parametrize("fields", SMOOTH, ids=str)
+@pytest.mark.parametrize("fields", [*SMOOTH, *SMOOTH_SHAPES], ids=str)
 def test_smooth_dynamics_in_float32(fields: dict[str, Any]) -> None:
-    run = small_run(**TASK | fields, train__weight_decay=0.1)
-    error = differences(train(run, jnp.float32), train_torch(run, torch.float32))
-    print(np.quantile(error, [0.5, 0.9, 0.99, 1]))
+    error = float32_error(fields)  # measured: median 7e-8, largest 1e-5
     assert np.median(error) < 5e-7
     assert error.max() < LR / 20
 
 
-@pytest.mark.parametrize("fields", [*WIDTHS, DEEP], ids=str)
+@pytest.mark.parametrize("fields", WIDTHS, ids=str)
 def test_dynamics_in_float32(fields: dict[str, Any]) -> None:
-    run = small_run(**TASK | fields, train__weight_decay=0.1)
-    error = differences(train(run, jnp.float32), train_torch(run, torch.float32))
-    print(np.quantile(error, [0.5, 0.9, 0.99, 1]))
-    assert np.median(error) < 1e-6
+    error = float32_error(fields)  # measured: median 6e-8, 90% within 2e-7, largest 2e-3
+    assert np.median(error) < 5e-7
     assert np.quantile(error, 0.9) < 1e-5
     assert error.max() < LR * STEPS
+
+
+def test_deep_dynamics_in_float32() -> None:
+    error = float32_error(DEEP)  # measured: median 4e-8 to 2e-4 over 24 seeds, largest 7e-3
+    assert np.median(error) < LR
+    assert error.max() < LR * STEPS
+
+
+def float32_error(fields: dict[str, Any]) -> np.ndarray:
+    run = small_run(**TASK | fields, train__weight_decay=0.1)
+    return differences(train(run, jnp.float32), train_torch(run, torch.float32))

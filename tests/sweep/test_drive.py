@@ -8,36 +8,36 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 from flax import nnx
 from safetensors.numpy import load_file
 
 import jquanta as jq
-from jquanta.errors import BadInput, Interrupted, RunFailed
+from jquanta.errors import BadInput, Interrupted
 from jquanta.sweep import journal
 from jquanta.sweep.__main__ import main
 from jquanta.sweep.folder import FAILED, RUNNING, RunFolder
-from tests.sweep.examples import FINITE, SUM_ROUNDING, TINY, Config, evaluated, toml, tree
+from tests.sweep.examples import SUM_ROUNDING, TINY, Config, evaluated, toml, tree
 
 LONG: Config = TINY | {
     "name": "long",
     "train.steps": 310,
-    "eval.log_every": 10,
+    "eval.log_every": 30,  # 310 is no multiple: the last interval is short
     "sweep": [{}, {"network.width": 5, "train.train_size": 50}],
 }
-"""Two packs, online and finite, with 32 evaluations each."""
+"""Online and finite networks, which cannot train together, with 12 evaluations each."""
 
-NOTHING_THAT_TELLS_TIME = ["created"]
+CIRCUMSTANCES = ["created", "commit"]  # what a later run of the same code may say otherwise
 
 
 def assert_same(one: Path, other: Path) -> None:
     """Two finished folders hold the same Dataset and weights, bit for bit."""
     first, second = jq.open_results(one).load(), jq.open_results(other).load()
-    for name in NOTHING_THAT_TELLS_TIME:
+    for name in CIRCUMSTANCES:
         first.attrs.pop(name)
         second.attrs.pop(name)
     assert first.identical(second)
@@ -69,12 +69,13 @@ class Saboteur:
     """A monitor that lets something happen at the given number of its calls."""
 
     def __init__(self, at: int, happen: Callable[[], None]):
-        self.calls, self.at, self.happen = 0, at, happen
+        self.at, self.happen = at, happen
+        self.shares: list[float] = []
         self.lines: list[str] = []
 
     def work(self, share: float, loss: float | None) -> None:
-        self.calls += 1
-        if self.calls == self.at:
+        self.shares.append(share)
+        if len(self.shares) == self.at:
             self.happen()
 
     def say(self, line: str) -> None:
@@ -129,16 +130,17 @@ def test_a_run_does_not_depend_on_its_company(tiny: Path, tmp_path: Path) -> Non
         "network.width": [9, 3, 5],
         "task.alpha": [1.0, 0.4],
         "train.lr": [1e-2, 1e-3],
-        "sweep": [{"train.seed": [1, 0]}],
+        "sweep": [{"train.seed": 1, "network.width": 3, "task.alpha": 0.4, "train.lr": 0.1}, {}],
     }
     results = jq.run_sweep(config, crowd)
+    assert results.seed[0] == 1  # the company comes first, too
     for run, width in enumerate((3, 5)):
         same = (results.width == width) & (results.alpha == 0.4)
         same &= (results.lr == 1e-3) & (results.seed == 0)
         (number,) = np.flatnonzero(same)
         assert_same_run(tiny, run, crowd, int(number))
-    # The company is different indeed: no two of the 24 runs have the same curve.
-    assert len(np.unique(results.loss.to_numpy(), axis=0)) == 24
+    # The company is different indeed: no two of the 13 runs have the same curve.
+    assert len(np.unique(results.loss.to_numpy(), axis=0)) == 13
 
 
 def test_a_diverging_run_is_marked_and_touches_nobody(tiny: Path, tmp_path: Path) -> None:
@@ -161,37 +163,50 @@ def test_early_stopping_ends_a_run_and_its_curves(
 ) -> None:
     """The twin that trains on tells where ten rises in a row end; patience begins early here."""
     monkeypatch.setattr("jquanta.parity.stopping.PATIENCE_FROM", 200)
-    config = TINY | FINITE | {"train.steps": 2600, "eval.log_every": 100, "train.train_size": 50}
-    folder = tmp_path / "run"
-    results = jq.run_sweep(config | {"train.early_stop": [True, False]}, folder).load()
-    stopped, on = results.isel(run=0), results.isel(run=1)
-    assert (stopped.early_stop, on.early_stop) == (True, False)
-    rises = np.diff(on.loss.to_numpy()) > 0
-    steps = on.step.to_numpy()
-    counted = [
-        i for i in range(10, len(steps)) if rises[i - 10 : i].all() and steps[i - 10] > 200
-    ]
-    assert counted, "the twin's test loss never rises ten times in a row: choose another size"
-    last = steps[counted[0]]
-    assert last < 2600
-    assert (int(stopped.last_step), int(on.last_step)) == (last, 2600)
-    until, after = stopped.sel(step=slice(None, last)), stopped.sel(step=slice(last + 1, None))
-    for name in ("loss", "accuracy", "validation_loss", "subtask_loss", "subtask_accuracy"):
-        np.testing.assert_array_equal(until[name], on[name].sel(step=slice(None, last)))
-        assert after[name].isnull().all(), name
-    # Its weights are those of its own end.
-    run = jq.load_config(config | {"train.early_stop": True}).runs()[0]
-    task, network, weights = jq.load_run(folder, 0)
-    loss, _ = evaluated(run, task, nnx.merge(network, weights), step=int(last))
-    # Overfitted logits reach some 50, and their rounding grows with them.
-    np.testing.assert_allclose(loss, stopped.subtask_loss.sel(step=last), rtol=5 * SUM_ROUNDING)
+    config = TINY | {
+        "train.train_size": 50,
+        "train.lr": 0.002,  # slow overfitting: the test loss rises for long
+        "train.steps": 2600,
+        "train.early_stop": [True, False],
+        "network.width": [24, 48],
+        "eval.log_every": 100,
+        "eval.points_per_task": 1000,
+    }
+    folder, runs = tmp_path / "run", jq.load_config(config).runs()
+    results = jq.run_sweep(config, folder).load()
+    steps = results.step.to_numpy()
+    ended_early = 0
+    for number, run in enumerate(runs):
+        twin = results.isel(
+            run=runs.index(replace(run, train=replace(run.train, early_stop=False)))
+        )
+        rises = np.diff(twin.loss) > 0
+        ends = [i for i in range(10, len(steps)) if rises[i - 10 : i].all() and steps[i - 10] > 200]
+        last = int(steps[ends[0]]) if ends and run.train.early_stop else 2600
+        ended_early += last < 2600
+        own = results.isel(run=number)
+        assert int(own.last_step) == last
+        until, after = own.sel(step=slice(None, last)), own.sel(step=slice(last + 1, None))
+        for name in ("loss", "accuracy", "validation_loss", "subtask_loss", "subtask_accuracy"):
+            assert after[name].isnull().all(), name
+            # Twins differ in their place in the pack alone, which may change the rounding; over
+            # 2,600 steps of overfitting that grows to what COMPANY allows for 30.
+            np.testing.assert_allclose(
+                until[name], twin[name].sel(step=slice(None, last)), **COMPANY, err_msg=name
+            )
+        # The weights are those of the run's own end.
+        task, network, weights = jq.load_run(folder, number)
+        loss, _ = evaluated(run, task, nnx.merge(network, weights), step=last)
+        stored = own.subtask_loss.sel(step=last)
+        np.testing.assert_allclose(loss, stored, rtol=5 * SUM_ROUNDING)  # logits grow to some 50
+    assert ended_early, "no test loss rises ten times in a row: choose another size"
 
 
 # Stopped and continued
 
 
 @pytest.mark.usefixtures("saving_often")
-@pytest.mark.parametrize("at", [1, 2, 9, 31, 37, 38, 39, 55, 75])
+@pytest.mark.parametrize("at", [1, 6, 14, 17, 27])
 def test_a_crash_anywhere_is_made_good(at: int, whole: Path, tmp_path: Path) -> None:
     """The monitor is called after each slice of updates; whatever it raises is a crash there."""
     folder = tmp_path / "run"
@@ -201,39 +216,38 @@ def test_a_crash_anywhere_is_made_good(at: int, whole: Path, tmp_path: Path) -> 
     assert (record["state"], record["error"]) == (FAILED, "on purpose")
     assert not (folder / "results.zarr").exists()
     assert not (folder / "lock").exists()
-    saboteur = Saboteur(at + 3, crash)  # and once more, somewhat further on
-    try:
-        jq.run_sweep(LONG, folder, monitor=saboteur)
-    except Crash:
-        jq.run_sweep(LONG, folder)
-    assert saboteur.lines == []
+    monitor = Saboteur(3, crash)  # and once more, somewhat further on
+    with pytest.raises(Crash):
+        jq.run_sweep(LONG, folder, monitor=monitor)
+    assert monitor.lines == []
+    jq.run_sweep(LONG, folder)
     assert_same(folder, whole)
 
 
 def test_a_crash_without_a_checkpoint_begins_again(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(Crash):
-        jq.run_sweep(LONG, folder, monitor=Saboteur(20, crash))
+        jq.run_sweep(LONG, folder, monitor=Saboteur(12, crash))
     jq.run_sweep(LONG, folder)
     assert_same(folder, whole)
 
 
 @pytest.mark.usefixtures("saving_often")
-@pytest.mark.parametrize("broken", ["states", "evaluations", "both"])
+@pytest.mark.parametrize("broken", ["states", "evaluations"])
 def test_a_damaged_checkpoint_is_said_and_passed_over(
     broken: str, whole: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     with pytest.raises(Crash):
-        jq.run_sweep(LONG, folder, monitor=Saboteur(25, crash))
+        jq.run_sweep(LONG, folder, monitor=Saboteur(14, crash))
     pack = folder / "checkpoints" / "pack-0000"
     states = sorted((pack / "states").iterdir(), key=lambda path: int(path.name))
     assert len(states) == 2
-    if broken in ("states", "both"):
+    if broken == "states":
         for path in states[-1].rglob("*"):
             if path.is_file():
                 path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    if broken in ("evaluations", "both"):
+    else:
         newest = max(pack.glob("evaluations-*.npz"))
         newest.write_bytes(newest.read_bytes()[:100])
     monitor = Saboteur(0, crash)
@@ -282,31 +296,17 @@ def test_a_signal_saves_where_it_stopped(
     number: signal.Signals, whole: Path, tmp_path: Path
 ) -> None:
     folder, before = tmp_path / "run", signal.getsignal(number)
-    stop = Saboteur(15, lambda: os.kill(os.getpid(), number))
+    stop = Saboteur(9, lambda: os.kill(os.getpid(), number))
     with pytest.raises(Interrupted, match=r"holds a checkpoint: the same command continues"):
         jq.run_sweep(LONG, folder, monitor=stop)
     assert signal.getsignal(number) == before
-    assert stop.calls == 15  # heard at once
+    assert len(stop.shares) == 9  # heard at once
     assert RunFolder(folder).state == RUNNING
-    (state,) = (folder / "checkpoints" / "pack-0000" / "states").iterdir()
-    assert 0 < int(state.name) < 310
-    assert_finishes_from(int(state.name), folder)
+    monitor = Saboteur(0, crash)
+    jq.run_sweep(LONG, folder, monitor=monitor)
+    assert monitor.shares[0] == pytest.approx(sum(stop.shares))  # nothing is trained again
+    assert sum(monitor.shares) == pytest.approx(1)
     assert_same(folder, whole)
-
-
-def assert_finishes_from(updates: int, folder: Path) -> None:
-    """Nothing before ``updates`` is trained again."""
-    shares: list[float] = []
-
-    class Watch(Saboteur):
-        def work(self, share: float, loss: float | None) -> None:
-            shares.append(share)
-
-    jq.run_sweep(LONG, folder, monitor=Watch(0, crash))
-    assert sum(shares) == pytest.approx(1)
-    assert shares[0] > 0
-    ends = np.cumsum(shares)
-    assert ends[0] / (updates / 310) < 1  # the first pack's restored share of the whole
 
 
 # Whole folders
@@ -420,7 +420,7 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("number", "beats"), [(signal.SIGINT, 20), (signal.SIGTERM, 50)], ids=["Ctrl-C", "SIGTERM"]
+    ("number", "beats"), [(signal.SIGINT, 9), (signal.SIGTERM, 26)], ids=["Ctrl-C", "SIGTERM"]
 )
 def test_an_interrupted_command_says_so_and_continues(
     number: signal.Signals,
@@ -429,7 +429,6 @@ def test_an_interrupted_command_says_so_and_continues(
     cache: Path,
     whole: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "run"
     command = Command(config, folder, cache)
@@ -447,19 +446,19 @@ def test_an_interrupted_command_says_so_and_continues(
         "checkpoints",
         "weights",
     }
-    assert main([str(config), "--out", str(folder)]) == 0
-    assert "continuing from its checkpoints" in capsys.readouterr().out
+    monitor = Saboteur(0, crash)
+    jq.run_sweep(LONG, folder, monitor=monitor)
+    assert monitor.shares[0] > 0  # what was done is not done again
+    assert monitor.lines == []
     assert_same(folder, whole)
 
 
-def test_a_killed_command_continues(
-    config: Path, cache: Path, whole: Path, tmp_path: Path
-) -> None:
-    """``kill -9`` at four random moments of one training; checkpoints are written all the time."""
+def test_a_killed_command_continues(config: Path, cache: Path, whole: Path, tmp_path: Path) -> None:
+    """``kill -9`` at three random moments of one training; checkpoints are written all the time."""
     folder, chance = tmp_path / "run", random.Random(5)
-    for _ in range(4):
+    for _ in range(3):
         command = Command(config, folder, cache)
-        assert command.wait_for_beats(chance.randrange(2, 18))
+        assert command.wait_for_beats(chance.randrange(2, 10))
         try:
             command.process.wait(chance.uniform(0, 0.1))
         except subprocess.TimeoutExpired:
@@ -468,7 +467,3 @@ def test_a_killed_command_continues(
         assert (code, said) == (-signal.SIGKILL, "")
     jq.run_sweep(LONG, folder)
     assert_same(folder, whole)
-
-
-def results_are_whole(results: xr.Dataset) -> bool:
-    return bool(np.isfinite(results.loss.sel(step=results.last_step)).all())

@@ -199,8 +199,6 @@ def test_another_program_can_read_it(ragged: Path) -> None:
         (lambda ds: ds.drop_attrs(), "schema version None"),
     ],
 )
-def test_what_breaks_the_schema_is_named(
-    results: xr.Dataset, change: Any, message: str
-) -> None:
+def test_what_breaks_the_schema_is_named(results: xr.Dataset, change: Any, message: str) -> None:
     with pytest.raises(BadInput, match=f"^somewhere: {message}"):
         schema.check(change(results), "somewhere")
