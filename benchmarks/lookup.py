@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.rivals import wait
 from jquanta.parity import solo
 from jquanta.parity.config import RunConfig
 from jquanta.parity.task import make_task
@@ -27,7 +28,7 @@ EVALUATION_BLOCK = 2**22  # hidden numbers that an evaluation holds at once, as 
 class Variant:
     """One way to write the rival; which is fastest depends on machine and width."""
 
-    reduction: str = "blocks"
+    reduction: str  # a key of REDUCTIONS; of one network always a plain product
     tile: int | None = None  # samples whose gradients are taken at once; None takes the batch
     compiled: bool = False
 
@@ -64,6 +65,8 @@ class Lookup:
         )
         pack = len(runs) > 1
         self.reduce = REDUCTIONS[variant.reduction](self.widths, device) if pack else _product
+        # Without gradients the fewest operations win.
+        self.reduce_test = _grouped(self.widths, device) if pack else _product
         self._summed_loss = compiled_loss() if variant.compiled else summed_loss
 
     def draw_bits(self, count: int) -> Tensor:
@@ -88,14 +91,15 @@ class Lookup:
         """One update of every network by a batch."""
         self.optimizer.zero_grad(set_to_none=True)
         size = self.variant.tile or len(label)
-        for tile in zip(subtask.split(size), bits.split(size), label.split(size), strict=True):
-            (self.loss(*tile) / len(label)).backward()
+        for tile in zip(*(torch.split(x, size) for x in (subtask, bits, label)), strict=True):
+            torch.autograd.backward(self.loss(*tile) / len(label))
         self.optimizer.step()
 
     def train(self, n_steps: int) -> None:
         """``n_steps`` updates, each by a fresh batch."""
         for _ in range(n_steps):
             self.step(*self.draw())
+        wait(self.device)
 
     @torch.no_grad()
     def evaluate(self, bits: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -106,14 +110,16 @@ class Lookup:
         shared = torch.addmm(bias, bits, kernel)
         at_once = max(1, EVALUATION_BLOCK // shared.numel())
         losses, accuracies = [], []
-        for row, subset in zip(rows.split(at_once), self.subsets.split(at_once), strict=True):
+        cut = (torch.split(x, at_once) for x in (rows, self.subsets))
+        for row, subset in zip(*cut, strict=True):
             hidden = (row[:, None] + shared).relu_()  # [subtasks at once, E, U]
-            logits = self.reduce(hidden.flatten(0, 1), out) + shift
+            logits = self.reduce_test(hidden.flatten(0, 1), out) + shift
             logits = logits.view(len(row), len(bits), len(self.widths), 2)
             label = (bits[:, subset].sum(2).long() % 2).T[:, :, None].expand(logits.shape[:-1])
             loss = F.cross_entropy(logits.movedim(-1, 1), label, reduction="none")
             losses.append(loss.mean(1))
             accuracies.append((logits.argmax(-1) == label).float().mean(1))
+        wait(self.device)
         return torch.cat(losses).T, torch.cat(accuracies).T
 
 
@@ -130,8 +136,9 @@ def summed_loss(
 
 @cache
 def compiled_loss() -> Callable[..., Tensor]:
-    """The loss compiled once for all widths."""
-    return torch.compile(summed_loss, dynamic=True)
+    """The loss as compiled by torch, for each width anew: with symbolic sizes it is slower."""
+    torch._dynamo.config.recompile_limit = 256  # at 8 shapes torch would go back to eager
+    return torch.compile(summed_loss, dynamic=False)
 
 
 Reduction = Callable[[Tensor, Tensor], Tensor]
@@ -166,7 +173,7 @@ def _grouped(widths: Sequence[int], device: torch.device) -> Reduction:
     parts = [_blocks(group, device) for group in groups]
 
     def reduce(hidden: Tensor, out: Tensor) -> Tensor:
-        cut = zip(parts, hidden.split(units, 1), out.split(units), strict=True)
+        cut = zip(parts, torch.split(hidden, units, 1), torch.split(out, units), strict=True)
         return torch.cat([part(columns, matrix) for part, columns, matrix in cut], 1)
 
     return reduce
@@ -206,6 +213,28 @@ REDUCTIONS: Mapping[str, Callable[[Sequence[int], torch.device], Reduction]] = {
     "added": _added,
     "padded": _padded,
 }
+
+
+def variants(runs: Sequence[RunConfig], device: torch.device, thorough: bool) -> list[Variant]:
+    """The ways worth trying for these networks: which wins depends on machine and width.
+
+    The thorough list has every reduction and torch.compile as well, which costs minutes; what it
+    adds was never ahead by more than a fifth in trials on a CPU.
+    """
+    units = sum(run.network.width for run in runs)
+    # A tile's hidden units stay near the cache, and under the 32 MB above which every array is
+    # mapped, and its pages cleared, anew. On a GPU the whole batch at once is best.
+    tile = max(500, 2**20 // units) if device.type == "cpu" else runs[0].batch_size
+    tiles: list[int | None] = [None] if tile >= runs[0].batch_size else [None, tile, 4 * tile]
+    if len(runs) == 1:
+        reductions = ["product"]
+    else:
+        reductions = list(REDUCTIONS) if thorough else ["blocks", "grouped"]
+        tiles = tiles[1:] or tiles  # hundreds of megabytes at once lost every trial
+    found = [Variant(reduction, size) for reduction in reductions for size in tiles]
+    if thorough:
+        found += [Variant(reductions[0], size, compiled=True) for size in tiles]
+    return found
 
 
 def initial_weights(runs: Sequence[RunConfig]) -> tuple[np.ndarray, ...]:

@@ -34,8 +34,8 @@ def parameter_curve(results: "xr.Dataset") -> "xr.Dataset":
         results: from ``open_results``, with online runs of several widths.
 
     Returns:
-        Dimension ``n_params``; attributes ``alpha`` (NaN for uniform frequencies), ``narrowest``
-        and ``width`` of the networks, and ``steps``.
+        Dimension ``n_params``; attributes ``alpha`` (NaN for uniform frequencies), ``offset``,
+        ``n_tasks``, ``narrowest`` and ``width`` of the networks, and ``steps``.
 
     Raises:
         BadInput: if the results hold no such runs, or runs that differ in something else.
@@ -44,7 +44,7 @@ def parameter_curve(results: "xr.Dataset") -> "xr.Dataset":
     if np.unique(runs.n_params).size < 2:
         raise BadInput("no width sweep in these results: train online runs of several widths")
     return _averaged(_at_step(runs, "last"), "n_params").assign_attrs(
-        alpha=_alpha(runs),
+        **_task(runs),
         narrowest=int(runs.width.min()),
         width=int(runs.width.max()),
         steps=int(runs.last_step.max()),
@@ -55,7 +55,8 @@ def step_curve(results: "xr.Dataset") -> "xr.Dataset":
     """Test loss of the widest online runs against updates S.
 
     Returns:
-        Dimension ``step``, without step 0; attributes ``alpha`` and ``width``.
+        Dimension ``step``, without step 0; attributes ``alpha``, ``offset``, ``n_tasks`` and
+        ``width``.
 
     Raises:
         BadInput: as ``parameter_curve``.
@@ -65,7 +66,7 @@ def step_curve(results: "xr.Dataset") -> "xr.Dataset":
     runs = runs.isel(run=(runs.width == width).to_numpy())
     curve = runs[["loss", "subtask_loss"]].mean("run", keep_attrs=True)
     curve = curve.isel(step=(curve.step > 0).to_numpy() & np.isfinite(curve.loss).to_numpy())
-    return curve.assign_attrs(alpha=_alpha(runs), width=width)
+    return curve.assign_attrs(_task(runs), width=width)
 
 
 def data_curve(results: "xr.Dataset", readout: Readout = "best") -> "xr.Dataset":
@@ -78,7 +79,7 @@ def data_curve(results: "xr.Dataset", readout: Readout = "best") -> "xr.Dataset"
             which never looks at the test points, ``last`` the last.
 
     Returns:
-        Dimension ``train_size``; attributes ``alpha`` and ``width``.
+        Dimension ``train_size``; attributes as of ``step_curve``.
 
     Raises:
         BadInput: as ``parameter_curve``.
@@ -89,7 +90,7 @@ def data_curve(results: "xr.Dataset", readout: Readout = "best") -> "xr.Dataset"
     if np.unique(runs.train_size).size < 2:
         raise BadInput("no data sweep in these results: train runs of several train sizes")
     curve = _averaged(_at_step(runs, readout), "train_size")
-    return curve.assign_attrs(alpha=_alpha(runs), width=width)
+    return curve.assign_attrs(_task(runs), width=width)
 
 
 def learned(curve: "xr.Dataset", below: float = LEARNED_BELOW) -> "xr.DataArray":
@@ -130,18 +131,40 @@ def predicted(curve: "xr.Dataset") -> float | None:
     alpha = float(curve.attrs["alpha"])
     if not alpha > 0:
         return None
-    exponents = theory.exponents(alpha)
+    return _of_scale(theory.exponents(alpha), scale_of(curve))
+
+
+def predicted_finite(curve: "xr.Dataset", fit: powerlaw.Fit) -> float | None:
+    """What a fit would find if the model held, with the curve's finitely many subtasks.
+
+    Taken over as many subtasks as were learned at the ends of the fit's window. None where
+    ``predicted`` is, or where under two were learned between them.
+    """
+    limit, scale = predicted(curve), scale_of(curve)
+    counts = learned(curve).sel({scale: slice(*fit.window)}).to_numpy()
+    window = max(1, int(counts[0])), min(curve.attrs["n_tasks"] - 1, int(counts.max()))
+    if limit is None or window[0] >= window[1]:
+        return None
+    alpha, n_tasks, offset = (curve.attrs[name] for name in ("alpha", "n_tasks", "offset"))
+    return _of_scale(theory.finite_exponents(alpha, n_tasks, window, offset=offset), scale)
+
+
+def _of_scale(exponents: theory.Exponents, scale: str) -> float:
     return {
         "n_params": exponents.alpha_N,
         "step": exponents.alpha_S,
         "train_size": exponents.alpha_D,
-    }[scale_of(curve)]
+    }[scale]
 
 
-def _alpha(runs: "xr.Dataset") -> float:
-    """The one alpha of the runs; NaN where it has no effect."""
+def _task(runs: "xr.Dataset") -> dict[str, float | int]:
+    """What theory needs to know of runs, all of one task. Alpha is NaN where it has no effect."""
     zipf = str(runs.frequencies[0].values) == "zipf"
-    return float(runs.alpha[0]) if zipf else float("nan")
+    return {
+        "alpha": float(runs.alpha[0]) if zipf else float("nan"),
+        "offset": float(runs.offset[0]),
+        "n_tasks": int(runs.n_tasks[0]),
+    }
 
 
 def _runs(results: "xr.Dataset", online: bool) -> "xr.Dataset":

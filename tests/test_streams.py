@@ -77,6 +77,20 @@ def test_words_do_not_repeat_after_32_bits() -> None:
     assert len(np.unique(np.vstack([across, begin]), axis=0)) == 12
 
 
+def test_words_under_vmap_are_as_alone() -> None:
+    """Over positions of one stream, over streams at one position, and over both."""
+    keys = jnp.stack([streams.fold(KEY, i) for i in range(3)])
+    index = jnp.arange(12, dtype=jnp.uint32).reshape(3, 4)
+
+    def drawn(key: jax.Array, index: jax.Array) -> jax.Array:
+        return streams.words(key, streams.at_index(index), 3)
+
+    alone = np.array([[drawn(key, row) for row in index] for key in keys])
+    np.testing.assert_array_equal(jax.vmap(drawn, (None, 0))(KEY, index), drawn(KEY, index))
+    np.testing.assert_array_equal(jax.vmap(drawn, (0, None))(keys, index[0]), alone[:, 0])
+    np.testing.assert_array_equal(jax.vmap(drawn)(keys, index), alone[range(3), range(3)])
+
+
 def test_words_are_fair_independent_bits() -> None:
     words = np.asarray(streams.words(KEY, streams.positions(uint32(0), 1, 8192), 5))
     bits = bits_of(words)

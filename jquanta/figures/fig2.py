@@ -15,6 +15,7 @@ from jquanta.scaling import (
     fit_curve,
     parameter_curve,
     predicted,
+    predicted_finite,
     scale_of,
     step_curve,
 )
@@ -70,6 +71,9 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> list[Path]:
         image = _map_panel(axes[1, column], curve)
         style.panel_letter(axes[0, column], "abc"[column])
         style.panel_letter(axes[1, column], "def"[column])
+    losses = np.concatenate([curve.loss.to_numpy() for curve in curves]) / NATS_PER_BIT
+    axes[0, 0].set_ylim(losses.min() * 0.3, 1.3)  # room for the legends
+    style.plain_log_ticks(axes[0, 0].yaxis)
     axes[0, 0].set_ylabel("mean test loss (bits)")
     axes[1, 0].set_ylabel("subtask, by frequency")
     figure.colorbar(image, ax=axes[1, :], label="loss (bits)", aspect=12, pad=0.01)
@@ -109,18 +113,12 @@ def _loss_panel(axes: "Axes", curve: "xr.Dataset") -> None:
         if theory is not None:
             middle = np.sqrt(low * high)
             anchor = float(fit.predict(middle)) / NATS_PER_BIT * 0.7  # below, so that both are seen
-            axes.loglog(
-                inside,
-                anchor * (inside / middle) ** -theory,
-                "--",
-                color=style.GREY,
-                label=rf"theory: {theory:.2f} ($\alpha$ = {curve.attrs['alpha']:g})",
-            )
-    axes.legend(loc="lower left", frameon=False, handlelength=1.4, borderaxespad=0.1)
-    axes.set_title(note.format(**curve.attrs), fontsize=7)
-    low, high = bits.min(), bits.max()
-    axes.set_ylim(low * 0.5, max(1.1, high * 1.1))
-    style.plain_log_ticks(axes.yaxis)
+            line = anchor * (inside / middle) ** -theory
+            finite = predicted_finite(curve, fit)
+            bent = "" if finite is None else f" ({finite:.2f} for {curve.attrs['n_tasks']} tasks)"
+            axes.loglog(inside, line, "--", color=style.GREY, label=f"theory: {theory:.2f}{bent}")
+    axes.legend(loc="lower left", frameon=False, handlelength=1.2, borderaxespad=0.1)
+    axes.set_title(note.format(**curve.attrs), fontsize=7, loc="right")
 
 
 def _map_panel(axes: "Axes", curve: "xr.Dataset") -> object:

@@ -85,7 +85,7 @@ def plain_log_ticks(axis: Any) -> None:
 
     low, high = axis.get_view_interval()
     decades = np.log10(high / low)
-    subs = (1.0,) if decades > 2 else (1.0, 2.0, 5.0) if decades > 0.5 else tuple(range(1, 10))
+    subs = (1.0,) if decades > 1.5 else (1.0, 2.0, 5.0) if decades > 0.5 else tuple(range(1, 10))
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axis.set_major_formatter(FuncFormatter(_plain))
     axis.set_minor_formatter(NullFormatter())

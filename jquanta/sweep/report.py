@@ -20,6 +20,7 @@ from rich.text import Text
 
 from jquanta.errors import BadInput
 from jquanta.parity.config import RunConfig, Scalar
+from jquanta.powerlaw import Fit
 from jquanta.scaling import (
     LEARNED_BELOW,
     NATS_PER_BIT,
@@ -28,6 +29,7 @@ from jquanta.scaling import (
     learned,
     parameter_curve,
     predicted,
+    predicted_finite,
     step_curve,
 )
 from jquanta.sweep.config import SweepConfig, varying
@@ -125,16 +127,24 @@ def summarise(results: "xr.Dataset") -> None:
         count = learned(curve).to_numpy()
         best = float(curve.loss.min()) / NATS_PER_BIT
         try:
-            fitted = f"{fit_curve(curve)}"
+            fit = fit_curve(curve)
+            told = f"{fit}{_theory(curve, fit)}"
         except BadInput as error:
-            fitted = f"not fitted: {error}"
-        model = predicted(curve)
-        theory_said = "" if model is None else f"theory {model:.2f}   "
+            told = f"not fitted: {error}"
+        print(f"{name}   {told}")
         print(
-            f"{name}   {fitted}   {theory_said}"
-            f"{count.max()} of {results.sizes['subtask']} subtasks below {LEARNED_BELOW} bit, "
-            f"mean loss {best:.3f} bits"
+            f"          {count.max()} of {curve.attrs['n_tasks']} subtasks below "
+            f"{LEARNED_BELOW} bit; mean loss down to {best:.3f} bits"
         )
+
+
+def _theory(curve: "xr.Dataset", fit: Fit) -> str:
+    """What the model predicts, in words."""
+    limit, finite = predicted(curve), predicted_finite(curve, fit)
+    if limit is None:
+        return ""
+    bent = "" if finite is None else f" ({finite:.2f} with only {curve.attrs['n_tasks']} subtasks)"
+    return f"; theory {limit:.2f}{bent}"
 
 
 class ProgressLine:

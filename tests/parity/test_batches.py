@@ -143,9 +143,9 @@ def test_neighbours_in_a_stack_do_not_change_a_batch() -> None:
         for change, size in [({}, 40), ({"train.seed": 5}, 57), ({"task.alpha": 2.0}, 100)]
     ]
     stack = solo.Stack(runs)
+    draw = jax.jit(jax.vmap(partial(solo.draw_batch, stack.program), in_axes=(0, None)))
     for step in (0, 2, 3, 11):
-        draw = partial(solo.draw_batch, stack.program)
-        together = jax.vmap(draw, in_axes=(0, None))(stack.data, jnp.uint32(step))
+        together = draw(stack.data, jnp.uint32(step))
         for member, run in enumerate(runs):
             for one, alone in zip(together, batches(run, step), strict=True):
                 np.testing.assert_array_equal(one[member], alone[0])

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ def run(early_stop: bool = True, steps: int = 20_000, log_every: int = 500) -> R
     return small_run(train__early_stop=early_stop, train__steps=steps, eval__log_every=log_every)
 
 
-def end(losses: Sequence[float], **fields: int) -> int:
+def end(losses: Sequence[float], **fields: Any) -> int:
     """The last evaluation of one run that sees these losses, then ever lower ones."""
     endings = Endings([run(**fields)])
     rest = len(endings.steps) - len(losses)

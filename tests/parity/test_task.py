@@ -70,7 +70,7 @@ def test_subsets_are_uniform(n_tasks: int) -> None:
     drawn = np.array(
         [
             [every[tuple(row)] for row in draw_subsets(seed, n_tasks, 6, 2).tolist()]
-            for seed in range(1500)
+            for seed in range(800)
         ]
     )
     counts = [np.bincount(column, minlength=15) for column in drawn.T]

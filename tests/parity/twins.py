@@ -1,8 +1,9 @@
 """Small runs, and plain numpy twins of the package's mathematics: float64, one-hot, slow."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jquanta.parity.config import RunConfig, Scalar, from_values
 
@@ -25,7 +26,7 @@ def small_run(**changes: Scalar) -> RunConfig:
     return from_values(SMALL | {name.replace("__", "."): x for name, x in changes.items()})
 
 
-def bits_of(words: np.ndarray, n_bits: int) -> np.ndarray:
+def bits_of(words: ArrayLike, n_bits: int) -> np.ndarray:
     """The first ``n_bits`` bits [B, N] of packed words, by arithmetic on Python's integers."""
     numbers = [sum(int(word) << (32 * i) for i, word in enumerate(row)) for row in np.array(words)]
     return np.array([[number >> place & 1 for place in range(n_bits)] for number in numbers])
@@ -41,7 +42,7 @@ def one_hot_inputs(subtask: np.ndarray, bits: np.ndarray, n_tasks: int) -> np.nd
     return np.hstack([np.eye(n_tasks)[np.asarray(subtask)], bits])
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda x: np.where(x > 0, x, 0),
     "tanh": lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x)),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),

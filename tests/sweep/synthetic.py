@@ -69,7 +69,7 @@ def curves(run: RunConfig, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def planted(changes: Config | None = None) -> xr.Dataset:
     """A Dataset that keeps to the schema, with the losses of ``curves`` in it.
 
-    Where the mean loss is about 1 / m bits, the first m subtasks are learned, the others not at all.
+    Where the mean loss is about 1 / m bits, the first m subtasks are learned, and no others.
     """
     config = jq.load_config(PLANTED | (changes or {}))
     results = template(config, {"created": "never"}).copy(deep=True)

@@ -1,0 +1,65 @@
+"""``python -m benchmarks.memory FLAGS``: the peak memory of our trainer, in a process of its own.
+
+In the benchmark's process torch and the rivals would be counted, too. FLAGS is a JSON object of
+dotted configuration fields; the answer is one JSON line.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from jquanta.errors import RunFailed
+from jquanta.sweep.config import load_config
+
+STEPS = 3
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def peak_gb(flags: Mapping[str, object]) -> float:
+    """GB (10^9 bytes) that training the runs of the flags adds at its peak, compiling included.
+
+    Resident memory on a CPU; the device's own count on a GPU. Raises ``RunFailed``.
+    """
+    command = [sys.executable, "-m", "benchmarks.memory", json.dumps(flags)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RunFailed(f"the memory measurement failed: {reason}")
+    return float(json.loads(done.stdout.splitlines()[-1])["peak_gb"])
+
+
+def measure(flags: Mapping[str, object]) -> float:
+    """What ``peak_gb`` returns, for this process."""
+    import jax
+
+    from benchmarks.ours import Ours
+
+    runs = load_config({}, flags=flags).runs()
+    device = jax.devices()[0]
+    before = resident()["VmRSS"]
+    ours = Ours(runs)
+    ours.train(STEPS)
+    ours.evaluate()
+    ours.train(STEPS)
+    if device.platform == "cpu":
+        return (resident()["VmHWM"] - before) / 1e9
+    return float((device.memory_stats() or {})["peak_bytes_in_use"]) / 1e9
+
+
+def resident() -> dict[str, int]:
+    """Resident memory now (VmRSS) and at its peak (VmHWM), in bytes."""
+    try:
+        # Not getrusage: a child's begins with its parent's peak.
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        table = dict(line.split(":", 1) for line in lines)
+        return {name: int(table[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM")}
+    except FileNotFoundError:  # macOS, which counts in bytes
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {"VmRSS": peak, "VmHWM": peak}
+
+
+if __name__ == "__main__":
+    print(json.dumps({"peak_gb": measure(json.loads(sys.argv[1]))}))

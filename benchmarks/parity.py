@@ -1,0 +1,237 @@
+"""``python -m benchmarks.parity``: the packed trainer against three rivals in PyTorch."""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from jquanta import door
+from jquanta.errors import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+    from benchmarks.contest import Entry
+    from benchmarks.record import Record
+    from jquanta.parity.config import RunConfig
+
+# The networks of the paper's Figure 2; everything else is the configuration's default: 500
+# subtasks of 3 out of 100 bits, alpha 0.4, batches of 20,000, evaluation every 100 steps.
+WORKLOAD = {"network.width": "log(10, 500, 30)"}
+
+QUICK_WIDTHS = (10, 70, 500)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Time the 30 networks of Figure 2, ours and three rivals', in float32 in one process.
+
+    reference: the reference algorithm plainly in PyTorch, one network after another. tuned: the
+    best PyTorch for one network. packed: all networks as one wide layer in PyTorch. Each is
+    scored by the seconds of one training step of all networks, with a hundredth of an evaluation.
+    The last line gives the rivals' seconds over ours, the share of the matrix rate that our step
+    reaches, and our peak memory in GB.
+
+    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
+    """
+
+    quick: Annotated[
+        bool,
+        door.option(
+            "reference and tuned at three widths with one evaluation each, the others interpolated"
+        ),
+    ] = False
+    repeats: Annotated[
+        int | None, door.option("samples of which medians are taken (default: 9, quick 5)", "INT")
+    ] = None
+    out: Annotated[
+        Path | None,
+        door.option("JSON file (default: benchmarks/records/parity-DEVICE.json)", "FILE"),
+    ] = None
+    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+
+
+def command(argv: Sequence[str]) -> None:
+    """Parse and do."""
+    options = door.parse(Options, argv, "python -m benchmarks.parity")
+    repeats = options.repeats if options.repeats is not None else (5 if options.quick else 9)
+    if repeats < 1:
+        raise BadInput(f"--repeats {repeats}: give at least 1")
+    if importlib.util.find_spec("torch") is None:
+        raise BadInput("torch is not installed and the rivals need it: run make env-test")
+    from benchmarks.record import check_writable, device_slug
+
+    out = options.out or Path(__file__).with_name("records") / f"parity-{device_slug()}.json"
+    check_writable(out)
+    record = measure(WORKLOAD, options.quick, repeats)
+    record.write(out)
+    show(record, out)
+
+
+def measure(flags: dict[str, Any], quick: bool, repeats: int) -> "Record":
+    """Time all contestants on the runs of the flags, which differ in width only."""
+    import jax
+
+    from benchmarks import contest, memory, record
+    from jquanta.sweep import folder
+    from jquanta.sweep.config import load_config
+
+    load = record.load()
+    runs = sorted(load_config({}, flags=flags).runs(), key=lambda run: run.network.width)
+    widths = tuple(run.network.width for run in runs)
+    device = torch_device()
+    peak_gb = memory.peak_gb(flags)
+    matmul, copy = contest.matmul_rate(), contest.copy_rate()
+    teams = enter(runs, device, quick, repeats)
+    for _ in range(repeats):
+        for entry in (entry for team in teams.values() for entry in team):
+            entry.sample()
+        matmul = max(matmul, contest.matmul_rate())
+    log_every = runs[0].eval.log_every
+    scores = {
+        name: contest.score(name, [entry.timing() for entry in team], widths, log_every)
+        for name, team in teams.items()
+    }
+    ours = scores["ours"]
+    return record.Record(
+        benchmark="parity",
+        mode="quick" if quick else "full",
+        notes=notes(teams, len(runs), quick),
+        finished=folder.now(),
+        commit=folder.commit(),
+        versions=record.versions(),
+        hardware=record.hardware(load),
+        dtype="float32",
+        workload={
+            "widths": widths,
+            "batch_size": runs[0].batch_size,
+            "log_every": log_every,
+            "repeats": repeats,
+            "jax_device": str(jax.devices()[0]),
+            "torch_device": str(device),
+        },
+        scores=tuple(scores.values()),
+        ratios={n: s.total / ours.total for n, s in scores.items() if n != "ours"},
+        bound=contest.bound(runs, matmul, copy, ours.step),
+        peak_gb=peak_gb,
+    )
+
+
+def torch_device() -> "torch.device":
+    """Where torch computes: where JAX does. Raises ``BadInput`` where it cannot."""
+    import jax
+    import torch
+
+    backend = jax.default_backend()
+    if backend not in ("cpu", "gpu"):
+        raise BadInput(f"JAX_PLATFORMS: the rivals do not run on {backend}; set it to cpu")
+    if backend == "gpu" and not torch.cuda.is_available():
+        raise BadInput(
+            "torch sees no GPU and JAX does: install torch with CUDA, or set JAX_PLATFORMS=cpu"
+        )
+    torch.set_float32_matmul_precision("highest")  # float32 on both sides: no TF32
+    return torch.device("cuda" if backend == "gpu" else "cpu")
+
+
+def enter(
+    runs: "Sequence[RunConfig]", device: "torch.device", quick: bool, repeats: int
+) -> dict[str, "list[Entry]"]:
+    """Every contestant's entries, compiled and warm."""
+    from benchmarks.contest import Entry, fastest
+    from benchmarks.lookup import Lookup, Variant, variants
+    from benchmarks.ours import Ours
+    from benchmarks.rivals import Reference
+
+    alone = chosen(runs) if quick else list(runs)
+    few = 1 if quick else min(3, repeats)
+    many = max(2, min(5, repeats))
+
+    def lookup(name: str, members: "Sequence[RunConfig]", evaluations: int) -> Entry:
+        widths = tuple(run.network.width for run in members)
+
+        def make(variant: Variant) -> Entry:
+            rival = Lookup(members, device, variant)
+            return Entry(name, widths, rival, str(variant), evaluations)
+
+        choices = variants(members, device, thorough=not quick)
+        return fastest(name, [partial(make, variant) for variant in choices])
+
+    every = tuple(run.network.width for run in runs)
+    return {
+        "ours": [Entry("ours", every, Ours(runs), evaluations=many)],
+        "reference": [
+            Entry("reference", (run.network.width,), Reference(run, device), evaluations=few)
+            for run in alone
+        ],
+        "tuned": [lookup("tuned", [run], few) for run in alone],
+        "packed": [lookup("packed", runs, 1 if quick else 2)],
+    }
+
+
+def chosen(runs: "Sequence[RunConfig]") -> "list[RunConfig]":
+    """The runs nearest to the three widths of the quick mode, the two outermost among them."""
+    middle = min(runs, key=lambda run: abs(run.network.width - QUICK_WIDTHS[1]))
+    return list(dict.fromkeys((runs[0], middle, runs[-1])))
+
+
+def notes(teams: dict[str, "list[Entry]"], count: int, quick: bool) -> tuple[str, ...]:
+    """What a reader of the numbers should know."""
+    said = [
+        f"{name}: {'; '.join(dict.fromkeys(entry.variant for entry in teams[name]))}"
+        for name in ("tuned", "packed")
+    ]
+    if quick:
+        measured = ", ".join(str(entry.widths[0]) for entry in teams["reference"])
+        said += [
+            f"reference and tuned are timed at widths {measured} with one evaluation each; the "
+            f"{count} widths are interpolated from these, piecewise linearly in the width",
+            "rivals compiled by torch.compile take part in the full mode only",
+        ]
+    return tuple(said)
+
+
+def show(record: "Record", out: Path) -> None:
+    """Print the table, the notes, and the summary last."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    machine = record.hardware.gpu or f"{record.hardware.cpu}, {record.hardware.cores} cores"
+    table = Table(title=f"{len(record.workload['widths'])} networks, float32, {machine}")  # type: ignore[arg-type]
+    for column in ("seconds", "a step", "an evaluation", "a step with its share", "over ours"):
+        table.add_column(column, justify="left" if column == "seconds" else "right")
+    table.add_column("first calls", justify="right")
+    for score in record.scores:
+        ratio = record.ratios.get(score.name)
+        table.add_row(
+            score.name,
+            f"{score.step:.4g}",
+            f"{score.evaluation:.4g}",
+            f"{score.total:.4g}",
+            "" if ratio is None else f"{ratio:.2f}×",
+            f"{sum(timing.first_calls for timing in score.timings):.1f}",
+        )
+    console.print(table)
+    bound = record.bound
+    console.print(
+        f"matrix rate {bound.operations_per_second / 1e9:.0f} Gflop/s, memory "
+        f"{bound.bytes_per_second / 1e9:.1f} GB/s: a step takes {bound.seconds:.4g} s at least; "
+        f"load {record.hardware.load_at_start:.1f} before, {record.hardware.load_at_end:.1f} after",
+        highlight=False,
+    )
+    for note in record.notes:
+        console.print(note, highlight=False)
+    console.print(f"record: {out}", highlight=False)
+    print(record.summary(), flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's exit code."""
+    return door.enter(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
