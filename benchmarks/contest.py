@@ -71,7 +71,7 @@ class Entry:
 
 
 def fastest(name: str, choices: Sequence[Callable[[], Entry]]) -> Entry:
-    """The choice with the shortest of three steps; it keeps none of its samples.
+    """The choice with the shortest of two warm steps; it keeps none of its samples.
 
     A choice that does not work here, as torch.compile without a compiler, is out.
     """
@@ -80,7 +80,7 @@ def fastest(name: str, choices: Sequence[Callable[[], Entry]]) -> Entry:
     for make in choices:
         try:
             entry = make()
-            shortest = min(seconds(lambda e=entry: e.contestant.train(1)) for _ in range(3))  # type: ignore[misc]
+            shortest = min(seconds(lambda e=entry: e.contestant.train(1)) for _ in range(2))  # type: ignore[misc]
         except Exception as error:
             failure = error
             continue

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -83,10 +84,13 @@ def measure(flags: dict[str, Any], quick: bool, repeats: int) -> "Record":
     runs = sorted(load_config({}, flags=flags).runs(), key=lambda run: run.network.width)
     widths = tuple(run.network.width for run in runs)
     device = torch_device()
+    say("our peak memory, in a process of its own")
     peak_gb = memory.peak_gb(flags)
+    say("first calls of every contestant")
     matmul, copy = contest.matmul_rate(), contest.copy_rate()
     teams = enter(runs, device, quick, repeats)
-    for _ in range(repeats):
+    for number in range(repeats):
+        say(f"round {number + 1} of {repeats}")
         for entry in (entry for team in teams.values() for entry in team):
             entry.sample()
         matmul = max(matmul, contest.matmul_rate())
@@ -120,6 +124,11 @@ def measure(flags: dict[str, Any], quick: bool, repeats: int) -> "Record":
     )
 
 
+def say(stage: str) -> None:
+    """Tell on standard error what is being measured."""
+    print(f"{time.strftime('%H:%M:%S')} {stage}", file=sys.stderr, flush=True)
+
+
 def torch_device() -> "torch.device":
     """Where torch computes: where JAX does. Raises ``BadInput`` where it cannot."""
     import jax
@@ -147,7 +156,7 @@ def enter(
 
     alone = chosen(runs) if quick else list(runs)
     few = 1 if quick else min(3, repeats)
-    many = max(2, min(5, repeats))
+    many = max(2, min(3, repeats))
 
     def lookup(name: str, members: "Sequence[RunConfig]", evaluations: int) -> Entry:
         widths = tuple(run.network.width for run in members)
@@ -156,6 +165,7 @@ def enter(
             rival = Lookup(members, device, variant)
             return Entry(name, widths, rival, str(variant), evaluations)
 
+        say(f"{name}: {len(members)} networks, {sum(widths)} units")
         choices = variants(members, device, thorough=not quick)
         return fastest(name, [partial(make, variant) for variant in choices])
 

@@ -143,7 +143,7 @@ def permute(key: Key, index: UInt32[Array, " B"], size: UInt32[Array, ""]) -> UI
     return jax.lax.while_loop(outside, walk, shuffle(index))
 
 
-_ROUNDS = 6
+_ROUNDS = 12  # with 6, pairs of a dataset of 6 to 12 were up to 35% more or less frequent
 
 
 def _mix(value: Word, keys: UInt32[Array, "2"]) -> Word:

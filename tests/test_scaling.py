@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from jquanta import scaling
+from jquanta import scaling, theory
 from jquanta.errors import BadInput
 from tests.sweep import synthetic
 from tests.sweep.synthetic import ALPHA_D, ALPHA_D_LAST, ALPHA_N, ALPHA_S, LN2, planted
@@ -175,11 +175,29 @@ def test_the_model_predicts_each_scale(results: xr.Dataset) -> None:
     assert predictions == pytest.approx([0.4, 0.4 / 1.4, 0.4 / 1.4])
 
 
+def test_few_subtasks_bend_the_prediction(results: xr.Dataset) -> None:
+    """The finite sum of the task's own 12 subtasks, over those learned inside the fit's window."""
+    curve = scaling.step_curve(results)
+    fit = scaling.fit_curve(curve)
+    inside = scaling.learned(curve).sel(step=slice(*fit.window))
+    window = (int(inside[0]), min(11, int(inside.max())))
+    finite = scaling.predicted_finite(curve, fit)
+    assert finite == theory.finite_exponents(0.4, 12, window).alpha_S
+    limit = scaling.predicted(curve)
+    assert finite is not None
+    assert limit is not None
+    assert finite > limit  # the sum ends where the integral goes on
+    nothing_learned = curve.assign(subtask_loss=curve.subtask_loss * 0 + LN2)
+    assert scaling.predicted_finite(nothing_learned, fit) is None
+
+
 @pytest.mark.parametrize("changes", [{"task.alpha": 0.0}, {"task.frequencies": "uniform"}])
 def test_where_the_model_has_no_exponent_none_is_given(changes: dict[str, Any]) -> None:
     curve = scaling.step_curve(planted(changes))
+    fit = scaling.fit_curve(curve)
     assert scaling.predicted(curve) is None
-    assert scaling.fit_curve(curve).exponent == pytest.approx(ALPHA_S, abs=EXACT)
+    assert scaling.predicted_finite(curve, fit) is None
+    assert fit.exponent == pytest.approx(ALPHA_S, abs=EXACT)
 
 
 def test_each_curve_has_the_alpha_of_its_own_runs() -> None:

@@ -100,7 +100,7 @@ def test_what_is_plotted_is_the_loss_in_bits(
         label = fitted.get_label()
         assert f"= {exponent:.2f} [{exponent:.2f}, {exponent:.2f}]" in label
         assert "theory" in theory.get_label()
-        assert r"\alpha$ = 0.4" in theory.get_label()
+        assert f"theory: {jq.scaling.predicted(curve):.2f} (" in theory.get_label()
     for axes, curve in zip(rows(figure)[1], curves, strict=True):
         (mesh,) = axes.collections
         shown = mesh.get_array().reshape(12, -1)

@@ -139,8 +139,9 @@ def test_online_positions_are_step_times_batch() -> None:
 
 def test_neighbours_in_a_stack_do_not_change_a_batch() -> None:
     runs = [
-        small_run(**change, train__train_size=size)
-        for change, size in [({}, 40), ({"train.seed": 5}, 57), ({"task.alpha": 2.0}, 100)]
+        small_run(train__train_size=40),
+        small_run(train__train_size=57, train__seed=5),
+        small_run(train__train_size=100, task__alpha=2.0),
     ]
     stack = solo.Stack(runs)
     draw = jax.jit(jax.vmap(partial(solo.draw_batch, stack.program), in_axes=(0, None)))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import jquanta as jq
-from tests.sweep.examples import RAGGED, TINY
+from tests.sweep.examples import LONG, RAGGED, TINY
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +21,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished folder of ``TINY``."""
     folder = tmp_path_factory.mktemp("tiny") / "run"
     jq.run_sweep(TINY, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``LONG``, trained without a break."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    jq.run_sweep(LONG, folder)
     return folder

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+import jquanta as jq
 from jquanta import streams
 from jquanta.parity.config import RunConfig
 from jquanta.parity.task import Task, draw
@@ -56,6 +57,15 @@ RAGGED: Config = TINY | {
     ],
 }
 """Five runs that share neither their steps nor their subtasks: online, finite and deep."""
+
+
+LONG: Config = TINY | {
+    "name": "long",
+    "train.steps": 310,
+    "eval.log_every": 30,  # 310 is no multiple: the last interval is short
+    "sweep": [{}, {"network.width": 5, "train.train_size": 50}],
+}
+"""Online and finite networks, which cannot train together, with 12 evaluations each."""
 
 
 def toml(config: Mapping[str, Any]) -> str:
@@ -118,3 +128,47 @@ def evaluated(
         loss.append(twins.cross_entropy(logits, label).mean())
         accuracy.append((logits.argmax(1) == label).mean())
     return np.array(loss), np.array(accuracy)
+
+
+CIRCUMSTANCES = ["created", "commit"]  # what a later run of the same code may say otherwise
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Two finished folders hold the same Dataset and weights, bit for bit."""
+    first, second = jq.open_results(one).load(), jq.open_results(other).load()
+    for name in CIRCUMSTANCES:
+        first.attrs.pop(name)
+        second.attrs.pop(name)
+    assert first.identical(second)
+    weights = sorted(path.name for path in (one / "weights").iterdir())
+    assert weights == sorted(path.name for path in (other / "weights").iterdir())
+    for name in weights:
+        assert (one / "weights" / name).read_bytes() == (other / "weights" / name).read_bytes()
+    assert {path.name for path in one.iterdir()} - {"figures"} == {
+        path.name for path in other.iterdir()
+    } - {"figures"}
+
+
+class Saboteur:
+    """A monitor that lets something happen at the given number of its calls."""
+
+    def __init__(self, at: int, happen: Callable[[], None]):
+        self.at, self.happen = at, happen
+        self.shares: list[float] = []
+        self.lines: list[str] = []
+
+    def work(self, share: float, loss: float | None) -> None:
+        self.shares.append(share)
+        if len(self.shares) == self.at:
+            self.happen()
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+class Crash(Exception):
+    pass
+
+
+def crash() -> None:
+    raise Crash("on purpose")

@@ -2,12 +2,8 @@
 
 import errno
 import os
-import random
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,41 +17,18 @@ from jquanta.errors import BadInput, Interrupted
 from jquanta.sweep import journal
 from jquanta.sweep.__main__ import main
 from jquanta.sweep.folder import FAILED, RUNNING, RunFolder
-from tests.sweep.examples import SUM_ROUNDING, TINY, Config, evaluated, toml, tree
-
-LONG: Config = TINY | {
-    "name": "long",
-    "train.steps": 310,
-    "eval.log_every": 30,  # 310 is no multiple: the last interval is short
-    "sweep": [{}, {"network.width": 5, "train.train_size": 50}],
-}
-"""Online and finite networks, which cannot train together, with 12 evaluations each."""
-
-CIRCUMSTANCES = ["created", "commit"]  # what a later run of the same code may say otherwise
-
-
-def assert_same(one: Path, other: Path) -> None:
-    """Two finished folders hold the same Dataset and weights, bit for bit."""
-    first, second = jq.open_results(one).load(), jq.open_results(other).load()
-    for name in CIRCUMSTANCES:
-        first.attrs.pop(name)
-        second.attrs.pop(name)
-    assert first.identical(second)
-    weights = sorted(path.name for path in (one / "weights").iterdir())
-    assert weights == sorted(path.name for path in (other / "weights").iterdir())
-    for name in weights:
-        assert (one / "weights" / name).read_bytes() == (other / "weights" / name).read_bytes()
-    assert {path.name for path in one.iterdir()} - {"figures"} == {
-        path.name for path in other.iterdir()
-    } - {"figures"}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``LONG``, trained without a break."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    jq.run_sweep(LONG, folder)
-    return folder
+from tests.sweep.examples import (
+    LONG,
+    SUM_ROUNDING,
+    TINY,
+    Crash,
+    Saboteur,
+    assert_same,
+    crash,
+    evaluated,
+    toml,
+    tree,
+)
 
 
 @pytest.fixture
@@ -63,31 +36,6 @@ def saving_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every evaluation."""
     monkeypatch.setattr(journal, "LEAST_INTERVAL", 0.0)
     monkeypatch.setattr(journal, "COST_SHARE", 1e9)
-
-
-class Saboteur:
-    """A monitor that lets something happen at the given number of its calls."""
-
-    def __init__(self, at: int, happen: Callable[[], None]):
-        self.at, self.happen = at, happen
-        self.shares: list[float] = []
-        self.lines: list[str] = []
-
-    def work(self, share: float, loss: float | None) -> None:
-        self.shares.append(share)
-        if len(self.shares) == self.at:
-            self.happen()
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
-class Crash(Exception):
-    pass
-
-
-def crash() -> None:
-    raise Crash("on purpose")
 
 
 # Determinism
@@ -233,6 +181,32 @@ def test_a_crash_without_a_checkpoint_begins_again(whole: Path, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("saving_often")
+def test_a_crash_between_evaluations_and_state_is_made_good(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluations are written first; those beyond the newest state are made again, not doubled."""
+    from orbax.checkpoint import CheckpointManager
+
+    folder, save, saves = tmp_path / "run", CheckpointManager.save, iter(range(100))
+
+    def breaking(self: CheckpointManager, *arguments: object, **options: object) -> object:
+        return crash() if next(saves) == 5 else save(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointManager, "save", breaking)
+        with pytest.raises(Crash):
+            jq.run_sweep(LONG, folder)
+    pack = folder / "checkpoints" / "pack-0000"
+    newest_state = max(
+        int(path.name) for path in (pack / "states").iterdir() if path.name.isdigit()
+    )
+    written = max(int(path.stem.split("-")[-1]) for path in pack.glob("evaluations-*.npz"))
+    assert (written - 1) * 30 > newest_state
+    jq.run_sweep(LONG, folder)
+    assert_same(folder, whole)
+
+
+@pytest.mark.usefixtures("saving_often")
 @pytest.mark.parametrize("broken", ["states", "evaluations"])
 def test_a_damaged_checkpoint_is_said_and_passed_over(
     broken: str, whole: Path, tmp_path: Path
@@ -351,119 +325,3 @@ def test_a_folder_that_another_finished_meanwhile_is_left_alone(
     monkeypatch.setattr(RunFolder, "locked", late)
     jq.run_sweep(TINY, folder, monitor=Saboteur(1, crash))
     assert tree(folder) == before
-
-
-# Real processes
-
-# The command itself, with a beat (a byte on a pipe) and a nap after each slice of updates, so that
-# a signal can be sent at a chosen place whatever the machine's speed, and frequent checkpoints.
-COMMAND = """
-import os, sys, time
-from jquanta.sweep import journal, report
-from jquanta.sweep.__main__ import main
-for name, value in (("LEAST_INTERVAL", 0.0), ("COST_SHARE", 1e9)):
-    assert hasattr(journal, name)
-    setattr(journal, name, value)
-work = report.ProgressLine.work
-def slow(self, share, loss):
-    work(self, share, loss)
-    os.write(int(os.environ["BEATS"]), b".")
-    time.sleep(0.05)
-report.ProgressLine.work = slow
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-class Command:
-    """The sweep command as a process of its own."""
-
-    def __init__(self, config: Path, folder: Path, cache: Path):
-        self.beats, write = os.pipe()
-        environment = {
-            "PYTHONPATH": str(Path(jq.__file__).parents[1]),
-            "BEATS": str(write),
-            "JAX_COMPILATION_CACHE_DIR": str(cache),  # the second process compiles nothing
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, str(config), "--out", str(folder)],
-            env=os.environ | environment,
-            pass_fds=[write],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        os.close(write)
-
-    def wait_for_beats(self, count: int) -> bool:
-        """Whether the process lived to its ``count``-th beat."""
-        return all(os.read(self.beats, 1) for _ in range(count))
-
-    def end(self) -> tuple[int, str, str]:
-        """Exit code, standard output and standard error."""
-        out, err = self.process.communicate(timeout=120)
-        os.close(self.beats)
-        return self.process.returncode, out, err
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "long.toml"
-    path.write_text(toml(LONG))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("number", "beats"), [(signal.SIGINT, 9), (signal.SIGTERM, 26)], ids=["Ctrl-C", "SIGTERM"]
-)
-def test_an_interrupted_command_says_so_and_continues(
-    number: signal.Signals,
-    beats: int,
-    config: Path,
-    cache: Path,
-    whole: Path,
-    tmp_path: Path,
-) -> None:
-    folder = tmp_path / "run"
-    command = Command(config, folder, cache)
-    assert command.wait_for_beats(beats)
-    with pytest.raises(BadInput, match=f"in use by process {command.process.pid} on "):
-        jq.run_sweep(LONG, folder)
-    command.process.send_signal(number)
-    code, _, said = command.end()
-    assert code == 130
-    line = f"jquanta: interrupted; {folder} holds a checkpoint: the same command continues\n"
-    assert said == line
-    assert {path.name for path in folder.iterdir()} <= {
-        "config.toml",
-        "record.json",
-        "checkpoints",
-        "weights",
-    }
-    monitor = Saboteur(0, crash)
-    jq.run_sweep(LONG, folder, monitor=monitor)
-    assert monitor.shares[0] > 0  # what was done is not done again
-    assert monitor.lines == []
-    assert_same(folder, whole)
-
-
-def test_a_killed_command_continues(config: Path, cache: Path, whole: Path, tmp_path: Path) -> None:
-    """``kill -9`` at three random moments of one training; checkpoints are written all the time."""
-    folder, chance = tmp_path / "run", random.Random(5)
-    for _ in range(3):
-        command = Command(config, folder, cache)
-        assert command.wait_for_beats(chance.randrange(2, 10))
-        try:
-            command.process.wait(chance.uniform(0, 0.1))
-        except subprocess.TimeoutExpired:
-            command.process.kill()
-        code, _, said = command.end()
-        assert (code, said) == (-signal.SIGKILL, "")
-    jq.run_sweep(LONG, folder)
-    assert_same(folder, whole)

@@ -1,0 +1,71 @@
+"""Several devices train the packs of a sweep side by side, with no flag and the same results."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import jquanta as jq
+from jquanta.parity.config import from_values
+from jquanta.sweep.folder import RunFolder
+from jquanta.sweep.plan import plan, run_bytes, run_operations
+from tests.sweep.examples import TINY
+
+SWEEP = TINY | {"train.lr": [0.001, 0.003]}  # four runs of two widths
+
+PROGRAM = """
+import json, sys
+import jax
+import jquanta as jq
+from jquanta.sweep.drive import PackRun
+devices = set()
+finish = PackRun.finish
+def watched(self):
+    devices.add(str(jax.numpy.zeros(()).device))
+    finish(self)
+PackRun.finish = watched
+jq.run_sweep(json.loads(sys.argv[1]), sys.argv[2])
+print(json.dumps([jax.local_device_count(), sorted(devices)]))
+"""
+
+
+def test_eight_devices_train_what_one_does(tmp_path: Path) -> None:
+    """To rounding: a pack's company decides the order of sums in a tile, 1e-7 of a loss a step."""
+    flags = "--xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(SWEEP), str(tmp_path / "eight")],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    count, used = json.loads(done.stdout.splitlines()[-1])
+    assert count == 8
+    assert len(used) > 1
+    one, eight = jq.run_sweep(SWEEP, tmp_path / "one"), jq.open_results(tmp_path / "eight")
+    packs = [len(RunFolder(tmp_path / name).read_record()["packs"]) for name in ("one", "eight")]
+    assert packs == [1, 4]
+    np.testing.assert_allclose(eight.loss, one.loss, atol=1e-5)
+    np.testing.assert_allclose(eight.subtask_loss, one.subtask_loss, atol=1e-4)
+    np.testing.assert_array_equal(eight.subset, one.subset)
+
+
+def test_no_pack_is_more_than_a_device_s_share() -> None:
+    runs = [from_values({"network.width": width}) for width in range(10, 500, 10)]
+    total = sum(map(run_operations, runs))
+    packs = plan(runs, 10**12, devices=4)
+    assert sorted(i for pack in packs for i in pack.members) == list(range(len(runs)))
+    for pack in packs:
+        assert sum(run_operations(runs[i]) for i in pack.members) <= total / 4 * (1 + 1e-6)
+
+
+def test_memory_cuts_packs() -> None:
+    runs = [from_values({"network.width": 100, "train.lr": 10.0**-i}) for i in range(1, 9)]
+    whole = plan(runs, 10**12)
+    half = plan(runs, sum(map(run_bytes, runs)) // 2)
+    assert [len(pack.members) for pack in whole] == [8]
+    assert [len(pack.members) for pack in half] == [4, 4]
+    assert [len(pack.members) for pack in plan(runs, 1)] == [1] * 8

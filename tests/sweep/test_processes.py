@@ -1,0 +1,127 @@
+"""The sweep command as a real process: interrupted, terminated and killed in the middle."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jquanta as jq
+from jquanta.errors import BadInput
+from tests.sweep.examples import LONG, Saboteur, assert_same, crash, toml
+
+# The command itself, with a beat (a byte on a pipe) and a nap after each slice of updates, so that
+# a signal can be sent at a chosen place whatever the machine's speed, and frequent checkpoints.
+COMMAND = """
+import os, sys, time
+from jquanta.sweep import journal, report
+from jquanta.sweep.__main__ import main
+for name, value in (("LEAST_INTERVAL", 0.0), ("COST_SHARE", 1e9)):
+    assert hasattr(journal, name)
+    setattr(journal, name, value)
+work = report.ProgressLine.work
+def slow(self, share, loss):
+    work(self, share, loss)
+    os.write(int(os.environ["BEATS"]), b".")
+    time.sleep(0.05)
+report.ProgressLine.work = slow
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class Command:
+    """The sweep command as a process of its own."""
+
+    def __init__(self, config: Path, folder: Path, cache: Path):
+        self.beats, write = os.pipe()
+        environment = {
+            "PYTHONPATH": str(Path(jq.__file__).parents[1]),
+            "BEATS": str(write),
+            "JAX_COMPILATION_CACHE_DIR": str(cache),  # the second process compiles nothing
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, str(config), "--out", str(folder)],
+            env=os.environ | environment,
+            pass_fds=[write],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(write)
+
+    def wait_for_beats(self, count: int) -> bool:
+        """Whether the process lived to its ``count``-th beat."""
+        return all(os.read(self.beats, 1) for _ in range(count))
+
+    def end(self) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error."""
+        out, err = self.process.communicate(timeout=120)
+        os.close(self.beats)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "long.toml"
+    path.write_text(toml(LONG))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("number", "beats"), [(signal.SIGINT, 9), (signal.SIGTERM, 26)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_an_interrupted_command_says_so_and_continues(
+    number: signal.Signals,
+    beats: int,
+    config: Path,
+    cache: Path,
+    whole: Path,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    command = Command(config, folder, cache)
+    assert command.wait_for_beats(beats)
+    with pytest.raises(BadInput, match=f"in use by process {command.process.pid} on "):
+        jq.run_sweep(LONG, folder)
+    command.process.send_signal(number)
+    code, _, said = command.end()
+    assert code == 130
+    line = f"jquanta: interrupted; {folder} holds a checkpoint: the same command continues\n"
+    assert said == line
+    assert {path.name for path in folder.iterdir()} <= {
+        "config.toml",
+        "record.json",
+        "checkpoints",
+        "weights",
+    }
+    monitor = Saboteur(0, crash)
+    jq.run_sweep(LONG, folder, monitor=monitor)
+    assert monitor.shares[0] > 0  # what was done is not done again
+    assert monitor.lines == []
+    assert_same(folder, whole)
+
+
+def test_a_killed_command_continues(config: Path, cache: Path, whole: Path, tmp_path: Path) -> None:
+    """``kill -9`` at three random moments of one training; checkpoints are written all the time."""
+    folder, chance = tmp_path / "run", random.Random(5)
+    for _ in range(3):
+        command = Command(config, folder, cache)
+        assert command.wait_for_beats(chance.randrange(2, 10))
+        try:
+            command.process.wait(chance.uniform(0, 0.1))
+        except subprocess.TimeoutExpired:
+            command.process.kill()
+        code, _, said = command.end()
+        assert (code, said) == (-signal.SIGKILL, "")
+    jq.run_sweep(LONG, folder)
+    assert_same(folder, whole)
