@@ -10,6 +10,7 @@ import inspect
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -60,6 +61,8 @@ def option(help: str, metavar: str | None = None) -> Any:
 def enter(command: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. One line on standard error tells what went wrong."""
     argv = sys.argv[1:] if argv is None else argv
+    with contextlib.suppress(ValueError):  # not the main thread: signals are not ours
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     try:
         command(argv)
         sys.stdout.flush()

@@ -5,8 +5,11 @@ whole. So at any kill the newest readable state has all its evaluations beside i
 beyond it is written again, bit for bit.
 """
 
+import errno
 import logging
+import os
 import re
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +32,10 @@ LEAST_INTERVAL = 15.0
 """Seconds between checkpoints, however cheap they are."""
 
 
+SPARE_ROOM = 2**18
+"""Bytes that a checkpoint may take beyond its numbers."""
+
+
 class Progress(NamedTuple):
     """Where a pack stands: its state, the updates behind it, and the evaluations made."""
 
@@ -41,7 +48,7 @@ class Journal:
     """Checkpoints and evaluations of one pack."""
 
     def __init__(self, path: Path):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every save
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax raises its errors, too
         self.path = path.absolute()
         self.pending: list[Metrics] = []
         self.written = 0  # evaluations on disk
@@ -71,6 +78,7 @@ class Journal:
             self._write_evaluations()
         if updates not in self._states.all_steps():
             leaves = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(state))}
+            self._require_room(sum(leaf.nbytes for leaf in leaves.values()))
             extra = {"evaluations": self.written}
             self._states.save(
                 updates,
@@ -118,6 +126,11 @@ class Journal:
     def close(self) -> None:
         """Let go of orbax's resources."""
         self._states.close()
+
+    def _require_room(self, size: int) -> None:
+        """Raise on a full disk before orbax does: what its threads print then is no help."""
+        if shutil.disk_usage(self.path).free < size + SPARE_ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def _write_evaluations(self) -> None:
         last = self.written + len(self.pending)

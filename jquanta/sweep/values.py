@@ -12,6 +12,8 @@ _RANGE = re.compile(r"(log|lin)\s*\(([^()]*)\)")
 
 MAX_COUNT = 100_000  # values of a range: more is a slip, and would only fill the memory
 
+MAX_WHOLE = 2**32 - 1  # the largest seed; steps and sizes are 32-bit on the device, too
+
 COUNTS = ("train.train_size",)  # whole numbers that may be inf, held as floats
 
 
@@ -100,6 +102,8 @@ def _typed(name: str, value: Any) -> Scalar:
     if kind is float and number:
         return float(value)
     if kind is int and number and math.isfinite(value) and value == int(value):
+        if abs(value) > MAX_WHOLE:
+            raise BadInput(f"{name} = {value!r}: too large; give at most {MAX_WHOLE}")
         return int(value)
     if kind in (bool, str) and isinstance(value, kind):
         return value

@@ -72,7 +72,7 @@ CHANGES: dict[str, tuple[Scalar, set[str]]] = {
     "task.frequencies": ("uniform", set()),
     "network.width": (9, {"weights"}),
     "network.depth": (3, {"weights"}),
-    "network.activation": ("tanh", set()),
+    "network.activation": ("sigmoid", set()),
     "train.train_size": (50, {"order"}),
     "train.batch_size": (17, {"order"}),
     "train.steps": (50, set()),

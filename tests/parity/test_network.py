@@ -94,6 +94,7 @@ FREE: list[dict[str, Scalar]] = [
     {"task__frequencies": "uniform"},
     {"task__k": 3},
     {"network__activation": "tanh"},
+    {"network__activation": "sigmoid"},
     {"eval__log_every": 2, "eval__points_per_task": 9},
 ]
 BINDING: list[dict[str, Scalar]] = [

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,10 @@ def slow(self, share, loss):
 report.ProgressLine.work = slow
 sys.exit(main(sys.argv[1:]))
 """
+
+
+KILLS = int(os.environ.get("JQUANTA_TEST_KILLS", "3"))
+"""CI has one run with 20."""
 
 
 class Command:
@@ -112,9 +117,9 @@ def test_an_interrupted_command_says_so_and_continues(
 
 
 def test_a_killed_command_continues(config: Path, cache: Path, whole: Path, tmp_path: Path) -> None:
-    """``kill -9`` at three random moments of one training; checkpoints are written all the time."""
+    """``kill -9`` at random moments of one training; checkpoints are written all the time."""
     folder, chance = tmp_path / "run", random.Random(5)
-    for _ in range(3):
+    for _ in range(KILLS):
         command = Command(config, folder, cache)
         assert command.wait_for_beats(chance.randrange(2, 10))
         try:
@@ -123,5 +128,32 @@ def test_a_killed_command_continues(config: Path, cache: Path, whole: Path, tmp_
             command.process.kill()
         code, _, said = command.end()
         assert (code, said) == (-signal.SIGKILL, "")
+    jq.run_sweep(LONG, folder)
+    assert_same(folder, whole)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 300 KiB, which root may make: room to begin, and not for all checkpoints."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True
+    )
+    if made.returncode:
+        pytest.skip("only root can make a small disk")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_can_be_resumed(
+    config: Path, cache: Path, whole: Path, small_disk: Path
+) -> None:
+    folder = small_disk / "run"
+    code, _, said = Command(config, folder, cache).end()
+    assert code == 1
+    assert said == "jquanta: the disk is full: free some space; then the same command continues\n"
+    assert not (folder / "results.zarr").exists()
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     jq.run_sweep(LONG, folder)
     assert_same(folder, whole)
