@@ -30,6 +30,8 @@ import numpy as np
 from jax.extend.random import threefry2x32_p
 from jaxtyping import Array, Bool, Float32, UInt32
 
+_IMPL = "threefry2x32"  # whatever JAX's own default is: streams are part of every result
+
 Word = UInt32[Array, "*shape"]
 Key = UInt32[Array, "2"]
 
@@ -47,15 +49,19 @@ class Stream(enum.IntEnum):
 
 def key(stream: Stream, seed: int, *parts: int) -> Key:
     """The key of ``stream`` for ``seed`` and the other values that the stream depends on."""
-    folded = jax.random.key(seed, impl="threefry2x32")
+    folded = jax.random.key(seed, impl=_IMPL)
     for part in (int(stream), *parts):
         folded = jax.random.fold_in(folded, part)
     return jax.random.key_data(folded)
 
 
+def _wrapped(key: Key) -> Array:
+    return jax.random.wrap_key_data(key, impl=_IMPL)
+
+
 def fold(key: Key, number: Array | int) -> Key:
     """The key of the stream's part ``number``: an epoch, an evaluation, a column of words."""
-    return jax.random.key_data(jax.random.fold_in(jax.random.wrap_key_data(key), number))
+    return jax.random.key_data(jax.random.fold_in(_wrapped(key), number))
 
 
 class Position(NamedTuple):
@@ -98,6 +104,11 @@ def _broadcast(key: Key, position: Position) -> tuple[Word, ...]:
     return (*(jnp.broadcast_to(key[i], shape) for i in range(2)), position.high, position.low)
 
 
+def random_words(key: Key, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
+    """Independent uniform 32-bit words, where no position matters."""
+    return jax.random.bits(_wrapped(key), shape, jnp.uint32)
+
+
 def uniforms(key: Key, count: int) -> Float32[np.ndarray, " count"]:
     """``count`` uniform numbers in [0, 1), multiples of 2^-24, on the host."""
     pages = [_page(key, jnp.uint32(first)) for first in range(0, count, _PAGE)]
@@ -123,7 +134,7 @@ def permute(key: Key, index: UInt32[Array, " B"], size: UInt32[Array, ""]) -> UI
     size = jnp.uint32(size)
     b = jnp.maximum(jnp.ceil(jnp.sqrt(size.astype(jnp.float32))).astype(jnp.uint32), 1)
     a = (size + b - 1) // b  # a * b >= size > (a - 1) * b, so under 1/a of the grid lies outside
-    rounds = jax.random.bits(jax.random.wrap_key_data(key), (_ROUNDS, 2), jnp.uint32)
+    rounds = random_words(key, (_ROUNDS, 2))
 
     def shuffle(place: UInt32[Array, " B"]) -> UInt32[Array, " B"]:
         left, right = place // b, place % b

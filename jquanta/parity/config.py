@@ -16,6 +16,7 @@ Scalar = int | float | bool | str
 
 MAX_TRAIN_SIZE = 2**31  # dataset positions are uint32, with room for the last, short batch
 MAX_SEED = 2**32 - 1
+MAX_BITS = 2**15 - 1  # subsets are stored as int16
 
 
 def knob(default: Any, help: str) -> Any:
@@ -42,7 +43,9 @@ class TaskConfig:
 
     def __post_init__(self) -> None:
         require(self.n_tasks >= 1, "task.n_tasks", self.n_tasks, "give at least 1 subtask")
-        require(self.n_bits >= 1, "task.n_bits", self.n_bits, "give at least 1 bit")
+        require(
+            1 <= self.n_bits <= MAX_BITS, "task.n_bits", self.n_bits, f"give 1 to {MAX_BITS} bits"
+        )
         require(self.k >= 1, "task.k", self.k, "give at least 1 bit a subtask")
         require(
             self.k <= self.n_bits,
@@ -202,6 +205,8 @@ FIELDS: dict[str, dataclasses.Field[Any]] = {
 
 def from_values(values: dict[str, Scalar]) -> RunConfig:
     """The run with the given dotted fields, the rest at their defaults. Raises ``BadInput``."""
+    for name in values.keys() - FIELDS.keys():
+        raise BadInput(f"unknown field {name!r}; fields are {', '.join(FIELDS)}")
     parts = {
         section: cls(
             **{

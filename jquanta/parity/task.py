@@ -82,20 +82,16 @@ def draw_subsets(seed: int, n_tasks: int, n_bits: int, k: int) -> Int16[np.ndarr
     key = streams.key(Stream.SUBSETS, seed, n_tasks, n_bits, k)
     if math.comb(n_bits, k) <= 4 * n_tasks:  # few to choose from: list them all and shuffle
         every = np.array(list(itertools.combinations(range(n_bits), k)), np.int16)
-        order = np.argsort(_uniform_words(key, len(every)), kind="stable")
+        order = np.argsort(streams.random_words(key, (len(every),)), kind="stable")
         return every[order[:n_tasks]]
     found: dict[tuple[int, ...], None] = {}  # a dict keeps the order of drawing
     for attempt in itertools.count():
-        draws = _uniform_words(streams.fold(key, attempt), n_tasks * n_bits)
-        ranked = np.argsort(draws.reshape(n_tasks, n_bits), axis=1, kind="stable")[:, :k]
+        draws = streams.random_words(streams.fold(key, attempt), (n_tasks, n_bits))
+        ranked = np.argsort(draws, axis=1, kind="stable")[:, :k]
         found |= dict.fromkeys(map(tuple, np.sort(ranked, axis=1).tolist()))
         if len(found) >= n_tasks:
             return np.array(list(found)[:n_tasks], np.int16)
     raise AssertionError("unreachable")
-
-
-def _uniform_words(key: Key, count: int) -> UInt32[np.ndarray, " count"]:
-    return np.asarray(jax.random.bits(jax.random.wrap_key_data(key), (count,), jnp.uint32))
 
 
 class Samples(NamedTuple):

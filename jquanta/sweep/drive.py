@@ -22,7 +22,7 @@ from jquanta.parity.stopping import Endings
 from jquanta.sweep.config import SweepConfig, load_config
 from jquanta.sweep.folder import DONE, FAILED, RunFolder, now, remove
 from jquanta.sweep.journal import Journal, read_evaluations
-from jquanta.sweep.plan import Pack, device_memory, plan, run_operations, trainer_of
+from jquanta.sweep.plan import Pack, device_memory, pack_operations, plan, trainer_of
 from jquanta.sweep.store import Store, open_results, save_weights
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ def _train_packs(
     Packs share nothing, so devices need not wait for each other; a pack that fails makes the
     others write a checkpoint and stop.
     """
-    total = sum(map(run_operations, runs))
-    shares = {pack: sum(run_operations(runs[i]) for i in pack.members) / total for pack in packs}
+    work = {pack: pack_operations([runs[i] for i in pack.members]) for pack in packs}
+    shares = {pack: operations / sum(work.values()) for pack, operations in work.items()}
     devices: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
     for device in jax.local_devices():
         devices.put(device)

@@ -57,13 +57,16 @@ def print_plan(config: SweepConfig, memory: int | None = None) -> None:
     packs = plan.plan(runs, memory, jax.local_device_count())
     most = max(sum(plan.run_bytes(runs[i]) for i in pack.members) for pack in packs)
     rate = plan.device_rate()
-    seconds = sum(map(plan.run_operations, runs)) / (rate * plan.EFFICIENCY)
+    work = sum(plan.pack_operations([runs[i] for i in pack.members]) for pack in packs)
+    seconds = work / (rate * plan.EFFICIENCY) / jax.local_device_count()
     sizes = [len(pack.members) for pack in packs]
     print(
         f"packs     {len(packs)}, of {min(sizes)} to {max(sizes)} runs; "
         f"{1 - plan.useful_share(runs):.1%} of the samples computed are padding"
     )
-    print(f"memory    about {_bytes(most)} at most, of {_bytes(memory)} to use")
+    print(
+        f"memory    about {_bytes(most)} of arrays in the largest pack, of {_bytes(memory)} to use"
+    )
     print(f"results   about {_bytes(plan.stored_bytes(runs))} on disk")
     print(
         f"time      about {_duration(seconds)} here, within a factor of two or three "
