@@ -70,7 +70,7 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> list[Path]:
         _loss_panel(axes[0, column], curve)
         image = _map_panel(axes[1, column], curve)
         style.panel_letter(axes[0, column], "abc"[column])
-        style.panel_letter(axes[1, column], "def"[column])
+        style.panel_letter(axes[1, column], "abcdef"[len(curves) + column])
     losses = np.concatenate([curve.loss.to_numpy() for curve in curves]) / NATS_PER_BIT
     axes[0, 0].set_ylim(losses.min() * 0.3, 1.3)  # room for the legends
     style.plain_log_ticks(axes[0, 0].yaxis)

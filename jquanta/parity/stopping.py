@@ -15,6 +15,7 @@ class Endings:
 
     Attributes:
         last: [R] number of each run's last evaluation, as far as is known.
+        evaluations: how many were seen.
     """
 
     def __init__(self, runs: Sequence[RunConfig]):
@@ -22,35 +23,30 @@ class Endings:
         self.last = np.full(len(runs), len(self.steps) - 1)
         self._early = np.array([run.train.early_stop for run in runs])
         self._rises = np.zeros(len(runs), int)
-        self._seen: list[np.ndarray] = []
+        self._latest = np.full(len(runs), np.nan)
+        self.evaluations = 0
 
     def see(self, loss: np.ndarray) -> None:
         """Take in the mean test losses [R] of the next evaluation."""
-        number = len(self._seen)
+        number = self.evaluations
         if number and self.steps[number - 1] > PATIENCE_FROM:
-            self._rises = np.where(loss > self._seen[-1], self._rises + 1, 0)
+            self._rises = np.where(loss > self._latest, self._rises + 1, 0)
             stops = self._early & (self._rises == RISES)
             self.last = np.where(stops, np.minimum(self.last, number), self.last)
-        self._seen.append(loss)
-
-    @property
-    def evaluations(self) -> int:
-        """Evaluations seen."""
-        return len(self._seen)
+        self._latest, self.evaluations = np.array(loss), number + 1
 
     @property
     def all_reached(self) -> bool:
         """Whether every run has had its last evaluation."""
-        return bool((self.last < len(self._seen)).all())
+        return bool((self.last < self.evaluations).all())
 
     @property
     def ending_now(self) -> np.ndarray:
         """The runs whose last evaluation was the latest one."""
-        return np.flatnonzero(self.last == len(self._seen) - 1)
+        return np.flatnonzero(self.last == self.evaluations - 1)
 
     @property
     def latest(self) -> float | None:
         """The mean test loss (nats) of the latest evaluation over the runs that are finite."""
-        if not self._seen or not np.isfinite(self._seen[-1]).any():
-            return None
-        return float(np.nanmean(np.where(np.isfinite(self._seen[-1]), self._seen[-1], np.nan)))
+        finite = self._latest[np.isfinite(self._latest)]
+        return float(finite.mean()) if finite.size else None

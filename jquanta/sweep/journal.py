@@ -63,7 +63,7 @@ class Journal:
 
     def record(self, metrics: Metrics) -> None:
         """Take in one evaluation, runs first."""
-        self.pending.append(Metrics(*map(np.asarray, metrics)))
+        self.pending.append(Metrics(*map(np.array, metrics)))  # copies: device memory is let go
 
     @property
     def due(self) -> bool:

@@ -110,7 +110,7 @@ def test_what_is_plotted_is_the_loss_in_bits(
 
 @pytest.mark.parametrize(
     ("finite", "expected"),
-    [(False, ["ab", "de"]), (True, ["a", "d"])],
+    [(False, ["ab", "cd"]), (True, ["a", "b"])],
     ids=["width and steps", "data alone"],
 )
 def test_curves_that_are_missing_leave_no_empty_panels(
