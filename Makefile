@@ -25,10 +25,10 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'Variables: PYTHON=python3.12  ARGS="flags of the sweep"  TESTS="flags of pytest"  WORKERS=0'
 
-sweep: .venv/.runtime ## train the miniature of Figure 2 and draw it (3 minutes; ARGS=... for other sweeps)
+sweep: .venv/.runtime ## train the miniature of Figure 2 and draw it (1 minute; ARGS=... for other sweeps)
 	@$(BIN)/python -m jquanta.sweep $(ARGS)
 
-test: .venv/.test ## run all tests (under 10 minutes on 2 cores)
+test: .venv/.test ## run all tests (about 5 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 lint: .venv/.runtime ## check style, format and types (1 minute)

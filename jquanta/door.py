@@ -70,8 +70,10 @@ def enter(command: Callable[[Sequence[str]], None], argv: Sequence[str] | None =
         return _report(error, error.exit_code, argv)
     except KeyboardInterrupt:
         return _report(Interrupted("interrupted"), Interrupted.exit_code, argv)
-    except BrokenPipeError:  # the reader, such as head, has seen enough
+    except BrokenPipeError:  # the reader, such as head, has gone; the work may not be done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        only_prints = not argv or {"--help", "-h", "--plan", "--version"} & set(argv)
+        return 0 if only_prints else JquantaError.exit_code
     except Exception as error:
         if "--debug" in argv:
             raise
@@ -93,7 +95,7 @@ def _report(error: Exception, code: int, argv: Sequence[str]) -> int:
 def _one_line(text: str) -> str:
     """The words of a framed message."""
     words = re.sub(r"[│╭╮╰╯─━┃┏┓┗┛]|\x1b\[[0-9;]*m", " ", text).split()
-    line = re.sub(r"^Parsing error(s)? ", "", " ".join(words))
+    line = re.sub(r"^(Parsing errors?|Missing argument|Unrecognized options) ", "", " ".join(words))
     return re.split(r" For full helptext", line)[0]
 
 

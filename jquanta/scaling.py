@@ -24,7 +24,11 @@ LAST_FITTED_STEP = 15_000  # paper, Fig. 10: later steps feel the network's size
 Readout = Literal["best", "validation", "last"]
 
 # Fields that may differ between the runs of one curve besides its own scale.
-_FREE = {"run", "seed", "width", "n_params", "train_size", "steps", "last_step", "diverged_at"}
+_FREE = {"run", "seed", "width", "n_params", "train_size", "last_step", "diverged_at"}
+
+
+class NoSuchRuns(BadInput):
+    """The results were not made for a curve; they may hold others."""
 
 
 def parameter_curve(results: "xr.Dataset") -> "xr.Dataset":
@@ -42,7 +46,7 @@ def parameter_curve(results: "xr.Dataset") -> "xr.Dataset":
     """
     runs = _runs(results, online=True)
     if np.unique(runs.n_params).size < 2:
-        raise BadInput("no width sweep in these results: train online runs of several widths")
+        raise NoSuchRuns("no width sweep in these results: train online runs of several widths")
     return _averaged(_at_step(runs, "last"), "n_params").assign_attrs(
         **_task(runs),
         narrowest=int(runs.width.min()),
@@ -64,8 +68,11 @@ def step_curve(results: "xr.Dataset") -> "xr.Dataset":
     runs = _runs(results, online=True)
     width = int(runs.width.max())
     runs = runs.isel(run=(runs.width == width).to_numpy())
-    curve = runs[["loss", "subtask_loss"]].mean("run", keep_attrs=True)
+    # Up to where the first of several seeds stops: the mean of survivors would jump there.
+    curve = runs[["loss", "subtask_loss"]].mean("run", skipna=False, keep_attrs=True)
     curve = curve.isel(step=(curve.step > 0).to_numpy() & np.isfinite(curve.loss).to_numpy())
+    if curve.sizes["step"] < 2:
+        raise NoSuchRuns("under two evaluations after step 0: lower eval.log_every")
     return curve.assign_attrs(_task(runs), width=width)
 
 
@@ -88,7 +95,7 @@ def data_curve(results: "xr.Dataset", readout: Readout = "best") -> "xr.Dataset"
     width = int(runs.width.max())
     runs = runs.isel(run=(runs.width == width).to_numpy())
     if np.unique(runs.train_size).size < 2:
-        raise BadInput("no data sweep in these results: train runs of several train sizes")
+        raise NoSuchRuns("no data sweep in these results: train runs of several train sizes")
     curve = _averaged(_at_step(runs, readout), "train_size")
     return curve.assign_attrs(_task(runs), width=width)
 
@@ -114,7 +121,7 @@ def fit_curve(curve: "xr.Dataset") -> powerlaw.Fit:
     """
     scale = scale_of(curve)
     x, loss = curve[scale].to_numpy().astype(float), curve.loss.to_numpy()
-    window = (-np.inf, np.inf)
+    window: powerlaw.Window | None = None
     if scale != "n_params":
         begun = np.flatnonzero(loss < ONSET * NATS_PER_BIT)
         if not begun.size:
@@ -126,10 +133,10 @@ def fit_curve(curve: "xr.Dataset") -> powerlaw.Fit:
 def predicted(curve: "xr.Dataset") -> float | None:
     """The model's exponent for a curve's scale (paper, section 2).
 
-    None where the model has none: uniform frequencies, or alpha ≤ 0.
+    None where the model has none: uniform frequencies, alpha ≤ 0, or a single subtask.
     """
     alpha = float(curve.attrs["alpha"])
-    if not alpha > 0:
+    if not alpha > 0 or curve.attrs["n_tasks"] < 2:
         return None
     return _of_scale(theory.exponents(alpha), scale_of(curve))
 
@@ -173,7 +180,7 @@ def _runs(results: "xr.Dataset", online: bool) -> "xr.Dataset":
     runs = results.isel(run=(wanted & (results.diverged_at < 0)).to_numpy())
     if not runs.sizes["run"]:
         kind = "online runs (train_size = inf)" if online else "runs on finite data"
-        raise BadInput(f"no {kind} in these results")
+        raise NoSuchRuns(f"no {kind} in these results")
     for name, field in runs.coords.items():
         if field.dims == ("run",) and name not in _FREE and np.unique(field).size > 1:
             shown = ", ".join(map(str, np.unique(field).tolist()))

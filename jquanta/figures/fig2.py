@@ -11,6 +11,7 @@ from jquanta.errors import BadInput
 from jquanta.figures import style
 from jquanta.scaling import (
     NATS_PER_BIT,
+    NoSuchRuns,
     data_curve,
     fit_curve,
     parameter_curve,
@@ -48,14 +49,19 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> list[Path]:
         The paths written.
 
     Raises:
-        BadInput: if none of the curves can be drawn.
+        BadInput: if none of the curves can be drawn, or runs of several tasks are mixed.
     """
     curves = find_curves(results)
     if not curves:
         raise BadInput(
-            "fig2: these results hold no width sweep and no data sweep of one alpha; train "
+            "fig2: these results hold no width sweep and no data sweep; train "
             "configs/fig2-width.toml or configs/fig2-data.toml first"
         )
+    tasks = {
+        str([curve.attrs[name] for name in ("alpha", "offset", "n_tasks")]) for curve in curves
+    }
+    if len(tasks) > 1:
+        raise BadInput("fig2: the folders hold different tasks; draw each by itself")
     figure, axes = style.new_figure(
         style.PAGE * len(curves) / 3 + (0.4 if len(curves) < 3 else 0),
         3.9,
@@ -87,7 +93,7 @@ def find_curves(results: "Sequence[xr.Dataset]") -> "list[xr.Dataset]":
         for source in results:
             try:
                 curves.append(curve_of(source))
-            except BadInput:
+            except NoSuchRuns:
                 continue
             break
     return curves

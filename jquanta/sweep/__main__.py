@@ -54,7 +54,7 @@ _Eval: Any = _flags("eval")
 class Options:
     """Train a sweep of multitask sparse-parity networks, or continue one.
 
-    Without CONFIG a miniature of the paper's Figure 2 is trained (about two minutes on two cores).
+    Without CONFIG a miniature of the paper's Figure 2 is trained (about one minute on two cores).
     A flag of a configuration field replaces the field everywhere and takes one value or several:
     --network.width "log(10, 500, 30)"  --task.alpha "0.1, 0.4"  --train.seed "0, 1, 2".
     The runs are the product of all several-valued fields. The same command on the same folder

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from jquanta.errors import BadInput
-from jquanta.parity.config import FIELDS, RunConfig, Scalar, from_values, to_values
+from jquanta.parity.config import FIELDS, SECTIONS, RunConfig, Scalar, from_values, to_values
 from jquanta.sweep.values import parse_values
 
 Values = dict[str, tuple[Scalar, ...]]
+
+MAX_NAME = 100  # characters: file systems allow 255 bytes
 
 DEFAULT = Path(__file__).with_name("default.toml")
 
@@ -96,12 +98,13 @@ def load_config(
         raise BadInput("--mini: the configuration has no [mini] table; run it without --mini")
     if not isinstance(small, Mapping):
         raise BadInput(f"mini = {small!r}: write its fields under [mini]")
-    base, blocks, name = _split(content, "the configuration")
+    where = "the configuration" if source is None or isinstance(source, Mapping) else str(source)
+    base, blocks, name = _split(content, where)
     overrides, small_blocks, _ = _split({"name": name, **small}, "[mini]")  # checked in any case
     if mini:
         base |= overrides
         blocks = small_blocks or blocks
-        name += "-mini"
+        name = f"{name[: MAX_NAME - len('-mini')]}-mini"
     chosen = {_known(field, "a flag"): value for field, value in (flags or {}).items()}
     notes: dict[str, None] = {}
 
@@ -112,7 +115,7 @@ def load_config(
             values[field], dropped = parse_values(field, specs.get(field, knob.default))
             if dropped:
                 kept = len(values[field])
-                notes[f"{field}: {kept} distinct of {kept + dropped} values after rounding"] = None
+                notes[f"{field}: {kept} distinct of {kept + dropped} values given"] = None
         return values
 
     config = SweepConfig(name, tuple(resolved(block) for block in blocks or [{}]))
@@ -147,8 +150,9 @@ def _split(content: dict[str, Any], where: str) -> tuple[dict[str, Any], list[An
     """The fields, the blocks' fields and the name of a document."""
     content = dict(content)
     name, blocks = content.pop("name", "sweep"), content.pop("sweep", [])
-    if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
-        raise BadInput(f"name = {name!r}: give a word that can name a folder")
+    fits = isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()
+    if not fits or "/" in name or name.startswith("."):
+        raise BadInput(f"name = {str(name)[:40]!r}: give a word that can name a folder")
     if not isinstance(blocks, list) or not all(isinstance(block, Mapping) for block in blocks):
         raise BadInput(f"sweep in {where}: write each block under its own [[sweep]]")
     flat = _flatten(content, where)
@@ -159,6 +163,8 @@ def _flatten(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Nested tables or dotted names to dotted names, all of them known fields."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
+        if key in SECTIONS and not isinstance(value, Mapping):
+            raise BadInput(f"{key} = {value!r} in {where}: write its fields under [{key}]")
         if isinstance(value, Mapping):
             flat |= {_known(f"{key}.{name}", where): inner for name, inner in value.items()}
         else:

@@ -26,7 +26,7 @@ class RunFolder:
     """Paths and state of one run folder."""
 
     def __init__(self, path: Path | str):
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.config = self.path / "config.toml"
         self.record = self.path / "record.json"
         self.results = self.path / "results.zarr"
@@ -64,6 +64,15 @@ class RunFolder:
 
         Writes nothing.
         """
+        try:
+            self._check(config)
+        except (OSError, ValueError) as error:
+            if isinstance(error, BadInput):
+                raise
+            reason = getattr(error, "strerror", None) or error
+            raise BadInput(f"--out {str(self.path)[:80]}: {reason}; give another folder") from None
+
+    def _check(self, config: SweepConfig) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise BadInput(f"--out {self.path}: is a file; give the path of a folder")
         nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())

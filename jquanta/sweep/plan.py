@@ -130,7 +130,6 @@ def parse_bytes(text: str) -> int:
 
 def device_memory() -> int:
     """Bytes that a pack may take on the first device: most of what is free there."""
-
     device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:

@@ -24,6 +24,7 @@ from jquanta.powerlaw import Fit
 from jquanta.scaling import (
     LEARNED_BELOW,
     NATS_PER_BIT,
+    NoSuchRuns,
     data_curve,
     fit_curve,
     learned,
@@ -36,6 +37,8 @@ from jquanta.sweep.config import SweepConfig, varying
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from jquanta.sweep.folder import RunFolder
 
 SHOWN_VALUES = 6
 
@@ -125,7 +128,10 @@ def summarise(results: "xr.Dataset") -> None:
     ):
         try:
             curve = curve_of(results)
-        except BadInput:
+        except NoSuchRuns:
+            continue
+        except BadInput as error:
+            print(f"{name}   not fitted: {error}")
             continue
         count = learned(curve).to_numpy()
         best = float(curve.loss.min()) / NATS_PER_BIT
@@ -151,7 +157,7 @@ def _theory(curve: "xr.Dataset", fit: Fit) -> str:
 
 
 class ProgressLine:
-    """The progress of a sweep on standard error: a live bar in a terminal, else a line a minute."""
+    """A sweep's progress on standard error: a live bar in a terminal, else a line now and then."""
 
     LINE_SECONDS = 30.0
 
@@ -219,12 +225,12 @@ class _TimeLeft(ProgressColumn):
         return Text(self.line.left())
 
 
-def _figures(folder: "object") -> list[Path]:
+def _figures(folder: "RunFolder") -> list[Path]:
     """Draw the figures that the sweep's results hold."""
     from jquanta.figures.catalogue import draw
 
     try:
-        return draw("fig2", [folder.path])  # type: ignore[attr-defined]
+        return draw("fig2", [folder.path])
     except BadInput:
         return []
 
@@ -242,11 +248,12 @@ def _fixed(runs: list[RunConfig]) -> str:
         low, high = min(numbers), max(numbers)
         return f"{low:,g}" if low == high else f"{low:,g} to {high:,g}"
 
+    alphas = {r.task.alpha for r in runs if r.task.frequencies == "zipf"}
     return "; ".join(
         [
             f"{span({r.task.n_tasks for r in runs})} subtasks of {span({r.task.k for r in runs})} "
             f"out of {span({r.task.n_bits for r in runs})} bits",
-            f"alpha {span({r.task.alpha for r in runs})}",
+            *([f"alpha {span(alphas)}"] if alphas else []),
             f"{span({r.train.steps for r in runs})} steps of "
             f"{span({r.batch_size for r in runs})} samples",
         ]

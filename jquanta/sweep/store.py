@@ -90,6 +90,7 @@ class Store:
 
     def __init__(self, folder: RunFolder, config: SweepConfig, attributes: dict[str, Any]):
         import zarr
+        from zarr.storage import LocalStore  # a path could be taken for an address
 
         self.path = folder.results
         self.part = self.path.with_name(self.path.name + ".part")
@@ -99,12 +100,12 @@ class Store:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # zarr: strings have no final specification yet
             empty.to_zarr(
-                self.part,
+                LocalStore(self.part),
                 encoding={name: {"chunks": _chunks(empty[name].sizes)} for name in VARIABLES},
                 consolidated=False,
                 zarr_format=3,
             )
-        self.group = zarr.open_group(self.part, mode="r+")
+        self.group = zarr.open_group(LocalStore(self.part), mode="r+")
 
     def add(self, number: int, run: RunConfig, metrics: Metrics, last: int) -> None:
         """Write one run: its evaluations [evaluation, …], valid up to number ``last``."""
@@ -126,10 +127,11 @@ class Store:
     def publish(self) -> None:
         """Give the Dataset its final name."""
         import zarr
+        from zarr.storage import LocalStore
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # zarr: consolidated metadata is not in its format 3
-            zarr.consolidate_metadata(self.part)
+            zarr.consolidate_metadata(LocalStore(self.part))
         remove(self.path)
         self.part.replace(self.path)
 
@@ -162,6 +164,7 @@ def open_results(path: Path | str) -> "xr.Dataset":
         BadInput: if there are no results, or not yet, or of another schema.
     """
     import xarray as xr
+    from zarr.storage import LocalStore
 
     path = Path(path)
     folder = RunFolder(path.parent if path.name == "results.zarr" else path)
@@ -177,7 +180,7 @@ def open_results(path: Path | str) -> "xr.Dataset":
             f"{folder.path}: this sweep is not finished; resume it with "
             f"python -m jquanta.sweep {folder.config} --out {folder.path}"
         )
-    dataset = xr.open_zarr(folder.results, chunks=None)
+    dataset = xr.open_zarr(LocalStore(folder.results, read_only=True), chunks=None)
     check(dataset, str(folder.results))
     return dataset
 
@@ -191,7 +194,8 @@ def load_run(path: Path | str, run: int) -> tuple[Task, Any, Any]:
 
     Returns:
         The task, the network and its final weights. ``nnx.merge(network, weights)`` is the
-        module (``jquanta.parity.network.MLP``); weights are float32.
+        module (``jquanta.parity.network.MLP``); weights are float32. Those of a run that diverged
+        hold NaN.
 
     Raises:
         BadInput: as ``open_results``, and if there is no such run.

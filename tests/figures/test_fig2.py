@@ -163,7 +163,7 @@ def test_a_loss_that_never_falls_is_drawn_without_a_fit(
 def test_results_of_several_alphas_have_no_figure_2(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(BadInput, match=r"^fig2: .*no width sweep and no data sweep"):
+    with pytest.raises(BadInput, match=r"differ in alpha \(0\.2, 0\.4\): select one"):
         fig2.draw([planted({"task.alpha": [0.2, 0.4]})], tmp_path)
     assert tree(tmp_path) == {}
 

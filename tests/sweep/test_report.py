@@ -87,7 +87,7 @@ def test_flags_reach_the_runs(here: Path, capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     assert "tiny: 10 networks" in out
     assert re.search(r"task\.alpha +0\.1, 0\.3", out)
-    assert "note: network.width: 5 distinct of 10 values after rounding" in out
+    assert "note: network.width: 5 distinct of 10 values given" in out
 
 
 def test_diverged_runs_are_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
