@@ -229,7 +229,12 @@ def test_missing_curves_are_said(results: xr.Dataset) -> None:
 
 @pytest.mark.parametrize(
     ("field", "values"),
-    [("task.alpha", [0.2, 0.4]), ("task.k", [2, 3]), ("train.lr", [0.1, 0.2])],
+    [
+        ("task.alpha", [0.2, 0.4]),
+        ("task.k", [2, 3]),
+        ("train.lr", [0.1, 0.2]),
+        ("train.steps", [10_000, 20_000]),
+    ],
 )
 def test_runs_that_differ_otherwise_are_not_mixed(field: str, values: list[Any]) -> None:
     results = planted({field: values})
@@ -239,6 +244,19 @@ def test_runs_that_differ_otherwise_are_not_mixed(field: str, values: list[Any])
             curve_of(results)
         chosen = results.isel(run=(results[name] == values[0]).to_numpy())
         assert np.isfinite(curve_of(chosen).loss).all()
+
+
+def test_steps_are_shown_up_to_where_the_first_seed_stops(results: xr.Dataset) -> None:
+    """Beyond it the mean would be of the others alone, and jump."""
+    stopped = (results.seed == 1) & (results.step > 5000)
+    curve = scaling.step_curve(results.assign(loss=results.loss.where(~stopped)))
+    expected = scaling.step_curve(results).loss.sel(step=slice(None, 5000))
+    xr.testing.assert_equal(curve.loss, expected)
+
+
+def test_one_evaluation_is_no_curve_of_steps() -> None:
+    with pytest.raises(scaling.NoSuchRuns, match=r"lower eval\.log_every"):
+        scaling.step_curve(planted({"eval.log_every": 20_000}))
 
 
 def test_a_loss_that_never_falls_is_not_fitted(results: xr.Dataset) -> None:

@@ -325,3 +325,18 @@ def test_a_folder_that_another_finished_meanwhile_is_left_alone(
     monkeypatch.setattr(RunFolder, "locked", late)
     jq.run_sweep(TINY, folder, monitor=Saboteur(1, crash))
     assert tree(folder) == before
+
+
+@pytest.mark.parametrize("name", ["a::b", "s3:", "#?%[]", "two words"])
+def test_any_name_of_a_folder_will_do(name: str, tmp_path: Path) -> None:
+    """The store must not take a path for an address."""
+    results = jq.run_sweep(TINY | {"train.steps": 2, "network.width": 3}, tmp_path / name)
+    assert results.sizes["run"] == 1
+    assert jq.open_results(tmp_path / name / "results.zarr").sizes["run"] == 1
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    jq.run_sweep(TINY | {"train.steps": 2, "network.width": 3}, "~/run")
+    assert (tmp_path / "run" / "results.zarr").exists()
+    assert jq.open_results("~/run").sizes["run"] == 1
