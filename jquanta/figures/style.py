@@ -12,11 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMN = 3.3  # inches: one column
 PAGE = 6.8  # inches: both columns
 
 # Okabe & Ito's palette, distinguishable with any colour vision.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 LOSS_COLOURS = "cividis"  # even for colour-blind readers, and in print
 
