@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, Int32, Shaped, UInt32
+from jaxtyping import Array, Bool, Float, Int32, Shaped, UInt32
 
 from jquanta import streams
 from jquanta.parity import solo
@@ -47,22 +47,28 @@ DIVERGED_ABOVE = 1e15
 
 
 class Weights(NamedTuple):
-    """The networks of a pack: U hidden units in all, R networks."""
+    """The networks of one block, side by side: W hidden units in all, R networks."""
 
-    bits: Float[Array, "N U"]
-    rows: Float[Array, "S U"]
-    bias: Float[Array, " U"]
-    out: Float[Array, " U"]  # w1 - w0 of the second layer
+    bits: Float[Array, "N W"]
+    rows: Float[Array, "S W"]
+    bias: Float[Array, " W"]
+    out: Float[Array, " W"]  # w1 - w0 of the second layer
     shift: Float[Array, " R"]  # b1 - b0 of the second layer
 
 
-class State(NamedTuple):
-    """What training changes. The sums w1 + w0 and b1 + b0 see no gradient, only decay."""
+class Sums(NamedTuple):
+    """What the differences leave out: w1 + w0 and b1 + b0 see no gradient, only decay."""
 
-    weights: Weights
+    out: Float[Array, " U"]
+    shift: Float[Array, " R"]
+
+
+class State(NamedTuple):
+    """What training changes: U hidden units in all, R networks."""
+
+    weights: tuple[Weights, ...]  # of each block, apart: cutting and joining would cost passes
     adam: Any
-    out_sum: Float[Array, " U"]
-    shift_sum: Float[Array, " R"]
+    sums: Sums
     alive: Bool[
         Array, " R"
     ]  # false once a network has diverged: it rests at zero, and counts as NaN
@@ -94,9 +100,13 @@ class Block:
     """Neighbouring networks of one distribution, computed together."""
 
     nets: slice
-    units: slice
     widths: tuple[int, ...]
     distribution: int
+
+    @property
+    def owner(self) -> np.ndarray:
+        """[W] the place in the block of each unit's network."""
+        return np.repeat(np.arange(len(self.widths)), self.widths)
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,7 @@ class Layout:
     program: Program  # of the first run; its width is not used
     widths: tuple[int, ...]
     distributions: tuple[int, ...]  # of each network
+    may_diverge: bool  # whether any weight could pass DIVERGED_ABOVE
     block: int | None  # least units of a block; None takes a whole distribution at once
     tile: int | None  # most samples of a tile; None takes the whole batch
 
@@ -131,7 +142,7 @@ class Layout:
             last = net + 1 == len(ends) or self.distributions[net + 1] != one
             if last or (self.block is not None and end - start >= self.block):
                 widths = self.widths[first : net + 1]
-                blocks.append(Block(slice(first, net + 1), slice(start, end), widths, one))
+                blocks.append(Block(slice(first, net + 1), widths, one))
                 first = net + 1
         return blocks
 
@@ -160,59 +171,40 @@ def draw_batch(layout: Layout, data: PackData, step: UInt32[Array, ""], dtype: A
     return Batch(unpack(words, program.n_bits, dtype), subtask, 2 * label.astype(dtype) - 1, weight)
 
 
-def gradients(weights: Weights, layout: Layout, batch: Batch) -> Weights:
-    """Gradients of every network's mean cross-entropy (nats) over the batch.
-
-    With g the gradient at the hidden sums before ``out`` is multiplied in, [h > 0] dz, all that is
-    needed of the batch are x'g, the sums of g by subtask, and the sum of dz; because
-    relu(h) = [h > 0] h, the gradient of ``out`` is K·(x'g) + (C + b)·(sums by subtask).
-    """
-    shifted = weights.rows + weights.bias
-    parts = [
-        _block_sums(
+def gradients(weights: tuple[Weights, ...], layout: Layout, batch: Batch) -> tuple[Weights, ...]:
+    """Gradients of every network's mean cross-entropy (nats) over the batch, block by block."""
+    return tuple(
+        _block_gradients(
             block,
             layout.tiles,
-            weights.bits[:, block.units],
-            shifted[:, block.units],
-            weights.out[block.units],
-            weights.shift[block.nets],
+            own,
             batch._replace(
                 subtask=batch.subtask[block.distribution], sign=batch.sign[block.distribution]
             ),
         )
-        for block in layout.blocks
-    ]
-    by_bit = jnp.concatenate([part[0] for part in parts], axis=1)
-    by_row = jnp.concatenate([part[1] for part in parts], axis=1)
-    return Weights(
-        bits=by_bit * weights.out,
-        rows=by_row * weights.out,
-        bias=by_row.sum(0) * weights.out,
-        out=(weights.bits * by_bit).sum(0) + (shifted * by_row).sum(0),
-        shift=jnp.concatenate([part[2] for part in parts]),
+        for block, own in zip(layout.blocks, weights, strict=True)
     )
 
 
-def _block_sums(
-    block: Block,
-    tiles: tuple[int, int],
-    kernel: Float[Array, "N W"],
-    rows: Float[Array, "S W"],
-    out: Float[Array, " W"],
-    shift: Float[Array, " R"],
-    batch: Batch,
-) -> tuple[Float[Array, "N W"], Float[Array, "S W"], Float[Array, " R"]]:
-    """x'g, the sums of g by subtask, and the sum of dz, of one block of networks."""
-    own = _membership(block.widths, kernel.dtype)
-    mix = (own * out).T  # block diagonal: each network sums its own units
+def _block_gradients(
+    block: Block, tiles: tuple[int, int], weights: Weights, batch: Batch
+) -> Weights:
+    """Gradients of one block of networks.
+
+    With g the gradient at the hidden sums before ``out`` is multiplied in, [h > 0] dz, all that is
+    needed of the batch are x'g, the sums of g by subtask, and the sum of dz; because
+    relu(h) = [h > 0] h, the gradient of ``out`` is K·(x'g) + C·(sums by subtask) + b·(sums of g).
+    """
+    own = _membership(block.widths, weights.bits.dtype)
+    mix = (own * weights.out).T  # block diagonal: each network sums its own units
 
     def body(sums: Any, tile: Batch) -> tuple[Any, None]:
         by_bit, by_row, total = sums
-        row = rows.at[tile.subtask].get(mode="promise_in_bounds", indices_are_sorted=True)
-        hidden = jnp.matmul(tile.bits, kernel, precision=PRECISION) + row
+        row = weights.rows.at[tile.subtask].get(mode="promise_in_bounds", indices_are_sorted=True)
+        hidden = jnp.matmul(tile.bits, weights.bits, precision=PRECISION) + row + weights.bias
         # Without the barrier each of the three uses computes the sum and the lookup again.
         active = jax.lax.optimization_barrier(jnp.maximum(hidden, 0))
-        z = jnp.matmul(active, mix, precision=PRECISION) + shift
+        z = jnp.matmul(active, mix, precision=PRECISION) + weights.shift
         sign, weight = tile.sign[:, None], tile.weight[:, None]
         dz = -sign * weight * jax.nn.sigmoid(-sign * z)
         spread = jnp.matmul(dz, own, precision=PRECISION) if len(block.widths) > 1 else dz
@@ -221,9 +213,19 @@ def _block_sums(
         by_row = by_row.at[tile.subtask].add(g, mode="promise_in_bounds", indices_are_sorted=True)
         return (by_bit, by_row, total + dz.sum(0)), None
 
-    zero = (jnp.zeros_like(kernel), jnp.zeros_like(rows), jnp.zeros_like(shift))
+    zero = tuple(map(jnp.zeros_like, (weights.bits, weights.rows, weights.shift)))
     cut = jax.tree.map(lambda column: column.reshape(*tiles, *column.shape[1:]), batch)
-    return jax.lax.scan(body, zero, cut)[0]
+    by_bit, by_row, total = jax.lax.scan(body, zero, cut)[0]
+    by_unit = by_row.sum(0)
+    return Weights(
+        bits=by_bit * weights.out,
+        rows=by_row * weights.out,
+        bias=by_unit * weights.out,
+        out=(weights.bits * by_bit).sum(0)
+        + (weights.rows * by_row).sum(0)
+        + weights.bias * by_unit,
+        shift=total,
+    )
 
 
 def _membership(widths: tuple[int, ...], dtype: Any) -> Float[Array, "R W"]:
@@ -234,13 +236,15 @@ def _membership(widths: tuple[int, ...], dtype: Any) -> Float[Array, "R W"]:
 
 def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array, ""]) -> State:
     """``n_steps`` updates of every network."""
-    owner = layout.owner
-    lr, decay = _spread(data.lr, owner), _spread(data.weight_decay, owner)
+    blocks = layout.blocks
+    lr = tuple(_spread(data.lr[block.nets], block) for block in blocks)
+    decay = tuple(_spread(data.weight_decay[block.nets], block) for block in blocks)
     # Adam's term counts twice for the differences: w1 and w0 move by as much in opposite ways.
-    twice = Weights(*jnp.array([1, 1, 1, 2, 2], lr.bits.dtype))
+    twice = (Weights(*jnp.array([1, 1, 1, 2, 2], data.lr.dtype)),) * len(blocks)
+    fading = 1 - data.lr * data.weight_decay
 
     def step(_: Array, state: State) -> State:
-        batch = draw_batch(layout, data, state.step, state.weights.bits.dtype)
+        batch = draw_batch(layout, data, state.step, data.lr.dtype)
         gradient = gradients(state.weights, layout, batch)
         direction, adam = optax.scale_by_adam().update(gradient, state.adam)
         weights = jax.tree.map(
@@ -251,31 +255,41 @@ def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array,
             decay,
             twice,
         )
-        alive = state.alive & _bounded(weights, layout)
-        keep = _spread(alive, owner)
-        return State(
-            jax.tree.map(lambda w, alive: jnp.where(alive, w, 0), weights, keep),
-            adam,
-            state.out_sum * (1 - lr.out * decay.out),
-            state.shift_sum * (1 - lr.shift * decay.shift),
-            alive,
-            state.step + 1,
-        )
+        alive = state.alive
+        if layout.may_diverge:
+            alive &= jnp.concatenate(
+                [_bounded(own, b) for own, b in zip(weights, blocks, strict=True)]
+            )
+            keep = tuple(_spread(alive[block.nets], block) for block in blocks)
+            weights = jax.tree.map(lambda w, alive: jnp.where(alive, w, 0), weights, keep)
+        sums = Sums(state.sums.out * fading[layout.owner], state.sums.shift * fading)
+        return State(weights, adam, sums, alive, state.step + 1)
 
     return jax.lax.fori_loop(jnp.uint32(0), n_steps, step, state)
 
 
-def _bounded(weights: Weights, layout: Layout) -> Bool[Array, " R"]:
-    """Which networks have no weight beyond ``DIVERGED_ABOVE``, nor a NaN."""
+def may_diverge(run: RunConfig) -> bool:
+    """Whether a weight of the run could pass ``DIVERGED_ABOVE``.
+
+    While the gradients are finite, Adam's term is under 7.3 whatever they are: by Cauchy and
+    Schwarz (1 - b1) / √(1 - b2) / √(1 - b1²/b2) with b1 = 0.9, b2 = 0.999. It counts twice for
+    the differences; decay only shrinks a weight unless lr · decay is beyond 2.
+    """
+    train = run.train
+    return train.lr * train.weight_decay > 2 or 15 * train.steps * train.lr > DIVERGED_ABOVE / 2
+
+
+def _bounded(weights: Weights, block: Block) -> Bool[Array, " R"]:
+    """Which networks of a block have no weight beyond ``DIVERGED_ABOVE``, nor a NaN."""
     small = jax.tree.map(lambda w: jnp.abs(w) <= DIVERGED_ABOVE, weights)
     units = small.bits.all(0) & small.rows.all(0) & small.bias & small.out
-    bad = jnp.zeros(len(layout.widths), bool).at[layout.owner].max(~units, indices_are_sorted=True)
+    bad = jnp.zeros(len(block.widths), bool).at[block.owner].max(~units, indices_are_sorted=True)
     return small.shift & ~bad
 
 
-def _spread(values: Shaped[Array, " R"], owner: Int[np.ndarray, " U"]) -> Weights:
-    """A number for each network as numbers that broadcast against its weights."""
-    units = values[owner]
+def _spread(values: Shaped[Array, " R"], block: Block) -> Weights:
+    """A number for each network of a block as numbers that broadcast against its weights."""
+    units = values[block.owner]
     return Weights(bits=units, rows=units, bias=units, out=units, shift=values)
 
 
@@ -300,31 +314,41 @@ def evaluate(layout: Layout, data: PackData, state: State, number: UInt32[Array,
 
 
 def evaluate_block(
-    layout: Layout, data: PackData, weights: Weights, words: UInt32[Array, "E words"]
+    layout: Layout,
+    data: PackData,
+    weights: tuple[Weights, ...],
+    words: UInt32[Array, "E words"],
 ) -> tuple[Float[Array, "R S"], Float[Array, "R S"]]:
     """Loss (nats) and accuracy of every network and subtask on one block of bits."""
-    dtype = weights.bits.dtype
-    bits = unpack(words, layout.program.n_bits, dtype)
-    shifted = weights.rows + weights.bias
-    losses, accuracies = [], []
-    for block in layout.blocks:
-        mix = (_membership(block.widths, dtype) * weights.out[block.units]).T
-        shared = jnp.matmul(bits, weights.bits[:, block.units], precision=PRECISION)
-        shift = weights.shift[block.nets]
+    bits = unpack(words, layout.program.n_bits, data.lr.dtype)
+    each = [
+        _block_losses(block, own, bits, words, data.masks[block.distribution])
+        for block, own in zip(layout.blocks, weights, strict=True)
+    ]
+    loss, accuracy = zip(*each, strict=True)
+    return jnp.concatenate(loss, axis=1).T, jnp.concatenate(accuracy, axis=1).T
 
-        def one(arguments: tuple[Array, Array], mix=mix, shared=shared, shift=shift) -> Any:  # type: ignore[no-untyped-def]
-            row, mask = arguments
-            odd = parity(words, mask)[:, None] == 1
-            z = jnp.matmul(jnp.maximum(shared + row, 0), mix, precision=PRECISION) + shift
-            loss = jax.nn.softplus(jnp.where(odd, -z, z)).mean(0)
-            return loss, ((z > 0) == odd).astype(dtype).mean(0)
 
-        masks = data.masks[block.distribution]
-        at_once = max(1, solo.EVALUATION_BLOCK // shared.size)
-        loss, accuracy = jax.lax.map(one, (shifted[:, block.units], masks), batch_size=at_once)
-        losses.append(loss)
-        accuracies.append(accuracy)
-    return jnp.concatenate(losses, axis=1).T, jnp.concatenate(accuracies, axis=1).T
+def _block_losses(
+    block: Block,
+    weights: Weights,
+    bits: Float[Array, "E N"],
+    words: UInt32[Array, "E words"],
+    masks: UInt32[Array, "S words"],
+) -> tuple[Float[Array, "S R"], Float[Array, "S R"]]:
+    """Loss (nats) and accuracy of one block's networks."""
+    mix = (_membership(block.widths, bits.dtype) * weights.out).T
+    shared = jnp.matmul(bits, weights.bits, precision=PRECISION) + weights.bias
+
+    def one(arguments: tuple[Array, Array]) -> tuple[Array, Array]:
+        row, mask = arguments
+        odd = parity(words, mask)[:, None] == 1
+        z = jnp.matmul(jnp.maximum(shared + row, 0), mix, precision=PRECISION) + weights.shift
+        loss = jax.nn.softplus(jnp.where(odd, -z, z)).mean(0)
+        return loss, ((z > 0) == odd).astype(bits.dtype).mean(0)
+
+    at_once = max(1, solo.EVALUATION_BLOCK // shared.size)
+    return jax.lax.map(one, (weights.rows, masks), batch_size=at_once)
 
 
 _advance = jax.jit(advance, static_argnums=0, donate_argnums=2)
@@ -357,6 +381,7 @@ class Packed:
             Program.of(runs[0]),
             tuple(run.network.width for run in runs),
             tuple(places[distribution(run)] for run in runs),
+            any(map(may_diverge, runs)),
             CPU_BLOCK if on_cpu else None,
             CPU_TILE if on_cpu else None,
         )
@@ -373,20 +398,27 @@ class Packed:
     def start(self) -> State:
         """The state before the first update: the solo networks' weights, side by side."""
         each = [solo.named_weights(solo.init(run, self.dtype).weights) for run in self.runs]
-        kernel = jnp.concatenate([named["layers.0.kernel"] for named in each], axis=1)
-        second = jnp.concatenate([named["layers.1.kernel"] for named in each])
-        last = jnp.stack([named["layers.1.bias"] for named in each])
         n_tasks = self.layout.program.n_tasks
-        weights = Weights(
-            bits=kernel[n_tasks:],
-            rows=kernel[:n_tasks],
-            bias=jnp.concatenate([named["layers.0.bias"] for named in each]),
-            out=second[:, 1] - second[:, 0],
-            shift=last[:, 1] - last[:, 0],
-        )
-        adam = optax.scale_by_adam().init(weights)
+        weights, sums = [], []
+        for block in self.layout.blocks:
+            own = each[block.nets]
+            kernel = jnp.concatenate([named["layers.0.kernel"] for named in own], axis=1)
+            second = jnp.concatenate([named["layers.1.kernel"] for named in own])
+            last = jnp.stack([named["layers.1.bias"] for named in own])
+            weights.append(
+                Weights(
+                    bits=kernel[n_tasks:],
+                    rows=kernel[:n_tasks],
+                    bias=jnp.concatenate([named["layers.0.bias"] for named in own]),
+                    out=second[:, 1] - second[:, 0],
+                    shift=last[:, 1] - last[:, 0],
+                )
+            )
+            sums.append(Sums(second.sum(1), last.sum(1)))
+        adam = optax.scale_by_adam().init(tuple(weights))
         alive = jnp.ones(len(self.runs), bool)
-        return State(weights, adam, second.sum(1), last.sum(1), alive, jnp.uint32(0))
+        joined = jax.tree.map(lambda *columns: jnp.concatenate(columns), *sums)
+        return State(tuple(weights), adam, joined, alive, jnp.uint32(0))
 
     def advance(self, state: State, n_steps: int) -> State:
         """``n_steps`` updates of every run. The given state's memory is used again."""
@@ -398,13 +430,16 @@ class Packed:
 
     def weights(self, state: State, member: int) -> dict[str, np.ndarray]:
         """The weights of one run by their names in the network, such as ``layers.0.kernel``."""
-        units = self.layout.owner == member
-        w = state.weights
-        rows, bits, bias, out, out_sum = (
-            np.asarray(column)[..., units]
-            for column in (w.rows, w.bits, w.bias, w.out, state.out_sum)
+        blocks = self.layout.blocks
+        place = next(i for i, block in enumerate(blocks) if member < block.nets.stop)
+        block, w = blocks[place], state.weights[place]
+        net = member - block.nets.start
+        rows, bits, bias, out = (
+            np.asarray(column)[..., block.owner == net]
+            for column in (w.rows, w.bits, w.bias, w.out)
         )
-        shift, shift_sum = (np.asarray(column)[member] for column in (w.shift, state.shift_sum))
+        out_sum = np.asarray(state.sums.out)[self.layout.owner == member]
+        shift, shift_sum = np.asarray(w.shift)[net], np.asarray(state.sums.shift)[member]
         if not state.alive[member]:
             out, shift = out * np.nan, shift * np.nan
         return {

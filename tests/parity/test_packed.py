@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -90,20 +91,25 @@ def test_gradients_equal_automatic_ones(x64: None) -> None:
     weights = jax.tree.map(lambda w: 3 * w, pack.start().weights)  # away from the linear regime
     batch = packed.draw_batch(pack.layout, pack.data, jnp.uint32(3), jnp.float64)  # a short one
 
-    def loss(weights: packed.Weights) -> jax.Array:
+    def loss(weights: tuple[packed.Weights, ...]) -> jax.Array:
         total = jnp.zeros(())
-        for net, one in enumerate(pack.layout.distributions):
-            units = pack.layout.owner == net
-            rows = jax.nn.one_hot(batch.subtask[one], 6) @ weights.rows[:, units]
-            hidden = jax.nn.relu(batch.bits @ weights.bits[:, units] + rows + weights.bias[units])
-            z = hidden @ weights.out[units] + weights.shift[net]
-            total += (batch.weight * jnp.log1p(jnp.exp(-batch.sign[one] * z))).sum()
+        for block, own in zip(pack.layout.blocks, weights, strict=True):
+            one = block.distribution
+            rows = jax.nn.one_hot(batch.subtask[one], 6) @ own.rows
+            hidden = jax.nn.relu(batch.bits @ own.bits + rows + own.bias)
+            for net in range(len(block.widths)):
+                units = block.owner == net
+                z = hidden[:, units] @ own.out[units] + own.shift[net]
+                total += (batch.weight * jnp.log1p(jnp.exp(-batch.sign[one] * z))).sum()
         return total
 
     found = packed.gradients(weights, pack.layout, batch)
-    for name, expected in jax.grad(loss)(weights)._asdict().items():
-        # float64: sums of 16 products
-        np.testing.assert_allclose(getattr(found, name), expected, atol=1e-14, err_msg=name)
+    expected = jax.grad(loss)(weights)
+    assert len(found) > 1
+    for own, other in zip(found, expected, strict=True):
+        for name, values in other._asdict().items():
+            # float64: sums of 16 products
+            np.testing.assert_allclose(getattr(own, name), values, atol=1e-14, err_msg=name)
 
 
 def test_the_batch_is_the_solo_batch_sorted() -> None:
@@ -183,6 +189,33 @@ def test_a_diverging_network_touches_nobody() -> None:
         np.testing.assert_array_equal(
             getattr(metrics, name)[others], getattr(expected, name)[others], err_msg=name
         )
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, False),
+        ({"train__lr": 1e20}, True),
+        ({"train__lr": 1e-3, "train__weight_decay": 10.0}, False),
+        ({"train__lr": 0.5, "train__weight_decay": 5.0}, True),  # w shrinks to -1.5 w
+    ],
+    ids=str,
+)
+def test_which_runs_are_watched(changed: dict[str, Any], expected: bool) -> None:
+    assert packed.may_diverge(small_run(**changed)) == expected
+
+
+def test_the_bound_on_adams_term(x64: None) -> None:
+    """``may_diverge`` rests on it. Cauchy and Schwarz are equal for gradients that grow so."""
+    growing = jnp.asarray((0.9 / 0.999) ** np.arange(6000.0)[::-1])
+    adam = optax.scale_by_adam(eps=0.0)  # eps only lowers it
+
+    def update(state: Any, gradient: jax.Array) -> tuple[Any, jax.Array]:
+        direction, state = adam.update(gradient, state)
+        return state, direction
+
+    _, directions = jax.lax.scan(update, adam.init(jnp.zeros(())), growing)
+    assert 7.2 < float(directions[-1]) < 7.3
 
 
 def test_what_packs() -> None:
