@@ -9,8 +9,7 @@ from typing import Annotated
 import tyro
 
 from jquanta import door
-from jquanta.errors import BadInput
-from jquanta.figures.catalogue import FIGURES
+from jquanta.figures.catalogue import FIGURES, draw
 
 
 @dataclass(frozen=True)
@@ -18,9 +17,13 @@ class Options:
     __doc__ = "\n".join(
         [
             "Draw a figure of the paper from finished sweeps, as PNG and PDF. Nothing is trained.",
+            "The exponents that it shows are printed, and stored beside it as JSON.",
             "",
-            "Figures:",
-            *(f"  {name:8}{title}" for name, title in FIGURES.items()),
+            "Figures, and the experiments in configs/ that they are drawn from:",
+            *(
+                f"  {name:16}{entry.title} [{', '.join(entry.experiments) or 'needs no runs'}]"
+                for name, entry in FIGURES.items()
+            ),
             "",
             "Example: python -m jquanta.figures fig2 --runs runs/fig2-width runs/fig2-data",
         ]
@@ -37,7 +40,9 @@ class Options:
     ] = ()
     out: Annotated[
         Path | None,
-        door.option("folder for the files (default: figures/ in the first run folder)", "DIR"),
+        door.option(
+            "folder for the files (default: figures/ in the first run folder, or here)", "DIR"
+        ),
     ] = None
     debug: Annotated[
         bool, tyro.conf.arg(help="show the traceback of an error", help_behavior_hint="")
@@ -47,14 +52,8 @@ class Options:
 def command(argv: Sequence[str]) -> None:
     """Parse and draw."""
     options = door.parse(Options, argv, "python -m jquanta.figures")
-    if options.figure not in FIGURES:
-        raise BadInput(f"unknown figure {options.figure!r}; give one of {', '.join(FIGURES)}")
-    if not options.runs:
-        raise BadInput("--runs is missing: give the folders of finished sweeps")
-    from jquanta.figures.catalogue import draw
-
-    for path in draw(options.figure, options.runs, options.out):
-        print(path)
+    drawing = draw(options.figure, options.runs, options.out)
+    print(*drawing.measured, *drawing.paths, sep="\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

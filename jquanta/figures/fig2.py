@@ -9,6 +9,7 @@ import numpy as np
 from jquanta import powerlaw
 from jquanta.errors import BadInput
 from jquanta.figures import style
+from jquanta.figures.drawing import Drawing, Measured
 from jquanta.scaling import (
     NATS_PER_BIT,
     NoSuchRuns,
@@ -27,18 +28,18 @@ if TYPE_CHECKING:
 
 SHOWN = 41  # subtasks on the vertical axis, as in the paper
 
-_PANELS = {
+_PANELS = {  # axis, exponent, note
     "n_params": (
         "parameters $N$",
-        r"\alpha_N",
+        "alpha_N",
         "widths {narrowest} to {width}, after {steps:,} steps",
     ),
-    "step": ("steps $S$", r"\alpha_S", "width {width}, online"),
-    "train_size": ("training samples $D$", r"\alpha_D", "width {width}, at the best test loss"),
+    "step": ("steps $S$", "alpha_S", "width {width}, online"),
+    "train_size": ("training samples $D$", "alpha_D", "width {width}, at the best test loss"),
 }
 
 
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> list[Path]:
+def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
     """Draw Figure 2 from the sweeps that hold its curves: online widths, finite data, or both.
 
     Args:
@@ -46,22 +47,19 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> list[Path]:
         folder: where ``fig2.png`` and ``fig2.pdf`` go.
 
     Returns:
-        The paths written.
+        The paths written, and the fitted exponents.
 
     Raises:
         BadInput: if none of the curves can be drawn, or runs of several tasks are mixed.
     """
     curves = find_curves(results)
     if not curves:
-        raise BadInput(
-            "fig2: these results hold no width sweep and no data sweep; train "
-            "configs/fig2-width.toml or configs/fig2-data.toml first"
-        )
+        raise BadInput("these results hold no width sweep and no data sweep")
     tasks = {
         str([curve.attrs[name] for name in ("alpha", "offset", "n_tasks")]) for curve in curves
     }
     if len(tasks) > 1:
-        raise BadInput("fig2: the folders hold different tasks; draw each by itself")
+        raise BadInput("the folders hold different tasks; draw each by itself")
     figure, axes = style.new_figure(
         style.PAGE * len(curves) / 3 + (0.4 if len(curves) < 3 else 0),
         3.9,
@@ -71,9 +69,9 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> list[Path]:
         sharex="col",
         sharey="row",
     )
-    image = None
+    image, measured = None, []
     for column, curve in enumerate(curves):
-        _loss_panel(axes[0, column], curve)
+        measured += _loss_panel(axes[0, column], curve)
         image = _map_panel(axes[1, column], curve)
         style.panel_letter(axes[0, column], "abc"[column])
         style.panel_letter(axes[1, column], "abcdef"[len(curves) + column])
@@ -83,7 +81,7 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> list[Path]:
     axes[0, 0].set_ylabel("mean test loss (bits)")
     axes[1, 0].set_ylabel("subtask, by frequency")
     figure.colorbar(image, ax=axes[1, :], label="loss (bits)", aspect=12, pad=0.01)
-    return style.save(figure, folder, "fig2")
+    return Drawing(style.save(figure, folder, "fig2"), measured)
 
 
 def find_curves(results: "Sequence[xr.Dataset]") -> "list[xr.Dataset]":
@@ -99,13 +97,14 @@ def find_curves(results: "Sequence[xr.Dataset]") -> "list[xr.Dataset]":
     return curves
 
 
-def _loss_panel(axes: "Axes", curve: "xr.Dataset") -> None:
+def _loss_panel(axes: "Axes", curve: "xr.Dataset") -> list[Measured]:
+    """Draw a curve with its fit and theory; the fit, if there is one."""
     scale = scale_of(curve)
-    _, symbol, note = _PANELS[scale]
+    _, name, note = _PANELS[scale]
     x, bits = curve[scale].to_numpy(), curve.loss.to_numpy() / NATS_PER_BIT
     points = "-" if scale == "step" else "o"
     axes.loglog(x, bits, points, color=style.BLUE, label="trained")
-    theory = predicted(curve)
+    theory, measured = predicted(curve), []
     try:
         fit: powerlaw.Fit | None = fit_curve(curve)
     except BadInput:
@@ -113,18 +112,20 @@ def _loss_panel(axes: "Axes", curve: "xr.Dataset") -> None:
     if fit:
         low, high = fit.window
         inside = np.geomspace(low, high, 50)
-        shown = rf"${symbol}$ = {fit.exponent:.2f} [{fit.interval[0]:.2f}, {fit.interval[1]:.2f}]"
+        finite = predicted_finite(curve, fit)
+        measured.append(Measured.from_fit(name, fit, theory, finite))
+        shown = rf"$\{name}$ = {fit.exponent:.2f} [{fit.interval[0]:.2f}, {fit.interval[1]:.2f}]"
         line = fit.predict(inside) / NATS_PER_BIT
         axes.loglog(inside, line, "-", color=style.ORANGE, label=shown)
         if theory is not None:
             middle = np.sqrt(low * high)
             anchor = float(fit.predict(middle)) / NATS_PER_BIT * 0.7  # below, so that both are seen
             line = anchor * (inside / middle) ** -theory
-            finite = predicted_finite(curve, fit)
             bent = "" if finite is None else f" ({finite:.2f} for {curve.attrs['n_tasks']} tasks)"
             axes.loglog(inside, line, "--", color=style.GREY, label=f"theory: {theory:.2f}{bent}")
     axes.legend(loc="lower left", frameon=False, handlelength=1.2, borderaxespad=0.1)
     axes.set_title(note.format(**curve.attrs), fontsize=7, loc="right")
+    return measured
 
 
 def _map_panel(axes: "Axes", curve: "xr.Dataset") -> object:

@@ -230,7 +230,7 @@ def _figures(folder: "RunFolder") -> list[Path]:
     from jquanta.figures.catalogue import draw
 
     try:
-        return draw("fig2", [folder.path])
+        return draw("fig2", [folder.path]).paths
     except BadInput:
         return []
 

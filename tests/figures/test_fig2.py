@@ -173,11 +173,14 @@ def test_results_of_several_alphas_have_no_figure_2(
 
 def test_png_and_pdf_from_a_stored_result(folder: Path, tmp_path: Path) -> None:
     before, out = tree(folder), tmp_path / "new" / "figures"
-    paths = jq.draw("fig2", [folder], out)
-    assert paths == [out / "fig2.png", out / "fig2.pdf"]
+    paths, measured = jq.draw("fig2", [folder], out)
+    assert paths == [out / "fig2.png", out / "fig2.pdf", out / "fig2.json"]
     assert tree(folder) == before
-    assert {path.name for path in out.iterdir()} == {"fig2.png", "fig2.pdf"}  # no parts
-    png, pdf = (path.read_bytes() for path in paths)
+    assert {path.name for path in out.iterdir()} == {path.name for path in paths}  # no parts
+    png, pdf, stored = (path.read_bytes() for path in paths)
+    rows = json.loads(stored)
+    assert [row["name"] for row in rows] == ["alpha_N", "alpha_S", "alpha_D"]
+    assert [row["exponent"] for row in rows] == [one.exponent for one in measured]
     assert png.startswith(b"\x89PNG\r\n")
     assert png.rstrip().endswith(b"IEND\xaeB`\x82")
     assert pdf.startswith(b"%PDF-")
@@ -210,7 +213,11 @@ def test_the_command_prints_where_the_figure_is(
     out = tmp_path / "figures"
     assert main(["fig2", "--runs", str(folder), "--out", str(out)]) == 0
     said = capsys.readouterr()
-    assert said.out.splitlines() == [str(out / "fig2.png"), str(out / "fig2.pdf")]
+    *measured, png, pdf, stored = said.out.splitlines()
+    assert [png, pdf, stored] == [str(out / f"fig2.{kind}") for kind in ("png", "pdf", "json")]
+    exponents = {"alpha_N": ALPHA_N, "alpha_S": ALPHA_S, "alpha_D": ALPHA_D}
+    expected = [f"{name} = {exponent:.2f}" for name, exponent in exponents.items()]
+    assert [line.split(" [")[0] for line in measured] == expected
     assert said.err == ""
 
 
