@@ -5,7 +5,7 @@ else, so that a run's numbers do not depend on its neighbours, its place in a sw
 of devices:
 
 =================  ==============================================================================
-subsets            seed, n_tasks, n_bits, k
+subsets            seed, n_tasks, n_bits, k, and whether codes need them to be disjoint
 initial weights    seed, the network's own shape
 samples            seed, n_bits, position (step * batch online, index in a finite dataset)
 order              seed, train_size, batch_size, epoch

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jquanta.errors import BadInput
+from jquanta.parity.codes import Code, parse_codes, refused
 
 Scalar = int | float | bool | str
 
@@ -32,7 +33,7 @@ def require(ok: bool, name: str, value: object, remedy: str) -> None:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """Multitask sparse parity (paper, section 3)."""
+    """Multitask sparse parity (paper, section 3), plain or compositional."""
 
     n_tasks: int = knob(500, "number of subtasks")
     n_bits: int = knob(100, "task bits of an input, the paper's n")
@@ -40,6 +41,11 @@ class TaskConfig:
     alpha: float = knob(0.4, "the paper's alpha; the Zipf exponent of the frequencies is alpha + 1")
     offset: float = knob(0.0, "frequencies fall as (i + offset)^-(alpha + 1)")
     frequencies: str = knob("zipf", "zipf or uniform (alpha and offset then have no effect)")
+    codes: str = knob(
+        "",
+        'sets of subtasks to train on, such as "0 1 2 0+1+2*2.5" (numbered from 0; *2.5 is a '
+        "weight); none: every subtask by itself",
+    )
 
     def __post_init__(self) -> None:
         require(self.n_tasks >= 1, "task.n_tasks", self.n_tasks, "give at least 1 subtask")
@@ -79,6 +85,39 @@ class TaskConfig:
             repr(self.frequencies),
             "give zipf or uniform",
         )
+        for code in self.code_list:
+            if code.members[-1] >= self.n_tasks:
+                raise refused(
+                    self.codes,
+                    f"there is no subtask {code.members[-1]}; "
+                    f"task.n_tasks = {self.n_tasks} are numbered from 0",
+                )
+        if self.composite and self.n_tasks * self.k > self.n_bits:
+            raise refused(
+                self.codes,
+                f"subsets must be disjoint, and {self.n_tasks} of {self.k} bits need "
+                f"{self.n_tasks * self.k} bits; raise task.n_bits",
+            )
+
+    @property
+    def code_list(self) -> tuple[Code, ...]:
+        """The codes in order; none for the plain task. Everything else is told by code."""
+        return parse_codes(self.codes)
+
+    @property
+    def n_codes(self) -> int:
+        """Codes that are trained and evaluated: the subtasks of the plain task."""
+        return len(self.code_list) or self.n_tasks
+
+    @property
+    def composite(self) -> bool:
+        """Whether a code has several members."""
+        return any(len(code.members) > 1 for code in self.code_list)
+
+    @property
+    def longest_subset(self) -> int:
+        """Bits in the longest parity."""
+        return self.k * max((len(code.members) for code in self.code_list), default=1)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The network: an MLP on a one-hot control vector and task bits, with two logits."""
+"""The network: an MLP on a control vector and task bits, with two logits."""
 
 from collections.abc import Callable
 
@@ -61,14 +61,22 @@ class MLP(nnx.Module):
         """Logits of whole inputs, the control vector first."""
         return self.head(self.layers[0](x))
 
-    def at(self, subtask: Int[Array, " B"], bits: Float[Array, "B N"]) -> Float[Array, "B 2"]:
-        """Logits without forming one-hot vectors: their product is a lookup of rows."""
-        return self.head(self.control_rows[subtask] + self.bits_part(bits))
+    def at(
+        self,
+        subtask: Int[Array, " B"],
+        bits: Float[Array, "B N"],
+        codes: Float[Array, "C S"] | None = None,
+    ) -> Float[Array, "B 2"]:
+        """Logits without forming control vectors: their product is a lookup of rows."""
+        return self.head(self.rows_of(codes)[subtask] + self.bits_part(bits))
 
-    @property
-    def control_rows(self) -> Float[Array, "S W"]:
-        """The first layer's kernel rows of the control vector."""
-        return self.layers[0].kernel[: self.n_tasks]
+    def rows_of(self, codes: Float[Array, "C S"] | None) -> Float[Array, "C W"]:
+        """What each control vector of ``codes`` adds to the first layer's sums.
+
+        One-hot vectors (None) add a kernel row each.
+        """
+        rows = self.layers[0].kernel[: self.n_tasks]
+        return rows if codes is None else jnp.matmul(codes, rows, precision=PRECISION)
 
     def bits_part(self, bits: Float[Array, "B N"]) -> Float[Array, "B W"]:
         """What the task bits and the bias add to the first layer's sums."""

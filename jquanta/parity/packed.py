@@ -1,15 +1,15 @@
 """The packed trainer: networks that see the same bits, side by side in one wide layer.
 
 All runs of a pack share seed, n_bits, n_tasks, dataset and batch size, so they see the same bits
-and the same uniform numbers. Widths, alpha, offset, k, learning rate and decay may differ. Their
-hidden units are the columns of one matrix (after ParallelMLPs, Farias et al., arXiv 2206.08369):
-ragged widths without padding, the batch made once.
+and the same uniform numbers. Widths, alpha, offset, k, learning rate and decay may differ, and
+codes where they are equally many. Their hidden units are the columns of one matrix (after
+ParallelMLPs, Farias et al., arXiv 2206.08369): ragged widths without padding, the batch made once.
 
 What makes a step cheap, for ReLU networks of one hidden layer:
 
 * The control vector is one-hot, so its product is a lookup of rows. The batch is sorted by its
   uniform numbers, which sorts the subtasks of every alpha at once: rows are read and their
-  gradients added in order.
+  gradients added in order. A code's row is the sum of its members', made once a step.
 * Only the difference z of the two logits matters. Gradients to the two output columns are exact
   opposites, so one column out = w1 - w0 follows the same path when Adam's term is doubled and the
   decay is not; w1 + w0 only decays.
@@ -35,14 +35,14 @@ from jquanta.parity import solo
 from jquanta.parity.config import RunConfig
 from jquanta.parity.network import PRECISION
 from jquanta.parity.solo import Metrics, Program, RunData
-from jquanta.parity.task import draw, make_task, parity, subtask_of, unpack
+from jquanta.parity.task import Task, draw, make_task, parity, subtask_of, unpack
 
 CPU_BLOCK = 250  # units: tile x block x 4 bytes = 1 MB is what one core's cache holds
 CPU_TILE = 1000  # samples
 
 # A network with a larger weight has diverged. Below it nothing in a step overflows float32: hidden
-# sums stay under 1e15 * (n_bits + 2), logits under 1e15 * width times that. So products with the
-# zeros of other networks stay zero, and a diverging network touches nobody.
+# sums stay under 1e15 * (n_bits + n_tasks + 1), logits under 1e15 * width times that. So products
+# with the zeros of other networks stay zero, and a diverging network touches nobody.
 DIVERGED_ABOVE = 1e15
 
 
@@ -79,9 +79,10 @@ class PackData(NamedTuple):
     """What a pack's program reads. A distributions: one for each (alpha, offset, k, …)."""
 
     stream: RunData  # of the first run: keys and train_size, which all share
-    thresholds: UInt32[Array, "A S-1"]
-    frequencies: Float[Array, "A S"]
-    masks: UInt32[Array, "A S words"]
+    thresholds: UInt32[Array, "A C-1"]
+    frequencies: Float[Array, "A C"]
+    masks: UInt32[Array, "A C words"]
+    codes: Float[Array, "A C S"] | None  # None for the plain task, whose C is S
     lr: Float[Array, " R"]
     weight_decay: Float[Array, " R"]
 
@@ -171,7 +172,12 @@ def draw_batch(layout: Layout, data: PackData, step: UInt32[Array, ""], dtype: A
     return Batch(unpack(words, program.n_bits, dtype), subtask, 2 * label.astype(dtype) - 1, weight)
 
 
-def gradients(weights: tuple[Weights, ...], layout: Layout, batch: Batch) -> tuple[Weights, ...]:
+def gradients(
+    weights: tuple[Weights, ...],
+    layout: Layout,
+    batch: Batch,
+    codes: Float[Array, "A C S"] | None = None,
+) -> tuple[Weights, ...]:
     """Gradients of every network's mean cross-entropy (nats) over the batch, block by block."""
     return tuple(
         _block_gradients(
@@ -181,13 +187,18 @@ def gradients(weights: tuple[Weights, ...], layout: Layout, batch: Batch) -> tup
             batch._replace(
                 subtask=batch.subtask[block.distribution], sign=batch.sign[block.distribution]
             ),
+            None if codes is None else codes[block.distribution],
         )
         for block, own in zip(layout.blocks, weights, strict=True)
     )
 
 
 def _block_gradients(
-    block: Block, tiles: tuple[int, int], weights: Weights, batch: Batch
+    block: Block,
+    tiles: tuple[int, int],
+    weights: Weights,
+    batch: Batch,
+    codes: Float[Array, "C S"] | None,
 ) -> Weights:
     """Gradients of one block of networks.
 
@@ -195,12 +206,13 @@ def _block_gradients(
     needed of the batch are x'g, the sums of g by subtask, and the sum of dz; because
     relu(h) = [h > 0] h, the gradient of ``out`` is K·(x'g) + C·(sums by subtask) + b·(sums of g).
     """
+    rows = _rows_of(weights, codes)
     own = _membership(block.widths, weights.bits.dtype)
     mix = (own * weights.out).T  # block diagonal: each network sums its own units
 
     def body(sums: Any, tile: Batch) -> tuple[Any, None]:
         by_bit, by_row, total = sums
-        row = weights.rows.at[tile.subtask].get(mode="promise_in_bounds", indices_are_sorted=True)
+        row = rows.at[tile.subtask].get(mode="promise_in_bounds", indices_are_sorted=True)
         hidden = jnp.matmul(tile.bits, weights.bits, precision=PRECISION) + row + weights.bias
         # Without the barrier each of the three uses computes the sum and the lookup again.
         active = jax.lax.optimization_barrier(jnp.maximum(hidden, 0))
@@ -213,19 +225,23 @@ def _block_gradients(
         by_row = by_row.at[tile.subtask].add(g, mode="promise_in_bounds", indices_are_sorted=True)
         return (by_bit, by_row, total + dz.sum(0)), None
 
-    zero = tuple(map(jnp.zeros_like, (weights.bits, weights.rows, weights.shift)))
+    zero = tuple(map(jnp.zeros_like, (weights.bits, rows, weights.shift)))
     cut = jax.tree.map(lambda column: column.reshape(*tiles, *column.shape[1:]), batch)
     by_bit, by_row, total = jax.lax.scan(body, zero, cut)[0]
     by_unit = by_row.sum(0)
+    by_member = by_row if codes is None else jnp.matmul(codes.T, by_row, precision=PRECISION)
     return Weights(
         bits=by_bit * weights.out,
-        rows=by_row * weights.out,
+        rows=by_member * weights.out,
         bias=by_unit * weights.out,
-        out=(weights.bits * by_bit).sum(0)
-        + (weights.rows * by_row).sum(0)
-        + weights.bias * by_unit,
+        out=(weights.bits * by_bit).sum(0) + (rows * by_row).sum(0) + weights.bias * by_unit,
         shift=total,
     )
+
+
+def _rows_of(weights: Weights, codes: Float[Array, "C S"] | None) -> Float[Array, "C W"]:
+    """What each code adds to the hidden sums, as ``MLP.rows_of``."""
+    return weights.rows if codes is None else jnp.matmul(codes, weights.rows, precision=PRECISION)
 
 
 def _membership(widths: tuple[int, ...], dtype: Any) -> Float[Array, "R W"]:
@@ -245,7 +261,7 @@ def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array,
 
     def step(_: Array, state: State) -> State:
         batch = draw_batch(layout, data, state.step, data.lr.dtype)
-        gradient = gradients(state.weights, layout, batch)
+        gradient = gradients(state.weights, layout, batch, data.codes)
         direction, adam = optax.scale_by_adam().update(gradient, state.adam)
         weights = jax.tree.map(
             lambda w, d, rate, decay, times: w - rate * (times * d + decay * w),
@@ -299,7 +315,7 @@ def evaluate(layout: Layout, data: PackData, state: State, number: UInt32[Array,
     points = streams.at_index(jnp.arange(program.points_per_task, dtype=jnp.uint32))
     frequencies = data.frequencies[np.array(layout.distributions)]
 
-    def measured(key: streams.Key) -> tuple[Float[Array, "R S"], Float[Array, "R S"]]:
+    def measured(key: streams.Key) -> tuple[Float[Array, "R C"], Float[Array, "R C"]]:
         words = draw(key, points, program.n_bits).words
         losses = evaluate_block(layout, data, state.weights, words)
         loss, accuracy = (jnp.where(state.alive[:, None], values, jnp.nan) for values in losses)
@@ -318,11 +334,18 @@ def evaluate_block(
     data: PackData,
     weights: tuple[Weights, ...],
     words: UInt32[Array, "E words"],
-) -> tuple[Float[Array, "R S"], Float[Array, "R S"]]:
-    """Loss (nats) and accuracy of every network and subtask on one block of bits."""
+) -> tuple[Float[Array, "R C"], Float[Array, "R C"]]:
+    """Loss (nats) and accuracy of every network and subtask or code on one block of bits."""
     bits = unpack(words, layout.program.n_bits, data.lr.dtype)
     each = [
-        _block_losses(block, own, bits, words, data.masks[block.distribution])
+        _block_losses(
+            block,
+            own,
+            bits,
+            words,
+            data.masks[block.distribution],
+            None if data.codes is None else data.codes[block.distribution],
+        )
         for block, own in zip(layout.blocks, weights, strict=True)
     ]
     loss, accuracy = zip(*each, strict=True)
@@ -334,8 +357,9 @@ def _block_losses(
     weights: Weights,
     bits: Float[Array, "E N"],
     words: UInt32[Array, "E words"],
-    masks: UInt32[Array, "S words"],
-) -> tuple[Float[Array, "S R"], Float[Array, "S R"]]:
+    masks: UInt32[Array, "C words"],
+    codes: Float[Array, "C S"] | None,
+) -> tuple[Float[Array, "C R"], Float[Array, "C R"]]:
     """Loss (nats) and accuracy of one block's networks."""
     mix = (_membership(block.widths, bits.dtype) * weights.out).T
     shared = jnp.matmul(bits, weights.bits, precision=PRECISION) + weights.bias
@@ -348,7 +372,7 @@ def _block_losses(
         return loss, ((z > 0) == odd).astype(bits.dtype).mean(0)
 
     at_once = max(1, solo.EVALUATION_BLOCK // shared.size)
-    return jax.lax.map(one, (weights.rows, masks), batch_size=at_once)
+    return jax.lax.map(one, (_rows_of(weights, codes), masks), batch_size=at_once)
 
 
 _advance = jax.jit(advance, static_argnums=0, donate_argnums=2)
@@ -363,7 +387,15 @@ def packable(run: RunConfig) -> bool:
 def distribution(run: RunConfig) -> tuple[object, ...]:
     """What decides a run's subtasks and labels, given the bits and the uniform numbers."""
     task = run.task
-    return task.n_tasks, task.k, task.frequencies, task.alpha, task.offset
+    return task.n_tasks, task.k, task.frequencies, task.alpha, task.offset, task.codes
+
+
+def _codes_of(tasks: Sequence[Task], dtype: Any) -> Float[Array, "A C S"] | None:
+    """The codes of each distribution, or None: all are the plain task and need no product."""
+    if all(task.codes is None for task in tasks):
+        return None
+    each = [np.eye(task.config.n_tasks) if task.codes is None else task.codes for task in tasks]
+    return jnp.asarray(np.stack(each), dtype)
 
 
 class Packed:
@@ -391,6 +423,7 @@ class Packed:
             jnp.asarray(np.stack([task.thresholds for task in tasks])),
             jnp.asarray(np.stack([task.frequencies for task in tasks]), dtype),
             jnp.asarray(np.stack([task.masks for task in tasks])),
+            _codes_of(tasks, dtype),
             jnp.asarray([run.train.lr for run in runs], dtype),
             jnp.asarray([run.train.weight_decay for run in runs], dtype),
         )

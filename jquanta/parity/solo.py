@@ -41,6 +41,7 @@ class Program:
     batch_size: int
     points_per_task: int
     online: bool
+    n_codes: int | None  # None for the plain task: no product with codes
 
     @classmethod
     def of(cls, run: RunConfig) -> "Program":
@@ -54,6 +55,7 @@ class Program:
             run.batch_size,
             run.eval.points_per_task,
             run.online,
+            run.task.n_codes if run.task.code_list else None,
         )
 
 
@@ -64,9 +66,10 @@ class RunData(NamedTuple):
     order: Key
     evaluation: Key
     validation: Key
-    thresholds: UInt32[Array, " S_minus_1"]
-    frequencies: Float[Array, " S"]
-    masks: UInt32[Array, "S words"]
+    thresholds: UInt32[Array, " C_minus_1"]
+    frequencies: Float[Array, " C"]
+    masks: UInt32[Array, "C words"]
+    codes: Float[Array, "C S"] | None  # None for the plain task, whose C is S
     train_size: UInt32[Array, ""]
     lr: Float[Array, ""]
     weight_decay: Float[Array, ""]
@@ -84,7 +87,7 @@ class Batch(NamedTuple):
     """One step's samples; ``weight`` is 1, or 0 past the end of an epoch's short last batch."""
 
     words: UInt32[Array, "B words"]
-    subtask: Int32[Array, " B"]
+    subtask: Int32[Array, " B"]  # its code, in the compositional task
     label: Int32[Array, " B"]
     weight: Float[Array, " B"]
 
@@ -94,8 +97,8 @@ class Metrics(NamedTuple):
 
     loss: Float[Numbers, ""]
     accuracy: Float[Numbers, ""]
-    subtask_loss: Float[Numbers, " S"]
-    subtask_accuracy: Float[Numbers, " S"]
+    subtask_loss: Float[Numbers, " C"]
+    subtask_accuracy: Float[Numbers, " C"]
     validation_loss: Float[Numbers, ""]  # NaN online
 
 
@@ -111,6 +114,7 @@ def run_data(run: RunConfig, dtype: Any = jnp.float32) -> RunData:
         thresholds=jnp.asarray(task.thresholds),
         frequencies=jnp.asarray(task.frequencies, dtype),
         masks=jnp.asarray(task.masks),
+        codes=None if task.codes is None else jnp.asarray(task.codes, dtype),
         train_size=jnp.uint32(size),
         lr=jnp.asarray(train.lr, dtype),
         weight_decay=jnp.asarray(train.weight_decay, dtype),
@@ -159,11 +163,17 @@ def cross_entropy(logits: Float[Array, "*B 2"], label: Int32[Array, "*B"]) -> Fl
     return optax.softmax_cross_entropy_with_integer_labels(logits, label)
 
 
-def training_loss(weights: Any, graph: Any, batch: Batch, n_bits: int) -> Float[Array, ""]:
+def training_loss(
+    weights: Any,
+    graph: Any,
+    batch: Batch,
+    n_bits: int,
+    codes: Float[Array, "C S"] | None = None,
+) -> Float[Array, ""]:
     """Mean cross-entropy (nats) over the samples of a batch that count."""
     network = nnx.merge(graph, weights)
     dtype = network.layers[0].kernel.dtype
-    logits = network.at(batch.subtask, unpack(batch.words, n_bits, dtype))
+    logits = network.at(batch.subtask, unpack(batch.words, n_bits, dtype), codes)
     weight = batch.weight.astype(dtype)
     return (cross_entropy(logits, batch.label) * weight).sum() / weight.sum()
 
@@ -175,9 +185,10 @@ def update(
     n_bits: int,
     lr: Float[Array, ""],
     weight_decay: Float[Array, ""],
+    codes: Float[Array, "C S"] | None = None,
 ) -> State:
     """One step of AdamW (Adam where the decay is 0), as in PyTorch: biases decay, too."""
-    gradient = jax.grad(training_loss)(state.weights, graph, batch, n_bits)
+    gradient = jax.grad(training_loss)(state.weights, graph, batch, n_bits, codes)
     direction, adam = optax.scale_by_adam().update(gradient, state.adam)
     weights = jax.tree.map(lambda w, d: w - lr * (d + weight_decay * w), state.weights, direction)
     return State(weights, adam, state.step + 1)
@@ -186,15 +197,16 @@ def update(
 def evaluate_block(
     network: MLP,
     words: UInt32[Array, "E words"],
-    masks: UInt32[Array, "S words"],
+    masks: UInt32[Array, "C words"],
     n_bits: int,
-) -> tuple[Float[Array, " S"], Float[Array, " S"]]:
-    """Loss (nats) and accuracy of every subtask on one block of task bits that all share.
+    codes: Float[Array, "C S"] | None = None,
+) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
+    """Loss (nats) and accuracy of every subtask or code on one block of task bits that all share.
 
     The bits' part of the first layer is then one matrix product for all subtasks; the noise of
     their losses is correlated through the block.
     """
-    rows = network.control_rows
+    rows = network.rows_of(codes)
     shared = network.bits_part(unpack(words, n_bits, rows.dtype))
 
     def one(row: Float[Array, " W"], mask: UInt32[Array, " words"]) -> tuple[Array, Array]:
@@ -217,15 +229,18 @@ def evaluate(
     """
     network = nnx.merge(graph, weights)
     mean = partial(jnp.dot, data.frequencies, precision=PRECISION)
+
+    def measured(words: UInt32[Array, "E words"]) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
+        return evaluate_block(network, words, data.masks, program.n_bits, data.codes)
+
     points = streams.at_index(jnp.arange(program.points_per_task, dtype=jnp.uint32))
     block = draw(streams.fold(data.evaluation, number), points, program.n_bits)
-    loss, accuracy = evaluate_block(network, block.words, data.masks, program.n_bits)
+    loss, accuracy = measured(block.words)
     if program.online:
         validation = jnp.full((), jnp.nan, loss.dtype)
     else:
         held_out = draw(data.validation, points, program.n_bits)
-        validation_losses, _ = evaluate_block(network, held_out.words, data.masks, program.n_bits)
-        validation = mean(validation_losses)
+        validation = mean(measured(held_out.words)[0])
     return Metrics(mean(loss), mean(accuracy), loss, accuracy, validation)
 
 
@@ -235,7 +250,8 @@ def advance(program: Program, data: RunData, state: State, n_steps: UInt32[Array
 
     def step(_: Array, state: State) -> State:
         batch = draw_batch(program, data, state.step)
-        return update(state, graph, batch, program.n_bits, data.lr, data.weight_decay)
+        rates = data.lr, data.weight_decay
+        return update(state, graph, batch, program.n_bits, *rates, data.codes)
 
     return jax.lax.fori_loop(jnp.uint32(0), n_steps, step, state)
 

@@ -1,8 +1,13 @@
 """The multitask sparse parity task: subsets, frequencies, and samples as packed bits.
 
 A sample is a subtask i, drawn with probability p_i proportional to (i + offset)^-(alpha + 1), and
-n fair bits; its label is the parity of the bits in the subtask's subset (paper, section 3). Bits
-stay packed, 32 to a word, until a matrix product needs them: a label is one masked popcount.
+n fair bits; its label is the parity of the bits in the subtask's subset (paper, section 3). Of the
+compositional task codes take the place of subtasks: sets of them, each with the union of its
+members' subsets (``parity.codes``). Bits stay packed, 32 to a word, until a matrix product needs
+them: a label is one masked popcount.
+
+Arrays over what a sample is drawn from have the length C, the number of codes; it is the number of
+subtasks S for the plain task.
 """
 
 import itertools
@@ -15,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Float64, Int, Int16, Int32, UInt32
+from jaxtyping import Array, Float, Float64, Int, Int8, Int16, Int32, UInt32
 
 from jquanta import streams
 from jquanta.parity.config import TaskConfig
@@ -24,6 +29,8 @@ from jquanta.streams import Key, Position, Stream
 
 UNIFORM_RANGE = 2**32  # a sample's uniform number is one 32-bit word
 
+DISJOINT = 2**32 - 1  # folds the draw of disjoint subsets apart from every attempt of the others
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -31,27 +38,30 @@ class Task:
 
     Attributes:
         config: what it was made from.
-        subsets: [S, k] bit positions of each subtask, ascending; no two rows are equal.
-        frequencies: [S] exact probabilities, summing to 1.
+        subsets: [C, longest] bit positions of each code's parity, ascending, then -1.
+        frequencies: [C] exact probabilities, summing to 1.
+        codes: [C, S] 1 where an atomic subtask is a member of a code; None for the plain task.
     """
 
     config: TaskConfig
-    subsets: Int16[np.ndarray, "S k"]
-    frequencies: Float64[np.ndarray, " S"]
+    subsets: Int16[np.ndarray, "C longest"]
+    frequencies: Float64[np.ndarray, " C"]
+    codes: Int8[np.ndarray, "C S"] | None
 
     @property
-    def masks(self) -> UInt32[np.ndarray, "S words"]:
-        """Each subtask's subset as packed bits."""
+    def masks(self) -> UInt32[np.ndarray, "C words"]:
+        """Each code's subset as packed bits."""
         masks = np.zeros((len(self.subsets), n_words(self.config.n_bits)), np.uint32)
-        rows = np.arange(len(self.subsets))[:, None]
-        np.bitwise_or.at(masks, (rows, self.subsets // 32), np.uint32(1) << (self.subsets % 32))
+        code, place = np.nonzero(self.subsets >= 0)
+        position = self.subsets[code, place]
+        np.bitwise_or.at(masks, (code, position // 32), np.uint32(1) << (position % 32))
         return masks
 
     @property
-    def thresholds(self) -> UInt32[np.ndarray, " {self.config.n_tasks}-1"]:
-        """Where the uniform word passes from one subtask to the next.
+    def thresholds(self) -> UInt32[np.ndarray, " {self.config.n_codes}-1"]:
+        """Where the uniform word passes from one code to the next.
 
-        The cumulative frequencies in units of 2^-32, nudged so that even the rarest subtask keeps
+        The cumulative frequencies in units of 2^-32, nudged so that even the rarest code keeps
         at least one unit: none is floored away.
         """
         steps = np.rint(np.cumsum(self.frequencies)[:-1] * UNIFORM_RANGE).astype(np.int64)
@@ -69,12 +79,29 @@ def n_words(n_bits: int) -> int:
 @lru_cache(maxsize=64)
 def make_task(config: TaskConfig, seed: int) -> Task:
     """Draw the subsets and compute the frequencies. Depends on the task's fields and the seed."""
-    frequencies = (
-        np.full(config.n_tasks, 1 / config.n_tasks)
-        if config.frequencies == "uniform"
-        else zipf(config.n_tasks, config.alpha, config.offset)
-    )
-    return Task(config, draw_subsets(seed, config.n_tasks, config.n_bits, config.k), frequencies)
+    shape = seed, config.n_tasks, config.n_bits, config.k
+    atomic = draw_disjoint(*shape) if config.composite else draw_subsets(*shape)
+    if not config.code_list:
+        return Task(config, atomic, frequencies_of(config), None)
+    codes = np.zeros((config.n_codes, config.n_tasks), np.int8)
+    subsets = np.full((config.n_codes, config.longest_subset), -1, np.int16)
+    for place, code in enumerate(config.code_list):
+        codes[place, list(code.members)] = 1
+        union = np.sort(atomic[list(code.members)], axis=None)
+        subsets[place, : len(union)] = union
+    return Task(config, subsets, frequencies_of(config), codes)
+
+
+def frequencies_of(config: TaskConfig) -> Float64[np.ndarray, " C"]:
+    """The exact probability of each code: by its place, times its weight."""
+    count = config.n_codes
+    uniform = config.frequencies == "uniform"
+    by_place = np.full(count, 1 / count) if uniform else zipf(count, config.alpha, config.offset)
+    if not config.code_list:
+        return by_place
+    weights = np.array([code.weight for code in config.code_list])
+    share = by_place * (weights / weights.max())
+    return share / share.sum()
 
 
 def draw_subsets(seed: int, n_tasks: int, n_bits: int, k: int) -> Int16[np.ndarray, "S k"]:
@@ -94,6 +121,13 @@ def draw_subsets(seed: int, n_tasks: int, n_bits: int, k: int) -> Int16[np.ndarr
     raise AssertionError("unreachable")
 
 
+def draw_disjoint(seed: int, n_tasks: int, n_bits: int, k: int) -> Int16[np.ndarray, "S k"]:
+    """``n_tasks`` disjoint subsets of ``k`` out of ``n_bits`` positions, uniformly at random."""
+    key = streams.fold(streams.key(Stream.SUBSETS, seed, n_tasks, n_bits, k), DISJOINT)
+    order = np.argsort(streams.random_words(key, (n_bits,)), kind="stable")
+    return np.sort(order[: n_tasks * k].reshape(n_tasks, k), axis=1).astype(np.int16)
+
+
 class Samples(NamedTuple):
     """Samples before a subtask is chosen: what runs with one seed share."""
 
@@ -111,9 +145,9 @@ def draw(key: Key, position: Position, n_bits: int) -> Samples:
 
 
 def subtask_of(
-    thresholds: UInt32[Array, " S_minus_1"], uniform: UInt32[Array, " B"]
+    thresholds: UInt32[Array, " C_minus_1"], uniform: UInt32[Array, " B"]
 ) -> Int32[Array, " B"]:
-    """The inverse distribution function of the subtasks, exact in integers."""
+    """The inverse distribution function of the codes, exact in integers."""
     return jnp.searchsorted(thresholds, uniform, side="right").astype(jnp.int32)
 
 
@@ -130,8 +164,12 @@ def unpack(words: UInt32[Array, "B words"], n_bits: int, dtype: DTypeLike) -> Fl
     return ((words[:, place // 32] >> jnp.asarray(place % 32, jnp.uint32)) & 1).astype(dtype)
 
 
-def one_hot_inputs(
-    subtask: Int[Array, " B"], bits: Float[Array, "B N"], n_tasks: int
-) -> Float[Array, "B {n_tasks}+N"]:
-    """The network's input as the paper defines it: one-hot control vector, then the task bits."""
-    return jnp.concatenate([jax.nn.one_hot(subtask, n_tasks, dtype=bits.dtype), bits], axis=1)
+def whole_inputs(
+    subtask: Int[Array, " B"], bits: Float[Array, "B N"], codes: Float[Array, "C S"]
+) -> Float[Array, "B S+N"]:
+    """The network's input as the paper defines it: control vector, then the task bits.
+
+    ``codes`` are the control vectors to choose from: the rows of ``Task.codes``, or of an identity
+    matrix for the one-hot vectors of the plain task.
+    """
+    return jnp.concatenate([codes[subtask], bits], axis=1)

@@ -32,7 +32,7 @@ def _flags(section: str) -> Any:
                 tyro.conf.arg(
                     help=knob.metadata["help"],
                     metavar=_METAVARS[knob.type],
-                    help_behavior_hint=f"(unless configured: {knob.default})",
+                    help_behavior_hint=f"(unless configured: {_shown(knob.default)})",
                 ),
             ],
             dataclasses.field(default=None),
@@ -42,6 +42,10 @@ def _flags(section: str) -> Any:
     flags = dataclasses.make_dataclass(section, fields, frozen=True)
     flags.__doc__ = table.__doc__
     return flags
+
+
+def _shown(default: Any) -> str:
+    return "none" if default == "" else str(default)
 
 
 _Task: Any = _flags("task")

@@ -31,21 +31,25 @@ class Pack:
     members: tuple[int, ...]
 
 
-def plan(runs: Sequence[RunConfig], memory: int, devices: int = 1) -> list[Pack]:
+def plan(
+    runs: Sequence[RunConfig], memory: int, devices: int = 1, backend: str | None = None
+) -> list[Pack]:
     """Group ``runs`` into packs of at most ``memory`` bytes each, or one run.
 
     With several devices no pack is more than one device's share of the work, as far as whole runs
-    allow.
+    allow. ``backend`` is ``cpu`` or ``gpu``, here and below; None is what JAX runs on.
     """
     share = sum(map(run_operations, runs)) / devices
+    limits = [memory, share * (1 + 1e-9)]  # rounding must not split a whole
     groups: dict[object, dict[object, list[int]]] = {}  # runs of one distribution are neighbours
     for number, run in enumerate(runs):
         group = groups.setdefault(_shared(run), {})
         group.setdefault(distribution(run), []).append(number)
     packs: list[Pack] = []
     for group in groups.values():
-        for members in _cut([i for same in group.values() for i in same], runs, memory, share):
-            packs.append(Pack(f"pack-{len(packs):04d}", tuple(members)))
+        members = [i for same in group.values() for i in same]
+        for piece in _cut(members, runs, limits, backend):
+            packs.append(Pack(f"pack-{len(packs):04d}", tuple(piece)))
     return packs
 
 
@@ -60,18 +64,19 @@ def _shared(run: RunConfig) -> object:
     if not packable(run):
         return Program.of(run), schedule
     bits = (run.train.seed, run.task.n_bits, run.train.train_size, run.batch_size)
-    return bits, run.task.n_tasks, run.eval.points_per_task, schedule
+    rows = run.task.n_tasks, Program.of(run).n_codes  # plain runs do not mix with others
+    return bits, rows, run.eval.points_per_task, schedule
 
 
 def _cut(
-    members: list[int], runs: Sequence[RunConfig], memory: float, operations: float
+    members: list[int], runs: Sequence[RunConfig], limits: list[float], backend: str | None
 ) -> Iterator[list[int]]:
-    """``members`` in pieces within both limits, or of one run."""
+    """``members`` in pieces within the limits of bytes and of operations, or of one run."""
     piece: list[int] = []
-    room = np.array([memory, operations * (1 + 1e-9)])  # rounding must not split a whole
+    room = np.array(limits)
     left = room
     for member in members:
-        need = np.array([run_bytes(runs[member]), run_operations(runs[member])])
+        need = np.array([run_bytes(runs[member], backend), run_operations(runs[member])])
         if piece and (need > left).any():
             yield piece
             piece, left = [], room
@@ -80,13 +85,13 @@ def _cut(
     yield piece
 
 
-def run_bytes(run: RunConfig) -> int:
+def run_bytes(run: RunConfig, backend: str | None = None) -> int:
     """Bytes that one run of a pack needs while it trains and is evaluated, about."""
-    width, points, tasks = run.network.width, run.eval.points_per_task, run.task.n_tasks
+    width, points = run.network.width, run.eval.points_per_task
     state = 6 * run.n_params  # weights, Adam's two moments, gradients, and one copy of each pass
     hidden = 3 * (run.network.depth - 1) * width + run.task.n_bits
-    training = min(run.batch_size, _tile(run) or run.batch_size) * hidden
-    evaluation = 3 * points * width + points * run.task.n_bits + 4 * tasks
+    training = min(run.batch_size, _tile(run, backend) or run.batch_size) * hidden
+    evaluation = 3 * points * width + points * run.task.n_bits + 4 * run.task.n_codes
     return BYTES * (state + max(training, evaluation))
 
 
@@ -97,7 +102,7 @@ def run_operations(run: RunConfig) -> float:
     a_sample = 2 * (run.task.n_bits * width + inner + 8 * width)
     training = 3.0 * run.train.steps * run.batch_size * a_sample
     points = run.eval.points_per_task
-    a_point = 2 * run.task.n_bits * width + 2 * run.task.n_tasks * (inner + 8 * width)
+    a_point = 2 * run.task.n_bits * width + 2 * run.task.n_codes * (inner + 8 * width)
     evaluations = len(run.evaluation_steps) * (1 if run.online else 2)
     return training + evaluations * points * a_point
 
@@ -115,9 +120,10 @@ def useful_share(runs: Sequence[RunConfig]) -> float:
     return useful / executed
 
 
-def _tile(run: RunConfig) -> int | None:
+def _tile(run: RunConfig, backend: str | None = None) -> int | None:
     """Most samples that the run's trainer works through at once; None is the whole batch."""
-    return CPU_TILE if packable(run) and jax.default_backend() == "cpu" else None
+    on_cpu = (backend or jax.default_backend()) == "cpu"
+    return CPU_TILE if packable(run) and on_cpu else None
 
 
 def parse_bytes(text: str) -> int:
@@ -128,12 +134,16 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * 10 ** (3 * " kMGT".index(found[2] or " ")))
 
 
+DEVICE_SHARE = 0.8
+"""Of a device's free memory, what a pack may take: the rest is for what is not counted."""
+
+
 def device_memory() -> int:
     """Bytes that a pack may take on the first device: most of what is free there."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
-        return int(0.8 * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
+        return int(DEVICE_SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
     return int(0.5 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
@@ -149,6 +159,45 @@ def pack_operations(runs: Sequence[RunConfig]) -> float:
     drawn = runs[:1] if packable(runs[0]) else runs
     samples = sum(float(run.train.steps) * run.batch_size for run in drawn)
     return sum(map(run_operations, runs)) + SAMPLE_OPERATIONS * samples
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that is not at hand, by its data sheet."""
+
+    name: str
+    memory: int  # bytes
+    rate: float  # float32 operations a second, without tensor cores
+    bandwidth: float  # bytes a second
+
+
+H200 = Gpu("NVIDIA H200 SXM", 141 * 10**9, 67e12, 4.8e12)
+
+# Assumptions, not measurements: this project has not run on a GPU yet.
+GPU_SHARE = 0.5  # of the rate and of the bandwidth that a pack reaches
+GPU_STEP_SECONDS = 200e-6  # some 50 kernels a step, 4 microseconds to launch each
+GPU_TRAINING_PASSES = 12  # reads and writes of a batch's activations in packed._block_gradients
+GPU_EVALUATION_PASSES = 3  # reads and writes of the activations of each test point and subtask
+
+
+def gpu_seconds(runs: Sequence[RunConfig], gpu: Gpu = H200) -> float:
+    """What the runs of a pack would take on ``gpu``, under the assumptions above.
+
+    Products and elementwise passes after one another: the first wait for arithmetic, the second
+    for memory.
+    """
+    computing = pack_operations(runs) / (GPU_SHARE * gpu.rate)
+    moving = sum(map(_activations_moved, runs)) * BYTES / (GPU_SHARE * gpu.bandwidth)
+    return computing + moving + max(run.train.steps for run in runs) * GPU_STEP_SECONDS
+
+
+def _activations_moved(run: RunConfig) -> float:
+    """Reads and writes of activations in a whole run."""
+    evaluations = len(run.evaluation_steps) * (1 if run.online else 2)
+    test_points = float(evaluations) * run.eval.points_per_task * run.task.n_codes
+    samples = float(run.train.steps) * run.batch_size
+    passes = GPU_TRAINING_PASSES * samples + GPU_EVALUATION_PASSES * test_points
+    return (run.network.depth - 1) * run.network.width * passes
 
 
 def device_rate(size: int = 1024, seconds: float = 0.2) -> float:
@@ -171,5 +220,5 @@ def device_name() -> str:
 
 def stored_bytes(runs: Sequence[RunConfig]) -> int:
     """Bytes of the results of ``runs`` before compression, weights included."""
-    losses = sum(len(run.evaluation_steps) * 2 * run.task.n_tasks for run in runs)
+    losses = sum(len(run.evaluation_steps) * 2 * run.task.n_codes for run in runs)
     return BYTES * (losses + sum(run.n_params for run in runs))

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from jquanta.emergence import convergence_step
 from jquanta.errors import BadInput
 from jquanta.parity.config import RunConfig, Scalar
 from jquanta.powerlaw import Fit
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from jquanta.sweep.folder import RunFolder
+    from jquanta.sweep.plan import Pack
 
 SHOWN_VALUES = 6
+SHOWN_CODES = 20
 
 
 def print_plan(config: SweepConfig, memory: int | None = None) -> None:
@@ -57,14 +60,14 @@ def print_plan(config: SweepConfig, memory: int | None = None) -> None:
     describe(config)
     runs = config.runs()
     memory = memory or plan.device_memory()
-    packs = plan.plan(runs, memory, jax.local_device_count())
-    most = max(sum(plan.run_bytes(runs[i]) for i in pack.members) for pack in packs)
+    packs = _packed(runs, plan.plan(runs, memory, jax.local_device_count()))
+    most = max(sum(map(plan.run_bytes, pack)) for pack in packs)
     rate = plan.device_rate()
-    work = sum(plan.pack_operations([runs[i] for i in pack.members]) for pack in packs)
+    work = sum(map(plan.pack_operations, packs))
     seconds = work / (rate * plan.EFFICIENCY) / jax.local_device_count()
-    sizes = [len(pack.members) for pack in packs]
+    about = "at most" if any(run.train.early_stop for run in runs) else "about"
     print(
-        f"packs     {len(packs)}, of {min(sizes)} to {max(sizes)} runs; "
+        f"packs     {_sizes(packs)}; "
         f"{1 - plan.useful_share(runs):.1%} of the samples computed are padding"
     )
     print(
@@ -72,9 +75,26 @@ def print_plan(config: SweepConfig, memory: int | None = None) -> None:
     )
     print(f"results   about {_bytes(plan.stored_bytes(runs))} on disk")
     print(
-        f"time      about {_duration(seconds)} here, within a factor of two or three "
+        f"time      {about} {_duration(seconds)} here, within a factor of two or three "
         f"({plan.device_name()}, {rate / 1e9:,.0f} Gflop/s in a matrix product)"
     )
+    gpu = plan.H200
+    packs = _packed(runs, plan.plan(runs, int(plan.DEVICE_SHARE * gpu.memory), backend="gpu"))
+    most = max(sum(plan.run_bytes(run, "gpu") for run in pack) for pack in packs)
+    print(
+        f"GPU       {about} {_duration(sum(map(plan.gpu_seconds, packs)))} on one {gpu.name}; "
+        f"packs: {_sizes(packs)}, up to {_bytes(most)}\n"
+        f"          (assumed, no GPU was measured: {plan.GPU_SHARE:.0%} of its data sheet's "
+        f"{gpu.rate / 1e12:.0f} Tflop/s float32 and {gpu.bandwidth / 1e12:.1f} TB/s)"
+    )
+
+
+def _packed(runs: list[RunConfig], packs: "list[Pack]") -> list[list[RunConfig]]:
+    return [[runs[i] for i in pack.members] for pack in packs]
+
+
+def _sizes(packs: list[list[RunConfig]]) -> str:
+    return f"{len(packs)}, of {min(map(len, packs))} to {max(map(len, packs))} runs"
 
 
 def train(config: SweepConfig, out: Path, memory: int | None = None) -> None:
@@ -116,11 +136,15 @@ def describe(config: SweepConfig) -> None:
 
 
 def summarise(results: "xr.Dataset") -> None:
-    """Print the number of subtasks learned and the fitted exponents beside theory."""
+    """Print the number of subtasks learned and the fitted exponents beside theory, or what came
+    of each code: the theory is of the plain task."""
     diverged = np.flatnonzero(results.diverged_at.to_numpy() >= 0)
     if diverged.size:
         shown = ", ".join(map(str, diverged[:SHOWN_VALUES]))
         print(f"diverged  {diverged.size} of {results.sizes['run']} runs (run {shown})")
+    if (results.codes != "").any():
+        _summarise_codes(results)
+        return
     for name, curve_of in (
         ("alpha_N", parameter_curve),
         ("alpha_S", step_curve),
@@ -145,6 +169,28 @@ def summarise(results: "xr.Dataset") -> None:
             f"          {count.max()} of {curve.attrs['n_tasks']} subtasks below "
             f"{LEARNED_BELOW} bit; mean loss down to {best:.3f} bits"
         )
+
+
+def _summarise_codes(results: "xr.Dataset") -> None:
+    """Print for each set of codes how many runs learned each of them, and when."""
+    for codes in filter(None, dict.fromkeys(results.codes.to_numpy().tolist())):
+        runs = results.isel(run=(results.codes == codes).to_numpy())
+        steps = convergence_step(runs).to_numpy()
+        words = codes.split()
+        print(f"codes     {_shortened(codes)}")
+        for code, word in enumerate(words[:SHOWN_CODES]):
+            reached = steps[np.isfinite(steps[:, code]), code]
+            when = f", from step {np.median(reached):,.0f}" if reached.size else ""
+            print(
+                f"  {_shortened(word):20} below {LEARNED_BELOW} bit in {reached.size} of "
+                f"{runs.sizes['run']} runs{when}"
+            )
+        if len(words) > SHOWN_CODES:
+            print(f"  … and {len(words) - SHOWN_CODES} more")
+
+
+def _shortened(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _theory(curve: "xr.Dataset", fit: Fit) -> str:
@@ -237,7 +283,7 @@ def _figures(folder: "RunFolder") -> list[Path]:
 
 def _values(values: list[Scalar]) -> str:
     few = values if len(values) <= SHOWN_VALUES else [*values[: SHOWN_VALUES - 1], "…", values[-1]]
-    shown = ", ".join(f"{v:,g}" if isinstance(v, float) else f"{v}" for v in few)
+    shown = ", ".join(f"{v:,g}" if isinstance(v, float) else f"{v}" or "none" for v in few)
     return f"{shown}  ({len(values)} values)"
 
 
@@ -248,11 +294,13 @@ def _fixed(runs: list[RunConfig]) -> str:
         low, high = min(numbers), max(numbers)
         return f"{low:,g}" if low == high else f"{low:,g} to {high:,g}"
 
+    codes = {float(r.task.n_codes) for r in runs if r.task.code_list}
     alphas = {r.task.alpha for r in runs if r.task.frequencies == "zipf"}
     return "; ".join(
         [
             f"{span({r.task.n_tasks for r in runs})} subtasks of {span({r.task.k for r in runs})} "
             f"out of {span({r.task.n_bits for r in runs})} bits",
+            *([f"{span(codes)} codes"] if codes else []),
             *([f"alpha {span(alphas)}"] if alphas else []),
             f"{span({r.train.steps for r in runs})} steps of "
             f"{span({r.batch_size for r in runs})} samples",
@@ -269,4 +317,5 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:,.0f} days"

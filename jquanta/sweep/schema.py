@@ -10,7 +10,7 @@ from jquanta.parity.config import FIELDS
 if TYPE_CHECKING:
     import xarray as xr
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,10 @@ VARIABLES: dict[str, Variable] = {
         ("run", "subtask", "position"), "int16", "1", "bits in the subtask's parity", -1
     ),
 }
-"""Data variables. Means are over the exact frequencies of the subtasks."""
+"""Data variables. Means are over the exact frequencies of the subtasks.
+
+The subtasks of a run with codes (``task.codes``) are its codes, in their order.
+"""
 
 RUN_COORDINATES: dict[str, Variable] = {
     "n_params": Variable(("run",), "int64", "1", "trainable parameters N", -1),

@@ -41,8 +41,8 @@ def template(config: SweepConfig, attributes: dict[str, Any]) -> "xr.Dataset":
     sizes = {
         "run": len(runs),
         "step": len(steps),
-        "subtask": max(run.task.n_tasks for run in runs),
-        "position": max(run.task.k for run in runs),
+        "subtask": max(run.task.n_codes for run in runs),
+        "position": max(run.task.longest_subset for run in runs),
     }
 
     def missing(variable: Variable) -> Any:
@@ -70,7 +70,7 @@ def template(config: SweepConfig, attributes: dict[str, Any]) -> "xr.Dataset":
         "subtask": (
             "subtask",
             np.arange(1, sizes["subtask"] + 1),
-            {"units": "1", "long_name": "subtask, most frequent first"},
+            {"units": "1", "long_name": "subtask or code, by its place"},
         ),
     }
     return xr.Dataset(
@@ -117,9 +117,9 @@ class Store:
             else:
                 self._put(name, (number, place, slice(0, values.shape[1])), values[:count])
         task = make_task(run.task, run.train.seed)
-        tasks = slice(0, run.task.n_tasks)
-        self._put("frequency", (number, tasks), task.frequencies)
-        self._put("subset", (number, tasks, slice(0, run.task.k)), task.subsets)
+        subtasks, positions = map(slice, task.subsets.shape)
+        self._put("frequency", (number, subtasks), task.frequencies)
+        self._put("subset", (number, subtasks, positions), task.subsets)
         bad = np.flatnonzero(~np.isfinite(metrics.loss[:count]))
         self._put("last_step", (number,), run.evaluation_steps[last])
         self._put("diverged_at", (number,), run.evaluation_steps[bad[0]] if len(bad) else -1)

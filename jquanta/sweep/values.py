@@ -43,6 +43,9 @@ def parse_values(name: str, spec: Any) -> tuple[tuple[Scalar, ...], int]:
 
 
 def _from_text(name: str, text: str) -> list[Scalar]:
+    text_field = FIELDS[name].type is str
+    if text_field and not text.strip():
+        return [""]
     values: list[Scalar] = []
     end = 0
     while end < len(text):
@@ -53,7 +56,8 @@ def _from_text(name: str, text: str) -> list[Scalar]:
                 "'log(10, 500, 30)' or 'lin(0.1, 0.8, 8)'"
             )
         spread = _RANGE.fullmatch(item[1])
-        values += _spread(name, *spread.groups()) if spread else [_typed(name, _scalar(item[1]))]
+        one = item[1] if text_field else _scalar(item[1])
+        values += _spread(name, *spread.groups()) if spread else [_typed(name, one)]
         end = item.end()
     return values
 

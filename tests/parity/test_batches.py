@@ -70,6 +70,7 @@ CHANGES: dict[str, tuple[Scalar, set[str]]] = {
     "task.alpha": (0.9, set()),
     "task.offset": (2.0, set()),
     "task.frequencies": ("uniform", set()),
+    "task.codes": ("0 1 2 3 4 5*2", set()),
     "network.width": (9, {"weights"}),
     "network.depth": (3, {"weights"}),
     "network.activation": ("sigmoid", set()),

@@ -20,7 +20,7 @@ from jquanta.parity.config import (
 )
 
 CONTRACT = """
-    task.n_tasks task.n_bits task.k task.alpha task.offset task.frequencies
+    task.n_tasks task.n_bits task.k task.alpha task.offset task.frequencies task.codes
     network.width network.depth network.activation
     train.train_size train.batch_size train.steps train.lr train.weight_decay train.early_stop
     train.seed eval.log_every eval.points_per_task

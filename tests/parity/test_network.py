@@ -12,7 +12,7 @@ from scipy import stats
 from jquanta.parity import solo
 from jquanta.parity.config import RunConfig, Scalar
 from jquanta.parity.network import MLP, make_network
-from jquanta.parity.task import one_hot_inputs
+from jquanta.parity.task import whole_inputs
 from tests import chance
 from tests.parity import twins
 from tests.parity.twins import small_run
@@ -161,7 +161,7 @@ def test_a_lookup_of_rows_is_the_one_hot_product(run: RunConfig) -> None:
     """float32: 600 terms below 1/√600 added in another order: 600 x 2^-24 x 0.04, then a layer."""
     network = make_network(run)
     subtask, bits = (jnp.asarray(x) for x in batch(run))
-    whole = network(one_hot_inputs(subtask, bits.astype(jnp.float32), run.task.n_tasks))
+    whole = network(whole_inputs(subtask, bits.astype(jnp.float32), jnp.eye(run.task.n_tasks)))
     np.testing.assert_allclose(network.at(subtask, bits.astype(jnp.float32)), whole, atol=2e-6)
 
 

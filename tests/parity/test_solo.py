@@ -50,13 +50,13 @@ DEEP: dict[str, Scalar] = {"network.depth": 3, "network.activation": "tanh"}
 def expected_losses(
     run: RunConfig, weights: twins.Weights, words: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Loss and accuracy of every subtask, one after another, from whole one-hot inputs."""
+    """Loss and accuracy of every subtask, one after another, from whole inputs."""
     bits = twins.bits_of(words, run.task.n_bits)
     losses, accuracies = [], []
-    for i in range(run.task.n_tasks):
+    for i in range(run.task.n_codes):
         subtask = np.full(len(bits), i)
         label = twins.labels(bits, make_task(run.task, run.train.seed).subsets, subtask)
-        inputs = twins.one_hot_inputs(subtask, bits, run.task.n_tasks)
+        inputs = twins.whole_inputs(subtask, bits, run.task)
         logits = twins.logits(weights, inputs, run.network.activation)
         losses.append(twins.cross_entropy(logits, label).mean())
         accuracies.append(((logits[:, 1] > logits[:, 0]) == label).mean())

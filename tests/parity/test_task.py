@@ -16,10 +16,10 @@ from jquanta.parity.task import (
     draw_subsets,
     make_task,
     n_words,
-    one_hot_inputs,
     parity,
     subtask_of,
     unpack,
+    whole_inputs,
 )
 from jquanta.streams import Stream
 from tests import chance
@@ -231,7 +231,7 @@ def test_parity_of_one_mask_for_all() -> None:
 
 def test_inputs_are_control_vector_then_bits() -> None:
     bits = jnp.asarray([[0.0, 1.0], [1.0, 1.0]])
-    inputs = one_hot_inputs(jnp.asarray([2, 0]), bits, 3)
+    inputs = whole_inputs(jnp.asarray([2, 0]), bits, jnp.eye(3))
     assert inputs.tolist() == [[0, 0, 1, 0, 1], [1, 0, 0, 1, 1]]
 
 

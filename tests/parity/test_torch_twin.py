@@ -1,10 +1,11 @@
 """The same initial weights and batches, fed to PyTorch's AdamW and to ours.
 
-Torch sees whole one-hot inputs, and of an epoch's short last batch only the samples that count;
-its labels come from the subsets by plain counting. What it shares with the package are the initial
-weights and the streams' bits and subtasks.
+Torch sees whole inputs, control vector and bits, and of an epoch's short last batch only the
+samples that count; its labels come from the subsets by plain counting. What it shares with the
+package are the initial weights and the streams' bits and subtasks.
 """
 
+from dataclasses import replace
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from jquanta.parity import solo
-from jquanta.parity.config import RunConfig, Scalar
+from jquanta.parity.config import RunConfig, Scalar, TaskConfig
 from jquanta.parity.task import make_task
 from tests.parity import twins
 from tests.parity.twins import small_run
@@ -36,9 +37,12 @@ ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 
 
 @cache
-def batches(train_size: float) -> tuple[solo.Batch, list[tuple[np.ndarray, np.ndarray]]]:
+def batches(
+    train_size: float, task: TaskConfig
+) -> tuple[solo.Batch, list[tuple[np.ndarray, np.ndarray]]]:
     """The batches, steps first; and for torch inputs [B, S + N] and labels [B] of each step."""
     run = small_run(**TASK, train__train_size=train_size, network__width=1)  # no part in it
+    run = replace(run, task=task)
     data = jax.tree.map(jnp.asarray, solo.run_data(run))
     draw = jax.jit(jax.vmap(partial(solo.draw_batch, solo.Program.of(run)), in_axes=(None, 0)))
     drawn = jax.tree.map(np.asarray, draw(data, jnp.arange(STEPS, dtype=jnp.uint32)))
@@ -47,7 +51,7 @@ def batches(train_size: float) -> tuple[solo.Batch, list[tuple[np.ndarray, np.nd
     for words, every_subtask, _, weight in zip(*drawn, strict=True):
         bits = twins.bits_of(words[weight == 1], run.task.n_bits)
         subtask = every_subtask[weight == 1]
-        inputs = twins.one_hot_inputs(subtask, bits, run.task.n_tasks)
+        inputs = twins.whole_inputs(subtask, bits, run.task)
         steps.append((inputs, twins.labels(bits, subsets, subtask)))
     return drawn, steps
 
@@ -66,7 +70,7 @@ def train_torch(run: RunConfig, dtype: torch.dtype) -> dict[str, np.ndarray]:
         lr=run.train.lr,
         weight_decay=run.train.weight_decay,
     )
-    for inputs, label in batches(run.train.train_size)[1]:
+    for inputs, label in batches(run.train.train_size, run.task)[1]:
         x = layers[0](torch.tensor(inputs, dtype=dtype))
         for layer in layers[1:]:
             x = layer(ACTIVATIONS[run.network.activation](x))
@@ -86,7 +90,7 @@ def updates(
 
     def step(state: solo.State, batch: solo.Batch) -> tuple[solo.State, None]:
         rates = data.lr, data.weight_decay
-        return solo.update(state, graph, batch, program.n_bits, *rates), None
+        return solo.update(state, graph, batch, program.n_bits, *rates, data.codes), None
 
     return jax.lax.scan(step, state, drawn)[0]
 
@@ -94,7 +98,7 @@ def updates(
 def train(run: RunConfig, dtype: Any) -> dict[str, np.ndarray]:
     """Weights after ``STEPS`` of our updates."""
     data = jax.tree.map(jnp.asarray, solo.run_data(run, dtype))
-    drawn = jax.tree.map(jnp.asarray, batches(run.train.train_size)[0])
+    drawn = jax.tree.map(jnp.asarray, batches(run.train.train_size, run.task)[0])
     state = updates(solo.Program.of(run), data, solo.init(run, dtype), drawn)
     return solo.named_weights(state.weights)
 
@@ -111,6 +115,12 @@ def changes(**fields: Scalar) -> dict[str, Scalar]:
 WIDTHS = [changes(network__width=width) for width in (7, 33, 500)]
 DEEP = changes(network__width=33, network__depth=3)
 FINITE = changes(network__width=7, train__train_size=230)  # batches of 100, 100 and 30
+CODED = changes(
+    task__codes="0 3 1+4 7+2+5*2.5 0+1+2+3+4+5+6+7+8+9+10",
+    task__n_bits=60,  # 20 disjoint subsets of 3
+    network__width=33,
+    network__depth=3,
+)
 SMOOTH_SHAPES = [
     changes(network__activation="tanh", network__width=500),
     changes(network__activation="tanh", network__width=33, network__depth=3),
@@ -119,7 +129,7 @@ SMOOTH = [changes(network__width=33, network__activation=name) for name in ("tan
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-@pytest.mark.parametrize("fields", [*WIDTHS, DEEP, FINITE, *SMOOTH], ids=str)
+@pytest.mark.parametrize("fields", [*WIDTHS, DEEP, FINITE, CODED, *SMOOTH], ids=str)
 def test_dynamics_in_float64(fields: dict[str, Any], decay: float, x64: None) -> None:
     """Parameters agree to 1e-8; sums in another order explain about 1e-14, which is what is
     found: gradients differ by 1e-17, and Adam's √v + 1e-8 makes of it 1e-12 a step at most."""

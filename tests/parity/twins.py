@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jquanta.parity.config import RunConfig, Scalar, from_values
+from jquanta.parity.config import RunConfig, Scalar, TaskConfig, from_values
 
 SMALL: dict[str, Scalar] = {
     "task.n_tasks": 6,
@@ -33,13 +33,29 @@ def bits_of(words: ArrayLike, n_bits: int) -> np.ndarray:
 
 
 def labels(bits: np.ndarray, subsets: np.ndarray, subtask: np.ndarray) -> np.ndarray:
-    """Parity of each sample's bits in its subtask's subset, counted one by one."""
-    return np.array([sum(row[subsets[i]]) % 2 for row, i in zip(bits, subtask, strict=True)])
+    """Parity of each sample's bits in its subtask's subset, counted one by one; -1 is no bit."""
+    positions = [[position for position in subset if position >= 0] for subset in subsets]
+    return np.array([sum(row[positions[i]]) % 2 for row, i in zip(bits, subtask, strict=True)])
 
 
 def one_hot_inputs(subtask: np.ndarray, bits: np.ndarray, n_tasks: int) -> np.ndarray:
     """Whole inputs [B, S + N]: the control vector, then the task bits."""
     return np.hstack([np.eye(n_tasks)[np.asarray(subtask)], bits])
+
+
+def members(task: TaskConfig) -> list[list[int]]:
+    """The atomic subtasks of each code, as its text says; without codes each by itself."""
+    words = task.codes.split() or map(str, range(task.n_tasks))
+    return [[int(number) for number in word.split("*")[0].split("+")] for word in words]
+
+
+def whole_inputs(subtask: np.ndarray, bits: np.ndarray, task: TaskConfig) -> np.ndarray:
+    """Whole inputs [B, S + N] with every control bit of each sample's code set."""
+    control = np.zeros((len(bits), task.n_tasks))
+    codes = members(task)
+    for row, code in zip(control, np.asarray(subtask), strict=True):
+        row[codes[code]] = 1
+    return np.hstack([control, bits])
 
 
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

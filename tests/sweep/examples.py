@@ -113,16 +113,16 @@ def evaluated(
     run: RunConfig, task: Task, network: Callable[[Any], Any], step: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Loss (nats) and accuracy [S] of a network on the test points of a run's evaluation at
-    ``step`` (the last if None), by the contract's words: whole one-hot inputs, labels counted."""
+    ``step`` (the last if None), by the contract's words: whole inputs, labels counted."""
     number = run.evaluation_steps.index(run.train.steps if step is None else step)
     key = streams.fold(streams.key(Stream.EVALUATION, run.train.seed, run.task.n_bits), number)
     points = streams.at_index(jnp.arange(run.eval.points_per_task, dtype=jnp.uint32))
     words = np.asarray(draw(key, points, run.task.n_bits).words)
     bits = twins.bits_of(words, run.task.n_bits)
     loss, accuracy = [], []
-    for subtask in range(run.task.n_tasks):
+    for subtask in range(run.task.n_codes):
         same = np.full(len(bits), subtask)
-        inputs = twins.one_hot_inputs(same, bits, run.task.n_tasks)
+        inputs = twins.whole_inputs(same, bits, run.task)
         label = twins.labels(bits, task.subsets, same)
         logits = np.asarray(network(jnp.asarray(inputs, jnp.float32)), np.float64)
         loss.append(twins.cross_entropy(logits, label).mean())

@@ -162,6 +162,7 @@ FIELD_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "task.alpha": st.floats(-0.99, 5) | st.sampled_from(["lin(0.1, 0.8, 8)", "0.1, 0.3"]),
     "task.offset": st.floats(0, 1e3),
     "task.frequencies": st.sampled_from(["zipf", "uniform", "zipf, uniform"]),
+    "task.codes": st.sampled_from(["", "0", "0*2.5", ["", "0"], "0, 0*2"]),
     "network.width": st.integers(1, 10**6) | st.sampled_from(["log(10, 500, 4)", "3, 5"]),
     "network.depth": st.integers(2, 6),
     "network.activation": st.sampled_from(["relu", "tanh", "sigmoid", "tanh, relu"]),
