@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from jquanta import scaling, theory
+from jquanta import powerlaw, scaling, theory
 from jquanta.errors import BadInput
 from tests.sweep import synthetic
 from tests.sweep.synthetic import ALPHA_D, ALPHA_D_LAST, ALPHA_N, ALPHA_S, LN2, planted
@@ -28,6 +28,10 @@ def without(results: xr.Dataset, runs: Any) -> xr.Dataset:
     return results.isel(run=~np.asarray(runs))
 
 
+def times(curve: xr.Dataset, factor: float) -> xr.Dataset:
+    return curve.assign(loss=curve.loss * factor, seed_loss=curve.seed_loss * factor)
+
+
 # Curves
 
 
@@ -43,6 +47,8 @@ def test_the_curve_of_parameters(results: xr.Dataset) -> None:
     assert curve.attrs["alpha"] == 0.4
     assert (curve.attrs["narrowest"], curve.attrs["width"]) == (4, 64)
     assert curve.attrs["steps"] == 20_000
+    assert curve.width.dims == ("n_params",)
+    assert curve.width.to_numpy().tolist() == WIDTHS
 
 
 def test_the_curve_of_steps_is_of_the_widest(results: xr.Dataset) -> None:
@@ -87,6 +93,45 @@ def test_best_is_the_default_and_the_lowest(results: xr.Dataset) -> None:
     xr.testing.assert_identical(scaling.data_curve(results).loss, best)
     assert (best < held_out).all()
     assert (best < last).all()
+
+
+def test_seeds_are_kept_apart(results: xr.Dataset) -> None:
+    """Seeds 0 and 1 lie a tenth above and below the law."""
+    for curve in (
+        scaling.parameter_curve(results),
+        scaling.step_curve(results),
+        scaling.data_curve(results),
+    ):
+        scale = scaling.scale_of(curve)
+        assert curve.seed_loss.dims == ("seed", scale)
+        assert curve.seed.to_numpy().tolist() == [0, 1]
+        assert curve.seed_loss.attrs["units"] == "nats"
+        np.testing.assert_allclose(curve.seed_loss.mean("seed"), curve.loss, rtol=EXACT)
+        if scale == "step":  # at first no seed is below one bit
+            curve = curve.sel(step=slice(2_000, None))
+        ratio = curve.seed_loss.sel(seed=0) / curve.seed_loss.sel(seed=1)
+        np.testing.assert_allclose(ratio, 1.1 / 0.9, rtol=EXACT)
+
+
+def test_a_seed_without_a_run_is_nan(results: xr.Dataset) -> None:
+    lacking = without(results, (results.seed == 1) & (results.width == 8))
+    curve = scaling.parameter_curve(lacking)
+    missing = np.isnan(curve.seed_loss).to_numpy().tolist()
+    assert missing == [[False] * 5, [False, True, False, False, False]]
+    assert np.isfinite(curve.loss).all()
+    assert scaling.fit_curve(curve).n_missing == 1
+
+
+def test_frequencies_go_with_the_subtasks(results: xr.Dataset) -> None:
+    p = np.broadcast_to(powerlaw.zipf(12, 0.4), results.frequency.shape)
+    results = results.assign(frequency=results.frequency.copy(data=p))
+    for curve in (
+        scaling.parameter_curve(results),
+        scaling.step_curve(results),
+        scaling.data_curve(results),
+    ):
+        assert curve.frequency.dims == ("subtask",)
+        np.testing.assert_array_equal(curve.frequency, p[0])
 
 
 def test_subtask_losses_come_from_the_same_evaluation(results: xr.Dataset) -> None:
@@ -147,6 +192,7 @@ def test_planted_exponents_are_found(results: xr.Dataset) -> None:
 def test_windows_are_the_papers(results: xr.Dataset) -> None:
     """Parameters: all points. Data: from where the loss is first below 0.95 bit. Steps: likewise,
     up to 15,000."""
+    results = without(results, results.seed == 1)
     assert scaling.fit_curve(scaling.parameter_curve(results)).n_points == len(WIDTHS)
     steps = scaling.step_curve(results)
     below = steps.step[(steps.loss < 0.95 * LN2).to_numpy()]
@@ -156,12 +202,37 @@ def test_windows_are_the_papers(results: xr.Dataset) -> None:
     assert float(steps.loss[0]) >= 0.95 * LN2, "nothing lies outside: plant a slower law"
     data = scaling.data_curve(results)
     above = data.loss.to_numpy() >= 0.95 * LN2
-    slow = data.assign(loss=data.loss * 3)
+    slow = times(data, 2.5)
     above = slow.loss.to_numpy() >= 0.95 * LN2
     assert 0 < above.sum() < len(SIZES) - 3
     assert scaling.fit_curve(slow).window == (SIZES[above.sum()], SIZES[-1])
     wide = scaling.parameter_curve(results)
-    assert scaling.fit_curve(wide.assign(loss=wide.loss * 100)).n_points == len(WIDTHS)
+    assert scaling.fit_curve(times(wide, 100)).n_points == len(WIDTHS)
+
+
+def test_a_window_of_ones_own(results: xr.Dataset) -> None:
+    curve = scaling.step_curve(results)
+    fit = scaling.fit_curve(curve, (5_000, 10_000))
+    assert fit.window == (5_000, 10_000)
+    assert fit.n_points == 2 * 11  # seeds, evaluations every 500
+    assert fit.exponent == pytest.approx(ALPHA_S, abs=EXACT)
+
+
+def test_seeds_are_pooled_and_judged_by(results: xr.Dataset) -> None:
+    """Equal seeds: the exponent of all points, and the t interval of the seeds' own exponents."""
+    curve = scaling.parameter_curve(results)
+    bent = curve.seed_loss.copy(data=curve.seed_loss * np.array([np.ones(5), curve.n_params**-0.1]))
+    fit = scaling.fit_curve(curve.assign(seed_loss=bent))
+    assert fit.n_points == 2 * len(WIDTHS)
+    assert fit.exponent == pytest.approx(ALPHA_N + 0.05, abs=EXACT)
+    half = 12.706 * 0.1 / 2  # t of one degree of freedom at 97.5%; s/√2 is half the difference
+    low, high = fit.interval
+    assert (low, high) == pytest.approx((fit.exponent - half, fit.exponent + half), rel=1e-4)
+
+    alone = scaling.fit_curve(curve.assign(seed_loss=bent.isel(seed=[0])))
+    assert alone.interval == pytest.approx((ALPHA_N, ALPHA_N), abs=1e-5)  # of points, on a line
+    other = bent.where((bent.seed == 0) | (bent.n_params < 0))  # seed 1: nothing was measured
+    assert scaling.fit_curve(curve.assign(seed_loss=other)) == alone
 
 
 def test_the_model_predicts_each_scale(results: xr.Dataset) -> None:
@@ -191,7 +262,15 @@ def test_few_subtasks_bend_the_prediction(results: xr.Dataset) -> None:
     assert scaling.predicted_finite(nothing_learned, fit) is None
 
 
-@pytest.mark.parametrize("changes", [{"task.alpha": 0.0}, {"task.frequencies": "uniform"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"task.alpha": 0.0},
+        {"task.frequencies": "uniform"},
+        {"task.codes": "0 1 2 0+1+2", "task.n_bits": 24},
+    ],
+    ids=["alpha", "uniform", "codes"],
+)
 def test_where_the_model_has_no_exponent_none_is_given(changes: dict[str, Any]) -> None:
     curve = scaling.step_curve(planted(changes))
     fit = scaling.fit_curve(curve)
@@ -205,6 +284,64 @@ def test_each_curve_has_the_alpha_of_its_own_runs() -> None:
     results = planted({"sweep": [online, finite | {"task.alpha": 1.0}]})
     assert scaling.predicted(scaling.parameter_curve(results)) == pytest.approx(0.4)
     assert scaling.predicted(scaling.data_curve(results)) == pytest.approx(0.5)
+
+
+# A table of exponents
+
+
+def test_the_table_of_exponents(results: xr.Dataset) -> None:
+    table = scaling.exponents(results)
+    assert table.scale.to_numpy().tolist() == ["n_params", "step", "train_size"]
+    wanted = []
+    for curve, window in (
+        (scaling.parameter_curve(results), None),
+        (scaling.step_curve(results), (500, 15_000)),  # paper, Fig. 10
+        (scaling.data_curve(results), None),
+    ):
+        fit = scaling.fit_curve(curve, window)
+        bounds = fit.exponent, *fit.interval, *fit.window, fit.n_points, fit.n_missing, fit.r2
+        wanted.append([*bounds, scaling.predicted(curve), scaling.predicted_finite(curve, fit)])
+    names = ["exponent", "low", "high", "first", "last", "n_points", "n_missing", "r2"]
+    for row, name in zip(np.transpose(wanted), [*names, "theory", "theory_finite"], strict=True):
+        assert table[name].to_numpy().tolist() == row.tolist(), name
+    assert table["first"].sel(scale="step") == 500
+    assert table["last"].sel(scale="step") == 15_000
+
+
+def test_short_runs_keep_the_curves_own_window() -> None:
+    """The last step of Fig. 10's window is beyond a miniature's last."""
+    results = planted({"train.steps": 14_000})
+    fit = scaling.fit_curve(scaling.step_curve(results))
+    assert fit.window[0] > 500
+    row = scaling.exponents(results).sel(scale="step")
+    assert (row["first"], row["last"]) == fit.window
+    assert row.exponent == fit.exponent
+
+
+def test_tables_of_several_tasks_and_folders() -> None:
+    results = planted({"task.alpha": [0.2, 0.4]})
+    finite = np.isfinite(results.train_size)
+    with pytest.raises(BadInput, match="differ in alpha"):
+        scaling.exponents(results)
+    table = results.groupby("alpha").map(scaling.exponents)
+    assert table.exponent.dims == ("alpha", "scale")
+    for alpha in (0.2, 0.4):
+        alone = scaling.exponents(results.isel(run=(results.alpha == alpha).to_numpy()))
+        xr.testing.assert_identical(table.sel(alpha=alpha, drop=True), alone)
+    by_width, by_data = (
+        without(results, runs).groupby("alpha").map(scaling.exponents) for runs in (finite, ~finite)
+    )
+    missing = np.isnan(by_width.exponent).to_numpy().tolist()
+    assert missing == [[False, False, True]] * 2
+    xr.testing.assert_identical(by_width.combine_first(by_data), table)
+
+
+def test_what_cannot_be_fitted_is_nan(results: xr.Dataset) -> None:
+    flat = results.assign(loss=results.loss * 0 + LN2)
+    table = scaling.exponents(flat).sel(scale=["step", "train_size"])
+    assert np.isnan(table.drop_vars("theory").sel(scale="train_size").to_array()).all()
+    np.testing.assert_allclose(table.theory, 0.4 / 1.4)
+    assert table.exponent.sel(scale="step") == pytest.approx(0, abs=EXACT)  # a window of its own
 
 
 # Errors
@@ -263,5 +400,5 @@ def test_a_loss_that_never_falls_is_not_fitted(results: xr.Dataset) -> None:
     curve = scaling.step_curve(results)
     with pytest.raises(BadInput, match=r"stays above 0\.95 bit"):
         scaling.fit_curve(curve.assign(loss=curve.loss * 0 + LN2))
-    with pytest.raises(BadInput, match="3"):
+    with pytest.raises(BadInput, match="2 values of n_params to fit: at least 3"):
         scaling.fit_curve(scaling.parameter_curve(results).isel(n_params=slice(2)))
