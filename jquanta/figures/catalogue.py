@@ -23,7 +23,42 @@ class Entry(NamedTuple):
 FIGURES = {
     "fig2": Entry(
         "loss against parameters, steps and data, over heat maps of every subtask's loss",
-        ("fig2-width", "fig2-data"),
+        ("fig2-width", "fig2-data", "many-subtasks"),
+    ),
+    "fig6": Entry("L(n) where quanta cost -log p_k before they are learned, against one bit"),
+    "fig7": Entry(
+        "every subtask's loss against steps, online and on finite data",
+        ("fig7", "fig2-width", "fig2-data"),
+    ),
+    "fig8": Entry(
+        "steps to convergence against frequency, and the mean loss against steps",
+        ("fig2-width", "science-check"),
+    ),
+    "fig9": Entry(
+        "number of subtasks learned against data, and its exponent against alpha",
+        ("fig10-data", "data-alpha-k"),
+    ),
+    "fig10": Entry(
+        "exponents of parameters, steps and data against alpha, under the curves",
+        ("fig10-width", "fig10-data", "data-alpha-k"),
+    ),
+    "fig18": Entry("exponents of parameter and data scaling across studies"),
+    "width-data": Entry(
+        "loss and number learned over width and data, with lines of equal loss", ("width-data",)
+    ),
+    "widths": Entry(
+        "loss and number learned against parameters, by k, or with uniform frequencies",
+        ("width-k", "width-uniform"),
+    ),
+    "learning-rate": Entry(
+        "loss curves, final loss and accuracy against the learning rate", ("learning-rate",)
+    ),
+    "weight-decay": Entry(
+        "test loss and number of subtasks learned against weight decay", ("weight-decay",)
+    ),
+    "data-bits": Entry("how many samples one subtask takes, by task bits", ("data-bits",)),
+    "compositional": Entry(
+        "loss of codes, and of their composite trained alone, against steps", ("compositional",)
     ),
 }
 """Each figure's module in this package."""

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ from matplotlib.figure import Figure
 
 import jquanta as jq
 from jquanta.errors import BadInput
-from jquanta.figures import fig2, style
+from jquanta.figures import fig2
 from jquanta.figures.__main__ import main
 from jquanta.sweep.folder import RUNNING, RunFolder
+from tests.figures.layout import assert_legible, drawn, panels
 from tests.sweep.examples import tree
 from tests.sweep.synthetic import ALPHA_D, ALPHA_N, ALPHA_S, LN2, PLANTED, planted, stored
 
@@ -31,36 +31,18 @@ def folder(results: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return stored(results, jq.load_config(PLANTED), tmp_path_factory.mktemp("fig2") / "run")
 
 
-def drawn(results: list[xr.Dataset], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Figure:
-    """The figure itself, laid out as it is saved."""
-    import matplotlib.pyplot as plt
-
-    figures: list[Figure] = []
-    with monkeypatch.context() as patch:
-        patch.setattr(style, "save", lambda figure, folder, name: figures.append(figure) or [])
-        fig2.draw(results, tmp_path)
-    (figure,) = figures
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # such as panels that do not fit
-        figure.canvas.draw()
-    plt.close(figure)
-    return figure
-
-
 def rows(figure: Figure) -> tuple[list[Any], list[Any]]:
     """The upper and the lower panels, without the colour bar."""
-    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
-    return panels[: len(panels) // 2], panels[len(panels) // 2 :]
+    both = panels(figure)
+    return both[: len(both) // 2], both[len(both) // 2 :]
 
 
 def letters(figure: Figure) -> list[str]:
     return ["".join(axes.get_title(loc="left") for axes in row) for row in rows(figure)]
 
 
-def test_six_panels_with_units(
-    results: xr.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    figure = drawn([results], monkeypatch, tmp_path)
+def test_six_panels_with_units(results: xr.Dataset, tmp_path: Path) -> None:
+    figure, _ = drawn(fig2, [results], tmp_path)
     assert letters(figure) == ["abc", "def"]
     upper, lower = rows(figure)
     assert upper[0].get_ylabel() == "mean test loss (bits)"
@@ -78,15 +60,14 @@ def test_six_panels_with_units(
         low, high = sorted(axes.get_ylim())
         assert (low, high) == (0.5, 12.5)
         assert axes.yaxis_inverted()  # the most frequent on top
+    assert_legible(figure)
     width, height = figure.get_size_inches()
     assert width <= 7  # a page of two columns
     assert height <= 5
 
 
-def test_what_is_plotted_is_the_loss_in_bits(
-    results: xr.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    figure = drawn([results], monkeypatch, tmp_path)
+def test_what_is_plotted_is_the_loss_in_bits(results: xr.Dataset, tmp_path: Path) -> None:
+    figure, _ = drawn(fig2, [results], tmp_path)
     curves = (
         jq.scaling.parameter_curve(results),
         jq.scaling.step_curve(results),
@@ -117,52 +98,56 @@ def test_curves_that_are_missing_leave_no_empty_panels(
     finite: bool,
     expected: list[str],
     results: xr.Dataset,
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     some = results.isel(run=(np.isfinite(results.train_size) == finite).to_numpy())
-    assert letters(drawn([some], monkeypatch, tmp_path)) == expected
+    assert letters(drawn(fig2, [some], tmp_path)[0]) == expected
 
 
-def test_one_width_still_gives_the_curve_of_steps(
-    results: xr.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_one_width_still_gives_the_curve_of_steps(results: xr.Dataset, tmp_path: Path) -> None:
     some = results.isel(run=(np.isinf(results.train_size) & (results.width == 64)).to_numpy())
-    figure = drawn([some], monkeypatch, tmp_path)
+    figure, _ = drawn(fig2, [some], tmp_path)
     assert [axes.get_xlabel() for axes in rows(figure)[1]] == ["steps $S$"]
 
 
-def test_curves_come_from_several_sweeps(
-    results: xr.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_curves_come_from_several_sweeps(results: xr.Dataset, tmp_path: Path) -> None:
     finite = np.isfinite(results.train_size).to_numpy()
     apart = [results.isel(run=finite), results.isel(run=~finite)]
-    assert letters(drawn(apart, monkeypatch, tmp_path)) == ["abc", "def"]
+    assert letters(drawn(fig2, apart, tmp_path)[0]) == ["abc", "def"]
 
 
 @pytest.mark.parametrize("changes", [{"task.alpha": 0.0}, {"task.frequencies": "uniform"}])
 def test_where_the_model_says_nothing_no_theory_is_drawn(
-    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    figure = drawn([planted(changes)], monkeypatch, tmp_path)
+    figure, _ = drawn(fig2, [planted(changes)], tmp_path)
     for axes in rows(figure)[0]:
         labels = [line.get_label() for line in axes.get_lines()]
         assert len(labels) == 2
         assert not any("theory" in label for label in labels)
 
 
+def test_with_an_offset_all_subtasks_are_shown(tmp_path: Path) -> None:
+    """The first 41 would be about equally frequent."""
+    results = planted({"task.n_tasks": 60, "task.offset": 10.0})
+    figure, _ = drawn(fig2, [results], tmp_path)
+    for axes in rows(figure)[1]:
+        (mesh,) = axes.collections
+        assert mesh.get_array().shape[0] == 60
+        assert (axes.get_yscale(), axes.get_ylim()) == ("log", (60.5, 0.5))
+    assert_legible(figure)
+
+
 def test_a_loss_that_never_falls_is_drawn_without_a_fit(
-    results: xr.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    results: xr.Dataset, tmp_path: Path
 ) -> None:
     flat = results.loss.where(results.loss.isnull(), LN2).assign_attrs(results.loss.attrs)
-    figure = drawn([results.assign(loss=flat)], monkeypatch, tmp_path)
+    figure, _ = drawn(fig2, [results.assign(loss=flat)], tmp_path)
     steps = rows(figure)[0][1]
     assert len(steps.get_lines()) == 1
 
 
-def test_results_of_several_alphas_have_no_figure_2(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_results_of_several_alphas_have_no_figure_2(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"differ in alpha \(0\.2, 0\.4\): select one"):
         fig2.draw([planted({"task.alpha": [0.2, 0.4]})], tmp_path)
     assert tree(tmp_path) == {}
