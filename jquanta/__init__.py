@@ -15,8 +15,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jquanta import powerlaw, scaling, theory
+    from jquanta import emergence, powerlaw, scaling, theory
     from jquanta.figures.catalogue import draw
+    from jquanta.lm.corpus.build import build_corpus
+    from jquanta.lm.corpus.reader import open_corpus
+    from jquanta.lm.losses.compute import compute_losses
+    from jquanta.lm.losses.reader import open_losses
+    from jquanta.lm.weights.load import load_model
     from jquanta.sweep.config import load_config
     from jquanta.sweep.drive import run_sweep
     from jquanta.sweep.store import load_run, open_results
@@ -24,19 +29,30 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "build_corpus": "jquanta.lm.corpus.build",
+    "compute_losses": "jquanta.lm.losses.compute",
     "draw": "jquanta.figures.catalogue",
     "load_config": "jquanta.sweep.config",
+    "load_model": "jquanta.lm.weights.load",
     "load_run": "jquanta.sweep.store",
+    "open_corpus": "jquanta.lm.corpus.reader",
+    "open_losses": "jquanta.lm.losses.reader",
     "open_results": "jquanta.sweep.store",
     "run_sweep": "jquanta.sweep.drive",
 }
-_MODULES = ("powerlaw", "scaling", "theory")
+_MODULES = ("emergence", "powerlaw", "scaling", "theory")
 
 __all__ = [
     "__version__",
+    "build_corpus",
+    "compute_losses",
     "draw",
+    "emergence",
     "load_config",
+    "load_model",
     "load_run",
+    "open_corpus",
+    "open_losses",
     "open_results",
     "powerlaw",
     "run_sweep",

@@ -9,6 +9,8 @@ from jquanta.errors import BadInput
 
 COMMANDS = {
     "sweep": ("jquanta.sweep.__main__", "train a sweep of multitask sparse-parity networks"),
+    "corpus": ("jquanta.lm.corpus.__main__", "tokenise documents into a corpus"),
+    "losses": ("jquanta.lm.losses.__main__", "per-token losses of language models"),
     "figures": ("jquanta.figures.__main__", "draw the paper's figures from finished sweeps"),
 }
 

@@ -1,0 +1,1 @@
+"""Language models: corpus → models ← weights → per-token losses; pretraining of small suites."""

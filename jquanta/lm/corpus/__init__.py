@@ -1,0 +1,1 @@
+"""The canonical corpus: documents in, token arrays and numbered predictions out."""

@@ -1,0 +1,358 @@
+"""Build a corpus: documents → tokens → a folder that appears when it is whole.
+
+While it is being built the corpus is ``OUT.part``; renaming that folder is the last step. An
+interrupted build continues, and ends with the same bytes.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from jquanta import __version__
+from jquanta.errors import BadInput, Interrupted, RunFailed
+from jquanta.lm.corpus.layout import (
+    META,
+    OFFSET_DTYPE,
+    OFFSETS,
+    SCHEMA_VERSION,
+    TOKENIZER,
+    TOKENS,
+    Meta,
+    Recipe,
+    sha256_of,
+    token_dtype,
+)
+from jquanta.lm.corpus.progress import Monitor, Silence
+from jquanta.lm.corpus.reader import Corpus, open_corpus, prediction_starts
+from jquanta.lm.corpus.sources import Document, Source, open_source
+from jquanta.lm.corpus.tokenizer import Encode, LoadedTokenizer, encoder, load_tokenizer
+from jquanta.sweep.folder import RunFolder, remove, write_whole
+
+MAX_LENGTH = 1024
+"""Tokens that documents are cut to: the paper's."""
+
+BATCH_CHARACTERS = 2**22
+"""Characters tokenised at once: 4 MB of prose, about a million tokens and 150 MB on the way."""
+
+DOCUMENT_COST = 64
+"""What a document counts besides its characters, so that empty ones fill a batch, too."""
+
+CHECKPOINT_SECONDS = 10.0
+"""At most this much work is lost in a crash."""
+
+HEADER_BYTES = 128
+"""What numpy's header of a list takes, whatever its length: it leaves room for the digits."""
+
+PROGRESS = "progress.json"
+
+
+def build_corpus(
+    source: Path | str | Source,
+    tokenizer: Path | str,
+    out: Path | str,
+    *,
+    max_length: int = MAX_LENGTH,
+    documents: int | None = None,
+    pattern: str = "*",
+    monitor: Monitor | None = None,
+) -> Corpus:
+    """Tokenise documents into a corpus folder, or continue where an earlier call stopped.
+
+    Memory is bounded by the batch and the longest document, not by the source.
+
+    Args:
+        source: a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, a folder of text files, or a
+            ``Source``.
+        tokenizer: a ``tokenizer.json``, a folder that holds one, or a model on the hub.
+        out: the corpus folder. One that is finished is checked and left alone.
+        max_length: tokens that documents are cut to. No special tokens are added.
+        documents: how many documents to take, or None for all (the paper: 200,000).
+        pattern: which files of a folder.
+        monitor: is told of the progress.
+
+    Raises:
+        BadInput: nothing is written, if the source, the tokenizer or the folder will not do.
+        RunFailed: if the disk is full; the same call continues.
+        Interrupted: on Ctrl-C; the same call continues.
+    """
+    for name, number in (("max_length", max_length), ("documents", documents)):
+        if number is not None and number < 1:
+            raise BadInput(f"--{name} {number}: give 1 or more")
+    if isinstance(source, Path | str):
+        source = open_source(source, pattern)
+    monitor = monitor or Silence()
+    loaded = load_tokenizer(tokenizer)
+    out = Path(out).expanduser()
+    _check_place(out)
+    if next(source.documents(), None) is None:
+        raise BadInput(f"{source.name}: holds no documents")
+    recipe = Recipe(
+        source=_hash(source, monitor),
+        tokenizer=hashlib.sha256(loaded.file).hexdigest(),
+        max_length=max_length,
+        limit=documents,
+    )
+    if not (out / META).exists():
+        _build(source, loaded, recipe, out, monitor)
+        return open_corpus(out)
+    corpus = open_corpus(out)
+    _require_same(out, corpus.meta.recipe, recipe)
+    corpus.verify()
+    _clear(out)  # a kill between the very last steps leaves it
+    monitor.say(f"{out}: already built, and whole; nothing to do")
+    return corpus
+
+
+def _hash(source: Source, monitor: Monitor) -> str:
+    size, done = max(1, source.size), 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        monitor.work("hashing the source", done / size)
+
+    return source.sha256(advance)
+
+
+def _check_place(out: Path) -> None:
+    """Raise ``BadInput`` unless a corpus can be built, or lies, at ``out``. Writes nothing."""
+    try:
+        if out.exists() and not out.is_dir():
+            raise BadInput(f"--out {out}: is a file; give the path of a folder")
+        if (out / META).exists():
+            return
+        if out.exists() and any(out.iterdir()):
+            raise BadInput(f"--out {out}: holds other files and no {META}; give a new folder")
+        if out.is_mount():  # nothing can be renamed to it
+            raise BadInput(f"--out {out}: is the root of a disk; give a folder in it")
+        place = out.resolve()
+        nearest = next(path for path in place.parents if path.exists())
+        if not out.name or not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise BadInput(f"--out {out}: {nearest} is not writable; give another folder")
+    except OSError as error:
+        raise BadInput(f"--out {str(out)[:80]}: {error.strerror}; give another folder") from None
+
+
+def _require_same(folder: Path, found: Recipe, wanted: Recipe) -> None:
+    if found != wanted:
+        raise BadInput(
+            f"--out {folder}: holds another corpus (it differs in {found.differences(wanted)}); "
+            "give another folder, or delete this one"
+        )
+
+
+def _build(
+    source: Source, loaded: LoadedTokenizer, recipe: Recipe, out: Path, monitor: Monitor
+) -> None:
+    place = out.resolve()
+    part = place.with_name(place.name + ".part")
+    made = [folder for folder in part.parents if not folder.exists()]
+    dtype = token_dtype(loaded.vocab_size)
+    _read_progress(part, recipe, dtype)  # refuses before anything is written
+    with RunFolder(part).locked():
+        progress = _read_progress(part, recipe, dtype)
+        if progress.documents:
+            monitor.say(f"{part}: continuing after {progress.documents:,} documents")
+        try:
+            with _Arrays(part, dtype, recipe, progress) as arrays:
+                _fill(arrays, source, encoder(loaded.tokenizer, recipe.max_length), monitor)
+                arrays.finish()
+            _describe(part, arrays.progress, source.name, loaded, recipe)
+            part.rename(place)
+        except BadInput:  # the source cannot be read to its end: what was made is of no use
+            remove(part)
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                for folder in made:
+                    folder.rmdir()
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted(f"interrupted; {part}: the same command continues") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise RunFailed(
+                "the disk is full: free some space; then the same command continues"
+            ) from error
+    _clear(place)
+
+
+def _reopen(path: Path) -> BinaryIO:
+    path.touch()
+    return path.open("r+b")
+
+
+def _clear(folder: Path) -> None:
+    """Delete what a finished corpus needs no more."""
+    for name in (PROGRESS, RunFolder(folder).lock.name):
+        remove(folder / name)
+
+
+class _Progress(NamedTuple):
+    """What is on disk."""
+
+    documents: int
+    tokens: int
+
+    def sizes(self, dtype: np.dtype[Any]) -> tuple[int, int]:
+        """Bytes of the files of tokens and of offsets, headers included."""
+        return (
+            HEADER_BYTES + dtype.itemsize * self.tokens,
+            HEADER_BYTES + OFFSET_DTYPE.itemsize * (self.documents + 1),
+        )
+
+
+def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progress:
+    """How far a build of ``recipe`` has come. Raises ``BadInput`` if the folder holds another."""
+    path = part / PROGRESS
+    if not path.exists():
+        # What a kill at the very start leaves is no obstacle.
+        little = {"lock", PROGRESS + ".part"}
+        if part.is_file() or (part.exists() and {p.name for p in part.iterdir()} - little):
+            raise BadInput(f"--out: {part}, where it is built, is not ours; move it away")
+        return _Progress(0, 0)
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        found, progress = Recipe(**stored["recipe"]), _Progress(*stored["progress"])
+        _require_same(part, found, recipe)
+        arrays = zip((part / TOKENS, part / OFFSETS), progress.sizes(dtype), strict=True)
+        whole = not progress.documents or all(
+            array.stat().st_size >= size for array, size in arrays
+        )
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        if isinstance(error, BadInput):
+            raise
+        whole = False
+    if not whole:
+        raise BadInput(f"{part}: damaged; delete this folder and run the command again")
+    return progress
+
+
+def _fill(arrays: "_Arrays", source: Source, encode: Encode, monitor: Monitor) -> None:
+    """Append what is missing."""
+    size, limit = max(1, source.size), arrays.recipe.limit
+    done = arrays.progress.documents
+    documents = itertools.islice(
+        source.documents(skip=done), None if limit is None else max(0, limit - done)
+    )
+    for batch in _batches(documents):
+        # Reading and writing take 2% of the tokenizer's time, so they wait for it.
+        arrays.append(encode([document.text for document in batch]))
+        done, tokens = arrays.progress
+        share = max(batch[-1].position / size, done / (limit or np.inf))
+        monitor.work("tokenising", share, done, tokens)
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
+    cost = 0
+    for document in documents:
+        batch.append(document)
+        cost += len(document.text) + DOCUMENT_COST
+        if cost >= BATCH_CHARACTERS:
+            yield batch
+            batch, cost = [], 0
+    if batch:
+        yield batch
+
+
+class _Arrays:
+    """The two arrays under construction: each a header to be filled in, then numbers."""
+
+    def __init__(
+        self, part: Path, dtype: np.dtype[Any], recipe: Recipe, progress: _Progress
+    ) -> None:
+        self.path, self.dtype, self.recipe, self.progress = part, dtype, recipe, progress
+        self._record()  # first: it says whose the arrays are
+        self.tokens, self.offsets = (_reopen(part / name) for name in (TOKENS, OFFSETS))
+        self._cut()
+        self._checkpoint()
+
+    def __enter__(self) -> "_Arrays":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        if kind is KeyboardInterrupt:
+            self._checkpoint()
+        for file in (self.tokens, self.offsets):
+            file.close()
+
+    def append(self, rows: list[list[int]]) -> None:
+        """Take in documents. Those that a signal cuts short do not count."""
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        ends = self.progress.tokens + np.cumsum(lengths)
+        ids = np.fromiter(itertools.chain.from_iterable(rows), self.dtype, lengths.sum())
+        for file, array, count in (
+            (self.tokens, ids, self.progress.tokens),
+            (self.offsets, ends.astype(OFFSET_DTYPE), 1 + self.progress.documents),
+        ):
+            file.seek(HEADER_BYTES + array.itemsize * count)
+            file.write(array.data)
+        self.progress = _Progress(self.progress.documents + len(rows), int(ends[-1]))
+        if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            self._checkpoint()
+
+    def finish(self) -> None:
+        """Fill in the headers."""
+        self._cut()
+        for file, dtype, count in (
+            (self.tokens, self.dtype, self.progress.tokens),
+            (self.offsets, OFFSET_DTYPE, 1 + self.progress.documents),
+        ):
+            file.seek(0)
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": dtype.str, "fortran_order": False, "shape": (count,)}
+            )
+            assert file.tell() == HEADER_BYTES
+        self._checkpoint()
+
+    def _cut(self) -> None:
+        """Drop what lies beyond the progress; a new file gets zeros: the first offset is one."""
+        for file, size in zip(
+            (self.tokens, self.offsets), self.progress.sizes(self.dtype), strict=True
+        ):
+            file.truncate(size)
+
+    def _checkpoint(self) -> None:
+        """Bring the numbers to the disk, then the progress that counts on them."""
+        for file in (self.tokens, self.offsets):
+            file.flush()
+            os.fsync(file.fileno())
+        self._record()
+
+    def _record(self) -> None:
+        record = {"recipe": dataclasses.asdict(self.recipe), "progress": self.progress}
+        write_whole(self.path / PROGRESS, json.dumps(record) + "\n")
+        self.saved = time.monotonic()
+
+
+def _describe(
+    part: Path, progress: _Progress, name: str, loaded: LoadedTokenizer, recipe: Recipe
+) -> None:
+    """Write the tokenizer, and last ``meta.json``."""
+    starts = prediction_starts(np.load(part / OFFSETS, mmap_mode="r"))
+    (part / TOKENIZER).write_bytes(loaded.file)
+    meta = Meta(
+        schema=SCHEMA_VERSION,
+        jquanta=__version__,
+        documents=progress.documents,
+        tokens=progress.tokens,
+        predictions=int(starts[-1]),
+        vocab_size=loaded.vocab_size,
+        source=name,
+        corpus=sha256_of(part / TOKENS, part / OFFSETS),
+        recipe=recipe,
+    )
+    write_whole(part / META, meta.to_json())

@@ -1,0 +1,272 @@
+"""A corpus on disk as arrays: documents, numbered predictions, and the text around them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jquanta.errors import BadInput
+from jquanta.lm.corpus.layout import (
+    META,
+    OFFSET_DTYPE,
+    OFFSETS,
+    TOKENIZER,
+    TOKENS,
+    Meta,
+    read_meta,
+    sha256_of,
+    token_dtype,
+)
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+LONGEST_CHARACTER = 4
+"""Bytes of a character in UTF-8: what byte-level tokens can at most cut it into."""
+
+SCAN = 2**24
+"""Tokens checked at a time."""
+
+
+class Context(NamedTuple):
+    """A predicted token in its text: ``before + target + after`` is the text as it stands."""
+
+    before: str
+    target: str
+    after: str
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Tokenised documents and the numbering of their predictions (paper section 3).
+
+    A document of T tokens has max(T - 1, 0) predictions; prediction j is of token j + 1. All
+    predictions are numbered from 0 in the order of the documents: that index is the join key of
+    everything downstream.
+
+    Attributes:
+        path: the corpus folder.
+        meta: counts, hashes, and what the corpus was made from.
+        tokens: [n_tokens] all documents one after the other, mapped from disk.
+        offsets: [n_documents + 1] document i is ``tokens[offsets[i]:offsets[i + 1]]``; from disk.
+        starts: [n_documents + 1] index of the first prediction of each document; in memory.
+    """
+
+    path: Path
+    meta: Meta
+    tokens: NDArray[Any]
+    offsets: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    @property
+    def n_documents(self) -> int:
+        """Documents, empty ones included."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all documents."""
+        return len(self.tokens)
+
+    @property
+    def n_predictions(self) -> int:
+        """Predictions of all documents."""
+        return int(self.starts[-1])
+
+    @cached_property
+    def tokenizer(self) -> "Tokenizer":
+        """The tokenizer that made the corpus, from the corpus folder."""
+        from jquanta.lm.corpus.tokenizer import parse_tokenizer
+
+        path = self.path / TOKENIZER
+        try:
+            return parse_tokenizer(path.read_bytes(), str(path)).tokenizer
+        except OSError as error:
+            raise BadInput(f"{path}: {error.strerror}; build the corpus again") from None
+
+    def document(self, i: int) -> NDArray[Any]:
+        """[T] the tokens of document ``i``. Raises ``BadInput`` if there is no such document."""
+        if not 0 <= i < self.n_documents:
+            raise BadInput(f"document {i}: this corpus has documents 0 to {self.n_documents - 1}")
+        return self.tokens[self.offsets[i] : self.offsets[i + 1]]
+
+    def locate(self, index: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Document and position of predictions.
+
+        Args:
+            index: numbers of predictions, an integer or an array of any shape.
+
+        Returns:
+            The documents and the positions within them, arrays of the shape of ``index``: position
+            j is the prediction of token j + 1 from tokens 0 to j.
+
+        Raises:
+            BadInput: for an index outside 0 … n_predictions - 1.
+        """
+        index = _integers(index, "index")
+        _check(index, self.n_predictions, "prediction", "this corpus has")
+        # The last document to start at or before the index: those without predictions, which
+        # start where the next does, are passed over.
+        document = np.searchsorted(self.starts, index, side="right") - 1
+        return document, index - self.starts[document]
+
+    def index_of(self, document: ArrayLike, position: ArrayLike) -> NDArray[np.int64]:
+        """Numbers of the predictions at positions of documents: the inverse of ``locate``.
+
+        Args:
+            document, position: integers or arrays of shapes that broadcast.
+
+        Raises:
+            BadInput: for a document that does not exist or a position without a prediction.
+        """
+        documents, positions = np.broadcast_arrays(
+            _integers(document, "document"), _integers(position, "position")
+        )
+        _check(documents, self.n_documents, "document", "this corpus has")
+        start = self.starts[documents]
+        count = self.starts[documents + 1] - start
+        for bad in np.flatnonzero((positions < 0) | (positions >= count))[:1]:
+            i, j, n = (int(array.flat[bad]) for array in (documents, positions, count))
+            raise BadInput(f"document {i}, position {j}: this document has {n} predictions")
+        return start + positions
+
+    def decode(self, tokens: ArrayLike) -> str:
+        """The text of tokens, special ones included. What is no UTF-8 becomes U+FFFD."""
+        return self.tokenizer.decode(np.asarray(tokens).tolist(), skip_special_tokens=False)
+
+    def context(self, index: int, before: int = 80, after: int = 20) -> Context:
+        """The text around a predicted token.
+
+        Tokens of a byte-level vocabulary may cut characters. Text is given in whole ones: the
+        target takes in the characters that its token has a part in, and the ends likewise.
+
+        Args:
+            index: number of the prediction.
+            before, after: how many tokens to show on each side, as far as the document goes.
+
+        Raises:
+            BadInput: if there is no such prediction.
+        """
+        document, position = (int(array) for array in self.locate(index))
+        tokens, target = self.document(document), position + 1
+        spare = LONGEST_CHARACTER - 1
+        low = max(0, target - before - spare)
+        window = tokens[low : target + 1 + after + spare].tolist()
+        here = target - low
+        pieces = _Pieces(self, window)
+        first = pieces.edge(max(0, here - before), -1)
+        left = pieces.edge(here, -1)
+        right = pieces.edge(here + 1, 1)
+        last = pieces.edge(min(len(window), here + 1 + after), 1)
+        return Context(pieces.text[first:left], pieces.text[left:right], pieces.text[right:last])
+
+    def verify(self) -> None:
+        """Read everything and check it: hashes, and that every token is in the vocabulary.
+
+        Raises:
+            BadInput: naming the file that has changed since the corpus was built.
+        """
+        tokens, offsets, tokenizer = (self.path / name for name in (TOKENS, OFFSETS, TOKENIZER))
+        remedy = "delete the folder and build the corpus again"
+        if not tokenizer.is_file() or sha256_of(tokenizer) != self.meta.recipe.tokenizer:
+            raise BadInput(f"{tokenizer}: not the tokenizer that {META} names; {remedy}")
+        if sha256_of(tokens, offsets) != self.meta.corpus:
+            raise BadInput(f"{tokens}: changed since it was built; {remedy}")
+        for first in range(0, self.n_tokens, SCAN):
+            largest = int(self.tokens[first : first + SCAN].max())
+            if largest >= self.meta.vocab_size:
+                raise BadInput(
+                    f"{tokens}: token {largest} is outside the vocabulary of "
+                    f"{self.meta.vocab_size}; {remedy}"
+                )
+
+
+def open_corpus(path: Path | str) -> Corpus:
+    """Open a corpus folder. Arrays are mapped, not read, but for eight bytes a document.
+
+    Raises:
+        BadInput: if it is no corpus, or its files do not fit each other.
+    """
+    path = Path(path).expanduser()
+    meta = read_meta(path)
+    tokens = _load(path / TOKENS, token_dtype(meta.vocab_size))
+    offsets = _load(path / OFFSETS, OFFSET_DTYPE)
+    lengths, starts = np.diff(offsets), prediction_starts(offsets)
+    whole = (
+        len(offsets) > 1
+        and offsets[0] == 0
+        and offsets[-1] == len(tokens)
+        and (lengths >= 0).all()
+        and (lengths <= meta.recipe.max_length).all()
+        and len(offsets) - 1 == meta.documents
+        and len(tokens) == meta.tokens
+        and starts[-1] == meta.predictions
+    )
+    if not whole:
+        raise BadInput(
+            f"{path}: {OFFSETS}, {TOKENS} and {META} do not fit each other; delete the folder and "
+            "build the corpus again"
+        )
+    return Corpus(path, meta, tokens, offsets, starts)
+
+
+def prediction_starts(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[n_documents + 1] index of the first prediction of each document, and their number."""
+    starts = np.zeros(len(offsets), np.int64)
+    np.cumsum(np.maximum(np.diff(offsets) - 1, 0), out=starts[1:])
+    return starts
+
+
+class _Pieces:
+    """Some tokens, their text, and which places between tokens are places between characters."""
+
+    def __init__(self, corpus: Corpus, tokens: list[int]):
+        self.corpus, self.tokens = corpus, tokens
+        self.text = corpus.decode(tokens)
+
+    def edge(self, place: int, step: int) -> int:
+        """Where in the text the next whole character from ``place`` on begins."""
+        while 0 < place < len(self.tokens):
+            left = self.corpus.decode(self.tokens[:place])
+            right = self.corpus.decode(self.tokens[place:])
+            # A cut character shows as U+FFFD on both sides, so the halves make no whole. (They may
+            # fall short of it by a space, which some decoders drop at the start.)
+            if (
+                self.text.startswith(left)
+                and self.text.endswith(right)
+                and len(left) + len(right) <= len(self.text)
+            ):
+                return len(left)
+            place += step
+        return 0 if place <= 0 else len(self.text)
+
+
+def _load(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: missing; delete the folder and build the corpus again") from None
+    except (ValueError, OSError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{path}: damaged ({reason}); build the corpus again") from None
+    if array.dtype != dtype or array.ndim != 1:
+        raise BadInput(
+            f"{path}: holds {array.dtype} of shape {array.shape}, not a list of {dtype}; build the "
+            "corpus again"
+        )
+    return array
+
+
+def _integers(values: ArrayLike, what: str) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "iu":
+        raise BadInput(f"{what}: holds {array.dtype}; give integers")
+    return array.astype(np.int64)
+
+
+def _check(values: NDArray[np.int64], count: int, what: str, has: str) -> None:
+    for bad in np.flatnonzero((values < 0) | (values >= count))[:1]:
+        raise BadInput(f"{what} {values.flat[bad]}: {has} {what}s 0 to {count - 1}")

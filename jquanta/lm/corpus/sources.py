@@ -1,0 +1,369 @@
+"""Documents from files: JSON lines (plain, gzip, zstd), parquet, and folders of text.
+
+Every source streams: memory holds a piece of the file and one document, whatever the file's size.
+Text is UTF-8 and taken as it is; what is not is refused with its file and line.
+"""
+
+import fnmatch
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+from jquanta.errors import BadInput
+
+FIELD = "text"
+"""The field or column that holds a document."""
+
+CHUNK = 2**17
+"""Bytes read at a time."""
+
+ZSTD_CHUNK = 2**12
+"""Bytes of zstd decompressed at a time. A block of 128 KiB takes at least 4, so the most that they
+can swell to is 128 MiB; of prose it is 16 KiB."""
+
+ROWS = 256
+"""Rows of a parquet file decoded at a time."""
+
+LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+PARQUET = ".parquet"
+FORMATS = ", ".join([*LINES, PARQUET])
+
+Advance = Callable[[int], None]
+"""Is told of bytes as they are read."""
+
+
+class Document(NamedTuple):
+    """A document, and how many bytes of its source lie behind it (about, in parquet)."""
+
+    text: str
+    position: int
+
+
+class Source(Protocol):
+    """Where documents come from, in a fixed order."""
+
+    @property
+    def name(self) -> str:
+        """The file's or folder's own name."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+
+    def sha256(self, advance: Advance) -> str:
+        """The hash that ``sha256sum`` gives."""
+
+    def documents(self, skip: int = 0) -> Iterator[Document]:
+        """The documents after the first ``skip``. Raises ``BadInput`` where one is unreadable."""
+
+
+def open_source(path: Path | str, pattern: str = "*") -> Source:
+    """A file or folder as a source, by its name.
+
+    Args:
+        path: a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, or a folder of text files.
+        pattern: which files of a folder: matched against the path below the folder, where ``*``
+            matches ``/`` too.
+
+    Raises:
+        BadInput: if there is no such file, no text in the folder, or the format is not known.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _folder(path, pattern)
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file or folder")
+    if pattern != "*":
+        raise BadInput(f"--pattern {pattern}: {path} is a file; a pattern chooses from a folder")
+    if path.name.endswith(LINES):
+        return JsonLines(path)
+    if path.name.endswith(PARQUET):
+        return Parquet(path)
+    raise BadInput(f"{path}: give a file whose name ends in {FORMATS}, or a folder of text files")
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """One JSON object a line, the document in its field "text". Blank lines are skipped."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """See ``Source``."""
+        return self.path.name
+
+    @property
+    def size(self) -> int:
+        """See ``Source``."""
+        return self.path.stat().st_size
+
+    def sha256(self, advance: Advance) -> str:
+        """See ``Source``."""
+        return _sha256(self.path, advance)
+
+    def documents(self, skip: int = 0) -> Iterator[Document]:
+        """See ``Source``."""
+        number = 0
+        with self.path.open("rb") as file:
+            try:
+                for number, line in enumerate(_lines(self._chunks(file)), 1):
+                    if not line or line.isspace():
+                        continue
+                    if skip:
+                        skip -= 1
+                        continue
+                    text = _text(line, f"{self.path}: line {number}")
+                    yield Document(text, file.tell())
+            except _Damaged as error:
+                raise BadInput(
+                    f"{self.path}: after line {number}: {error}; get the file again"
+                ) from None
+
+    def _chunks(self, file: BinaryIO) -> Iterator[bytes]:
+        match self.path.suffix:
+            case ".zst":
+                return _zstd(file)
+            case ".gz":
+                return _gzip(file)
+            case _:
+                return iter(partial(file.read, CHUNK), b"")
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """A parquet file, a document a row, in its column "text"."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """See ``Source``."""
+        return self.path.name
+
+    @property
+    def size(self) -> int:
+        """See ``Source``."""
+        return self.path.stat().st_size
+
+    def sha256(self, advance: Advance) -> str:
+        """See ``Source``."""
+        return _sha256(self.path, advance)
+
+    def documents(self, skip: int = 0) -> Iterator[Document]:
+        """See ``Source``."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        row = 0
+        try:
+            # Without the buffer of whole row groups that is the default.
+            with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=CHUNK) as file:
+                self._check(file.schema_arrow)
+                rows, size = file.metadata.num_rows, self.size
+                for group in range(file.num_row_groups):
+                    after = row + file.metadata.row_group(group).num_rows
+                    if after <= skip:
+                        row = after
+                        continue
+                    for batch in file.iter_batches(ROWS, row_groups=[group], columns=[FIELD]):
+                        for value in batch.column(0):
+                            row += 1
+                            if row > skip:
+                                yield Document(self._text(value, row), size * row // rows)
+        except (pa.ArrowException, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BadInput(f"{self.path}: after row {row}: {reason}; get the file again") from None
+
+    def _check(self, schema: object) -> None:
+        import pyarrow as pa
+
+        assert isinstance(schema, pa.Schema)
+        if FIELD not in schema.names:
+            raise BadInput(f'{self.path}: no column "{FIELD}" (it has {_few(schema.names)})')
+        kind = schema.field(FIELD).type
+        inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not (pa.types.is_string(inner) or pa.types.is_large_string(inner)):
+            raise BadInput(f'{self.path}: column "{FIELD}" holds {kind}, not strings')
+
+    def _text(self, value: object, row: int) -> str:
+        try:
+            text = value.as_py()  # type: ignore[attr-defined]
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{self.path}: row {row}: {_not_utf8(error)}") from None
+        if text is None:
+            raise BadInput(f'{self.path}: row {row}: "{FIELD}" is null, not a string')
+        return text
+
+
+@dataclass(frozen=True)
+class Files:
+    """Text files, a document each. Their hash is ``sha256sum FILE … | sha256sum``, names below
+    ``root``."""
+
+    root: Path
+    paths: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """See ``Source``."""
+        return self.root.resolve().name
+
+    @property
+    def size(self) -> int:
+        """See ``Source``."""
+        return sum(path.stat().st_size for path in self.paths)
+
+    def relative(self, path: Path) -> str:
+        """A file's name below the root, with slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def sha256(self, advance: Advance) -> str:
+        """See ``Source``."""
+        listing = hashlib.sha256()
+        for path in self.paths:
+            listing.update(f"{_sha256(path, advance)}  {self.relative(path)}\n".encode())
+        return listing.hexdigest()
+
+    def documents(self, skip: int = 0) -> Iterator[Document]:
+        """See ``Source``."""
+        position = 0
+        for number, path in enumerate(self.paths):
+            if number < skip:
+                position += path.stat().st_size
+                continue
+            content = path.read_bytes()
+            position += len(content)
+            try:
+                text = content.decode("utf-8")
+            except UnicodeDecodeError as error:
+                line = content.count(b"\n", 0, error.start) + 1
+                raise BadInput(
+                    f"{path}: line {line}: {_not_utf8(error)}; choose files with --pattern"
+                ) from None
+            yield Document(text, position)
+
+
+def files_below(root: Path, left_out: Callable[[str], bool]) -> dict[str, Path]:
+    """Files below a folder by their names from there, sorted, with slashes.
+
+    Args:
+        root: the folder.
+        left_out: whether a file or folder of this name, and all that it holds, is passed over.
+    """
+    found = {}
+    for place, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not left_out(name)]
+        for path in (Path(place, name) for name in names if not left_out(name)):
+            found[path.relative_to(root).as_posix()] = path
+    return dict(sorted(found.items()))
+
+
+def _folder(root: Path, pattern: str) -> Files:
+    named = files_below(root, lambda name: name.startswith("."))
+    names = [
+        name
+        for name, path in named.items()
+        if fnmatch.fnmatchcase(name, pattern) and path.is_file()  # links may dangle
+    ]
+    if not names:
+        what = "text files" if pattern == "*" else f"files that match --pattern {pattern}"
+        raise BadInput(f"{root}: holds no {what}")
+    if all(name.endswith((*LINES, PARQUET)) for name in names):
+        raise BadInput(
+            f"{root}: holds {names[0]}: of a folder each file is a document; give the file instead"
+        )
+    return Files(root, tuple(named[name] for name in names))
+
+
+class _Damaged(Exception):
+    """Compressed data that cannot be read on."""
+
+
+def _zstd(file: BinaryIO) -> Iterator[bytes]:
+    """The content of all frames. The library's own stream reader takes a cut for the end."""
+    import zstandard
+
+    frame = None
+    while data := file.read(ZSTD_CHUNK):
+        while data:
+            # Files made with --long need a large window; the memory is taken only for those.
+            frame = frame or zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
+            try:
+                yield frame.decompress(data)
+            except zstandard.ZstdError as error:
+                raise _Damaged(f"damaged zstd data ({error})") from None
+            data = b""
+            if frame.eof:
+                data, frame = frame.unused_data, None
+    if frame:
+        raise _Damaged("the zstd data is cut off")
+
+
+def _gzip(file: BinaryIO) -> Iterator[bytes]:
+    try:
+        yield from iter(partial(gzip.GzipFile(fileobj=file).read, CHUNK), b"")
+    except EOFError:
+        raise _Damaged("the gzip data is cut off") from None
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise _Damaged(f"damaged gzip data ({error})") from None
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines without their ends. Linear in the length of a line, however many chunks it spans."""
+    open_line: list[bytes] = []
+    for chunk in chunks:
+        first, *others = chunk.split(b"\n")
+        open_line.append(first)
+        for other in others:
+            yield b"".join(open_line)
+            open_line = [other]
+    yield b"".join(open_line)
+
+
+def _text(line: bytes, where: str) -> str:
+    """The document in a line of JSON."""
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{where}: {_not_utf8(error)}") from None
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{where}: not JSON ({error.msg}, character {error.pos + 1})") from None
+    except (ValueError, RecursionError) as error:  # numbers too long, brackets too deep
+        raise BadInput(f"{where}: not JSON ({str(error).splitlines()[0]})") from None
+    if not isinstance(record, dict):
+        raise BadInput(f"{where}: not a JSON object")
+    if FIELD not in record:
+        raise BadInput(f'{where}: no field "{FIELD}" (it has {_few(list(record))})')
+    text = record[FIELD]
+    if not isinstance(text, str):
+        raise BadInput(f'{where}: "{FIELD}" is not a string')
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # JSON can escape half of a pair
+        raise BadInput(f'{where}: "{FIELD}" holds half of a surrogate pair') from None
+    return text
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    return f"not valid UTF-8 (byte 0x{error.object[error.start]:02x})"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(json.dumps(name)[:40] for name in names[:6]) or "none"
+
+
+def _sha256(path: Path, advance: Advance) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(8 * CHUNK):
+            digest.update(data)
+            advance(len(data))
+    return digest.hexdigest()
