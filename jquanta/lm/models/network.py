@@ -1,0 +1,156 @@
+"""Language models as pure functions of a flat dictionary of named parameters.
+
+``layers.3.attention.out.kernel`` and the like: one array a name, the same names for both
+architectures. So a part of the parameters is a comprehension, and joining parts again is ``|``::
+
+    chosen = {name: x for name, x in params.items() if role(name) in (Role.ATTENTION, Role.MLP)}
+    loss = lambda chosen: ...forward(config, params | chosen, tokens)...
+
+Products have the dtype of the parameters; layer norms' statistics, attention's softmax and logits
+are float32 or better.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from jquanta.lm.models.base import Network
+from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gpt_neo import GPTNeo
+from jquanta.lm.models.gpt_neox import GPTNeoX
+from jquanta.lm.models.parts import Stream
+from jquanta.lm.models.roles import Role, role
+
+Params = Mapping[str, Array]
+
+# Plain float32 products: JAX's default on recent GPUs would be TF32. bfloat16 is not touched.
+PRECISION = "highest"
+
+
+def forward(
+    config: LMConfig,
+    params: Params,
+    tokens: Int[Array, "B T"],
+    at: Int[Array, "B T_out"] | None = None,
+    *,
+    precision: str = PRECISION,
+) -> Float[Array, "B T_out V"]:
+    """Logits of the token that follows each position.
+
+    A position sees itself and earlier ones only: what stands after it, padding for one, changes
+    nothing. Pure and differentiable in ``params``, and works under jit, vmap and grad.
+
+    Args:
+        config: the model's shape (static under jit).
+        params: arrays by name, as ``init`` or ``jquanta.load_model`` give.
+        tokens: ids; one outside the vocabulary makes its document's logits NaN.
+        at: positions wanted, T_out a document; None for all. The unembedding is most of a small
+            model's work, so ask for what is needed.
+        precision: of float32 products, one of ``jax.default_matmul_precision``'s names.
+
+    Raises:
+        BadInput: if there are more tokens than the model's context.
+    """
+    with jax.default_matmul_precision(precision):
+        return build(config, params)(tokens, at)
+
+
+def features(
+    config: LMConfig, params: Params, tokens: Int[Array, "B T"], *, precision: str = PRECISION
+) -> Stream:
+    """What the unembedding multiplies: ``forward`` is ``features @ unembedding``."""
+    with jax.default_matmul_precision(precision):
+        return build(config, params).features(tokens)
+
+
+def residuals(
+    config: LMConfig, params: Params, tokens: Int[Array, "B T"], *, precision: str = PRECISION
+) -> tuple[Stream, ...]:
+    """The residual stream as it enters the first block, and as it leaves each: layers + 1."""
+    with jax.default_matmul_precision(precision):
+        return build(config, params).residuals(tokens)
+
+
+def unembedding(config: LMConfig, params: Params) -> Float[Array, "D V"]:
+    """The matrix from features to logits; the embedding transposed where they are tied."""
+    return build(config, params).unembedding
+
+
+def build(config: LMConfig, params: Params) -> Network:
+    """The model as a Flax NNX module that holds ``params``."""
+    skeleton = _skeleton(config)
+    leaves = [params[name] for name in skeleton.shapes]
+    return nnx.merge(skeleton.graph, jax.tree.unflatten(skeleton.structure, leaves))
+
+
+def init(config: LMConfig, key: Array, dtype: DTypeLike = jnp.float32) -> dict[str, Array]:
+    """Parameters to train from: a function of the key and the shape only.
+
+    Args:
+        config: the model's shape.
+        key: a JAX key (``jax.random.key``); under vmap, one model a key.
+        dtype: of the parameters.
+    """
+    network = _make(config)
+
+    def initial(i: int, name: str, shape: tuple[int, ...]) -> Array:
+        if name.endswith(".scale"):
+            return jnp.ones(shape, dtype)
+        if name.endswith(".bias"):
+            return jnp.zeros(shape, dtype)
+        numbers = jax.random.normal(jax.random.fold_in(key, i), shape)
+        return (network.deviation(name) * numbers).astype(dtype)
+
+    return {name: initial(i, name, s) for i, (name, s) in enumerate(shapes(config).items())}
+
+
+def named(network: Network) -> dict[str, Array]:
+    """The parameters of a module by name: the inverse of ``build``."""
+    return {_name(path): leaf[...] for path, leaf in nnx.to_flat_state(nnx.state(network))}
+
+
+def shapes(config: LMConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter by name, without making any."""
+    return dict(_skeleton(config).shapes)
+
+
+def count(config: LMConfig) -> tuple[int, int]:
+    """How many parameters there are: all, and all but embeddings and unembedding."""
+    sizes = {name: int(np.prod(shape)) for name, shape in shapes(config).items()}
+    outer = (Role.EMBEDDING, Role.UNEMBEDDING)
+    return sum(sizes.values()), sum(n for name, n in sizes.items() if role(name) not in outer)
+
+
+def _make(config: LMConfig) -> Network:
+    if isinstance(config, GPTNeoXConfig):
+        return GPTNeoX(config)
+    if isinstance(config, GPTNeoConfig):
+        return GPTNeo(config)
+    raise TypeError(f"{type(config).__name__}: give a GPTNeoXConfig or a GPTNeoConfig")
+
+
+class _Skeleton(NamedTuple):
+    """A module without its numbers."""
+
+    graph: Any
+    structure: Any
+    shapes: dict[str, tuple[int, ...]]
+    """By name, in the order of the structure's leaves."""
+
+
+@cache
+def _skeleton(config: LMConfig) -> _Skeleton:
+    graph, state = nnx.split(_make(config))
+    sizes = {_name(path): leaf.shape for path, leaf in nnx.to_flat_state(state)}
+    return _Skeleton(graph, jax.tree.structure(state), sizes)
+
+
+def _name(path: Iterable[Any]) -> str:
+    return ".".join(map(str, path))

@@ -1,0 +1,191 @@
+"""Where a model's files come from: a folder, or the hub through its own client and cache."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jquanta.errors import BadInput, RunFailed
+from jquanta.lm.models.pythia import resolve
+
+
+class Unreachable(RunFailed):
+    """A file is not in the cache, and the hub cannot be asked for it."""
+
+
+class Folder:
+    """A folder in Hugging Face layout, or one that has such a subfolder for each revision."""
+
+    def __init__(self, path: Path, revision: str | None = None):
+        self.path = path if revision is None else path / revision
+        self.label = str(self.path)
+        self.notes: tuple[str, ...] = ()
+        if not self.path.is_dir():
+            here = ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir())) or "none"
+            raise BadInput(f"{path}: has no revision (subfolder) {revision}; it has {here}")
+
+    def get(self, name: str) -> Path | None:
+        """The file's path; None if there is no such file."""
+        path = self.path / name
+        return path if path.is_file() else None
+
+
+class Hub:
+    """A model on the Hugging Face hub, at one commit.
+
+    Files come through ``huggingface_hub``: a transfer that breaks off goes on where it stopped,
+    whole files stay in its cache, and with ``HF_HUB_OFFLINE=1``, or no network, the cache is all
+    there is. The client checks sizes; the hash that the hub announces is checked here.
+    """
+
+    def __init__(self, model_id: str, revision: str | None = None):
+        self.id, note = resolve(model_id)
+        self.label = f"{self.id}@{revision or 'main'}"
+        self.notes: tuple[str, ...] = (note,) if note else ()
+        self.revision = revision or "main"
+        # All other files are taken from the commit that this one was found in, even if the
+        # branch moves meanwhile.
+        config = self.get("config.json")
+        if config is None:
+            raise BadInput(f"{self.label}: has no config.json, so it is not a transformers model")
+        self.revision = config.parent.name
+
+    def get(self, name: str) -> Path | None:
+        """The file's path in the cache, fetched if need be; None if the model has no such file.
+
+        Raises:
+            RunFailed: if the file is damaged, or the network fails before it is whole.
+            Unreachable: if it is not in the cache, and there is no network at all.
+        """
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            GatedRepoError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
+
+        try:
+            with _hushed("huggingface_hub"):
+                path = Path(hf_hub_download(self.id, name, revision=self.revision))
+        except LocalEntryNotFoundError:
+            if _known_absent(self.id, name, self.revision):
+                return None
+            raise Unreachable(
+                f"{self.label}: {name} is not in the cache, and the hub cannot be reached; run "
+                "this again with a network (and without HF_HUB_OFFLINE)"
+            ) from None
+        except EntryNotFoundError:
+            return None
+        except HFValidationError:
+            raise BadInput(f"{self.id}: neither a folder here nor the id of a model") from None
+        except RevisionNotFoundError:
+            raise BadInput(
+                f"{self.label}: the hub has no such revision of this model; Pythia's are step0, "
+                "step1, step2, step4 … step512, step1000, step2000 … step143000 (-v0 models: "
+                "from step1000)"
+            ) from None
+        except GatedRepoError:
+            raise BadInput(
+                f"{self.id}: needs its owner's leave; ask on its page, then: hf auth login"
+            ) from None
+        except RepositoryNotFoundError:
+            raise BadInput(
+                f"{self.id}: neither a folder here nor a model on the hub, or one that needs a "
+                "login (hf auth login)"
+            ) from None
+        except Exception as error:  # whatever transport and disk may raise
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise RunFailed(
+                f"{self.label}: {name} did not come ({reason}); run this again: whole files are "
+                "kept"
+            ) from None
+        self._verify(path, name)
+        return path
+
+    def _verify(self, path: Path, name: str) -> None:
+        """Raise ``RunFailed`` unless the file has the hash that the hub announced for it.
+
+        The cache names a file by what the hub announced: sha256 of large files, git's sha1 of
+        small ones. Where it keeps copies in place of links there is nothing to compare with.
+        """
+        if not path.is_symlink():
+            return
+        blob = path.parent / path.readlink()
+        announced = blob.name
+        if len(announced) not in _DIGESTS or _DIGESTS[len(announced)](blob) == announced:
+            return
+        path.unlink()
+        blob.unlink()
+        raise RunFailed(
+            f"{self.label}: {name} is damaged (its hash is not what the hub announces); it was "
+            "deleted: run this again"
+        )
+
+
+Source = Folder | Hub
+"""A model's files: ``get(name)`` is a whole file's path here, or None if the model has none.
+
+``label`` names model and revision in messages; ``notes`` are what a reader should be told.
+"""
+
+
+def open_source(id_or_folder: Path | str, revision: str | None = None) -> Source:
+    """The files of a folder if there is one of that name, else of a model on the hub.
+
+    Args:
+        id_or_folder: such as ``runs/suite/d128``, ``EleutherAI/pythia-70m-v0`` or ``pythia-19m``.
+        revision: a branch, tag or commit on the hub; a subfolder of a folder.
+
+    Raises:
+        BadInput: if there is no such folder, model or revision.
+        RunFailed: if the hub cannot be reached and the model is not in its cache.
+    """
+    folder = Path(id_or_folder).expanduser()
+    if folder.is_dir():
+        return Folder(folder, revision)
+    if not str(id_or_folder) or isinstance(id_or_folder, Path) or _looks_like_path(id_or_folder):
+        raise BadInput(
+            f"{id_or_folder}: no such folder; give a model's folder, or its id on the hub"
+        )
+    return Hub(id_or_folder, revision)
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def _known_absent(model_id: str, name: str, revision: str) -> bool:
+    """Whether the hub was asked for this file before, and had none."""
+    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+    return try_to_load_from_cache(model_id, name, revision=revision) is _CACHED_NO_EXIST
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _git_sha1(path: Path) -> str:
+    with path.open("rb") as file:
+        start = f"blob {path.stat().st_size}\0".encode()
+        return hashlib.file_digest(file, lambda: hashlib.sha1(start)).hexdigest()
+
+
+_DIGESTS = {64: _sha256, 40: _git_sha1}
+
+
+@contextmanager
+def _hushed(name: str) -> Iterator[None]:
+    """Without the library's own lines about each retry: ours says how it ended."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
