@@ -18,7 +18,7 @@ USAGE = "\n".join(
     [
         f"jquanta {__version__}: the Quantization Model of Neural Scaling, in JAX",
         "",
-        "usage: jquanta COMMAND …  (the same as python -m jquanta.COMMAND …)",
+        "usage: jquanta COMMAND …",
         "",
         *(f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()),
         "",

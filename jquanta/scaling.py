@@ -327,7 +327,8 @@ def refuse_mixed(runs: "xr.Dataset | xr.DataArray", *free: str) -> None:
     for name, field in runs.coords.items():
         own = name in _OWN or name in free
         if field.dims == ("run",) and not own and np.unique(field).size > 1:
-            shown = ", ".join(map(str, np.unique(field).tolist()))
+            values = list(map(str, np.unique(field).tolist()))
+            shown = ", ".join(values if len(values) <= 6 else [*values[:2], "…", values[-1]])
             raise BadInput(f"these runs differ in {name} ({shown}): select one value of it first")
 
 

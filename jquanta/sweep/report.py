@@ -94,7 +94,8 @@ def _packed(runs: list[RunConfig], packs: "list[Pack]") -> list[list[RunConfig]]
 
 
 def _sizes(packs: list[list[RunConfig]]) -> str:
-    return f"{len(packs)}, of {min(map(len, packs))} to {max(map(len, packs))} runs"
+    least, most = min(map(len, packs)), max(map(len, packs))
+    return f"{len(packs)}, of {least}{f' to {most}' if most > least else ''} run{'s' * (most > 1)}"
 
 
 def train(config: SweepConfig, out: Path, memory: int | None = None) -> None:
