@@ -21,7 +21,6 @@ What makes a step cheap, for ReLU networks of one hidden layer:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -33,17 +32,10 @@ from jaxtyping import Array, Bool, Float, Int32, Shaped, UInt32
 from jquanta import streams
 from jquanta.parity import solo
 from jquanta.parity.config import RunConfig
+from jquanta.parity.layout import DIVERGED_ABOVE, Block, Layout, distribution
 from jquanta.parity.network import PRECISION
-from jquanta.parity.solo import Metrics, Program, RunData
+from jquanta.parity.solo import Metrics, RunData
 from jquanta.parity.task import Task, draw, make_task, parity, subtask_of, unpack
-
-CPU_BLOCK = 250  # units: tile x block x 4 bytes = 1 MB is what one core's cache holds
-CPU_TILE = 1000  # samples
-
-# A network with a larger weight has diverged. Below it nothing in a step overflows float32: hidden
-# sums stay under 1e15 * (n_bits + n_tasks + 1), logits under 1e15 * width times that. So products
-# with the zeros of other networks stay zero, and a diverging network touches nobody.
-DIVERGED_ABOVE = 1e15
 
 
 class Weights(NamedTuple):
@@ -94,67 +86,6 @@ class Batch(NamedTuple):
     subtask: Int32[Array, "A B"]  # ascending
     sign: Float[Array, "A B"]  # +1 for odd parity, -1 for even
     weight: Float[Array, " B"]  # 1 over the true batch size, 0 for padding
-
-
-@dataclass(frozen=True)
-class Block:
-    """Neighbouring networks of one distribution, computed together."""
-
-    nets: slice
-    widths: tuple[int, ...]
-    distribution: int
-
-    @property
-    def owner(self) -> np.ndarray:
-        """[W] the place in the block of each unit's network."""
-        return np.repeat(np.arange(len(self.widths)), self.widths)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What fixes a pack's compiled program."""
-
-    program: Program  # of the first run; its width is not used
-    widths: tuple[int, ...]
-    distributions: tuple[int, ...]  # of each network
-    may_diverge: bool  # whether any weight could pass DIVERGED_ABOVE
-    block: int | None  # least units of a block; None takes a whole distribution at once
-    tile: int | None  # most samples of a tile; None takes the whole batch
-
-    @property
-    def owner(self) -> np.ndarray:
-        """[U] the network of each unit."""
-        return np.repeat(np.arange(len(self.widths)), self.widths)
-
-    @property
-    def tiles(self) -> tuple[int, int]:
-        """Number of tiles, and samples in each."""
-        return tiles(self.program.batch_size, self.tile)
-
-    @property
-    def blocks(self) -> list[Block]:
-        """The networks cut into blocks."""
-        ends = np.cumsum(self.widths).tolist()
-        blocks: list[Block] = []
-        first = 0
-        for net, end in enumerate(ends):
-            start = ends[first] - self.widths[first]
-            one = self.distributions[net]
-            last = net + 1 == len(ends) or self.distributions[net + 1] != one
-            if last or (self.block is not None and end - start >= self.block):
-                widths = self.widths[first : net + 1]
-                blocks.append(Block(slice(first, net + 1), widths, one))
-                first = net + 1
-        return blocks
-
-
-def tiles(batch_size: int, most: int | None) -> tuple[int, int]:
-    """A batch in equal tiles: their number, and the samples in each, at most ``most``.
-
-    The padding is under one sample a tile.
-    """
-    count = -(-batch_size // (most or batch_size))
-    return count, -(-batch_size // count)
 
 
 def draw_batch(layout: Layout, data: PackData, step: UInt32[Array, ""], dtype: Any) -> Batch:
@@ -284,17 +215,6 @@ def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array,
     return jax.lax.fori_loop(jnp.uint32(0), n_steps, step, state)
 
 
-def may_diverge(run: RunConfig) -> bool:
-    """Whether a weight of the run could pass ``DIVERGED_ABOVE``.
-
-    While the gradients are finite, Adam's term is under 7.3 whatever they are: by Cauchy and
-    Schwarz (1 - b1) / √(1 - b2) / √(1 - b1²/b2) with b1 = 0.9, b2 = 0.999. It counts twice for
-    the differences; decay only shrinks a weight unless lr · decay is beyond 2.
-    """
-    train = run.train
-    return train.lr * train.weight_decay > 2 or 15 * train.steps * train.lr > DIVERGED_ABOVE / 2
-
-
 def _bounded(weights: Weights, block: Block) -> Bool[Array, " R"]:
     """Which networks of a block have no weight beyond ``DIVERGED_ABOVE``, nor a NaN."""
     small = jax.tree.map(lambda w: jnp.abs(w) <= DIVERGED_ABOVE, weights)
@@ -379,17 +299,6 @@ _advance = jax.jit(advance, static_argnums=0, donate_argnums=2)
 _evaluate = jax.jit(evaluate, static_argnums=0)
 
 
-def packable(run: RunConfig) -> bool:
-    """Whether the run's network is of the kind that packs: one hidden layer of ReLUs."""
-    return run.network.depth == 2 and run.network.activation == "relu"
-
-
-def distribution(run: RunConfig) -> tuple[object, ...]:
-    """What decides a run's subtasks and labels, given the bits and the uniform numbers."""
-    task = run.task
-    return task.n_tasks, task.k, task.frequencies, task.alpha, task.offset, task.codes
-
-
 def _codes_of(tasks: Sequence[Task], dtype: Any) -> Float[Array, "A C S"] | None:
     """The codes of each distribution, or None: all are the plain task and need no product."""
     if all(task.codes is None for task in tasks):
@@ -406,17 +315,8 @@ class Packed:
 
     def __init__(self, runs: Sequence[RunConfig], dtype: Any = jnp.float32):
         self.runs, self.dtype = tuple(runs), dtype
+        self.layout = Layout.of(runs)
         found = {distribution(run): run for run in runs}
-        places = {key: place for place, key in enumerate(found)}
-        on_cpu = jax.default_backend() == "cpu"
-        self.layout = Layout(
-            Program.of(runs[0]),
-            tuple(run.network.width for run in runs),
-            tuple(places[distribution(run)] for run in runs),
-            any(map(may_diverge, runs)),
-            CPU_BLOCK if on_cpu else None,
-            CPU_TILE if on_cpu else None,
-        )
         tasks = [make_task(run.task, run.train.seed) for run in found.values()]
         self.data = PackData(
             solo.run_data(runs[0], dtype),

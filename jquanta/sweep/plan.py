@@ -17,7 +17,8 @@ import numpy as np
 
 from jquanta.errors import BadInput
 from jquanta.parity.config import RunConfig
-from jquanta.parity.packed import CPU_TILE, Packed, distribution, packable, tiles
+from jquanta.parity.layout import CPU_TILE, distribution, packable, tiles
+from jquanta.parity.packed import Packed
 from jquanta.parity.solo import Program, Stack
 
 BYTES = 4  # float32

@@ -342,6 +342,17 @@ def test_a_member_of_a_pack_equals_its_solo_run(train_size: float, x64: None) ->
             )
 
 
+def test_the_plain_task_beside_codes(x64: None) -> None:
+    """``plan`` keeps them apart, for speed; a pack of both is right all the same."""
+    runs = [small_run(), small_run(task__codes="5 4 3 2 1 0*2")]
+    _, _, metrics = trained(Packed, runs)
+    for place, run in enumerate(runs):
+        _, _, expected = trained(solo.Stack, [run])
+        np.testing.assert_allclose(
+            metrics.subtask_loss[place], expected.subtask_loss[0], rtol=0, atol=TOLERANCE
+        )
+
+
 def test_only_equal_numbers_of_codes_share_a_pack() -> None:
     runs = [
         coded_run(CODES),

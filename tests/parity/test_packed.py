@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
-from jquanta.parity import packed, solo
+from jquanta.parity import layout, packed, solo
 from jquanta.parity.config import RunConfig
 from jquanta.parity.packed import Packed
 from tests.parity.twins import small_run
@@ -79,8 +79,8 @@ def test_tiles_and_blocks_change_nothing(
     """Tiles of 5 pad the batch of 16 to 20; those of 7 pad it to 18."""
     runs = mixed(train__train_size=57)
     _, _, expected = trained(runs, STEPS)
-    monkeypatch.setattr(packed, "CPU_TILE", tile)
-    monkeypatch.setattr(packed, "CPU_BLOCK", block)
+    monkeypatch.setattr(layout, "CPU_TILE", tile)
+    monkeypatch.setattr(layout, "CPU_BLOCK", block)
     _, _, found = trained(runs, STEPS)
     np.testing.assert_allclose(found.subtask_loss, expected.subtask_loss, atol=TOLERANCE)
 
@@ -202,7 +202,7 @@ def test_a_diverging_network_touches_nobody() -> None:
     ids=str,
 )
 def test_which_runs_are_watched(changed: dict[str, Any], expected: bool) -> None:
-    assert packed.may_diverge(small_run(**changed)) == expected
+    assert layout.may_diverge(small_run(**changed)) == expected
 
 
 def test_the_bound_on_adams_term(x64: None) -> None:
@@ -219,6 +219,6 @@ def test_the_bound_on_adams_term(x64: None) -> None:
 
 
 def test_what_packs() -> None:
-    assert packed.packable(small_run())
-    assert not packed.packable(small_run(network__depth=3))
-    assert not packed.packable(small_run(network__activation="tanh"))
+    assert layout.packable(small_run())
+    assert not layout.packable(small_run(network__depth=3))
+    assert not layout.packable(small_run(network__activation="tanh"))
