@@ -63,7 +63,7 @@ def _column(found: "list[xr.Dataset]", kind: str) -> Column:
         x=SCALE_LABELS["train_size"],
         y=f"subtasks below {LEARNED_BELOW:g} bit",
         note=f"width {int(found[0].width[0])}, at any evaluation",
-        window="fit: between none and all",
+        window="fit: some but not all",
         lines=[_line(runs, kind) for runs in found],
         expected=attrgetter("learned"),
         kind=kind,

@@ -51,7 +51,7 @@ def test_runs_are_taken_apart_in_ascending_order() -> None:
     parts = apart(results, "k", "alpha")
     assert list(parts) == [(2, 0.2), (2, 0.4), (3, 0.2), (3, 0.4)]
     for (k, alpha), runs in parts.items():
-        assert (np.unique(runs.k), np.unique(runs.alpha)) == (k, alpha)
+        assert set(zip(runs.k.to_numpy(), runs.alpha.to_numpy(), strict=True)) == {(k, alpha)}
     numbers = np.concatenate([runs.run for runs in parts.values()])
     assert sorted(numbers) == results.run.to_numpy().tolist()
     assert apart(results.isel(run=[]), "k", "alpha") == {}
