@@ -1,0 +1,404 @@
+"""``python -m benchmarks.losses``: tokens a second of per-token losses, against torch."""
+
+import dataclasses
+import importlib.util
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from benchmarks.record import Hardware
+from jquanta import door
+from jquanta.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jax.typing import DTypeLike
+
+    from jquanta.lm.corpus.reader import Corpus
+    from jquanta.lm.models.config import LMConfig
+
+# Text as the paper has it: documents cut at 1,024 tokens. Lengths are log-normal, about those of
+# the Pile under the Pythia tokenizer: median 400, and a fifth cut.
+MEDIAN, SIGMA, CUT = 400, 1.1, 1024
+USED = 50_277  # tokens that the Pythia tokenizer has; 50,304 rows take part in the softmax
+
+RIVAL_BATCHES = (1024, 4096)  # tokens; the better of them counts
+
+
+@dataclass(frozen=True)
+class Workload:
+    """How much is computed."""
+
+    tokens: dict[str, int]  # of a pass, for each size
+    repeats: int
+
+
+CPU_QUICK = Workload({"14m": 8_000, "70m": 4_000}, 3)
+CPU_FULL = Workload({"14m": 60_000, "70m": 25_000}, 5)
+GPU_QUICK = Workload({"14m": 1_000_000, "70m": 1_000_000, "1.4b": 400_000}, 3)
+GPU_FULL = Workload({"14m": 4_000_000, "70m": 4_000_000, "1.4b": 2_000_000}, 5)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Time per-token losses of random Pythia models, ours and torch's, float32, in one process.
+
+    single: transformers on torch, document by document, as the reference does. batched: the same
+    in batches of like length, padded to the longest, of 1,024 or 4,096 tokens, whichever is
+    faster. ours: what jquanta losses runs. Passes over the same documents take turns; compiling
+    is kept apart. On a GPU bfloat16 at the 1.4b shape is timed, too, against the rate of a large
+    bfloat16 product.
+
+    The last line gives, for each size, our tokens a second over the better rival's, and ours at
+    14m; on a GPU, also ours over single, and the share of the bfloat16 rate that we reach.
+
+    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
+    """
+
+    quick: Annotated[bool, door.option("few documents: under 2 minutes on 2 cores")] = False
+    repeats: Annotated[
+        int | None, door.option("passes of which medians are taken (default: 5, quick 3)", "INT")
+    ] = None
+    out: Annotated[
+        Path | None,
+        door.option("JSON file (default: benchmarks/records/losses-DEVICE.json)", "FILE"),
+    ] = None
+    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+
+
+@dataclass
+class Entry:
+    """A contestant on one model. Making one makes a first pass, which compiles.
+
+    Attributes:
+        name: ours, single or batched.
+        variant: how it was run, where there was a choice.
+        first: seconds of the first pass.
+        seconds: of each later one.
+    """
+
+    name: str
+    variant: str
+    run: Callable[[], object] = field(repr=False)
+    first: float = field(init=False)
+    seconds: list[float] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.first = self.pass_()
+
+    def pass_(self) -> float:
+        """How long a pass takes."""
+        start = time.perf_counter()
+        self.run()
+        return time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One contestant on one model.
+
+    Attributes:
+        name: ours, single or batched.
+        variant: how it was run.
+        tokens_per_second: predictions over the median of the samples.
+        samples: seconds of a pass.
+        first: seconds of the pass before them, compiling included.
+    """
+
+    name: str
+    variant: str
+    tokens_per_second: float
+    samples: tuple[float, ...]
+    first: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """All contestants on one model.
+
+    Attributes:
+        size: of the Pythia suite.
+        dtype: of parameters and products, on all sides.
+        documents, predictions: of a pass.
+        plan: our batches, in words.
+        timings: of each contestant.
+        ratio: our tokens a second over the better rival's; None where there was none.
+        over_single: ours over document by document.
+        matmul_fraction: multiplications of our pass, at the rate of a large product of that
+            dtype, over our seconds.
+    """
+
+    size: str
+    dtype: str
+    documents: int
+    predictions: int
+    plan: str
+    timings: tuple[Timing, ...]
+    ratio: float | None
+    over_single: float | None
+    matmul_fraction: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run of the benchmark."""
+
+    benchmark: str
+    mode: str
+    finished: str
+    commit: str | None
+    versions: dict[str, str]
+    hardware: Hardware
+    lengths: str
+    results: tuple[Result, ...]
+
+    def summary(self) -> str:
+        """The line for whoever greps."""
+        ratios = [(f"ratio_{r.size}", r.ratio) for r in self.results]
+        first = self.results[0].timings[0].tokens_per_second
+        words = [f"{name}={ratio:.2f}" for name, ratio in ratios if ratio is not None]
+        words += [f"tokens_per_s={first:.0f}"]
+        if self.hardware.gpu:
+            single = [(f"single_{r.size}", r.over_single) for r in self.results]
+            words += [f"{name}={ratio:.2f}" for name, ratio in single if ratio is not None]
+            words += [f"matmul_fraction={self.results[-1].matmul_fraction:.3f}"]
+        return " ".join(words)
+
+
+def command(argv: Sequence[str]) -> None:
+    """Parse and do."""
+    options = door.parse(Options, argv, "python -m benchmarks.losses")
+    if options.repeats is not None and options.repeats < 1:
+        raise BadInput(f"--repeats {options.repeats}: give at least 1")
+    for library in ("torch", "transformers"):
+        if importlib.util.find_spec(library) is None:
+            raise BadInput(f"{library} is not installed and the rivals need it: run make env-test")
+    import jax
+
+    from benchmarks.record import check_writable, device_slug
+
+    out = options.out or Path(__file__).with_name("records") / f"losses-{device_slug()}.json"
+    check_writable(out)
+    if jax.default_backend() == "cpu":
+        workload = CPU_QUICK if options.quick else CPU_FULL
+    else:
+        workload = GPU_QUICK if options.quick else GPU_FULL
+    workload = dataclasses.replace(workload, repeats=options.repeats or workload.repeats)
+    record = measure(workload, "quick" if options.quick else "full")
+    write(record, out)
+    show(record, out)
+
+
+def measure(workload: Workload, mode: str) -> Record:
+    """Time all contestants on all sizes."""
+    from benchmarks import record
+    from benchmarks.torch_losses import torch_version
+    from jquanta.sweep import folder
+
+    load = record.load()
+    results = []
+    for size, tokens in workload.tokens.items():
+        with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
+            results.append(contest(size, tokens, workload.repeats, Path(scratch)))
+    return Record(
+        benchmark="losses",
+        mode=mode,
+        finished=folder.now(),
+        commit=folder.commit(),
+        versions=record.versions() | torch_version(),
+        hardware=record.hardware(load),
+        lengths=f"log-normal, median {MEDIAN}, sigma {SIGMA}, cut at {CUT}",
+        results=tuple(results),
+    )
+
+
+def contest(size: str, tokens: int, repeats: int, scratch: Path) -> Result:
+    """Time all contestants on one size: each a first pass, then in turn."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from benchmarks.torch_losses import Rival
+    from jquanta.lm.losses.compute import batch_losses, on_devices, plan_for
+    from jquanta.lm.models.network import init
+    from jquanta.lm.models.pythia import pythia
+
+    config = pythia(size)
+    dtype = jnp.bfloat16 if size == "1.4b" else jnp.float32
+    params = init(config, jax.random.key(0), dtype)
+    corpus = synthetic(scratch / "corpus", lengths(tokens))
+    documents = [corpus.document(i).astype(np.int64) for i in range(corpus.n_documents)]
+    plan = plan_for(corpus, config)
+    say(f"{size}: {plan}")
+    model = on_devices(config, params)
+
+    def ours() -> None:
+        for _ in batch_losses(config, model, corpus, plan.batches):
+            pass
+
+    entries = [Entry("ours", "", ours)]
+    say(f"{size}: ours has compiled in {entries[0].first:.0f} s")
+    rival = Rival(config, params, scratch / "model")
+    entries.append(Entry("single", "", lambda: rival.single(documents)))
+    batched = [
+        Entry("batched", f"{count} tokens", lambda n=count: rival.batched(documents, n))  # type: ignore[misc]
+        for count in RIVAL_BATCHES
+    ]
+    entries.append(min(batched, key=lambda entry: entry.first))
+    rate = matmul_rate(dtype)
+    for number in range(repeats):
+        say(f"{size}: round {number + 1} of {repeats}")
+        for entry in entries:
+            entry.seconds.append(entry.pass_())
+        rate = max(rate, matmul_rate(dtype))
+    timings = tuple(timing(entry, corpus.n_predictions) for entry in entries)
+    mine, single, *others = (t.tokens_per_second for t in timings)
+    return Result(
+        size=size,
+        dtype=jnp.dtype(dtype).name,
+        documents=corpus.n_documents,
+        predictions=corpus.n_predictions,
+        plan=str(plan),
+        timings=timings,
+        ratio=mine / max(single, *others),
+        over_single=mine / single,
+        matmul_fraction=operations(config, np.diff(corpus.starts))
+        / rate
+        / statistics.median(entries[0].seconds),
+    )
+
+
+def timing(entry: Entry, predictions: int) -> Timing:
+    """The median, as a rate."""
+    rate = predictions / statistics.median(entry.seconds)
+    return Timing(entry.name, entry.variant, rate, tuple(entry.seconds), entry.first)
+
+
+def lengths(tokens: int) -> "np.ndarray":
+    """Lengths of documents, as many as hold about so many tokens. The same at every call."""
+    import numpy as np
+
+    drawn = np.random.default_rng(0).lognormal(np.log(MEDIAN), SIGMA, tokens)  # more than enough
+    cut = np.minimum(drawn.astype(np.int64), CUT)
+    return cut[: 1 + int(np.searchsorted(np.cumsum(cut), tokens))]
+
+
+def synthetic(path: Path, lengths: "np.ndarray") -> "Corpus":
+    """A corpus of random tokens, as the reader has it."""
+    import numpy as np
+
+    from jquanta.lm.corpus.layout import Meta, Recipe
+    from jquanta.lm.corpus.reader import Corpus, prediction_starts
+
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    tokens = np.random.default_rng(1).integers(0, USED, offsets[-1]).astype(np.uint16)
+    starts = prediction_starts(offsets)
+    meta = Meta(
+        schema=1,
+        jquanta="",
+        documents=len(lengths),
+        tokens=len(tokens),
+        predictions=int(starts[-1]),
+        vocab_size=USED,
+        source="random tokens",
+        corpus="",
+        recipe=Recipe("", "", CUT, None),
+    )
+    return Corpus(path, meta, tokens, offsets, starts)
+
+
+def operations(config: "LMConfig", predictions: "np.ndarray") -> float:
+    """Of the matrix products of a pass, two a multiplication; of attention the causal half."""
+    import numpy as np
+
+    from jquanta.lm.models.network import count
+
+    counts = predictions.astype(np.float64)
+    dense = 2 * counts.sum() * (count(config)[1] + config.vocab * config.width)
+    return float(dense + 2 * config.layers * config.width * (counts**2).sum())
+
+
+def matmul_rate(dtype: "DTypeLike") -> float:
+    """Operations a second of a large product of that dtype."""
+    import jax
+    import jax.numpy as jnp
+
+    from jquanta.lm.models.network import PRECISION
+
+    side = 2048 if jax.default_backend() == "cpu" else 8192
+    a = jnp.ones((side, side), dtype)
+    product = jax.jit(lambda x: jnp.matmul(x, a, precision=PRECISION))
+    product(a).block_until_ready()
+    times = []
+    for _ in range(8):
+        start = time.perf_counter()
+        product(a).block_until_ready()
+        times.append(time.perf_counter() - start)
+    return 2 * side**3 / min(times)
+
+
+def say(stage: str) -> None:
+    """Tell on standard error what is being measured."""
+    print(f"{time.strftime('%H:%M:%S')} {stage}", file=sys.stderr, flush=True)
+
+
+def write(record: Record, path: Path) -> None:
+    """As JSON. Raises ``BadInput`` where it cannot be written."""
+    from benchmarks.record import unwritable
+    from jquanta.sweep import folder
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.write_whole(path, json.dumps(dataclasses.asdict(record), indent=2) + "\n")
+    except OSError as error:
+        raise unwritable(path, error.strerror) from None
+
+
+def show(record: Record, out: Path) -> None:
+    """Print the table and the summary last."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    machine = record.hardware.gpu or f"{record.hardware.cpu}, {record.hardware.cores} cores"
+    table = Table(title=f"per-token losses, {machine}")
+    table.add_column("model")
+    for column in ("tokens a second", "ours over it", "first pass, s"):
+        table.add_column(column, justify="right")
+    for result in record.results:
+        mine = result.timings[0].tokens_per_second
+        for t in result.timings:
+            table.add_row(
+                f"{result.size} {result.dtype} {t.name} {t.variant}".strip(),
+                f"{t.tokens_per_second:,.0f}",
+                f"{mine / t.tokens_per_second:.2f}×" if t.name != "ours" else "",
+                f"{t.first:.1f}",
+            )
+    console.print(table)
+    for result in record.results:
+        console.print(
+            f"{result.size}: {result.plan}; {result.matmul_fraction:.0%} of the rate of a large "
+            "product",
+            highlight=False,
+        )
+    load = record.hardware
+    console.print(
+        f"load {load.load_at_start:.1f} before, {load.load_at_end:.1f} after", highlight=False
+    )
+    console.print(f"record: {out}", highlight=False)
+    print(record.summary(), flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's exit code."""
+    return door.enter(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Losses on disk: a Zarr group a model and revision, written in place (contract.md).
+
+``OUT/MODEL@REVISION/loss`` is a float32 array of all predictions, NaN until computed. Its chunks
+are not compressed (losses hardly can be), so a chunk is a file of plain numbers and a document
+is written where it belongs. How many documents are done is marked after they are: whatever ends
+the process, what is marked is there.
+"""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jquanta.errors import BadInput
+from jquanta.lm.corpus.reader import Corpus
+from jquanta.sweep.folder import now, remove
+
+SCHEMA_VERSION = 1
+KIND = "per-token losses"
+
+CHUNK = 2**20
+"""Losses in a chunk: 4 MiB."""
+
+NUMBER = np.dtype("<f4")
+
+LEAST_INTERVAL = 10.0
+"""Seconds of work that a crash may cost, unless marking takes long ..."""
+MARK_SHARE = 0.05
+"""... for marking takes no more than this share of the time."""
+
+
+def group_name(model: str, revision: str) -> str:
+    """``model@revision`` as the name of a folder."""
+    return re.sub(r"[^\w.@+-]+", "--", f"{model}@{revision}")
+
+
+def label_of(attributes: dict[str, Any]) -> str:
+    """``model@revision`` of a group, as it was asked for."""
+    return f"{attributes['model']}@{attributes['revision']}"
+
+
+def open_group(path: Path, mode: Any = "r") -> Any:
+    """The Zarr group in a folder."""
+    import zarr
+    from zarr.storage import LocalStore  # a path could be taken for an address
+
+    return zarr.open_group(LocalStore(path, read_only=mode == "r"), mode=mode)
+
+
+def read_attributes(path: Path) -> dict[str, Any] | None:
+    """What a group says of itself; None where there is no group."""
+    if not (path / "zarr.json").is_file():
+        return None
+    try:
+        return dict(open_group(path).attrs)
+    except (ValueError, TypeError, KeyError, OSError):
+        raise BadInput(f"{path}: damaged; delete this folder") from None
+
+
+def make_root(path: Path, corpus: Corpus) -> None:
+    """Mark a folder as one of losses on a corpus, if it is not yet."""
+    import zarr
+    from zarr.storage import LocalStore
+
+    if read_attributes(path) is None:
+        attributes = {
+            "kind": KIND,
+            "schema_version": SCHEMA_VERSION,
+            "corpus": corpus.meta.corpus,
+            "source": corpus.meta.source,
+            "documents": corpus.n_documents,
+            "predictions": corpus.n_predictions,
+        }
+        zarr.create_group(LocalStore(path), attributes=attributes)
+
+
+class Column:
+    """The losses of one model and revision, being written."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.group = open_group(path, "r+")
+        self.array = self.group["loss"]
+        self._chunks: dict[int, NDArray[np.float32]] = {}
+        self._changed: set[int] = set()
+        self._due = time.monotonic() + LEAST_INTERVAL
+
+    @staticmethod
+    def create(path: Path, predictions: int, attributes: dict[str, Any]) -> None:
+        """A group without any losses yet. It appears whole."""
+        import zarr
+        from zarr.storage import LocalStore
+
+        part = path.with_name(path.name + ".part")
+        remove(part)
+        group = zarr.create_group(LocalStore(part), attributes={**attributes, "documents_done": 0})
+        group.create_array(
+            "loss",
+            shape=(predictions,),
+            chunks=(CHUNK,),
+            dtype=NUMBER,
+            fill_value=np.nan,
+            compressors=None,
+            filters=None,
+            dimension_names=("prediction",),
+            attributes={"units": "nats", "long_name": "cross-entropy of each prediction"},
+        )
+        part.replace(path)
+
+    @property
+    def done(self) -> int:
+        """Documents whose losses are there, in the order in which they are computed."""
+        return int(self.group.attrs["documents_done"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of them are."""
+        return "finished" in self.group.attrs
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a mark."""
+        return time.monotonic() > self._due
+
+    def write(self, first: int, losses: NDArray[np.float32]) -> None:
+        """Put the losses of predictions ``first``, ``first`` + 1, … in their place."""
+        while len(losses):
+            number, place = divmod(first, CHUNK)
+            part = losses[: CHUNK - place]
+            self._chunk(number)[place : place + len(part)] = part
+            self._changed.add(number)
+            first, losses = first + len(part), losses[len(part) :]
+
+    def mark(self, done: int, **attributes: Any) -> None:
+        """Say that ``done`` documents are there, once they are on disk."""
+        began = time.monotonic()
+        for number in self._changed:
+            self._chunks[number].flush()  # type: ignore[attr-defined]
+        self._changed.clear()
+        self.group.attrs.update({"documents_done": done, **attributes})
+        ended = time.monotonic()
+        self._due = ended + max(LEAST_INTERVAL, (ended - began) / MARK_SHARE)
+
+    def finish(self, done: int) -> None:
+        """Say that the column is whole."""
+        self.mark(done, finished=now())
+
+    def _chunk(self, number: int) -> NDArray[np.float32]:
+        """A chunk's file as an array."""
+        if number not in self._chunks:
+            path = self.path / "loss" / self.array.metadata.encode_chunk_key((number,))
+            if not path.exists():
+                # All of it is written now: a disk that is full says so here, not in the middle.
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_name(path.name + ".part")
+                part.write_bytes(np.full(CHUNK, np.nan, NUMBER).tobytes())
+                part.replace(path)
+            self._chunks[number] = np.memmap(path, NUMBER, "r+", shape=(CHUNK,))
+        return self._chunks[number]

@@ -1,0 +1,334 @@
+"""Compute losses: checkpoints × corpus → columns, each resumable at any document."""
+
+import contextlib
+import errno
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
+from numpy.typing import NDArray
+
+from jquanta.errors import BadInput, Interrupted, RunFailed
+from jquanta.lm.corpus.progress import Monitor, Silence
+from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.losses.batches import Batch, Plan, plan_batches
+from jquanta.lm.losses.column import Column, group_name, label_of, make_root, read_attributes
+from jquanta.lm.losses.cross_entropy import Model, losses, prepare
+from jquanta.lm.losses.job import Job, make_job, require_fit, require_room, require_same
+from jquanta.lm.losses.reader import open_losses
+from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.network import Params, count
+from jquanta.lm.weights.load import fingerprint, read_params, warn_of_equals
+from jquanta.sweep.folder import RunFolder, environment
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+CPU_TOKENS = 2**11
+"""Positions of a batch: the blocks' activations stay near the caches (measured at 14m and 70m)."""
+
+GPU_TOKENS = 2**15
+"""On each device: 32 documents of 1,024. Activations of the 12b shape take about 5 GB."""
+
+DOCUMENTS = "documents"
+"""The axis of the mesh over which batches are cut."""
+
+AHEAD = 2
+"""Batches given to the devices before the first of them is waited for."""
+
+
+def compute_losses(
+    corpus: Corpus | Path | str,
+    models: Sequence[Path | str] | Path | str,
+    out: Path | str,
+    *,
+    revisions: Sequence[str] = (),
+    dtype: str = "float32",
+    batch_tokens: int | None = None,
+    monitor: Monitor | None = None,
+) -> "xr.Dataset":
+    """Losses of every prediction of a corpus under every checkpoint, or what is missing of them.
+
+    Documents are spread over all local devices. Columns that are finished are left alone. One
+    that was interrupted continues, and on the same devices ends with the same bits.
+
+    Args:
+        corpus: a corpus or its folder.
+        models: ids on the hub, or folders in Hugging Face layout.
+        out: the folder for the losses on this corpus; further columns may join later.
+        revisions: of each model; what the hub calls ``main`` if there are none.
+        dtype: ``float32`` or ``bfloat16``, of parameters and products. Losses are float32.
+        batch_tokens: positions of a batch on each device.
+        monitor: is told of the progress.
+
+    Returns:
+        The columns asked for, lazily: see ``jquanta.open_losses``.
+
+    Raises:
+        BadInput: if a model, the corpus or the folder will not do; its column is not begun.
+        RunFailed: if the disk or a device is full, or a loss is not finite.
+        Interrupted: on Ctrl-C; the same call continues.
+    """
+    job = make_job(corpus, models, out, revisions, dtype)
+    run_job(job, batch_tokens=batch_tokens, monitor=monitor)
+    return open_losses(job.out, models=[checkpoint.label for checkpoint in job.checkpoints])
+
+
+def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | None = None) -> None:
+    """Compute the columns of a job that are not finished, one after another."""
+    monitor = monitor or Silence()
+    left = []
+    for checkpoint in job.checkpoints:
+        if job.finished(checkpoint):
+            monitor.say(f"{checkpoint.label}: already computed; nothing to do")
+        else:
+            left.append(checkpoint)
+    work = sum(_cost(checkpoint.config) for checkpoint in left)
+    before = 0.0
+    for checkpoint in left:
+        own = _cost(checkpoint.config) / work
+        add_column(
+            job.out,
+            job.corpus,
+            checkpoint.model,
+            checkpoint.revision,
+            checkpoint.config,
+            read_params(checkpoint.source, checkpoint.config, job.dtype),
+            origin=checkpoint.origin,
+            batch_tokens=batch_tokens,
+            monitor=_Part(monitor, before, own),
+        )
+        before += own
+    stored = [read_attributes(job.column(checkpoint)) or {} for checkpoint in job.checkpoints]
+    warn_of_equals([(label_of(column), column["weights"]) for column in stored])
+
+
+def add_column(
+    out: Path | str,
+    corpus: Corpus,
+    model: str,
+    revision: str,
+    config: LMConfig,
+    params: Params,
+    *,
+    origin: str = "",
+    batch_tokens: int | None = None,
+    monitor: Monitor | None = None,
+) -> None:
+    """Compute the losses of parameters at hand, or what is missing of them.
+
+    Args:
+        out: the folder for the losses.
+        corpus: whose predictions.
+        model, revision: what the column is called.
+        config: the network's shape.
+        params: by name, as ``jquanta.load_model`` gives them; products have their dtype.
+        origin: where the weights are from, if that says for sure which they are.
+        batch_tokens: positions of a batch on each device.
+        monitor: is told of the progress.
+
+    Raises:
+        BadInput, RunFailed, Interrupted: as ``compute_losses``.
+    """
+    monitor, out, label = monitor or Silence(), Path(out).expanduser(), f"{model}@{revision}"
+    path = out / group_name(model, revision)
+    weights, dtype = fingerprint(params), str(next(iter(params.values())).dtype)
+    require_fit(config, corpus, label)
+    require_room(out, corpus)
+    require_same(path, label, corpus, dtype, weights)
+    plan = plan_for(corpus, config, batch_tokens)
+    with RunFolder(out).locked(), _one_line_for_what_is_full():
+        make_root(out, corpus)
+        if read_attributes(path) is None:
+            total, size = count(config)
+            identity = {
+                "model": model,
+                "revision": revision,
+                "size": size,
+                "parameters": total,
+                "weights": weights,
+                "origin": origin,
+                "corpus": corpus.meta.corpus,
+                "source": corpus.meta.source,
+                "dtype": dtype,
+            }
+            Column.create(path, corpus.n_predictions, environment() | identity)
+        column = Column(path)
+        if column.finished:
+            monitor.say(f"{label}: already computed; nothing to do")
+            return
+        if column.done:
+            monitor.say(
+                f"{label}: continuing after {column.done:,} of {plan.documents:,} documents"
+            )
+        _fill(column, label, corpus, plan, config, params, monitor)
+
+
+def _fill(
+    column: Column,
+    label: str,
+    corpus: Corpus,
+    plan: Plan,
+    config: LMConfig,
+    params: Params,
+    monitor: Monitor,
+) -> None:
+    """Write what is missing of a column."""
+    done, seen = column.done, 0
+    left = [batch for batch in plan.batches if batch.done > done]
+    behind = plan.predictions - sum(int(_counts(corpus, batch).sum()) for batch in left)
+    try:
+        for batch, found in batch_losses(config, on_devices(config, params), corpus, left):
+            _require_finite(label, corpus, batch, found)
+            for row, document in enumerate(batch.documents.tolist()):
+                first, last = corpus.starts[document : document + 2].tolist()
+                column.write(first, found[row, : last - first])
+            done = batch.done
+            seen += int(_counts(corpus, batch).sum())
+            monitor.work(label, (behind + seen) / plan.predictions, done, behind + seen)
+            if column.due:
+                column.mark(done)
+    except KeyboardInterrupt:
+        column.mark(done)
+        raise Interrupted(f"interrupted; {column.path}: the same command continues") from None
+    column.finish(plan.documents)
+
+
+def plan_for(corpus: Corpus, config: LMConfig, batch_tokens: int | None = None) -> Plan:
+    """The batches in which a model's losses on a corpus are computed on the local devices."""
+    if batch_tokens is not None and batch_tokens < 1:
+        raise BadInput(f"--batch_tokens {batch_tokens}: give 1 or more")
+    default = CPU_TOKENS if jax.default_backend() == "cpu" else GPU_TOKENS
+    return plan_batches(
+        np.diff(corpus.starts), config.context, batch_tokens or default, jax.local_device_count()
+    )
+
+
+def on_devices(config: LMConfig, params: Params) -> Model:
+    """Parameters as ``batch_losses`` takes them: a copy on each local device."""
+    return jax.device_put(prepare(config, params), NamedSharding(_mesh(), P()))
+
+
+def batch_losses(
+    config: LMConfig, model: Model, corpus: Corpus, batches: Sequence[Batch]
+) -> Iterator[tuple[Batch, NDArray[Any]]]:
+    """The losses of batches of documents, spread over all local devices.
+
+    Args:
+        config: the network's shape.
+        model: what ``on_devices`` gives.
+        corpus: whose documents.
+        batches: of ``plan_for``.
+
+    Yields:
+        each batch with its losses [rows, length] in nats, NaN where there is no prediction.
+    """
+    mesh = _mesh()
+    program = _program(config, mesh)
+    sent: deque[tuple[Batch, Array]] = deque()
+    for batch in batches:
+        arrays = jax.device_put(_arrays(corpus, batch), NamedSharding(mesh, P(DOCUMENTS)))
+        sent.append((batch, program(model, *arrays)))
+        if len(sent) > AHEAD:
+            batch, found = sent.popleft()
+            yield batch, np.asarray(found)
+    for batch, found in sent:
+        yield batch, np.asarray(found)
+
+
+def _mesh() -> Mesh:
+    return Mesh(np.array(jax.local_devices()), (DOCUMENTS,))
+
+
+@cache
+def _program(config: LMConfig, mesh: Mesh) -> Any:
+    """The losses under jit, each device with its own documents. One a shape of model: revisions
+    share what is compiled."""
+
+    def shard(model: Model, inputs: Array, targets: Array, counts: Array) -> Array:
+        return losses(config, model, inputs, targets, counts)
+
+    documents = P(DOCUMENTS)
+    return jax.jit(
+        jax.shard_map(
+            shard,
+            mesh=mesh,
+            in_specs=(P(), documents, documents, documents),
+            out_specs=documents,
+            check_vma=False,  # devices share nothing: loops may run a different number of times
+        )
+    )
+
+
+def _arrays(corpus: Corpus, batch: Batch) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Inputs and targets [rows, length] and counts [rows] of a batch."""
+    counts = np.zeros(batch.rows, np.int32)
+    counts[: len(batch.documents)] = _counts(corpus, batch)
+    window = np.zeros((batch.rows, batch.length + 1), np.int32)
+    for row, document in enumerate(batch.documents.tolist()):
+        tokens = corpus.document(document)
+        window[row, : len(tokens)] = tokens
+    return window[:, :-1], window[:, 1:], counts
+
+
+def _counts(corpus: Corpus, batch: Batch) -> NDArray[np.int64]:
+    """Predictions of each document of a batch."""
+    return corpus.starts[batch.documents + 1] - corpus.starts[batch.documents]
+
+
+def _require_finite(label: str, corpus: Corpus, batch: Batch, found: NDArray[Any]) -> None:
+    """Raise ``RunFailed`` if a prediction has no loss."""
+    wanted = np.arange(batch.length) < _counts(corpus, batch)[:, None]
+    bad = np.argwhere(wanted & ~np.isfinite(found[: len(batch.documents)]))
+    if len(bad):
+        row, position = bad[0].tolist()
+        raise RunFailed(
+            f"{label}: document {batch.documents[row]}, position {position}: the loss is "
+            f"{found[row, position]}: the weights are not finite, or products overflow"
+        )
+
+
+def _cost(config: LMConfig) -> int:
+    """Multiplications a token, but for attention's: what columns of unequal size are weighed by."""
+    return count(config)[1] + config.vocab * config.width
+
+
+class _Part:
+    """A monitor of one column, which passes on the share of the whole."""
+
+    def __init__(self, monitor: Monitor, before: float, own: float):
+        self.monitor, self.before, self.own = monitor, before, own
+
+    def work(self, stage: str, share: float, documents: int = 0, tokens: int = 0) -> None:
+        """See ``Monitor``."""
+        self.monitor.work(stage, self.before + self.own * share, documents, tokens)
+
+    def say(self, line: str) -> None:
+        """See ``Monitor``."""
+        self.monitor.say(line)
+
+
+@contextlib.contextmanager
+def _one_line_for_what_is_full() -> Iterator[None]:
+    """Turn what a full disk or device raises into one line with its remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunFailed(
+            "the disk is full: free some space; then the same command continues"
+        ) from error
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise RunFailed(
+            "out of memory: give fewer --batch_tokens; then the same command continues"
+        ) from error

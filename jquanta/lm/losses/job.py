@@ -1,0 +1,205 @@
+"""What a call is to compute, checked before anything is loaded or written."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jquanta.errors import BadInput
+from jquanta.lm.corpus.layout import TOKENIZER
+from jquanta.lm.corpus.reader import Corpus, open_corpus
+from jquanta.lm.losses.column import KIND, group_name, label_of, read_attributes
+from jquanta.lm.models.config import LMConfig
+from jquanta.lm.weights.load import read_config, read_tokenizer
+from jquanta.lm.weights.sources import Hub, Source, open_source
+
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model at a revision that fits the corpus. Its weights are not loaded yet.
+
+    Attributes:
+        source: its files.
+        model: the hub's id, or the folder's name.
+        revision: as asked for, or ``main``.
+        config: the network's shape.
+        origin: the hub's commit, or a hash of the folder's list of files with sizes and times:
+            if it is the same, so are the weights.
+    """
+
+    source: Source
+    model: str
+    revision: str
+    config: LMConfig
+    origin: str
+
+    @property
+    def label(self) -> str:
+        """``model@revision``."""
+        return f"{self.model}@{self.revision}"
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Columns to compute.
+
+    Attributes:
+        corpus: whose predictions.
+        checkpoints: one for each column.
+        out: the folder for them.
+        dtype: of parameters and products.
+    """
+
+    corpus: Corpus
+    checkpoints: tuple[Checkpoint, ...]
+    out: Path
+    dtype: str
+
+    def column(self, checkpoint: Checkpoint) -> Path:
+        """The folder of a checkpoint's column."""
+        return self.out / group_name(checkpoint.model, checkpoint.revision)
+
+    def finished(self, checkpoint: Checkpoint) -> bool:
+        """Whether the column is whole and of these very weights, as far as their files tell."""
+        stored = read_attributes(self.column(checkpoint)) or {}
+        return "finished" in stored and stored.get("origin") == checkpoint.origin
+
+
+def make_job(
+    corpus: Corpus | Path | str,
+    models: Sequence[Path | str] | Path | str,
+    out: Path | str,
+    revisions: Sequence[str] = (),
+    dtype: str = "float32",
+) -> Job:
+    """Check what is asked for: all but the weights themselves. Writes nothing.
+
+    Raises:
+        BadInput: if corpus, models, revisions and folder do not go together.
+        RunFailed: if the hub cannot be reached.
+    """
+    if isinstance(models, Path | str):
+        models = [models]
+    if not models:
+        raise BadInput("--model is missing: give a model's folder, or its id on the hub")
+    if dtype not in DTYPES:
+        raise BadInput(f"--dtype {dtype}: give {' or '.join(DTYPES)}")
+    if not isinstance(corpus, Corpus):
+        corpus = open_corpus(corpus)
+    corpus.verify()
+    out = Path(out).expanduser()
+    require_room(out, corpus)
+    checkpoints = tuple(
+        open_checkpoint(model, revision, corpus)
+        for model in models
+        for revision in (revisions or (None,))
+    )
+    job = Job(corpus, checkpoints, out, dtype)
+    columns = [job.column(checkpoint) for checkpoint in checkpoints]
+    for checkpoint, column in zip(checkpoints, columns, strict=True):
+        if columns.count(column) > 1:
+            raise BadInput(f"{checkpoint.label}: given twice; leave one out, or rename a folder")
+        require_same(column, checkpoint.label, corpus, dtype)
+    return job
+
+
+def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> Checkpoint:
+    """A model's shape and files, if it fits the corpus. Warns where a name is an old one."""
+    import warnings
+
+    source = open_source(model, revision)
+    for note in source.notes:
+        warnings.warn(note, stacklevel=2)
+    config = read_config(source)
+    require_fit(config, corpus, source.label)
+    tokenizer = read_tokenizer(source, config)
+    path = source.get(TOKENIZER)
+    if tokenizer is not None and path is not None:
+        own = hashlib.sha256(path.read_bytes()).hexdigest()
+        # Files that differ may still mean the same: versions of the library write them anew.
+        if own != corpus.meta.recipe.tokenizer and (
+            tokenizer.get_vocab(with_added_tokens=True)
+            != corpus.tokenizer.get_vocab(with_added_tokens=True)
+        ):
+            raise BadInput(
+                f"{source.label}: its tokenizer is not that of {corpus.path}; build the corpus "
+                f"with --tokenizer {model}"
+            )
+    name = source.id if isinstance(source, Hub) else Path(model).expanduser().resolve().name
+    return Checkpoint(source, name, revision or "main", config, _origin(source))
+
+
+def require_fit(config: LMConfig, corpus: Corpus, label: str) -> None:
+    """Raise ``BadInput`` unless the model has a row for each token, and room for each document."""
+    if corpus.meta.vocab_size > config.vocab:
+        raise BadInput(
+            f"{label}: its embedding has {config.vocab:,} rows and the tokenizer of {corpus.path} "
+            f"{corpus.meta.vocab_size:,} tokens; build the corpus with the model's own tokenizer"
+        )
+    lengths = np.diff(corpus.offsets)
+    longest = int(lengths.argmax())
+    if lengths[longest] > config.context:
+        raise BadInput(
+            f"{corpus.path}: document {longest} has {lengths[longest]:,} tokens and the context of "
+            f"{label} is {config.context:,}; build the corpus with --max_length {config.context}"
+        )
+
+
+def require_room(out: Path, corpus: Corpus) -> None:
+    """Raise ``BadInput`` unless ``out`` can take, or already holds, losses on this corpus."""
+    try:
+        if out.exists() and not out.is_dir():
+            raise BadInput(f"--out {out}: is a file; give the path of a folder")
+        place = out.resolve()
+        nearest = next(path for path in (place, *place.parents) if path.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise BadInput(f"--out {out}: {nearest} is not writable; give another folder")
+        stored = read_attributes(out)
+        if stored is None:
+            if out.exists() and {path.name for path in out.iterdir()} - {"lock"}:
+                raise BadInput(f"--out {out}: holds other files; give a new folder")
+            return
+    except OSError as error:
+        raise BadInput(f"--out {str(out)[:80]}: {error.strerror}; give another folder") from None
+    if stored.get("kind") != KIND:
+        raise BadInput(f"--out {out}: holds another Zarr group; give a new folder")
+    if stored["corpus"] != corpus.meta.corpus:
+        raise BadInput(
+            f"--out {out}: holds losses on another corpus ({stored['source']}); give another folder"
+        )
+
+
+def require_same(column: Path, label: str, corpus: Corpus, dtype: str, weights: str = "") -> None:
+    """Raise ``BadInput`` if there is a column that is not of this model, corpus and dtype.
+
+    Args:
+        column: the group's folder.
+        label: ``model@revision``.
+        corpus: whose predictions.
+        dtype: of parameters and products.
+        weights: their hash, where it is known.
+    """
+    stored = read_attributes(column)
+    if stored is None:
+        return
+    wanted = {"model": label, "corpus": corpus.meta.corpus, "dtype": dtype, "weights": weights}
+    found = {**stored, "model": label_of(stored)}
+    for name, value in wanted.items():
+        if value and found[name] != value:
+            raise BadInput(
+                f"{column}: holds losses of {found['model']} with another {name} "
+                f"({str(found[name])[:40]}); give another --out, or delete that folder"
+            )
+
+
+def _origin(source: Source) -> str:
+    if isinstance(source, Hub):
+        return f"commit {source.revision}"
+    files = sorted(path for path in Path(source.label).iterdir() if path.is_file())
+    listing = [f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}\n" for f in files]
+    return f"files {hashlib.sha256(''.join(listing).encode()).hexdigest()}"

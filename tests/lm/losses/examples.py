@@ -1,0 +1,91 @@
+"""Small corpora and models, and the losses that plain code gives of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from jquanta.lm.corpus.reader import Corpus, open_corpus
+from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
+from jquanta.lm.models.network import Params, forward, init
+from jquanta.lm.weights.save import save_model
+from tests.lm.corpus.samples import write_corpus
+
+USED, VOCAB = 97, 101  # tokens of the tokenizer, rows of the embedding: the rest is padding
+NEOX = GPTNeoXConfig(layers=2, width=32, heads=2, vocab=VOCAB, context=64)
+NEO = GPTNeoConfig(layers=2, width=24, heads=2, vocab=VOCAB, context=64, window=5)
+
+LENGTHS = (0, 1, 2, 3, 17, 64, 1, 0, 33, 40, 5, 64, 16, 48, 7, 0)  # tokens of documents
+
+
+def rows(lengths: Sequence[int] = LENGTHS, seed: int = 0) -> list[list[int]]:
+    """Documents of random tokens."""
+    chance = np.random.default_rng(seed)
+    return [chance.integers(0, USED, length).tolist() for length in lengths]
+
+
+def corpus(path: Path, lengths: Sequence[int] = LENGTHS, seed: int = 0) -> Corpus:
+    """A corpus folder of random tokens."""
+    return open_corpus(write_corpus(path, rows(lengths, seed), vocab_size=USED))
+
+
+def parameters(config: LMConfig = NEOX, seed: int = 0, scale: float = 2.0) -> dict[str, Array]:
+    """Random parameters whose sums are of size ``scale``, so that losses differ by nats."""
+    params = init(config, jax.random.key(seed))
+    for name, x in params.items():
+        if x.ndim == 2:
+            fan_in = x.shape[0] if name.endswith(".kernel") else x.shape[1]
+            params[name] = x / x.std() * scale / fan_in**0.5
+    return params
+
+
+def model(folder: Path, config: LMConfig = NEOX, seed: int = 0) -> Path:
+    """A model's folder."""
+    save_model(folder, config, parameters(config, seed))
+    return folder
+
+
+def plain(config: LMConfig, params: Params, document: Sequence[int]) -> np.ndarray:
+    """The slow twin: one document, all its logits, optax's cross-entropy. [T - 1], nats.
+
+    Padded to the context, so that one program does for all lengths.
+    """
+    tokens = np.zeros(config.context + 1, np.int32)
+    tokens[: len(document)] = document
+    logits = jax.jit(forward, static_argnums=0)(config, params, tokens[None, :-1])[0]
+    found = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[1:])
+    return np.asarray(found)[: max(0, len(document) - 1)]
+
+
+def plain_column(config: LMConfig, params: Params, corpus: Corpus) -> np.ndarray:
+    """``plain`` of every document, in order."""
+    documents = [corpus.document(i).tolist() for i in range(corpus.n_documents)]
+    return np.concatenate([plain(config, params, document) for document in documents])
+
+
+class Watch:
+    """A monitor that remembers, and may end the work at a given report."""
+
+    def __init__(self, stop_at: int | None = None, error: type[BaseException] = KeyboardInterrupt):
+        self.lines: list[str] = []
+        self.reports: list[tuple[str, float, int, int]] = []
+        self.stop_at, self.error = stop_at, error
+
+    def work(self, stage: str, share: float, documents: int = 0, tokens: int = 0) -> None:
+        self.reports.append((stage, share, documents, tokens))
+        if len(self.reports) == self.stop_at:
+            raise self.error
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def stored(out: Path, name: str) -> Any:
+    """A column as Zarr alone reads it."""
+    import zarr
+
+    return zarr.open_group(str(out / name), mode="r")

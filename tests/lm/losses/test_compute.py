@@ -1,0 +1,354 @@
+"""Columns of losses: what is in them, what continues, what is refused."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jquanta as jq
+from jquanta.errors import BadInput, Interrupted, RunFailed
+from jquanta.lm.corpus.reader import open_corpus
+from jquanta.lm.corpus.tokenizer import train_tokenizer
+from jquanta.lm.losses import column
+from jquanta.lm.losses.batches import plan_batches
+from jquanta.lm.losses.column import Column
+from jquanta.lm.losses.compute import add_column, compute_losses
+from jquanta.lm.models.config import GPTNeoXConfig
+from jquanta.lm.weights.load import fingerprint, load_model
+from jquanta.lm.weights.save import save_model
+from tests.lm.corpus.samples import texts, tree, write_corpus
+from tests.lm.losses import examples
+from tests.lm.losses.examples import NEO, NEOX, USED, Watch
+
+TOKENS = 100  # of a batch: six batches of the example's documents
+ROUNDING = 5e-5  # as in test_cross_entropy
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus and two models."""
+    path = tmp_path_factory.mktemp("losses")
+    examples.corpus(path / "corpus")
+    examples.model(path / "neox")
+    examples.model(path / "neo", NEO)
+    return path
+
+
+def compute(home: Path, out: Path, *models: str, watch: Watch | None = None) -> np.ndarray:
+    """Losses [prediction, model]."""
+    paths = [home / model for model in models or ["neox"]]
+    found = compute_losses(home / "corpus", paths, out, batch_tokens=TOKENS, monitor=watch)
+    return found.loss.to_numpy()
+
+
+def test_a_column_is_what_plain_code_gives(home: Path, tmp_path: Path) -> None:
+    """As Zarr alone reads it, with its contract's attributes; documents without predictions too."""
+    watch = Watch()
+    compute(home, tmp_path / "out", "neox", "neo", watch=watch)
+    corpus = open_corpus(home / "corpus")
+    for name, config in (("neox", NEOX), ("neo", NEO)):
+        group = examples.stored(tmp_path / "out", f"{name}@main")
+        _, params, _ = load_model(home / name)
+        wanted = examples.plain_column(config, params, corpus)
+        assert len(wanted) == corpus.n_predictions
+        np.testing.assert_allclose(group["loss"][:], wanted, rtol=0, atol=ROUNDING)
+        assert group["loss"].dtype == np.float32
+        assert group["loss"].chunks == (2**20,)
+        assert np.isnan(group["loss"].fill_value)
+        told = dict(group.attrs)
+        assert told["corpus"] == corpus.meta.corpus
+        assert told["weights"] == fingerprint(params)
+        assert told["dtype"] == "float32"
+        assert told["versions"]["jquanta"] == jq.__version__
+        assert (told["model"], told["revision"]) == (name, "main")
+    assert {stage for stage, *_ in watch.reports} == {"neox@main", "neo@main"}
+    shares = [share for _, share, *_ in watch.reports]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+    assert watch.reports[-1][2:] == (11, corpus.n_predictions)
+    assert not (tmp_path / "out" / "lock").exists()
+
+
+@pytest.mark.parametrize("tokens", [1, 64, 500, 10**6])
+def test_the_batch_changes_nothing_but_rounding(home: Path, tmp_path: Path, tokens: int) -> None:
+    found = compute_losses(home / "corpus", home / "neox", tmp_path / "a", batch_tokens=tokens)
+    wanted = compute(home, tmp_path / "b")
+    np.testing.assert_allclose(found.loss, wanted, rtol=0, atol=ROUNDING)
+
+
+def test_an_interrupted_column_continues_with_the_same_bits(home: Path, tmp_path: Path) -> None:
+    whole = compute(home, tmp_path / "whole")
+    out = tmp_path / "out"
+    with pytest.raises(Interrupted, match="the same command continues"):
+        compute(home, out, watch=Watch(stop_at=3))
+    group = examples.stored(out, "neox@main")
+    done = group.attrs["documents_done"]
+    missing = np.isnan(group["loss"][:])
+    assert 0 < done < 11
+    assert 0 < missing.sum() < len(missing)
+    with pytest.raises(BadInput, match=r"not finished: neox@main"):
+        jq.open_losses(out)
+    watch = Watch()
+    assert compute(home, out, watch=watch).tobytes() == whole.tobytes()
+    assert watch.lines == [f"neox@main: continuing after {done} of 11 documents"]
+    assert watch.reports[0][2] > done  # what was done is not done again
+    assert watch.reports[0][3] > (~missing).sum()
+
+
+def test_a_crash_between_losses_and_mark_is_no_harm(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = compute(home, tmp_path / "whole")
+    out = tmp_path / "out"
+    monkeypatch.setattr(column, "LEAST_INTERVAL", 0.0)
+    with pytest.raises(RuntimeError):
+        compute(home, out, watch=Watch(3, RuntimeError))  # of three batches two are marked
+    group = examples.stored(out, "neox@main")
+    assert 0 < group.attrs["documents_done"] < documents_of(home, 3)
+    assert compute(home, out).tobytes() == whole.tobytes()
+
+
+def documents_of(home: Path, batches: int) -> int:
+    """Documents in the first batches."""
+    corpus = open_corpus(home / "corpus")
+    return plan_batches(np.diff(corpus.starts), NEOX.context, TOKENS).batches[batches - 1].done
+
+
+def test_another_batch_size_continues_too(home: Path, tmp_path: Path) -> None:
+    whole = compute(home, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        compute(home, tmp_path / "out", watch=Watch(stop_at=3))
+    found = compute_losses(home / "corpus", home / "neox", tmp_path / "out", batch_tokens=333)
+    np.testing.assert_allclose(found.loss, whole, rtol=0, atol=ROUNDING)
+
+
+def test_a_finished_column_is_left_alone(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    compute(home, out)
+    before = tree(out)
+    watch = Watch()
+    compute(home, out, "neox", watch=watch)
+    assert watch.lines == ["neox@main: already computed; nothing to do"]
+    assert watch.reports == []
+    assert tree(out) == before
+    compute(home, out, "neox", "neo")
+    assert tree(out).items() > before.items()
+
+
+def test_documents_across_chunks(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks smaller than a document: it lies in several, and several are interrupted."""
+    wanted = compute(home, tmp_path / "whole")
+    monkeypatch.setattr(column, "CHUNK", 10)
+    with pytest.raises(Interrupted):
+        compute(home, tmp_path / "out", watch=Watch(stop_at=2))
+    np.testing.assert_array_equal(compute(home, tmp_path / "out"), wanted)
+    assert len(list((tmp_path / "out/neox@main/loss/c").iterdir())) == -(-len(wanted) // 10)
+
+
+def test_a_corpus_without_predictions(tmp_path: Path) -> None:
+    examples.corpus(tmp_path / "corpus", [0, 1, 1, 0])
+    examples.model(tmp_path / "neox")
+    assert compute(tmp_path, tmp_path / "out").shape == (0, 1)
+
+
+def test_revisions_of_a_folder_and_what_serves_the_same_weights(home: Path, tmp_path: Path) -> None:
+    for step, seed in ((1, 1), (2, 2), (10, 1)):
+        examples.model(tmp_path / "suite" / f"step{step}", seed=seed)
+    with pytest.warns(UserWarning, match="suite@step10 and suite@step1 have equal weights"):
+        found = compute_losses(
+            home / "corpus",
+            tmp_path / "suite",
+            tmp_path / "out",
+            revisions=["step10", "step1", "step2"],
+        )
+    assert found.model.to_numpy().tolist() == ["suite@step1", "suite@step2", "suite@step10"]
+    one, two, ten = found.loss.to_numpy().T
+    assert np.array_equal(one, ten)
+    assert np.abs(one - two).max() > 0.1
+
+
+def test_bfloat16_is_said(home: Path, tmp_path: Path) -> None:
+    compute_losses(home / "corpus", home / "neox", tmp_path / "out", dtype="bfloat16")
+    assert examples.stored(tmp_path / "out", "neox@main").attrs["dtype"] == "bfloat16"
+    with pytest.raises(BadInput, match=r"another dtype \(bfloat16\)"):
+        compute(home, tmp_path / "out")
+
+
+def test_parameters_at_hand(home: Path, tmp_path: Path) -> None:
+    corpus, params = open_corpus(home / "corpus"), examples.parameters()
+    add_column(tmp_path / "out", corpus, "mine", "step7", NEOX, params, batch_tokens=TOKENS)
+    found = jq.open_losses(tmp_path / "out")
+    assert found.model.item() == "mine@step7"
+    np.testing.assert_array_equal(found.loss, compute(home, tmp_path / "other"))
+
+
+# Devices
+
+PROGRAM = """
+import sys
+import jax
+from jquanta.lm.losses.compute import compute_losses
+compute_losses(sys.argv[1], sys.argv[2], sys.argv[3], batch_tokens=100)
+print(jax.local_device_count())
+"""
+
+
+def test_four_devices_compute_what_one_does(home: Path, tmp_path: Path) -> None:
+    flags = "--xla_force_host_platform_device_count=4"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            *map(str, (home / "corpus", home / "neox", tmp_path / "4")),
+        ],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "4\n"
+    found = jq.open_losses(tmp_path / "4").loss.to_numpy()
+    np.testing.assert_allclose(found, compute(home, tmp_path / "1"), rtol=0, atol=ROUNDING)
+
+
+# Bad input: nothing is left behind
+
+
+def refused(place: Path, match: str, *arguments: object, **settings: object) -> None:
+    """``compute_losses`` refuses, and leaves everything below ``place`` as it was."""
+    before = tree(place)
+    with pytest.raises(BadInput, match=match) as caught:
+        compute_losses(*arguments, **settings)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert tree(place) == before
+
+
+@pytest.fixture
+def place(home: Path, tmp_path: Path) -> Path:
+    shutil.copytree(home, tmp_path / "home")
+    return tmp_path / "home"
+
+
+def test_tokens_beyond_the_vocabulary_are_refused(place: Path) -> None:
+    write_corpus(place / "large", [[1, 2]], vocab_size=102)
+    match = r"neox: its embedding has 101 rows and the tokenizer of .*large 102 tokens; build"
+    refused(place, match, place / "large", place / "neox", place / "out")
+    write_corpus(place / "wrong", [[1, USED]], vocab_size=USED)
+    refused(place, "token 97 is outside the vocab", place / "wrong", place / "neox", place / "out")
+
+
+def test_another_tokenizer_is_refused(place: Path) -> None:
+    for name, seed in (("one", 1), ("two", 2)):
+        (place / name).mkdir()
+        train_tokenizer(texts(200, seed), 300, place / name / "tokenizer.json")
+    file = (place / "one/tokenizer.json").read_bytes()
+    write_corpus(place / "words", [[1, 2, 3]], file, 300)
+    config = GPTNeoXConfig(layers=1, width=16, heads=1, vocab=300, context=64)
+    save_model(place / "model", config, examples.parameters(config))
+    shutil.copy(place / "two/tokenizer.json", place / "model")
+    match = r"model: its tokenizer is not that of .*words; build the corpus with --tokenizer"
+    refused(place, match, place / "words", place / "model", place / "out")
+    # Written anew by another version of the library: other bytes, the same tokens.
+    (place / "model/tokenizer.json").write_text(json.dumps(json.loads(file), indent=8))
+    found = compute_losses(place / "words", place / "model", place / "out")
+    assert found.loss.shape == (2, 1)
+
+
+def test_documents_beyond_the_context_are_refused(place: Path) -> None:
+    examples.corpus(place / "long", [3, 65, 64])
+    match = r"long: document 1 has 65 tokens and the context of .*neox is 64; .*--max_length 64"
+    refused(place, match, place / "long", place / "neox", place / "out")
+
+
+def test_weights_that_are_not_finite_are_refused(place: Path) -> None:
+    params = examples.parameters()
+    params["layers.0.mlp.up.bias"] = params["layers.0.mlp.up.bias"].at[3].set(jnp.nan)
+    save_model(place / "bad", NEOX, params)
+    match = r"dense_h_to_4h.bias: 1 of 128 numbers are not finite"
+    refused(place, match, place / "corpus", place / "bad", place / "out")
+    with pytest.raises(RunFailed, match=r"bad@main: document 5, position 0: the loss is nan"):
+        add_column(place / "out", open_corpus(place / "corpus"), "bad", "main", NEOX, params)
+
+
+def test_another_corpus_is_refused(place: Path) -> None:
+    compute(place, place / "out")
+    examples.corpus(place / "other", seed=1)
+    match = r"holds losses on another corpus \(docs\); give another folder"
+    refused(place, match, place / "other", place / "neox", place / "out")
+
+
+def test_other_weights_of_that_name_are_refused(place: Path) -> None:
+    compute(place, place / "out")
+    examples.model(place / "neox", seed=5)
+    match = r"neox@main: holds losses of neox@main with another weights"
+    refused(place, match, place / "corpus", place / "neox", place / "out")
+
+
+def test_files_touched_without_a_change_are_no_other_weights(place: Path) -> None:
+    compute(place, place / "out")
+    os.utime(place / "neox/config.json")
+    watch = Watch()
+    compute(place, place / "out", watch=watch)
+    assert watch.lines == ["neox@main: already computed; nothing to do"]
+
+
+def test_folders_that_are_something_else_are_refused(place: Path) -> None:
+    import zarr
+
+    (place / "file").write_text("mine")
+    (place / "full").mkdir()
+    (place / "full/mine.txt").write_text("mine")
+    zarr.create_group(str(place / "zarr"))
+    corpus, model = place / "corpus", place / "neox"
+    refused(place, "is a file; give the path of a folder", corpus, model, place / "file")
+    refused(place, "holds other files; give a new folder", corpus, model, place / "full")
+    refused(place, "holds other files; give a new folder", corpus, model, corpus)
+    refused(place, "holds another Zarr group", corpus, model, place / "zarr")
+    refused(place, "not a corpus", model, model, place / "out")
+    refused(place, "has no config.json", corpus, corpus, place / "out")
+    refused(place, "no such folder", corpus, place / "nowhere", place / "out")
+    refused(place, "has no revision", corpus, model, place / "out", revisions=["step1"])
+    refused(place, "given twice", corpus, [model, model], place / "out")
+    refused(place, "--dtype float16: give", corpus, model, place / "out", dtype="float16")
+    refused(place, "--batch_tokens 0: give", corpus, model, place / "out", batch_tokens=0)
+    refused(place, "--model is missing", corpus, [], place / "out")
+
+
+def test_a_changed_corpus_is_refused(place: Path) -> None:
+    tokens = np.load(place / "corpus/tokens.npy")
+    tokens[5] += 1
+    np.save(place / "corpus/tokens.npy", tokens)
+    refused(place, "changed since it was built", place / "corpus", place / "neox", place / "out")
+
+
+def test_a_folder_in_use_is_refused(place: Path) -> None:
+    from jquanta.sweep.folder import RunFolder
+
+    compute(place, place / "out", "neo")
+    with (
+        RunFolder(place / "out").locked(),
+        pytest.raises(BadInput, match=f"in use by process {os.getpid()}"),
+    ):
+        compute(place, place / "out")
+
+
+def test_a_full_disk_is_one_line(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Column, number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Column, "_chunk", full)
+        with pytest.raises(RunFailed, match="the disk is full: free some space; then the same"):
+            compute(home, tmp_path / "out")
+    np.testing.assert_array_equal(compute(home, tmp_path / "out"), compute(home, tmp_path / "b"))
