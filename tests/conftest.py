@@ -1,5 +1,6 @@
 """Shared by all tests: annotations of shapes are executed, and float64 is one fixture away."""
 
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -18,6 +19,9 @@ early = [name for name in sys.modules if name.startswith(CHECKED)]
 if early:
     raise RuntimeError(f"imported before their annotations could be checked: {early}")
 install_import_hook(CHECKED, f"{__name__}.typechecked")
+
+# What a shell starts in the background ignores Ctrl-C, and so would the commands under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine fails nothing, and the same examples are tried everywhere.
 settings.register_profile("jquanta", deadline=None, derandomize=True, database=None)
