@@ -27,13 +27,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 from jaxtyping import Array, Bool, Float, Int32, Shaped, UInt32
 
 from jquanta import streams
 from jquanta.parity import solo
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import DIVERGED_ABOVE, Block, Layout, distribution
-from jquanta.parity.network import PRECISION
+from jquanta.parity.network import PRECISION, make_network
 from jquanta.parity.solo import Metrics, RunData
 from jquanta.parity.task import Task, draw, make_task, parity, subtask_of, unpack
 
@@ -330,28 +331,31 @@ class Packed:
 
     def start(self) -> State:
         """The state before the first update: the solo networks' weights, side by side."""
-        each = [solo.named_weights(solo.init(run, self.dtype).weights) for run in self.runs]
+        networks = (nnx.state(make_network(run, self.dtype)) for run in self.runs)
+        each = [solo.named_weights(network) for network in networks]
         n_tasks = self.layout.program.n_tasks
+        # On the host: on the device each shape would be a small program to compile.
         weights, sums = [], []
         for block in self.layout.blocks:
             own = each[block.nets]
-            kernel = jnp.concatenate([named["layers.0.kernel"] for named in own], axis=1)
-            second = jnp.concatenate([named["layers.1.kernel"] for named in own])
-            last = jnp.stack([named["layers.1.bias"] for named in own])
+            kernel = np.concatenate([named["layers.0.kernel"] for named in own], axis=1)
+            second = np.concatenate([named["layers.1.kernel"] for named in own])
+            last = np.stack([named["layers.1.bias"] for named in own])
             weights.append(
                 Weights(
                     bits=kernel[n_tasks:],
                     rows=kernel[:n_tasks],
-                    bias=jnp.concatenate([named["layers.0.bias"] for named in own]),
+                    bias=np.concatenate([named["layers.0.bias"] for named in own]),
                     out=second[:, 1] - second[:, 0],
                     shift=last[:, 1] - last[:, 0],
                 )
             )
             sums.append(Sums(second.sum(1), last.sum(1)))
-        adam = optax.scale_by_adam().init(tuple(weights))
+        joined = jax.tree.map(lambda *columns: jnp.asarray(np.concatenate(columns)), *sums)
+        placed = jax.tree.map(jnp.asarray, tuple(weights))
+        adam = jax.jit(optax.scale_by_adam().init)(placed)
         alive = jnp.ones(len(self.runs), bool)
-        joined = jax.tree.map(lambda *columns: jnp.concatenate(columns), *sums)
-        return State(tuple(weights), adam, joined, alive, jnp.uint32(0))
+        return State(placed, adam, joined, alive, jnp.uint32(0))
 
     def advance(self, state: State, n_steps: int) -> State:
         """``n_steps`` updates of every run. The given state's memory is used again."""
