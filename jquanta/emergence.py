@@ -170,16 +170,14 @@ def learned_exponent(
         BadInput: if there are no runs on finite data, or they are of several tasks or kinds.
     """
     runs = scaling.widest(results, online=False)
-    task = scaling.task_of(runs)
     counts = _between(number_learned(runs, at, below), "train_size")
-    limit = scaling.limit_theory(task)
+    limit = scaling.limit_theory(scaling.task_of(runs))
     expected = None if limit is None else limit.learned
     try:
         fit = fit_learned(counts)
     except BadInput:
         return scaling.labelled(None, expected)
-    finite = scaling.finite_theory(task, int(counts.min()), int(counts.max()))
-    return scaling.labelled(fit, expected, None if finite is None else finite.learned, rising=True)
+    return scaling.labelled(fit, expected, rising=True)  # finitely many do not bend this law
 
 
 def _between(counts: "xr.DataArray", scale: str) -> "xr.DataArray":

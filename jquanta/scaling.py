@@ -12,7 +12,7 @@ A curve is of one task. For results that hold several, xarray does the rest::
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -126,8 +126,11 @@ def step_of(runs: "xr.Dataset", readout: Readout) -> "xr.DataArray":
     """The step of one evaluation of each run [run]; ``readout`` as in ``data_curve``.
 
     Raises:
-        BadInput: if it is ``validation`` and there are online runs, which have no such loss.
+        BadInput: if it is none of these, or ``validation`` and there are online runs, which have
+            no such loss.
     """
+    if readout not in get_args(Readout):
+        raise BadInput(f"readout = {readout!r}: give one of {', '.join(get_args(Readout))}")
     if readout == "last":
         return runs.last_step.copy()
     chosen_by = (runs.loss if readout == "best" else runs.validation_loss).load()
@@ -314,6 +317,8 @@ def task_of(runs: "xr.Dataset | xr.DataArray") -> dict[str, float | int]:
         "alpha": float(runs.alpha[0]) if zipf else float("nan"),
         "offset": float(runs.offset[0]),
         "n_tasks": len(codes) or int(runs.n_tasks[0]),
+        "n_bits": int(runs.n_bits[0]),
+        "k": int(runs.k[0]),
     }
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import jquanta as jq
-from jquanta import emergence, powerlaw, scaling, theory
+from jquanta import emergence, powerlaw, scaling
 from jquanta.errors import BadInput
 from tests.sweep.synthetic import LN2, PLANTED, planted, stored
 
@@ -407,8 +407,7 @@ def test_a_table_over_alpha() -> None:
     assert (table.low <= table.exponent + EXACT).all()
     assert (table.high >= table.exponent - EXACT).all()
     np.testing.assert_allclose(table.theory, [1 / 1.3, 1 / 1.6])
-    finite = [theory.finite_exponents(alpha, S, (1, 8)).learned for alpha in (0.3, 0.6)]
-    np.testing.assert_allclose(table.theory_finite, finite)
+    assert np.isnan(table.theory_finite).all()  # D^(1/(alpha+1)) up to the last subtask
     assert (table["first"] == 100).all()
     assert (table["last"] == 6_400).all()
     assert (table.n_points == 8).all()

@@ -136,14 +136,14 @@ def _refuse_little(column: Column) -> None:
 
 
 def _lines_panel(axes: "Axes", column: Column, shades: "ScalarMappable") -> None:
-    points: Any = {"ls": "-", "alpha": 0.6} if column.joined else {"ls": "", "marker": "o"}
-    fitted: Any = {"ls": "--", "color": "black"} if column.joined else {}
+    joined: Any = {"ls": "-", "lw": 2.4, "alpha": 0.35}  # a band, on which the fit is seen
+    points = joined if column.joined else {"ls": "", "marker": "o"}
     for line in column.lines:
         colour, shown = shades.to_rgba(np.array(line.alpha)), line.y > 0
-        axes.plot(line.x[shown], line.y[shown], color=colour, ms=2, lw=0.8, **points)
+        axes.plot(line.x[shown], line.y[shown], color=colour, ms=2, **points)
         if line.measured and line.law:
             inside = np.geomspace(*line.measured.window, 50)
-            axes.plot(inside, line.law(inside), **{"color": colour, "lw": 0.8} | fitted)
+            axes.plot(inside, line.law(inside), color=colour, lw=0.8)
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):

@@ -96,7 +96,7 @@ def draw(figure: str, runs: Sequence[Path | str] = (), out: Path | str | None = 
     try:
         drawing: Drawing = module.draw(results, folder)
     except BadInput as error:
-        raise BadInput(f"{figure}: {error}; {train(figure)}") from None
+        raise BadInput(f"{figure}: {error}{'; ' + train(figure) if needed else ''}") from None
     if not drawing.measured:
         return drawing
     path = folder / f"{figure}.json"

@@ -91,6 +91,6 @@ def _line(runs: "xr.Dataset", kind: str) -> Line:
         (float(row.low), float(row.high)),
         fit.window,
         fit.n_points,
-        *(None if row[name].isnull() else float(row[name]) for name in ("theory", "theory_finite")),
+        None if row.theory.isnull() else float(row.theory),
     )
     return Line(alpha, x, y, measured, fit.predict)

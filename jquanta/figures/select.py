@@ -71,5 +71,13 @@ def after_start(runs: "xr.Dataset") -> "xr.Dataset":
 
 def refuse_several_tasks(tasks: Sequence[Mapping[str, Any]]) -> None:
     """Raise ``BadInput`` unless all ``tasks`` (``scaling.task_of``, curves' attributes) are one."""
-    if len({str([task[name] for name in ("alpha", "offset", "n_tasks")]) for task in tasks}) > 1:
+    if (
+        len(
+            {
+                str([task[name] for name in ("alpha", "offset", "n_tasks", "n_bits", "k")])
+                for task in tasks
+            }
+        )
+        > 1
+    ):
         raise BadInput("the folders hold different tasks; draw each by itself")

@@ -343,19 +343,18 @@ class Packed:
             last = np.stack([named["layers.1.bias"] for named in own])
             weights.append(
                 Weights(
-                    bits=kernel[n_tasks:],
-                    rows=kernel[:n_tasks],
-                    bias=np.concatenate([named["layers.0.bias"] for named in own]),
-                    out=second[:, 1] - second[:, 0],
-                    shift=last[:, 1] - last[:, 0],
+                    bits=jnp.asarray(kernel[n_tasks:]),
+                    rows=jnp.asarray(kernel[:n_tasks]),
+                    bias=jnp.asarray(np.concatenate([named["layers.0.bias"] for named in own])),
+                    out=jnp.asarray(second[:, 1] - second[:, 0]),
+                    shift=jnp.asarray(last[:, 1] - last[:, 0]),
                 )
             )
-            sums.append(Sums(second.sum(1), last.sum(1)))
-        joined = jax.tree.map(lambda *columns: jnp.asarray(np.concatenate(columns)), *sums)
-        placed = jax.tree.map(jnp.asarray, tuple(weights))
-        adam = jax.jit(optax.scale_by_adam().init)(placed)
+            sums.append((second.sum(1), last.sum(1)))
+        joined = Sums(*(jnp.asarray(np.concatenate(parts)) for parts in zip(*sums, strict=True)))
+        adam = jax.jit(optax.scale_by_adam().init)(tuple(weights))
         alive = jnp.ones(len(self.runs), bool)
-        return State(placed, adam, joined, alive, jnp.uint32(0))
+        return State(tuple(weights), adam, joined, alive, jnp.uint32(0))
 
     def advance(self, state: State, n_steps: int) -> State:
         """``n_steps`` updates of every run. The given state's memory is used again."""

@@ -202,3 +202,9 @@ def test_another_program_can_read_it(ragged: Path) -> None:
 def test_what_breaks_the_schema_is_named(results: xr.Dataset, change: Any, message: str) -> None:
     with pytest.raises(BadInput, match=f"^somewhere: {message}"):
         schema.check(change(results), "somewhere")
+
+
+def test_another_wording_breaks_nothing(results: xr.Dataset) -> None:
+    """A help text is a field's long_name: rewording it must not close what is stored."""
+    renamed = results.assign_coords(width=results.width.assign_attrs(long_name="units"))
+    schema.check(renamed)
