@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 import jquanta as jq
 from jquanta.errors import BadInput
+from tests.processes import Command
 from tests.sweep.examples import LONG, Saboteur, assert_same, crash, toml
 
 # The command itself, with a beat (a byte on a pipe) and a nap after each slice of updates, so that
@@ -37,37 +37,9 @@ KILLS = int(os.environ.get("JQUANTA_TEST_KILLS", "3"))
 """CI has one run with 20."""
 
 
-class Command:
+def sweep(config: Path, folder: Path, cache: Path) -> Command:
     """The sweep command as a process of its own."""
-
-    def __init__(self, config: Path, folder: Path, cache: Path):
-        self.beats, write = os.pipe()
-        environment = {
-            "PYTHONPATH": str(Path(jq.__file__).parents[1]),
-            "BEATS": str(write),
-            "JAX_COMPILATION_CACHE_DIR": str(cache),  # the second process compiles nothing
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, str(config), "--out", str(folder)],
-            env=os.environ | environment,
-            pass_fds=[write],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        os.close(write)
-
-    def wait_for_beats(self, count: int) -> bool:
-        """Whether the process lived to its ``count``-th beat."""
-        return all(os.read(self.beats, 1) for _ in range(count))
-
-    def end(self) -> tuple[int, str, str]:
-        """Exit code, standard output and standard error."""
-        out, err = self.process.communicate(timeout=120)
-        os.close(self.beats)
-        return self.process.returncode, out, err
+    return Command(COMMAND, [str(config), "--out", str(folder)], cache)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +66,7 @@ def test_an_interrupted_command_says_so_and_continues(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "run"
-    command = Command(config, folder, cache)
+    command = sweep(config, folder, cache)
     assert command.wait_for_beats(beats)
     with pytest.raises(BadInput, match=f"in use by process {command.process.pid} on "):
         jq.run_sweep(LONG, folder)
@@ -120,7 +92,7 @@ def test_a_killed_command_continues(config: Path, cache: Path, whole: Path, tmp_
     """``kill -9`` at random moments of one training; checkpoints are written all the time."""
     folder, chance = tmp_path / "run", random.Random(5)
     for _ in range(KILLS):
-        command = Command(config, folder, cache)
+        command = sweep(config, folder, cache)
         assert command.wait_for_beats(chance.randrange(2, 10))
         try:
             command.process.wait(chance.uniform(0, 0.1))
@@ -150,7 +122,7 @@ def test_a_full_disk_is_one_line_and_can_be_resumed(
     config: Path, cache: Path, whole: Path, small_disk: Path
 ) -> None:
     folder = small_disk / "run"
-    code, _, said = Command(config, folder, cache).end()
+    code, _, said = sweep(config, folder, cache).end()
     assert code == 1
     assert said == "jquanta: the disk is full: free some space; then the same command continues\n"
     assert not (folder / "results.zarr").exists()

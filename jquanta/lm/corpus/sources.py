@@ -90,8 +90,8 @@ def open_source(path: Path | str, pattern: str = "*") -> Source:
 
 
 @dataclass(frozen=True)
-class JsonLines:
-    """One JSON object a line, the document in its field "text". Blank lines are skipped."""
+class _OneFile:
+    """What sources of a single file have alike."""
 
     path: Path
 
@@ -108,6 +108,10 @@ class JsonLines:
     def sha256(self, advance: Advance) -> str:
         """See ``Source``."""
         return _sha256(self.path, advance)
+
+
+class JsonLines(_OneFile):
+    """One JSON object a line, the document in its field "text". Blank lines are skipped."""
 
     def documents(self, skip: int = 0) -> Iterator[Document]:
         """See ``Source``."""
@@ -137,25 +141,8 @@ class JsonLines:
                 return iter(partial(file.read, CHUNK), b"")
 
 
-@dataclass(frozen=True)
-class Parquet:
+class Parquet(_OneFile):
     """A parquet file, a document a row, in its column "text"."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """See ``Source``."""
-        return self.path.name
-
-    @property
-    def size(self) -> int:
-        """See ``Source``."""
-        return self.path.stat().st_size
-
-    def sha256(self, advance: Advance) -> str:
-        """See ``Source``."""
-        return _sha256(self.path, advance)
 
     def documents(self, skip: int = 0) -> Iterator[Document]:
         """See ``Source``."""

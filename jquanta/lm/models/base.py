@@ -1,5 +1,7 @@
 """From tokens to logits: what GPT-NeoX and GPT-Neo do alike."""
 
+from abc import abstractmethod
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
@@ -57,6 +59,6 @@ class Network(nnx.Module):
         """The matrix from features to logits."""
         return self.unembed.kernel[...]
 
+    @abstractmethod
     def deviation(self, name: str) -> float:
         """The standard deviation that a kernel or an embedding starts with."""
-        raise NotImplementedError

@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from jquanta.lm.losses.__main__ import main
 from jquanta.lm.losses.compute import compute_losses
 from tests.lm.corpus.samples import tree
 from tests.lm.losses import examples
+from tests.processes import Command
 
 KILLS = int(os.environ.get("JQUANTA_TEST_KILLS", "3"))
 """CI has one run with 20."""
@@ -35,39 +35,6 @@ def slow(self, *report):
 progress.OneBar.work = slow
 sys.exit(main(sys.argv[1:]))
 """
-
-
-class Command:
-    """The losses command as a process of its own."""
-
-    def __init__(self, arguments: list[str], cache: Path):
-        self.beats, write = os.pipe()
-        environment = {
-            "PYTHONPATH": str(Path(jq.__file__).parents[1]),
-            "BEATS": str(write),
-            "JAX_COMPILATION_CACHE_DIR": str(cache),  # the second process compiles nothing
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, *arguments],
-            env=os.environ | environment,
-            pass_fds=[write],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        os.close(write)
-
-    def wait_for_beats(self, count: int) -> bool:
-        """Whether the process lived to its ``count``-th beat."""
-        return all(os.read(self.beats, 1) for _ in range(count))
-
-    def end(self) -> tuple[int, str, str]:
-        """Exit code, standard output and standard error."""
-        out, err = self.process.communicate(timeout=120)
-        os.close(self.beats)
-        return self.process.returncode, out, err
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +67,7 @@ def test_killed_commands_continue(home: Path, whole: bytes, tmp_path: Path) -> N
     """``kill -9`` at random moments; the end is what it would have been, bit for bit."""
     out, chance = tmp_path / "out", random.Random(7)
     for _ in range(KILLS):
-        command = Command(arguments(home, out), tmp_path / "cache")
+        command = Command(COMMAND, arguments(home, out), tmp_path / "cache")
         assert command.wait_for_beats(chance.randrange(2, 5))
         try:
             command.process.wait(chance.uniform(0, 0.1))
@@ -109,7 +76,7 @@ def test_killed_commands_continue(home: Path, whole: bytes, tmp_path: Path) -> N
         code, _, said = command.end()
         assert code == -signal.SIGKILL
         assert "Traceback" not in said
-    command = Command(arguments(home, out), tmp_path / "cache")
+    command = Command(COMMAND, arguments(home, out), tmp_path / "cache")
     code, _, said = command.end()
     assert code == 0
     assert "continuing after" in said
@@ -120,7 +87,7 @@ def test_an_interrupted_command_says_so_and_continues(
     home: Path, whole: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    command = Command(arguments(home, out), tmp_path / "cache")
+    command = Command(COMMAND, arguments(home, out), tmp_path / "cache")
     assert command.wait_for_beats(3)
     command.process.send_signal(signal.SIGTERM)
     code, _, said = command.end()

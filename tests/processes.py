@@ -1,0 +1,48 @@
+"""Commands as processes that a test can watch, interrupt and kill."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jquanta as jq
+
+
+class Command:
+    """A command as a process of its own, which writes a byte to ``BEATS`` now and then.
+
+    Args:
+        script: Python that runs it.
+        arguments: of the command.
+        cache: of compiled programs, for all processes of a test.
+    """
+
+    def __init__(self, script: str, arguments: Sequence[str], cache: Path):
+        self.beats, write = os.pipe()
+        environment = {
+            "PYTHONPATH": str(Path(jq.__file__).parents[1]),
+            "BEATS": str(write),
+            "JAX_COMPILATION_CACHE_DIR": str(cache),  # the second process compiles nothing
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", script, *arguments],
+            env=os.environ | environment,
+            pass_fds=[write],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(write)
+
+    def wait_for_beats(self, count: int) -> bool:
+        """Whether the process lived to its ``count``-th beat."""
+        return all(os.read(self.beats, 1) for _ in range(count))
+
+    def end(self) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error."""
+        out, err = self.process.communicate(timeout=120)
+        os.close(self.beats)
+        return self.process.returncode, out, err
