@@ -156,7 +156,7 @@ def summarise(results: "xr.Dataset") -> None:
         except NoSuchRuns:
             continue
         except BadInput as error:
-            print(f"{name}   not fitted: {error}")
+            print(f"{name}   not fitted: {error}, or draw: python -m jquanta.figures --help")
             continue
         count = learned(curve).to_numpy()
         best = float(curve.loss.min()) / NATS_PER_BIT
