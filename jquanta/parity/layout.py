@@ -9,7 +9,7 @@ import numpy as np
 from jquanta.parity.config import RunConfig
 from jquanta.parity.solo import Program
 
-CPU_BLOCK = 250  # units: tile x block x 4 bytes = 1 MB is what one core's cache holds
+CPU_BLOCK = 400  # units: tile x block x 4 bytes = 1.6 MB is what two cores' caches hold
 CPU_TILE = 1000  # samples
 
 # A network with a larger weight has diverged. Below it nothing in a step overflows float32: hidden

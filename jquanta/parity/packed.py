@@ -142,8 +142,8 @@ def _block_gradients(
     own = _membership(block.widths, weights.bits.dtype)
     mix = (own * weights.out).T  # block diagonal: each network sums its own units
 
-    def body(sums: Any, tile: Batch) -> tuple[Any, None]:
-        by_bit, by_row, total = sums
+    def body(sums: Any, cut: tuple[Batch, Array]) -> tuple[Any, None]:
+        (by_bit, by_row, total), (tile, bits) = sums, cut
         row = rows.at[tile.subtask].get(mode="promise_in_bounds", indices_are_sorted=True)
         hidden = jnp.matmul(tile.bits, weights.bits, precision=PRECISION) + row + weights.bias
         # Without the barrier each of the three uses computes the sum and the lookup again.
@@ -153,13 +153,14 @@ def _block_gradients(
         dz = -sign * weight * jax.nn.sigmoid(-sign * z)
         spread = jnp.matmul(dz, own, precision=PRECISION) if len(block.widths) > 1 else dz
         g = jnp.where(active > 0, spread, 0)
-        by_bit += jnp.matmul(tile.bits.T, g, precision=PRECISION)
+        by_bit += jnp.matmul(bits, g, precision=PRECISION)
         by_row = by_row.at[tile.subtask].add(g, mode="promise_in_bounds", indices_are_sorted=True)
         return (by_bit, by_row, total + dz.sum(0)), None
 
     zero = tuple(map(jnp.zeros_like, (weights.bits, rows, weights.shift)))
     cut = jax.tree.map(lambda column: column.reshape(*tiles, *column.shape[1:]), batch)
-    by_bit, by_row, total = jax.lax.scan(body, zero, cut)[0]
+    # Transposed once for all blocks: a product that does so itself does it in each (5% of a step).
+    by_bit, by_row, total = jax.lax.scan(body, zero, (cut, cut.bits.swapaxes(1, 2)))[0]
     by_unit = by_row.sum(0)
     by_member = by_row if codes is None else jnp.matmul(codes.T, by_row, precision=PRECISION)
     return Weights(
