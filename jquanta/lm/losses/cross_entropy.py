@@ -92,10 +92,10 @@ def losses(
     x = features(config, model.params, inputs, precision=precision)
     x, flat_targets = x.reshape(-1, x.shape[-1]), targets.reshape(-1)
     size = tile or default_tile()
-    tokens = min(size.tokens, len(x))
+    tiles = -(-len(x) // size.tokens)
+    tokens = -(-len(x) // tiles)  # equal tiles: a last one that is nearly empty would cost as much
     # Padding takes no part from here on: only the rows that are predictions are multiplied.
     wanted = (jnp.arange(inputs.shape[1]) < counts[:, None]).reshape(-1)
-    tiles = -(-len(x) // tokens)
     (rows,) = jnp.nonzero(wanted, size=tiles * tokens, fill_value=len(x))
 
     def work(i: Int[Array, ""], out: Float[Array, " N"]) -> Float[Array, " N"]:
