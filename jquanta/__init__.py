@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jquanta.lm.corpus.reader import open_corpus
     from jquanta.lm.losses.compute import compute_losses
     from jquanta.lm.losses.reader import open_losses
+    from jquanta.lm.pretrain.drive import pretrain
     from jquanta.lm.weights.load import load_model
     from jquanta.sweep.config import load_config
     from jquanta.sweep.drive import run_sweep
@@ -38,6 +39,7 @@ _HOMES = {
     "open_corpus": "jquanta.lm.corpus.reader",
     "open_losses": "jquanta.lm.losses.reader",
     "open_results": "jquanta.sweep.store",
+    "pretrain": "jquanta.lm.pretrain.drive",
     "run_sweep": "jquanta.sweep.drive",
 }
 _MODULES = ("emergence", "powerlaw", "scaling", "theory")
@@ -55,6 +57,7 @@ __all__ = [
     "open_losses",
     "open_results",
     "powerlaw",
+    "pretrain",
     "run_sweep",
     "scaling",
     "theory",

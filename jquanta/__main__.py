@@ -10,8 +10,14 @@ from jquanta.errors import BadInput
 COMMANDS = {
     "sweep": ("jquanta.sweep.__main__", "train a sweep of multitask sparse-parity networks"),
     "corpus": ("jquanta.lm.corpus.__main__", "tokenise documents into a corpus"),
+    "pretrain": ("jquanta.lm.pretrain.__main__", "pretrain a small suite of language models"),
     "losses": ("jquanta.lm.losses.__main__", "per-token losses of language models"),
-    "figures": ("jquanta.figures.__main__", "draw the paper's figures from finished sweeps"),
+    "qdg": ("jquanta.qdg.__main__", "discover a language model's quanta from its gradients"),
+    "explore": ("jquanta.qdg.pages.__main__", "browse the clusters of a QDG run, or as LaTeX"),
+    "assign": ("jquanta.qdg.commands.assign", "to which quantum the tokens of a text belong"),
+    "emergence": ("jquanta.qdg.commands.emergence", "when each quantum of a QDG run is learned"),
+    "mechanism": ("jquanta.qdg.commands.mechanism", "whether quanta can be learned by themselves"),
+    "figures": ("jquanta.figures.__main__", "draw the paper's figures from stored results"),
 }
 
 USAGE = "\n".join(

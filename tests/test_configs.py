@@ -100,6 +100,10 @@ PAPER: dict[str, tuple[dict[str, Any], Sweep]] = {
         | {"train.steps": 100_000, "eval.log_every": 500},
         {"train.weight_decay": (30, 1e-3, 10)},
     ),
+    "fig15": (
+        MAIN | ONLINE | {"task.alpha": 0.4, "network.width": 500, "train.steps": 200_000},
+        {},
+    ),
     "science-check": (
         MAIN
         | ONLINE

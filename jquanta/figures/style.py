@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jquanta.errors import BadInput
+from jquanta.figures.drawing import decimals
 from jquanta.sweep.folder import remove
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ def fit_line(axes: "Axes", fit: "Fit", name: str, unit: float = 1.0) -> None:
     ``unit``: what the fit's values are divided by, such as ``NATS_PER_BIT``.
     """
     low, high = fit.interval
-    label = rf"${name}$ = {fit.exponent:.2f} [{low:.2f}, {high:.2f}]"
+    digits = decimals(fit.exponent)
+    label = rf"${name}$ = {fit.exponent:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
     inside = np.geomspace(*fit.window, 50)
     axes.plot(inside, fit.predict(inside) / unit, "-", color=ORANGE, label=label)
 

@@ -15,21 +15,20 @@ from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox
 
 from jquanta.figures import style
-from jquanta.figures.drawing import Measured
 
 PIXEL = 1.0  # text is placed on whole pixels
 
 
 def drawn(
-    module: ModuleType, results: Sequence[xr.Dataset], folder: Path
-) -> tuple[Figure, list[Measured]]:
-    """A module's figure itself, laid out as it is saved, and its exponents."""
+    module: ModuleType, results: Sequence[xr.Dataset] | xr.Dataset, folder: Path, **options: Any
+) -> tuple[Figure, list[Any]]:
+    """A module's figure itself, laid out as it is saved, and its numbers."""
     import matplotlib.pyplot as plt
 
     figures: list[Figure] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "save", lambda figure, folder, name: figures.append(figure) or [])
-        _, measured = module.draw(results, folder)
+        _, measured = module.draw(results, folder, **options)
     (figure,) = figures
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # such as panels that do not fit

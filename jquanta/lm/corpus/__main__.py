@@ -21,9 +21,10 @@ class Options:
       a .parquet file: a document a row, in the column "text"
       a folder: each file is a document, in the order of their names; hidden ones are left out
 
-    Documents are cut to --max_length tokens, in order, without special tokens; empty ones stay,
-    blank lines do not count. The corpus appears when it is whole; until then it is DIR.part. The
-    same command continues where it stopped, and checks a corpus that is finished.
+    Documents are cut to --max_length tokens (or, by --long split, into documents of so many), in
+    order, without special tokens; empty ones stay, blank lines do not count. The corpus appears
+    when it is whole; until then it is DIR.part. The same command continues where it stopped, and
+    checks a corpus that is finished.
 
     The paper's corpus: jquanta corpus 00.jsonl.zst --tokenizer EleutherAI/pythia-70m
     --documents 200000 --out corpora/pile
@@ -42,6 +43,13 @@ class Options:
     max_length: Annotated[
         int, tyro.conf.arg(help="tokens that documents are cut to", metavar="INT")
     ] = 1024
+    long: Annotated[
+        str,
+        tyro.conf.arg(
+            help="what becomes of longer documents: cut keeps the head, split makes several of one",
+            metavar="cut|split",
+        ),
+    ] = "cut"
     documents: Annotated[
         int | None, door.option("take the first INT documents (default: all)", "INT")
     ] = None
@@ -72,6 +80,7 @@ def command(argv: Sequence[str]) -> None:
             max_length=options.max_length,
             documents=options.documents,
             pattern=options.pattern,
+            long=options.long,
             monitor=line,
         )
     print(

@@ -42,6 +42,9 @@ from jquanta.sweep.folder import RunFolder, remove, write_whole
 MAX_LENGTH = 1024
 """Tokens that documents are cut to: the paper's."""
 
+LONG = ("cut", "split")
+"""What can become of a longer document."""
+
 BATCH_CHARACTERS = 2**22
 """Characters tokenised at once: 4 MB of prose, about a million tokens and 150 MB on the way."""
 
@@ -65,6 +68,7 @@ def build_corpus(
     max_length: int = MAX_LENGTH,
     documents: int | None = None,
     pattern: str = "*",
+    long: str = "cut",
     monitor: Monitor | None = None,
 ) -> Corpus:
     """Tokenise documents into a corpus folder, or continue where an earlier call stopped.
@@ -76,9 +80,12 @@ def build_corpus(
             ``Source``.
         tokenizer: a ``tokenizer.json``, a folder that holds one, or a model on the hub.
         out: the corpus folder. One that is finished is checked and left alone.
-        max_length: tokens that documents are cut to. No special tokens are added.
-        documents: how many documents to take, or None for all (the paper: 200,000).
+        max_length: tokens that a document has at most. No special tokens are added.
+        documents: how many of the source's documents to take, or None for all (the paper:
+            200,000).
         pattern: which files of a folder.
+        long: what becomes of a longer document: ``cut`` keeps its head; ``split`` makes documents
+            of ``max_length`` tokens of it, one after the other, the last one shorter.
         monitor: is told of the progress.
 
     Raises:
@@ -89,6 +96,8 @@ def build_corpus(
     for name, number in (("max_length", max_length), ("documents", documents)):
         if number is not None and number < 1:
             raise BadInput(f"--{name} {number}: give 1 or more")
+    if long not in LONG:
+        raise BadInput(f"--long {long}: give {' or '.join(LONG)}")
     if isinstance(source, Path | str):
         source = open_source(source, pattern)
     monitor = monitor or Silence()
@@ -102,6 +111,7 @@ def build_corpus(
         tokenizer=hashlib.sha256(loaded.file).hexdigest(),
         max_length=max_length,
         limit=documents,
+        long=long,
     )
     if not (out / META).exists():
         _build(source, loaded, recipe, out, monitor)
@@ -164,9 +174,11 @@ def _build(
         progress = _read_progress(part, recipe, dtype)
         if progress.documents:
             monitor.say(f"{part}: continuing after {progress.documents:,} documents")
+        whole = recipe.long == "split"
+        encode = encoder(loaded.tokenizer, None if whole else recipe.max_length)
         try:
             with _Arrays(part, dtype, recipe, progress) as arrays:
-                _fill(arrays, source, encoder(loaded.tokenizer, recipe.max_length), monitor)
+                _fill(arrays, source, encode, monitor)
                 arrays.finish()
             _describe(part, arrays.progress, source.name, loaded, recipe)
             part.rename(place)
@@ -203,6 +215,8 @@ class _Progress(NamedTuple):
 
     documents: int
     tokens: int
+    taken: int
+    """Documents of the source that they were made of."""
 
     def sizes(self, dtype: np.dtype[Any]) -> tuple[int, int]:
         """Bytes of the files of tokens and of offsets, headers included."""
@@ -220,7 +234,7 @@ def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progres
         little = {"lock", PROGRESS + ".part"}
         if part.is_file() or (part.exists() and {p.name for p in part.iterdir()} - little):
             raise BadInput(f"--out: {part}, where it is built, is not ours; move it away")
-        return _Progress(0, 0)
+        return _Progress(0, 0, 0)
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         found, progress = Recipe(**stored["recipe"]), _Progress(*stored["progress"])
@@ -241,16 +255,23 @@ def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progres
 def _fill(arrays: "_Arrays", source: Source, encode: Encode, monitor: Monitor) -> None:
     """Append what is missing."""
     size, limit = max(1, source.size), arrays.recipe.limit
-    done = arrays.progress.documents
+    taken = arrays.progress.taken
     documents = itertools.islice(
-        source.documents(skip=done), None if limit is None else max(0, limit - done)
+        source.documents(skip=taken), None if limit is None else max(0, limit - taken)
     )
     for batch in _batches(documents):
         # Reading and writing take 2% of the tokenizer's time, so they wait for it.
-        arrays.append(encode([document.text for document in batch]))
-        done, tokens = arrays.progress
-        share = max(batch[-1].position / size, done / (limit or np.inf))
-        monitor.work("tokenising", share, done, tokens)
+        rows = encode([document.text for document in batch])
+        pieces = [piece for row in rows for piece in _pieces(row, arrays.recipe.max_length)]
+        arrays.append(pieces, len(batch))
+        made, tokens, taken = arrays.progress
+        share = max(batch[-1].position / size, taken / (limit or np.inf))
+        monitor.work("tokenising", share, made, tokens)
+
+
+def _pieces(row: list[int], length: int) -> list[list[int]]:
+    """A document as documents of at most ``length`` tokens; an empty one stays."""
+    return [row[i : i + length] for i in range(0, len(row), length)] or [row]
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
@@ -289,8 +310,8 @@ class _Arrays:
         for file in (self.tokens, self.offsets):
             file.close()
 
-    def append(self, rows: list[list[int]]) -> None:
-        """Take in documents. Those that a signal cuts short do not count."""
+    def append(self, rows: list[list[int]], taken: int) -> None:
+        """Take in what ``taken`` documents became. What a signal cuts short does not count."""
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         ends = self.progress.tokens + np.cumsum(lengths)
         ids = np.fromiter(itertools.chain.from_iterable(rows), self.dtype, lengths.sum())
@@ -300,7 +321,9 @@ class _Arrays:
         ):
             file.seek(HEADER_BYTES + array.itemsize * count)
             file.write(array.data)
-        self.progress = _Progress(self.progress.documents + len(rows), int(ends[-1]))
+        self.progress = _Progress(
+            self.progress.documents + len(rows), int(ends[-1]), self.progress.taken + taken
+        )
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             self._checkpoint()
 

@@ -30,12 +30,15 @@ class Recipe:
         tokenizer: sha256 of the tokenizer's ``tokenizer.json``.
         max_length: tokens that documents are cut to.
         limit: how many of the source's documents are taken, or None for all.
+        long: what becomes of a document beyond ``max_length``: ``cut`` keeps its head, ``split``
+            makes several documents of it.
     """
 
     source: str
     tokenizer: str
     max_length: int
     limit: int | None
+    long: str = "cut"
 
     def differences(self, other: "Recipe") -> str:
         """In which fields two recipes differ, in words."""
@@ -98,6 +101,7 @@ def read_meta(folder: Path) -> Meta:
             hashes["tokenizer"],
             values.pop("max_length"),
             values.pop("limit"),
+            values.pop("long", "cut"),  # corpora from before there was a choice
         )
         return Meta(**values, corpus=hashes["corpus"], recipe=recipe)
     except OSError:

@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,8 +119,8 @@ def _download(model: str) -> Path:
         chatter.setLevel(level)
 
 
-def encoder(tokenizer: "Tokenizer", max_length: int) -> Encode:
-    """A function that gives the first ``max_length`` tokens of each of many texts.
+def encoder(tokenizer: "Tokenizer", max_length: int | None) -> Encode:
+    """A function that gives the first ``max_length`` tokens of each of many texts, None for all.
 
     No special tokens are added. The tokenizers library spreads the texts over all cores.
 
@@ -127,26 +128,30 @@ def encoder(tokenizer: "Tokenizer", max_length: int) -> Encode:
     tokenised as is needed, which is exact: an ASCII letter or digit before a space ends a piece
     that nothing later can change. Otherwise, and where that was not enough, the whole text is.
     """
+    if max_length is None:
+        tokenizer.no_truncation()
+        return partial(_rows, tokenizer)
     tokenizer.enable_truncation(max_length)
     head = _head if splits_before_spaces(tokenizer) else _whole
 
-    def rows(texts: Sequence[str]) -> list[list[int]]:
-        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
-
     def encode(texts: Sequence[str]) -> list[list[int]]:
         heads = [head(text, HEAD_CHARACTERS * max_length) for text in texts]
-        found = rows(heads)
+        found = _rows(tokenizer, heads)
         short = [
             i
             for i, row in enumerate(found)
             if len(row) < max_length and len(heads[i]) < len(texts[i])
         ]
-        for i, row in zip(short, rows([texts[i] for i in short]), strict=True):
+        for i, row in zip(short, _rows(tokenizer, [texts[i] for i in short]), strict=True):
             found[i] = row
         return found
 
     return encode
+
+
+def _rows(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:
+    encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    return [encoding.ids for encoding in encodings]
 
 
 def splits_before_spaces(tokenizer: "Tokenizer") -> bool:

@@ -101,15 +101,18 @@ def plan_batches(
     return Plan(tuple(batches), len(order), int(sizes.sum()))
 
 
-def padded_lengths(predictions: NDArray[np.int64], context: int) -> list[int]:
+def padded_lengths(
+    predictions: NDArray[np.int64], context: int, most: int = MOST_LENGTHS
+) -> list[int]:
     """The fewest lengths that leave at most ``PADDING``, and those of that number that pad least.
 
     Args:
         predictions: of each document, 1 or more.
         context: no length is more.
+        most: lengths at most.
 
     Returns:
-        Lengths, ascending; the last takes the longest document. At most ``MOST_LENGTHS``.
+        Lengths, ascending; the last takes the longest document.
     """
     aligned = np.minimum(-(-predictions // ALIGNMENT) * ALIGNMENT, context)
     sizes, counts = np.unique(aligned, return_counts=True)
@@ -120,7 +123,7 @@ def padded_lengths(predictions: NDArray[np.int64], context: int) -> list[int]:
     last = np.where(np.arange(len(sizes)) < np.arange(len(sizes))[:, None], np.inf, last)
     cost = np.concatenate([[0], np.full(len(sizes), np.inf)])
     choices: list[NDArray[np.int64]] = []
-    while len(choices) < MOST_LENGTHS and cost[-1] > (1 + PADDING) * predictions.sum():
+    while len(choices) < most and cost[-1] > (1 + PADDING) * predictions.sum():
         costs = cost[:-1, None] + last
         choices.append(costs.argmin(0))
         cost = np.concatenate([[0], costs.min(0)])

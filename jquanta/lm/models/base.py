@@ -28,9 +28,7 @@ class Network(nnx.Module):
         self, tokens: Int[Array, "B T"], at: Int[Array, "B T_out"] | None = None
     ) -> Float[Array, "B T_out V"]:
         """Logits of the token after each position, or after the positions ``at`` only."""
-        x = self.features(tokens)
-        if at is not None:
-            x = jnp.take_along_axis(x, at[..., None], axis=1)
+        x = self.final_norm(self.residuals(tokens, at)[-1])
         wide = jnp.promote_types(x.dtype, jnp.float32)  # bfloat16 products, float32 logits
         return jnp.matmul(x, self.unembedding, preferred_element_type=wide)
 
@@ -38,16 +36,24 @@ class Network(nnx.Module):
         """What the unembedding multiplies: the last layer norm's output."""
         return self.final_norm(self.residuals(tokens)[-1])
 
-    def residuals(self, tokens: Int[Array, "B T"]) -> tuple[Stream, ...]:
-        """The residual stream as it enters the first block, and as it leaves each."""
+    def residuals(
+        self, tokens: Int[Array, "B T"], at: Int[Array, "B T_out"] | None = None
+    ) -> tuple[Stream, ...]:
+        """The residual stream as it enters the first block, and as it leaves each.
+
+        With ``at``, the last block works for these positions only, and the last stream has no
+        others: of a small model's gradient for one position, a seventh is saved.
+        """
         if tokens.shape[1] > self.config.context:
             raise BadInput(
                 f"{tokens.shape[1]} tokens: the model's context is {self.config.context}; "
                 "truncate to it"
             )
         stream = [self.embedded(tokens)]
-        for layer in self.layers:
+        *layers, last = self.layers
+        for layer in layers:
             stream.append(layer(stream[-1]))
+        stream.append(last(stream[-1], at))
         return tuple(stream)
 
     def embedded(self, tokens: Int[Array, "B T"]) -> Stream:

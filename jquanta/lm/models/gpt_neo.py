@@ -13,8 +13,10 @@ from jquanta.lm.models.parts import (
     Linear,
     Stream,
     attend,
+    attend_at,
     gelu_new,
     join_heads,
+    rows_at,
     split_heads,
 )
 
@@ -29,10 +31,12 @@ class Attention(nnx.Module):
         self.value = Linear(config.width, config.width, bias=False)
         self.out = Linear(config.width, config.width)
 
-    def __call__(self, x: Stream) -> Stream:
+    def __call__(self, x: Stream, at: Int[Array, "B T_out"] | None = None) -> Stream:
         query, key, value = (
             split_heads(layer(x), self.heads) for layer in (self.query, self.key, self.value)
         )
+        if at is not None:
+            return self.out(join_heads(attend_at(query, key, value, at, self.window)))
         return self.out(join_heads(attend(query, key, value, self.window)))
 
 
@@ -45,8 +49,8 @@ class Block(nnx.Module):
         self.mlp_norm = LayerNorm(config)
         self.mlp = MLP(config.width, gelu_new)
 
-    def __call__(self, x: Stream) -> Stream:
-        x = x + self.attention(self.attention_norm(x))
+    def __call__(self, x: Stream, at: Int[Array, "B T_out"] | None = None) -> Stream:
+        x = rows_at(x, at) + self.attention(self.attention_norm(x), at)
         return x + self.mlp(self.mlp_norm(x))
 
 

@@ -4,6 +4,7 @@ import math
 
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Int
 
 from jquanta.lm.models.base import Network
 from jquanta.lm.models.config import GPTNeoXConfig
@@ -14,9 +15,11 @@ from jquanta.lm.models.parts import (
     Linear,
     Stream,
     attend,
+    attend_at,
     gelu,
     join_heads,
     rotate,
+    rows_at,
     split_heads,
 )
 
@@ -29,12 +32,15 @@ class Attention(nnx.Module):
         self.qkv = Linear(config.width, 3 * config.width)
         self.out = Linear(config.width, config.width)
 
-    def __call__(self, x: Stream) -> Stream:
+    def __call__(self, x: Stream, at: Int[Array, "B T_out"] | None = None) -> Stream:
         config = self.config
         # Columns lie as [heads, 3 * head_dim]: each head's query, key and value side by side.
         query, key, value = jnp.split(split_heads(self.qkv(x), config.heads), 3, axis=-1)
         query, key = (rotate(h, config.rotary_dim, config.rotary_base) for h in (query, key))
-        return self.out(join_heads(attend(query / math.sqrt(config.head_dim), key, value)))
+        query = query / math.sqrt(config.head_dim)
+        if at is not None:
+            return self.out(join_heads(attend_at(query, key, value, at)))
+        return self.out(join_heads(attend(query, key, value)))
 
 
 class Block(nnx.Module):
@@ -46,8 +52,9 @@ class Block(nnx.Module):
         self.mlp_norm = LayerNorm(config)
         self.mlp = MLP(config.width, gelu)
 
-    def __call__(self, x: Stream) -> Stream:
-        return x + self.attention(self.attention_norm(x)) + self.mlp(self.mlp_norm(x))
+    def __call__(self, x: Stream, at: Int[Array, "B T_out"] | None = None) -> Stream:
+        own = rows_at(x, at)
+        return own + self.attention(self.attention_norm(x), at) + self.mlp(self.mlp_norm(own))
 
 
 class GPTNeoX(Network):

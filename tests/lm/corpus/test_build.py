@@ -79,12 +79,41 @@ def test_the_files_are_those_of_numpy_and_the_hashes_those_of_sha256sum(
         "source": "docs.jsonl.zst",
         "max_length": MAX_LENGTH,
         "limit": None,
+        "long": "cut",
         "sha256": {
             "source": sha256(source),
             "tokenizer": sha256(tokenizer),
             "corpus": sha256(tmp_path / "tokens.npy", tmp_path / "offsets.npy"),
         },
     }
+
+
+@pytest.mark.parametrize("length", [1, 7, MAX_LENGTH, 10**9])
+def test_long_documents_may_be_split(length: int, tokenizer: Path, tmp_path: Path) -> None:
+    """No token is lost, and only the last piece of a document is shorter."""
+    corpus = build_corpus(
+        jsonl(tmp_path, DOCUMENTS), tokenizer, tmp_path / "out", max_length=length, long="split"
+    )
+    rows = [
+        row[i : i + length]
+        for row in twin(tokenizer, DOCUMENTS, 10**9)
+        for i in range(0, max(1, len(row)), length)
+    ]
+    assert [corpus.document(i).tolist() for i in range(corpus.n_documents)] == rows
+    assert corpus.meta.recipe.long == "split"
+    # The first documents of a source, whatever they become.
+    few = build_corpus(
+        tmp_path / "docs.jsonl",
+        tokenizer,
+        tmp_path / "few",
+        max_length=length,
+        long="split",
+        documents=3,
+    )
+    taken = sum(-(-len(row) // length) or 1 for row in twin(tokenizer, DOCUMENTS[:3], 10**9))
+    assert few.n_documents == taken
+    with pytest.raises(BadInput, match="it differs in long"):
+        build_corpus(tmp_path / "docs.jsonl", tokenizer, tmp_path / "out", max_length=length)
 
 
 def test_the_hash_of_a_folder_is_that_of_its_listing(tmp_path: Path) -> None:

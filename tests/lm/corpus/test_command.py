@@ -192,6 +192,7 @@ def test_bad_folders(capsys: pytest.CaptureFixture[str], here: Path) -> None:
         ("docs.jsonl --tokenizer tokenizer.json --out mine", "mine: holds other files"),
         ("docs.jsonl --tokenizer tokenizer.json --out .", "--out .: "),
         ("docs.jsonl --tokenizer tokenizer.json --out out --max_length 0", "--max_length 0"),
+        ("docs.jsonl --tokenizer tokenizer.json --out out --long fold", "--long fold: give cut or"),
         ("docs.jsonl --tokenizer tokenizer.json --out out --documents 0", "--documents 0"),
         ("docs.jsonl --tokenizer tokenizer.json --out out --documents x", "documents"),
         ("docs.jsonl --tokeniser tokenizer.json --out out", "did you mean --tokenizer?"),
@@ -243,5 +244,6 @@ print("loaded:", *sorted(heavy & set(sys.modules)))
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "loaded:"
-    for flag in ("SOURCE", "--tokenizer", "--out", "--max_length", "--documents", "--pattern"):
+    flags = ("SOURCE", "--tokenizer", "--out", "--max_length", "--long", "--documents", "--pattern")
+    for flag in flags:
         assert flag in done.stdout

@@ -58,20 +58,21 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("long", ["cut", "split"])
 def test_a_crash_at_any_step_changes_nothing(
-    tokenizer: Path, tmp_path: Path, steps: list[int]
+    long: str, tokenizer: Path, tmp_path: Path, steps: list[int]
 ) -> None:
     source = jsonl(tmp_path, DOCUMENTS[:40])
     whole, out = tmp_path / "whole", tmp_path / "out"
 
     def attempt() -> bool:
         try:
-            build_corpus(source, tokenizer, out, max_length=MAX_LENGTH)
+            build_corpus(source, tokenizer, out, max_length=MAX_LENGTH, long=long)
         except Crash:
             return False
         return True
 
-    build_corpus(source, tokenizer, whole, max_length=MAX_LENGTH)
+    build_corpus(source, tokenizer, whole, max_length=MAX_LENGTH, long=long)
     crashes, done = 0, False
     while not done:
         steps[0] = crashes
@@ -92,8 +93,11 @@ def test_a_crash_at_any_step_changes_nothing(
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("long", ["cut", "split"])
 @pytest.mark.parametrize("write", FORMATS)
-def test_what_is_done_is_not_done_again(write: Writer, tokenizer: Path, tmp_path: Path) -> None:
+def test_what_is_done_is_not_done_again(
+    write: Writer, long: str, tokenizer: Path, tmp_path: Path
+) -> None:
     class Saboteur(Silence):
         stop = True
         first: int | None = None
@@ -108,14 +112,15 @@ def test_what_is_done_is_not_done_again(write: Writer, tokenizer: Path, tmp_path
         def say(self, line: str) -> None:
             self.said = line
 
-    source = write(tmp_path, DOCUMENTS)
-    build_corpus(source, tokenizer, tmp_path / "whole", max_length=MAX_LENGTH)
+    source, out = write(tmp_path, DOCUMENTS), tmp_path / "out"
+    options: dict[str, Any] = {"max_length": MAX_LENGTH, "long": long}
+    build_corpus(source, tokenizer, tmp_path / "whole", **options)
     monitor = Saboteur()
     with pytest.raises(Interrupted, match=r"out\.part: the same command continues"):
-        build_corpus(source, tokenizer, tmp_path / "out", max_length=MAX_LENGTH, monitor=monitor)
-    assert not (tmp_path / "out").exists()
+        build_corpus(source, tokenizer, out, monitor=monitor, **options)
+    assert not out.exists()
     monitor.stop, monitor.first = False, None
-    build_corpus(source, tokenizer, tmp_path / "out", max_length=MAX_LENGTH, monitor=monitor)
+    build_corpus(source, tokenizer, out, monitor=monitor, **options)
     assert monitor.first > 60
     assert "out.part: continuing after " in monitor.said
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
@@ -129,8 +134,8 @@ for name, value in (("BATCH_CHARACTERS", 2000), ("CHECKPOINT_SECONDS", 0.02)):
     assert hasattr(build, name)
     setattr(build, name, value)
 append = build._Arrays.append
-def slow(self, rows):
-    append(self, rows)
+def slow(self, *batch):
+    append(self, *batch)
     os.write(int(os.environ["BEATS"]), b".")
     time.sleep(0.01)
 build._Arrays.append = slow
@@ -203,10 +208,10 @@ def test_a_full_disk_can_be_resumed(
     with monkeypatch.context() as patch:
         append, calls = build._Arrays.append, iter(range(5))
 
-        def full(self: Any, rows: Any) -> None:
+        def full(self: Any, *batch: Any) -> None:
             if next(calls, None) is None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            append(self, rows)
+            append(self, *batch)
 
         patch.setattr(build._Arrays, "append", full)
         with pytest.raises(RunFailed, match=r"the disk is full.*the same command continues"):

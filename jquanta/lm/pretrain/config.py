@@ -1,0 +1,337 @@
+"""A suite's configuration: TOML and flags in, frozen dataclasses out that refuse what makes no
+sense. They are the single source of every field's name, default, help text and check."""
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jquanta.errors import BadInput
+from jquanta.lm.models.config import GPTNeoXConfig
+from jquanta.parity.config import MAX_SEED, knob, require
+
+DEFAULT = Path(__file__).with_name("default.toml")
+"""The embedded configuration; configs/lm/stdlib.toml is the same file."""
+
+STDLIB = "stdlib"
+
+WIDTH = 128
+"""The width whose learning rate is ``train.lr``."""
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """What the models read, and what they are tested on."""
+
+    source: str = knob(
+        STDLIB, "stdlib (the source of Python's own library), or a SOURCE of jquanta corpus"
+    )
+    pattern: str = knob("*", "which files of a folder, such as '*.py'")
+    tokenizer: str = knob("", "a tokenizer.json, or a model on the hub; empty: one is trained")
+    vocab: int = knob(2048, "tokens of the byte-level BPE that is trained")
+    test: float = knob(0.05, "share of the files or documents that is held out, about")
+
+    def __post_init__(self) -> None:
+        require(bool(self.source), "corpus.source", "''", "give stdlib, a file or a folder")
+        require(0 < self.test < 1, "corpus.test", self.test, "give a share above 0 and below 1")
+        require(self.vocab >= 257, "corpus.vocab", self.vocab, "give at least 257: the bytes and 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The same tokens in the same order for every size."""
+
+    tokens: int = knob(4_000_000, "tokens to train on, repeated ones counted; whole steps of them")
+    context: int = knob(256, "tokens of a window, and the most that the models take")
+    batch: int = knob(8, "windows a step")
+    lr: float = knob(4e-3, f"peak learning rate at width {WIDTH}; others: · √({WIDTH} / width)")
+    warmup: float = knob(0.05, "share of the steps in which the learning rate rises")
+    weight_decay: float = knob(0.1, "decoupled, of matrices only (AdamW)")
+    clip: float = knob(1.0, "most that the gradient's norm may be")
+    checkpoints: int = knob(8, "saved models a size, each at twice the steps of the one before")
+    seeds: str = knob("0", 'seeds of every size, such as "0, 1, 2", trained side by side')
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "context", "batch", "checkpoints"):
+            require(
+                getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "give 1 or more"
+            )
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value > 0, f"train.{name}", value, "give more than 0")
+        decay = self.weight_decay
+        require(math.isfinite(decay) and decay >= 0, "train.weight_decay", decay, "give 0 or more")
+        require(0 <= self.warmup < 1, "train.warmup", self.warmup, "give a share below 1")
+        require(
+            self.steps >= 1,
+            "train.tokens",
+            self.tokens,
+            f"not one step of {self.batch} windows of {self.context}; give more, or lower "
+            "train.batch",
+        )
+        most = self.steps.bit_length()
+        require(
+            self.checkpoints <= most,
+            "train.checkpoints",
+            self.checkpoints,
+            f"{self.steps} steps hold {most}, each at twice the steps of the one before; give "
+            "fewer, or raise train.tokens",
+        )
+        seeds = self.seed_list
+        require(
+            len(set(seeds)) == len(seeds) and all(0 <= seed <= MAX_SEED for seed in seeds),
+            "train.seeds",
+            repr(self.seeds),
+            f"give different whole numbers from 0 to {MAX_SEED}",
+        )
+
+    @property
+    def steps(self) -> int:
+        """Updates of each model."""
+        return self.tokens // (self.batch * self.context)
+
+    @property
+    def checkpoint_steps(self) -> tuple[int, ...]:
+        """Updates made at each checkpoint, evenly spaced in their logarithm, to the end."""
+        return tuple(self.steps >> i for i in reversed(range(self.checkpoints)))
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds as numbers."""
+        try:
+            return tuple(int(part) for part in self.seeds.split(","))
+        except ValueError:
+            raise BadInput(
+                f"train.seeds = {self.seeds!r}: give whole numbers such as '0, 1, 2'"
+            ) from None
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One size."""
+
+    layers: int
+    width: int
+    heads: int
+    lr: float = 0.0
+    """Peak learning rate; 0 for that of the rule."""
+    name: str = ""
+    """Empty for its parameters."""
+
+    def __post_init__(self) -> None:
+        require(
+            math.isfinite(self.lr) and self.lr >= 0, "lr", self.lr, "give more than 0, or leave out"
+        )
+        require(
+            self.name == "" or (self.name.replace("-", "").isalnum() and len(self.name) <= 40),
+            "name",
+            repr(self.name)[:60],
+            "give a word of letters, digits and '-'",
+        )
+
+    @property
+    def size(self) -> int:
+        """Parameters without embeddings: of each block 12 matrices of D², 9 D of their biases
+        and 4 D of layer norms; 2 D of the last layer norm."""
+        return self.layers * (12 * self.width**2 + 13 * self.width) + 2 * self.width
+
+    @property
+    def label(self) -> str:
+        """The name, or the size as in ``786k``."""
+        if self.name:
+            return self.name
+        exponent = 2 if self.size >= 999_500 else 1
+        return f"{float(f'{self.size / 1000**exponent:.3g}'):g}{'km'[exponent - 1]}"
+
+    def network(self, vocab: int, context: int) -> GPTNeoXConfig:
+        """The shape of the network. Raises ``BadInput`` for one that cannot be."""
+        return GPTNeoXConfig(self.layers, self.width, self.heads, vocab, context)
+
+
+SECTIONS: dict[str, type] = {"corpus": CorpusConfig, "train": TrainConfig}
+MODEL, SMOKE = "model", "smoke"
+FIELDS = {f"{part}.{f.name}": f for part, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
+MODEL_FIELDS = {f.name: f for f in dataclasses.fields(ModelConfig)}
+
+
+@dataclass(frozen=True)
+class SuiteConfig:
+    """Everything that a suite depends on.
+
+    Attributes:
+        name: of the suite, and of its default run folder.
+        corpus, train: the tables.
+        models: the sizes, in the order in which they are trained.
+    """
+
+    name: str
+    corpus: CorpusConfig
+    train: TrainConfig
+    models: tuple[ModelConfig, ...]
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise BadInput(
+                "no models: write each under its own [[model]], with layers, width, heads"
+            )
+        labels = [model.label for model in self.models]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise BadInput(f"two models are called {label}: give one of them a name")
+        for model in self.models:
+            model.network(self.corpus.vocab, self.train.context)
+
+    def lr(self, model: ModelConfig) -> float:
+        """A model's peak learning rate."""
+        return model.lr or self.train.lr * math.sqrt(WIDTH / model.width)
+
+    def names(self, model: ModelConfig) -> tuple[str, ...]:
+        """What the networks of a size are called: one for each seed."""
+        seeds = self.train.seed_list
+        one = len(seeds) == 1
+        return (model.label,) if one else tuple(f"{model.label}-seed{seed}" for seed in seeds)
+
+    def same_as(self, other: "SuiteConfig") -> bool:
+        """Whether both train the same, whatever they are called."""
+        return dataclasses.replace(self, name=other.name) == other
+
+    def to_toml(self) -> str:
+        """As TOML that reads back the same."""
+        import tomli_w
+
+        values = dataclasses.asdict(self)
+        return tomli_w.dumps({MODEL if k == "models" else k: v for k, v in values.items()})
+
+
+def load_suite(
+    source: Path | str | Mapping[str, Any] | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    smoke: bool = False,
+) -> SuiteConfig:
+    """Read and check a configuration.
+
+    Args:
+        source: path of a TOML file, its content as a mapping, or None for the embedded default:
+            the source of Python's standard library.
+        flags: dotted field names to values, as text or as they are.
+        smoke: apply the configuration's ``[smoke]`` table; its ``[[smoke.model]]`` blocks take
+            the place of the others.
+
+    Raises:
+        BadInput: naming the file, key or field, and the remedy.
+    """
+    if isinstance(source, Mapping):
+        content, where = dict(source), "the configuration"
+    else:
+        path = Path(DEFAULT if source is None else source)
+        content, where = _read(path), str(path)
+    small = content.pop(SMOKE, None if smoke else {})
+    if not isinstance(small, Mapping):
+        raise BadInput(
+            "--smoke: the configuration has no [smoke] table; run it without --smoke"
+            if small is None
+            else f"smoke = {small!r}: write its fields under [smoke]"
+        )
+    name, values, models = _split(content, where)
+    _, small_values, small_models = _split({"name": name, **small}, "[smoke]")
+    if smoke:
+        name, values, models = f"{name}-smoke", values | small_values, small_models or models
+    for field, value in (flags or {}).items():
+        if field not in FIELDS:
+            raise _unknown(field, "a flag", FIELDS)
+        values[field] = _from_text(FIELDS[field], value)
+    parts = {
+        part: cls(
+            **{
+                field.split(".")[1]: _typed(field, FIELDS[field], value)
+                for field, value in values.items()
+                if field.startswith(f"{part}.")
+            }
+        )
+        for part, cls in SECTIONS.items()
+    }
+    return SuiteConfig(name, models=tuple(map(_model, models)), **parts)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(
+            f"{path}: no such configuration; give the path of a TOML file, such as one in "
+            "configs/lm/"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _split(content: dict[str, Any], where: str) -> tuple[str, dict[str, Any], list[Any]]:
+    """The name, the fields by their dotted names, and the models of a document."""
+    content = dict(content)
+    name, models = content.pop("name", "suite"), content.pop(MODEL, [])
+    fits = isinstance(name, str) and 0 < len(name) <= 100 and name.isprintable()
+    if not fits or "/" in name or name.startswith("."):
+        raise BadInput(f"name = {str(name)[:40]!r}: give a word that can name a folder")
+    if not isinstance(models, list) or not all(isinstance(model, Mapping) for model in models):
+        raise BadInput(f"{MODEL} in {where}: write each model under its own [[{MODEL}]]")
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        if key in SECTIONS and not isinstance(value, Mapping):
+            raise BadInput(f"{key} = {value!r} in {where}: write its fields under [{key}]")
+        table = value if isinstance(value, Mapping) else {None: value}
+        for inner, entry in table.items():
+            field = key if inner is None else f"{key}.{inner}"
+            if field not in FIELDS:
+                raise _unknown(field, where, FIELDS)
+            values[field] = entry
+    return name, values, models
+
+
+def _model(entries: Mapping[str, Any]) -> ModelConfig:
+    for name in entries:
+        if name not in MODEL_FIELDS:
+            raise _unknown(name, f"[[{MODEL}]]", MODEL_FIELDS)
+    missing = [name for name in ("layers", "width", "heads") if name not in entries]
+    if missing:
+        raise BadInput(f"[[{MODEL}]]: has no {', '.join(missing)}")
+    values = {name: _typed(name, MODEL_FIELDS[name], value) for name, value in entries.items()}
+    return ModelConfig(**values)
+
+
+def _unknown(field: str, where: str, known: Mapping[str, Any]) -> BadInput:
+    same = [name for name in known if name.split(".")[-1] == field.split(".")[-1]]
+    close = same or difflib.get_close_matches(field, known, n=1)
+    remedy = f"did you mean {close[0]}?" if close else f"fields are {', '.join(known)}"
+    return BadInput(f"unknown key {field!r} in {where}: {remedy}")
+
+
+def _from_text(field: "dataclasses.Field[Any]", value: Any) -> Any:
+    """A flag's text as the TOML value that it looks like."""
+    if field.type is str or not isinstance(value, str):
+        return value
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _typed(name: str, field: "dataclasses.Field[Any]", value: Any) -> Any:
+    """``value`` as the field's type, without losing anything."""
+    if name == "train.seeds":  # a number or a list of them will do
+        value = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if field.type is str and isinstance(value, str):
+        return value
+    if field.type is float and number:
+        return float(value)
+    if field.type is int and number and math.isfinite(value) and value == int(value):
+        return int(value)
+    wanted: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text in quotes"}
+    raise BadInput(f"{name} = {value!r}: wrong type; give {wanted[field.type]}")

@@ -1,0 +1,198 @@
+"""From a folder of QDG results, with its corpus and losses, to what a page shows."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jquanta.errors import BadInput
+from jquanta.lm.corpus.progress import Monitor, Silence
+from jquanta.lm.corpus.reader import Corpus, open_corpus
+from jquanta.qdg.clusters import open_clusters
+from jquanta.qdg.config import load_qdg
+from jquanta.qdg.matrix import SIMILARITY, open_similarity
+from jquanta.qdg.pages.closeness import Closeness, closeness
+from jquanta.qdg.pages.page import Column, Page
+from jquanta.qdg.pages.texts import Text, texts
+from jquanta.qdg.selection import Selection, open_selection
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+CONFIG = "config.toml"
+
+REPORT = 256
+"""Samples between two reports of progress."""
+
+
+def page_from(
+    results: Path | str,
+    *,
+    corpus: Path | str | None = None,
+    losses: Sequence[Path | str] = (),
+    models: Sequence[str] | None = None,
+    before: int = 80,
+    after: int = 20,
+    drawn: int = 512,
+    title: str | None = None,
+    monitor: Monitor | None = None,
+) -> Page:
+    """Read what a page shows.
+
+    Args:
+        results: folder with ``selection.zarr``, ``clusters.zarr`` and, for similarities,
+            ``similarity.zarr``.
+        corpus: the corpus folder that the samples are from; by default ``corpus`` of the folder's
+            ``config.toml``.
+        losses: folders of losses on that corpus; by default ``losses`` of ``config.toml``, if
+            there. Without any, the page shows no losses.
+        models: which of their columns (``model@revision``); all by default.
+        before, after: tokens to keep on each side of the predicted one.
+        drawn: samples in the picture of the similarity matrix, evenly spaced.
+        title: of the page.
+        monitor: told of the progress.
+
+    Raises:
+        BadInput: if something is missing, unfinished, or does not belong together.
+    """
+    results = Path(results).expanduser()
+    monitor = monitor or Silence()
+    for name, number in (("before", before), ("after", after), ("drawn", drawn)):
+        if number < 0:
+            raise BadInput(f"--{name} {number}: give 0 or more")
+    selection, clusters, similarity = _open_results(results)
+    index = selection.index
+    text = _open_corpus(results, corpus, selection)
+    columns, nats = _losses(results, text, index, losses, models, monitor)
+    labels = clusters["label"].to_numpy()
+    near, at, cosine = _similarity(similarity, labels, drawn, monitor)
+    own = [i for i, column in enumerate(columns) if column.label == selection.model]
+    return Page(
+        title=title or f"Quanta of {selection.model or results.name}",
+        about=_about(selection, clusters, similarity, text),
+        index=index,
+        texts=list(_watched(texts(text, index, before, after), len(index), monitor)),
+        counts=clusters["count"].to_numpy(),
+        labels=labels,
+        centrality=near.centrality,
+        tightness=near.tightness,
+        loss=nats[own[0]] if own else np.full(len(index), np.nan, np.float32),
+        columns=columns,
+        losses=nats,
+        drawn=at,
+        cosine=cosine,
+    )
+
+
+def _open_results(results: Path) -> "tuple[Selection, xr.Dataset, xr.Dataset | None]":
+    """Selection, clusters and, where there is one, similarity: of the same samples."""
+    if not results.is_dir():
+        raise BadInput(f"{results}: no such folder; give one that jquanta qdg made")
+    selection, clusters = open_selection(results), open_clusters(results)
+    similarity = open_similarity(results) if (results / SIMILARITY).exists() else None
+    for name, other in (("clusters", clusters), ("similarity", similarity)):
+        if other is None:
+            continue
+        # Labels made elsewhere know no hash.
+        same = other.attrs.get("samples", selection.hash) == selection.hash
+        if not same or other.sizes["sample"] != len(selection):
+            raise BadInput(f"{results}: its {name} are of other samples; make them anew")
+    return selection, clusters, similarity
+
+
+def _open_corpus(results: Path, given: Path | str | None, selection: Selection) -> Corpus:
+    found = _recorded(results, "corpus") if given is None else Path(given)
+    if found is None:
+        raise BadInput(f"--corpus is missing: {results} does not tell; give the corpus folder")
+    corpus = open_corpus(found)
+    selection.require_corpus(corpus)
+    return corpus
+
+
+def _recorded(results: Path, field: str) -> Path | None:
+    """A folder that the run's configuration names."""
+    path = results / CONFIG
+    return Path(getattr(load_qdg(path).input, field)).expanduser() if path.is_file() else None
+
+
+def _losses(
+    results: Path,
+    corpus: Corpus,
+    index: NDArray[np.int64],
+    given: Sequence[Path | str],
+    models: Sequence[str] | None,
+    monitor: Monitor,
+) -> tuple[list[Column], NDArray[np.float32]]:
+    """Columns [M], and the samples' losses [M, Q] in nats."""
+    from jquanta.lm.losses.reader import open_losses, require_corpus
+
+    recorded = _recorded(results, "losses")
+    folders = list(given) or ([recorded] if recorded else [])
+    if not folders:
+        return [], np.empty((0, len(index)), np.float32)
+    found = open_losses(*folders, models=models)
+    require_corpus(found, corpus)
+    columns, rows = [], []
+    for i, label in enumerate(found["model"].to_numpy().tolist()):
+        column = found.isel(model=i)
+        step = re.search(r"(\d+)$", str(column["revision"].item()))
+        name, size = str(column["name"].item()), int(column["size"])
+        columns.append(Column(label, name, size, int(step[1]) if step else None))
+        rows.append(column["loss"][index].to_numpy())
+        monitor.work("losses", (i + 1) / found.sizes["model"])
+    return columns, np.stack(rows).astype(np.float32)
+
+
+def _similarity(
+    similarity: "xr.Dataset | None", labels: NDArray[np.int32], drawn: int, monitor: Monitor
+) -> tuple[Closeness, NDArray[np.int64], NDArray[np.float32]]:
+    """Closeness, the samples that the picture shows, and their cosines."""
+    samples = labels.shape[1]
+    if similarity is None:
+        unknown = np.full(labels.shape, np.nan, np.float32)
+        sizes = [int(row.max()) + 1 for row in labels]
+        tightness = tuple(np.full(n, np.nan, np.float32) for n in sizes)
+        return Closeness(unknown, tightness), np.empty(0, np.int64), np.empty((0, 0), np.float32)
+    cosine = similarity["cosine"]
+    rows = int(cosine.encoding.get("chunks", (1024,))[0])
+
+    def tiles() -> Iterator[tuple[int, NDArray[np.float32]]]:
+        for start in range(0, samples, rows):
+            yield start, cosine[start : start + rows].to_numpy()
+            monitor.work("similarity", min(1.0, (start + rows) / samples))
+
+    near = closeness(tiles(), labels)
+    at = np.unique(np.linspace(0, samples - 1, min(samples, drawn)).round().astype(np.int64))
+    return near, at, cosine[at, at].to_numpy().astype(np.float32)
+
+
+def _watched(found: Iterator[Text], total: int, monitor: Monitor) -> Iterator[Text]:
+    for i, text in enumerate(found, 1):
+        yield text
+        if i % REPORT == 0 or i == total:
+            monitor.work("texts", i / total)
+
+
+def _about(
+    selection: Selection, clusters: "xr.Dataset", similarity: "xr.Dataset | None", corpus: Corpus
+) -> list[tuple[str, str]]:
+    """What was done, in words: settings as they are recorded."""
+    likeness = similarity.attrs if similarity is not None else {}
+    made = ("affinity", "kmeans", "n_init", "seed")
+    told = {
+        "Model": selection.model,
+        "Corpus": corpus.meta.source,
+        "Samples": f"{len(selection):,} of {corpus.n_predictions:,} predictions",
+        "Selection": _listed(selection.rule),
+        "Similarity": str(likeness.get("mode", "")),
+        "Parameters": str(likeness.get("parameters", "")),
+        "Clusters": _listed({k: clusters.attrs[k] for k in made if k in clusters.attrs}),
+    }
+    return [(name, value) for name, value in told.items() if value]
+
+
+def _listed(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())

@@ -1,0 +1,357 @@
+// State → screen. The state is in the address (#count=400&cluster=50): every change goes through
+// `go`, which draws what differs.
+
+const $ = (id) => document.getElementById(id);
+const FEW = 20; // samples shown at first, and more at a time
+const ROWS = 150; // clusters listed at first, and more at a time
+const LONGEST = [Number($('before').max), Number($('after').max)];
+const DEFAULTS = {
+  count: nearest(data.counts, 400), cluster: 0, search: '', sort: 'size',
+  before: Math.min(40, LONGEST[0]), after: Math.min(10, LONGEST[1]),
+};
+
+let state = { ...DEFAULTS, samples: FEW, rows: ROWS };
+let view = null; // what is derived from the state: clusters, listed, found, order
+const known = new Map(); // clusters of each count, made once
+const everyone = data.losses.map((losses) => mean(losses, [...losses.keys()]));
+
+function nearest(counts, wanted) {
+  const away = counts.map((count) => Math.abs(count - wanted));
+  return away.indexOf(Math.min(...away));
+}
+
+// The address
+
+/** The state that an address asks for, and what about it could not be had. */
+function asked(hash) {
+  const found = { ...DEFAULTS };
+  const parameters = new URLSearchParams(hash.slice(1));
+  const troubles = [];
+  const whole = (name, last) => {
+    const text = parameters.get(name);
+    if (text === null) return;
+    if (/^\d+$/.test(text) && Number(text) <= last) found[name] = Number(text);
+    else troubles.push(`${name} ${text} is not one of 0 to ${last}`);
+  };
+  if (parameters.has('count')) {
+    const text = parameters.get('count');
+    const place = data.counts.indexOf(Number(text));
+    found.count = place >= 0 ? place : nearest(data.counts, Number(text) || 400);
+    if (place < 0) troubles.push(`there is no clustering with ${text} clusters`);
+  }
+  whole('cluster', data.tightness[found.count].length - 1);
+  whole('before', LONGEST[0]);
+  whole('after', LONGEST[1]);
+  found.search = parameters.get('search') ?? '';
+  const sort = parameters.get('sort') ?? DEFAULTS.sort;
+  if (Object.hasOwn(SORTS, sort.replace('-', ''))) found.sort = sort;
+  else troubles.push(`nothing is sorted by ${sort}`);
+  const shown = `Showing cluster ${found.cluster} of ${data.counts[found.count]}.`;
+  return [found, troubles.length ? `The link asks for what is not here: ${troubles.join('; ')}. ${shown}` : ''];
+}
+
+function address() {
+  const parameters = new URLSearchParams({ count: data.counts[state.count], cluster: state.cluster });
+  for (const name of ['search', 'sort', 'before', 'after']) {
+    if (state[name] !== DEFAULTS[name]) parameters.set(name, state[name]);
+  }
+  return `#${parameters}`;
+}
+
+let syncing;
+/** Write the address once the state has come to rest: browsers refuse many changes in a row. */
+function sync(write) {
+  clearTimeout(syncing);
+  syncing = setTimeout(() => {
+    if (location.hash !== address()) history[write](null, '', address());
+  }, 300);
+}
+
+// Changes
+
+/** The one way to change what is shown; with a notice, perhaps empty, as an address asks for it. */
+function go(changes, notice) {
+  const before = view && state;
+  const differs = (...names) => !before || names.some((name) => before[name] !== state[name]);
+  state = { ...state, ...changes };
+  if (differs('count', 'cluster', 'search')) state.samples = FEW;
+  if (differs('count', 'search', 'sort')) state.rows = ROWS;
+  if (differs('count', 'search', 'sort') || (state.search && differs('before', 'after'))) derive();
+  if (differs('count', 'search', 'sort', 'rows') || (state.search && differs('before', 'after'))) {
+    drawRows();
+  }
+  if (differs('count')) drawPicture();
+  if (differs('count', 'cluster')) drawCluster();
+  if (differs('count', 'cluster', 'search', 'before', 'after', 'samples')) drawSamples();
+  drawControls();
+  $('notice').textContent = notice ?? '';
+  $('notice').hidden = !notice;
+  sync(notice === undefined ? 'pushState' : 'replaceState');
+}
+
+function derive() {
+  if (!known.has(state.count)) known.set(state.count, clustersOf(data, state.count));
+  const clusters = known.get(state.count);
+  const find = finder(state.search);
+  const flags = find && matches(data, find, state.before, state.after);
+  const found = clusters.map(({ members }) => (flags ? members.filter((i) => flags[i]) : members));
+  const listed = sorted(clusters, state.sort).filter(({ label }) => found[label].length);
+  const order = view?.count === state.count ? view.order : rowsByCluster(data, state.count);
+  view = { count: state.count, clusters, find, found, listed, order };
+  // A search that leaves nothing of this cluster moves on to the first that it leaves.
+  if (find && listed.length && !found[state.cluster]?.length) state.cluster = listed[0].label;
+}
+
+/** The cluster before or after this one in the list. */
+function step(by) {
+  const { listed } = view;
+  const place = listed.findIndex(({ label }) => label === state.cluster);
+  const to = listed[place < 0 ? 0 : place + by];
+  if (!to) return;
+  go({ cluster: to.label, rows: Math.max(state.rows, place + by + 1) });
+  if ($('samples').getBoundingClientRect().top < 0) $('samples').scrollIntoView();
+  row(to.label)?.scrollIntoView({ block: 'nearest' });
+}
+
+// Drawing
+
+function drawControls() {
+  $('count').value = state.count;
+  if ($('search').value !== state.search) $('search').value = state.search;
+  for (const name of ['before', 'after']) {
+    $(name).value = state[name];
+    $(`${name}-value`).textContent = state[name];
+  }
+  for (const header of document.querySelectorAll('th[data-sort]')) {
+    const on = state.sort.replace('-', '') === header.dataset.sort;
+    const down = (header.dataset.sort === 'loss') === state.sort.startsWith('-');
+    if (on) header.setAttribute('aria-sort', down ? 'descending' : 'ascending');
+    else header.removeAttribute('aria-sort');
+  }
+  const place = view.listed.findIndex(({ label }) => label === state.cluster);
+  $('previous').disabled = place <= 0;
+  $('next').disabled = !view.listed.length || place === view.listed.length - 1;
+  for (const link of $('rows').querySelectorAll('[aria-current]')) link.removeAttribute('aria-current');
+  row(state.cluster)?.setAttribute('aria-current', 'true');
+}
+
+const row = (label) => $('rows').querySelector(`a[data-label="${label}"]`);
+
+function drawRows() {
+  const all = view.clusters.length;
+  const { listed } = view;
+  $('caption').textContent = state.search
+    ? `${number.format(listed.length)} of ${number.format(all)} clusters have “${state.search}”`
+    : `${number.format(all)} clusters`;
+  const here = listed.findIndex(({ label }) => label === state.cluster);
+  const shown = Math.max(state.rows, here + 1);
+  $('rows').replaceChildren(...listed.slice(0, shown).map((cluster) => {
+    const link = make('a', { href: `#count=${data.counts[state.count]}&cluster=${cluster.label}` },
+      String(cluster.label));
+    link.dataset.label = cluster.label;
+    const found = view.found[cluster.label].length;
+    const size = cluster.members.length;
+    const of = make('small', { textContent: found < size ? `${found} of ${size}` : String(size) });
+    return make('tr', {},
+      make('th', { scope: 'row' }, link, ' ', of),
+      make('td', {}, tokenOf(cluster.targets[0]?.[0] ?? '')),
+      make('td', { textContent: fixed(cluster.tightness, 2) }),
+      make('td', { textContent: fixed(cluster.loss, 3) }));
+  }));
+  $('more-rows').hidden = shown >= listed.length;
+}
+
+function drawCluster() {
+  const { label, members, tightness, loss, targets } = view.clusters[state.cluster];
+  $('name').textContent = `Cluster ${label}`;
+  $('of').textContent = `of ${number.format(data.counts[state.count])}`;
+  document.title = `Cluster ${label} of ${data.counts[state.count]} · ${data.title}`;
+  $('facts').textContent = [
+    `${number.format(members.length)} ${members.length === 1 ? 'sample' : 'samples'}`,
+    Number.isNaN(tightness) ? '' : `mean similarity of two ${fixed(tightness, 2)}`,
+    Number.isNaN(loss) ? '' : `mean loss ${fixed(loss, 3)} nats`,
+  ].filter(Boolean).join(' · ');
+  const most = targets.slice(0, 6).flatMap(([word, n]) => [tokenOf(word), ` ${n}×  `]);
+  const others = targets.length - 6;
+  $('predicts').replaceChildren('Predicts ', ...most, others > 0 ? `and ${number.format(others)} other tokens` : '');
+  drawMark();
+  drawCharts(members);
+}
+
+function drawSamples() {
+  const { members } = view.clusters[state.cluster];
+  const found = view.found[state.cluster];
+  const shown = found.slice(0, state.samples);
+  $('list').replaceChildren(...shown.map((sample) =>
+    make('li', {},
+      make('div', { className: 'text', dir: 'ltr' },
+        ...highlighted(textOf(data, sample, state.before, state.after), view.find)),
+      make('p', { className: 'note', textContent: noteOf(sample) }))));
+  $('more').hidden = shown.length === found.length;
+  $('more').textContent = `Show ${Math.min(FEW, found.length - shown.length)} more of ${number.format(found.length)}`;
+  $('copy-what').textContent = `Copy ${shown.length === 1 ? 'this' : `these ${shown.length}`} as`;
+  const which = view.find
+    ? `${number.format(found.length)} of ${number.format(members.length)} samples have “${state.search}”`
+    : `${number.format(members.length)} samples`;
+  const none = view.listed.length ? '' : ' No cluster has it.';
+  $('status').textContent = `Cluster ${state.cluster} of ${data.counts[state.count]}: ${which}.${none}`;
+  if (!shown.length) $('list').replaceChildren(make('li', { className: 'none', textContent: `${which}.${none}` }));
+}
+
+/** The line below a sample: the same as jquanta.qdg.pages.page.shown writes. */
+function noteOf(sample) {
+  const central = data.centrality[state.count][sample];
+  return [
+    `prediction ${data.index[sample]}`,
+    Number.isNaN(data.loss[sample]) ? '' : `${fixed(data.loss[sample], 3)} nats`,
+    Number.isNaN(central) ? '' : `similarity ${fixed(central, 2)}`,
+  ].filter(Boolean).join('; ');
+}
+
+function drawPicture() {
+  if (!$('matrix')) return;
+  drawMatrix($('matrix'), data, view.order);
+}
+
+function drawMark() {
+  if (!$('matrix')) return;
+  const [from, to] = placeOf(data, state.count, view.order, state.cluster);
+  const side = view.order.length;
+  Object.assign($('mark').style, {
+    left: `${(100 * from) / side}%`, top: `${(100 * from) / side}%`,
+    width: `${(100 * (to - from)) / side}%`, height: `${(100 * (to - from)) / side}%`,
+  });
+  const drawn = `${number.format(side)} of ${number.format(data.samples)} samples, in the order of clusters`;
+  const here = to > from ? `${to - from} of them in this one, framed` : 'none of them in this one; the frame is its place';
+  $('matrix').setAttribute('aria-label', `Similarity matrix: ${drawn}; ${here}.`);
+  $('cell').textContent = `${drawn}; ${here}.`;
+}
+
+function drawCharts(members) {
+  if (!$('charts')) return;
+  const { told, charts } = lossCharts(data, members, everyone);
+  $('charts').replaceChildren(...charts.map((one) => {
+    const names = one.series.map(({ name, kind }) =>
+      make('li', {}, make('i', { className: `swatch ${kind}` }), name));
+    return make('figure', {}, make('figcaption', { textContent: one.title }), chart(one),
+      make('ul', { className: 'names' }, ...names));
+  }));
+  $('numbers').replaceChildren(...told.map(({ label, size, mean, all }) =>
+    make('tr', {},
+      make('th', { scope: 'row', textContent: label }),
+      ...[short(size), fixed(mean, 3), fixed(all, 3)].map((textContent) => make('td', { textContent })))));
+}
+
+// Copying
+
+function chosen() {
+  return view.found[state.cluster].slice(0, state.samples).map((sample) => ({
+    ...textOf(data, sample, state.before, state.after), note: noteOf(sample), sample,
+  }));
+}
+
+function asLatex() {
+  const samples = chosen();
+  const { members } = view.clusters[state.cluster];
+  return latexOf(data.latex, samples,
+    `Cluster ${state.cluster} of ${data.counts[state.count]}: ${samples.length} of ${members.length} samples`);
+}
+
+function asJson() {
+  const number = (value) => (Number.isNaN(value) ? null : value);
+  const samples = chosen().map(({ before, target, after, sample }) => ({
+    index: data.index[sample], before, target, after,
+    loss_nats: number(data.loss[sample]),
+    similarity: number(data.centrality[state.count][sample]),
+  }));
+  return JSON.stringify(
+    { ...data.about, count: data.counts[state.count], cluster: state.cluster, samples }, null, 2);
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    $('copied').textContent = 'Copied';
+    setTimeout(() => { $('copied').textContent = ''; }, 2000);
+  } catch { // a page opened from disk may not use the clipboard
+    $('by-hand-text').value = text;
+    $('by-hand').showModal();
+    $('by-hand-text').select();
+  }
+}
+
+// Events
+
+let waiting;
+$('search').addEventListener('input', (event) => {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => go({ search: event.target.value }), 120);
+});
+$('controls').addEventListener('submit', (event) => event.preventDefault());
+$('count').addEventListener('change', (event) => go({ count: Number(event.target.value), cluster: 0 }));
+for (const name of ['before', 'after']) {
+  $(name).addEventListener('input', (event) => go({ [name]: Number(event.target.value) }));
+}
+for (const header of document.querySelectorAll('th[data-sort]')) {
+  header.firstElementChild.addEventListener('click', () => {
+    const name = header.dataset.sort;
+    go({ sort: state.sort === name ? `-${name}` : name });
+  });
+}
+$('previous').addEventListener('click', () => step(-1));
+$('next').addEventListener('click', () => step(1));
+$('more-rows').addEventListener('click', () => go({ rows: state.rows + 4 * ROWS }));
+$('more').addEventListener('click', () => {
+  const first = state.samples;
+  go({ samples: first + FEW });
+  const added = $('list').children[first];
+  added.tabIndex = -1;
+  added.focus({ preventScroll: true });
+});
+$('copy-latex').addEventListener('click', () => copy(asLatex()));
+$('copy-json').addEventListener('click', () => copy(asJson()));
+$('copy-link').addEventListener('click', () => copy(location.href.split('#')[0] + address()));
+function browse(open) {
+  $('clusters').classList.toggle('open', open);
+  $('browse').setAttribute('aria-expanded', String(open));
+}
+$('browse').addEventListener('click', () => browse(!$('clusters').classList.contains('open')));
+$('rows').addEventListener('click', (event) => {
+  const link = event.target.closest('a');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault(); // the address would drop the search
+  go({ cluster: Number(link.dataset.label) });
+  browse(false);
+});
+document.addEventListener('keydown', (event) => {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const typing = event.target.closest?.('input, select, textarea, dialog');
+  if (!by || typing || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  step(by);
+});
+document.querySelector('.skip').addEventListener('click', (event) => {
+  event.preventDefault();
+  $('samples').focus();
+});
+window.addEventListener('hashchange', () => {
+  if (location.hash !== address()) go(...asked(location.hash));
+});
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawPicture);
+$('matrix')?.addEventListener('pointermove', (event) => {
+  const box = $('matrix').getBoundingClientRect();
+  const side = view.order.length;
+  const at = (part) => view.order[Math.min(side - 1, Math.max(0, Math.floor(part * side)))];
+  const [x, y] = [at((event.clientX - box.left) / box.width), at((event.clientY - box.top) / box.height)];
+  const labels = data.labels[state.count];
+  const cosine = data.cosine[y * side + x] / 127;
+  $('cell').textContent = `Cluster ${labels[data.drawn[y]]} × cluster ${labels[data.drawn[x]]}: cosine ${fixed(cosine, 2)}`;
+});
+$('matrix')?.addEventListener('pointerleave', drawMark);
+$('matrix')?.addEventListener('click', (event) => {
+  const part = event.offsetY / $('matrix').clientHeight;
+  const row = view.order[Math.min(view.order.length - 1, Math.floor(part * view.order.length))];
+  go({ cluster: data.labels[state.count][data.drawn[row]] });
+});
+
+go(...asked(location.hash));

@@ -1,0 +1,83 @@
+"""What a page shows, as plain arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jquanta.qdg.latex import Shown
+from jquanta.qdg.pages.texts import Text
+
+
+class Column(NamedTuple):
+    """A model or checkpoint whose losses are shown."""
+
+    label: str
+    """``model@revision``."""
+    name: str
+    size: int
+    """Parameters without embeddings."""
+    step: int | None
+    """Updates made; None where the revision does not tell."""
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """Clusters of samples, to be looked at. Q samples, C counts, M models and checkpoints.
+
+    Attributes:
+        title: of the page.
+        about: what is said of the run: names and values.
+        index: [Q] numbers of the predictions in the corpus.
+        texts: [Q] their text.
+        counts: [C] how many clusters were asked for.
+        labels: [C, Q] clusters, from 0, the largest first.
+        centrality: [C, Q] cosine between a sample's gradient and the mean unit gradient of its
+            cluster; NaN where unknown.
+        tightness: [C] arrays [k]: mean cosine between two samples of a cluster; NaN where unknown.
+        loss: [Q] nats, of the model that the samples were chosen by; NaN where unknown.
+        columns: [M] models and checkpoints.
+        losses: [M, Q] nats.
+        drawn: [S] samples of the similarity matrix that is drawn, numbers from 0 to Q - 1.
+        cosine: [S, S] the cosines between them.
+    """
+
+    title: str
+    about: Sequence[tuple[str, str]]
+    index: NDArray[np.int64]
+    texts: Sequence[Text]
+    counts: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    centrality: NDArray[np.float32]
+    tightness: Sequence[NDArray[np.float32]]
+    loss: NDArray[np.float32]
+    columns: Sequence[Column]
+    losses: NDArray[np.float32]
+    drawn: NDArray[np.int64]
+    cosine: NDArray[np.float32]
+
+
+def most_central(page: Page, count: int, cluster: int) -> NDArray[np.int64]:
+    """Samples of a cluster, the most central first; ties in the order of the corpus.
+
+    Args:
+        page: what was opened.
+        count: position of the count in ``page.counts``.
+        cluster: its label.
+    """
+    members = np.flatnonzero(page.labels[count] == cluster)
+    known = np.nan_to_num(page.centrality[count, members], nan=-2.0)
+    return members[np.argsort(-known, kind="stable")]
+
+
+def shown(page: Page, count: int, sample: int) -> Shown:
+    """A sample with its note, for LaTeX."""
+    text = page.texts[sample]
+    note = [f"prediction {page.index[sample]}"]
+    if not np.isnan(page.loss[sample]):
+        note += [f"{page.loss[sample]:.3f} nats"]
+    if not np.isnan(page.centrality[count, sample]):
+        note += [f"similarity {page.centrality[count, sample]:.2f}"]
+    return Shown("".join(text.before), text.target, "".join(text.after), "; ".join(note))

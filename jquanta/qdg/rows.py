@@ -1,0 +1,174 @@
+"""A function of one sample, computed for many: what all three similarities are made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Int
+
+from jquanta.errors import BadInput
+from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.network import Params
+from jquanta.qdg.samples import Batch, Plan, Samples, plan
+
+OneSample = Callable[[Any, Int[Array, " T"], Int[Array, ""], Int[Array, ""]], Any]
+"""(constants, tokens, place of the prefix's last token, target) → a tree of arrays."""
+
+CPU_TOKENS = 2**11
+"""Of a batch: the blocks' activations stay near the caches (measured at the 14m shape)."""
+
+GPU_TOKENS = 2**14
+"""Of a batch on each device."""
+
+MOST_ROWS = 32
+"""Samples of a batch on each device: an eighth of a panel, so that batches fill panels well."""
+
+COMPILE_SECONDS = 4.0
+CPU_RATE, GPU_RATE = 1e11, 2e13
+"""What a program takes to compile, and operations a second once it is: they set how many lengths
+are worth compiling. Only their ratio's size matters."""
+
+SAMPLES = "samples"
+"""The axis of the mesh over which rows are cut."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Arrays of many samples, made batch by batch: what ``exact`` takes as its source.
+
+    Attributes:
+        one: the function of one sample.
+        constants: what it takes besides: the same for all samples.
+        samples: prefixes and targets.
+        plan: in what order and in which batches.
+    """
+
+    one: OneSample
+    constants: Any
+    samples: Samples
+    plan: Plan
+
+    @property
+    def stops(self) -> list[int]:
+        """Where batches end."""
+        return [batch.stop for batch in self.plan.batches]
+
+    @property
+    def order(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """[Q] the sample that each row is."""
+        return self.plan.order
+
+    @cached_property
+    def row(self) -> Any:
+        """Shapes and dtypes of one sample's arrays."""
+        scalar = jax.ShapeDtypeStruct((), jnp.int32)
+        tokens = jax.ShapeDtypeStruct((self.plan.batches[0].length,), jnp.int32)
+        return jax.eval_shape(self.one, self.constants, tokens, scalar, scalar)
+
+    def __call__(self, start: int, stop: int) -> Any:
+        """The arrays of rows ``start`` to ``stop``, a batch of the plan: a tree of [rows, …]."""
+        return self._compute(self._batches[start, stop])
+
+    def compute(
+        self, constants: Any, chosen: np.ndarray[Any, np.dtype[np.int64]], rows: int, length: int
+    ) -> Any:
+        """As a call, of other samples or with other constants, by the same program.
+
+        Args:
+            constants: in place of the rows' own.
+            chosen: samples, ``rows`` at most, whose prefixes have ``length`` tokens at most.
+            rows, length: of a batch of the plan: others are a program to compile.
+        """
+        # What is short of a whole batch is filled up with its last sample, and cut off again.
+        filled = chosen[np.minimum(np.arange(rows), len(chosen) - 1)]
+        inputs = (
+            self.samples.prefixes(filled, length),
+            (self.samples.lengths[filled] - 1).astype(np.int32),
+            self.samples.targets[filled],
+        )
+        program = _program(self.one, mesh())
+        found = program(constants, *jax.device_put(inputs, NamedSharding(mesh(), P(SAMPLES))))
+        count = len(chosen)
+        return found if count == rows else jax.tree.map(lambda x: x[:count], found)
+
+    def place(self, constants: Any) -> Any:
+        """Constants on all devices, as ``compute`` takes them."""
+        return jax.device_put(constants, NamedSharding(mesh(), P()))
+
+    @cached_property
+    def _batches(self) -> dict[tuple[int, int], Batch]:
+        return {(batch.start, batch.stop): batch for batch in self.plan.batches}
+
+    @cached_property
+    def _placed(self) -> Any:
+        return self.place(self.constants)
+
+    def _compute(self, batch: Batch) -> Any:
+        chosen = self.order[batch.start : batch.stop]
+        return self.compute(self._placed, chosen, batch.rows, batch.length)
+
+
+def per_sample(
+    one: OneSample,
+    constants: Any,
+    samples: Samples,
+    config: LMConfig,
+    operations: float,
+    batch_tokens: int | None = None,
+) -> Rows:
+    """``one`` for every sample, on all local devices.
+
+    Args:
+        one: pure. What is compiled is kept for the same function, so make it once a setting.
+        constants: its first argument.
+        samples: prefixes and targets.
+        config: the model's shape.
+        operations: of ``one``, a token: it weighs padding against compiling.
+        batch_tokens: tokens of a batch on each device; one sample at least.
+    """
+    if batch_tokens is not None and batch_tokens < 1:
+        raise BadInput(f"batch_tokens = {batch_tokens}: give 1 or more")
+    cpu = jax.default_backend() == "cpu"
+    rate = CPU_RATE if cpu else GPU_RATE * jax.local_device_count()
+    found = plan(
+        samples.lengths,
+        config.context,
+        tokens=batch_tokens or (CPU_TOKENS if cpu else GPU_TOKENS),
+        most=MOST_ROWS,
+        devices=jax.local_device_count(),
+        price=int(COMPILE_SECONDS * rate / operations),
+    )
+    return Rows(one, constants, samples, found)
+
+
+def mesh() -> Mesh:
+    """All local devices, in a line."""
+    return Mesh(np.array(jax.local_devices()), (SAMPLES,))
+
+
+@cache
+def _program(one: OneSample, devices: Mesh) -> Any:
+    """All samples of a batch under jit, each device with its own."""
+    batched = P(SAMPLES)
+    return jax.jit(
+        jax.shard_map(
+            jax.vmap(one, in_axes=(None, 0, 0, 0)),
+            mesh=devices,
+            in_specs=(P(), batched, batched, batched),
+            out_specs=batched,
+            check_vma=False,  # devices share nothing
+        )
+    )
+
+
+def require_float32(params: Params) -> None:
+    """Raise ``BadInput`` if parameters are narrower: gradients below 0.1 nats are tiny."""
+    for name, x in params.items():
+        if x.dtype.itemsize < 4:
+            raise BadInput(f"{name} is {x.dtype}: gradients need float32; load the model in it")

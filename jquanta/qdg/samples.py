@@ -1,0 +1,145 @@
+"""Samples as prefixes: the tokens up to the one before the target, in batches of like length.
+
+The loss at a position depends on nothing after it (paper section 6: the reference runs whole
+documents all the same).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jquanta.errors import BadInput
+from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.losses.batches import MOST_LENGTHS, padded_lengths
+from jquanta.lm.models.config import LMConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Predictions of a corpus, each a prefix and a target.
+
+    Attributes:
+        corpus: whose predictions.
+        index: [Q] their numbers.
+        first: [Q] where the prefix begins in ``corpus.tokens``.
+        lengths: [Q] tokens of the prefix, 1 or more: the target comes right after.
+    """
+
+    corpus: Corpus
+    index: NDArray[np.int64]
+    first: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    @property
+    def targets(self) -> NDArray[np.int32]:
+        """[Q] the tokens that are predicted."""
+        return self.corpus.tokens[self.first + self.lengths].astype(np.int32)
+
+    def prefixes(self, rows: NDArray[np.int64], length: int) -> NDArray[np.int32]:
+        """[rows, length] prefixes of some samples, with zeros after their own tokens."""
+        window = np.zeros((len(rows), length), np.int32)
+        for row, sample in enumerate(rows.tolist()):
+            first, own = int(self.first[sample]), int(self.lengths[sample])
+            window[row, :own] = self.corpus.tokens[first : first + own]
+        return window
+
+
+def samples(corpus: Corpus, index: NDArray[np.int64], config: LMConfig) -> Samples:
+    """Prefixes and targets of predictions.
+
+    Raises:
+        BadInput: for an index outside the corpus, a prefix longer than the model's context, or a
+            corpus of more tokens than the model has rows for.
+    """
+    if corpus.meta.vocab_size > config.vocab:
+        raise BadInput(
+            f"{corpus.path}: its tokenizer has {corpus.meta.vocab_size:,} tokens and the model's "
+            f"embedding {config.vocab:,} rows; give the corpus of the model's own tokenizer"
+        )
+    document, position = corpus.locate(index)
+    if len(index) and position.max() + 1 > config.context:
+        worst = int(position.argmax())
+        raise BadInput(
+            f"prediction {index[worst]}: {position[worst] + 1:,} tokens come before it and the "
+            f"model's context is {config.context:,}; build the corpus with "
+            f"--max_length {config.context}"
+        )
+    return Samples(corpus, np.asarray(index, np.int64), corpus.offsets[document], position + 1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that are computed together: ``start`` to ``stop`` in the order of the plan.
+
+    Attributes:
+        start, stop: fewer than ``rows`` in the last batch only.
+        rows: samples that the program takes: B.
+        length: tokens that the program takes of each: T.
+    """
+
+    start: int
+    stop: int
+    rows: int
+    length: int
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Samples in batches, the longest first: what does not fit fails at once.
+
+    Attributes:
+        order: [Q] the sample that each row is.
+        batches: that cover the rows, in order.
+    """
+
+    order: NDArray[np.int64]
+    batches: tuple[Batch, ...]
+
+
+def plan(
+    lengths: NDArray[np.int64],
+    context: int,
+    *,
+    tokens: int,
+    most: int,
+    devices: int = 1,
+    price: int = 0,
+) -> Plan:
+    """Cut samples into batches. A function of its arguments only.
+
+    Args:
+        lengths: [Q] of the prefixes.
+        context: the most tokens that the model takes.
+        tokens: of a batch on each device; one sample at least.
+        most: samples of a batch on each device.
+        devices: the samples of a batch are a multiple of this.
+        price: tokens of padding that one more length, a program to compile, must save.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    padded = np.array(_lengths(lengths, context, price))
+    batches: list[Batch] = []
+    start = 0
+    while start < len(order):
+        length = int(padded[np.searchsorted(padded, lengths[order[start]])])
+        # A power of two, so that batches of all lengths fill a panel of as many rows.
+        share = min(most, max(1, tokens // length))
+        rows = devices * 2 ** (share.bit_length() - 1)
+        stop = min(start + rows, len(order))
+        batches.append(Batch(start, stop, rows, length))
+        start = stop
+    return Plan(order, tuple(batches))
+
+
+def _lengths(lengths: NDArray[np.int64], context: int, price: int) -> Sequence[int]:
+    """Padded lengths, ascending: those of the number that costs least, programs counted."""
+
+    def cost(found: list[int]) -> int:
+        return int(np.array(found)[np.searchsorted(found, lengths)].sum()) + price * len(found)
+
+    choices: list[Any] = [
+        padded_lengths(lengths, context, most=most) for most in range(1, MOST_LENGTHS + 1)
+    ]
+    return min(choices, key=cost)

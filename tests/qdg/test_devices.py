@@ -1,0 +1,66 @@
+"""Rows cut over several devices give what one device gives."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+import jax, numpy as np
+from jquanta import qdg
+from tests.lm.losses.examples import NEOX, parameters
+from tests.qdg import examples
+
+home = Path(sys.argv[1])
+corpus = examples.corpus(home / "corpus")
+selection = examples.selection(corpus)
+settings = {"batch_tokens": 64, "memory": 64 * 2**20}
+for name, changes in json.loads(sys.argv[2]).items():
+    found = qdg.similarity(NEOX, parameters(), corpus, selection, **(settings | changes))
+    np.savez(home / name, **{k: v.to_numpy() for k, v in found.items()})
+rows = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+alone = qdg.exact(lambda start, stop: rows[start:stop], 50, batch=4, panel=7)
+np.savez(home / "rows", **alone)
+print(json.dumps(jax.local_device_count()))
+"""
+
+RUNS: dict[str, dict[str, object]] = {
+    "exact": {"absolute": True, "panel": 6},
+    "whole": {"absolute": True},
+    "sketch": {"mode": "sketch", "sketch_size": 6},
+    "activations": {"mode": "activations", "panel": 12},
+}
+
+
+def compute(home: Path, devices: int) -> dict[str, dict[str, np.ndarray]]:
+    home.mkdir()
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(home), json.dumps(RUNS)],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == devices
+    return {name: dict(np.load(home / f"{name}.npz")) for name in [*RUNS, "rows"]}
+
+
+@pytest.mark.slow
+def test_three_devices_compute_what_one_does(tmp_path: Path) -> None:
+    """A number that divides neither samples, batches nor panels. Float32 sums in another order:
+    3e-6, as in test_similarity."""
+    one, three = compute(tmp_path / "one", 1), compute(tmp_path / "three", 3)
+    for name, found in one.items():
+        for key, values in found.items():
+            np.testing.assert_allclose(three[name][key], values, rtol=0, atol=3e-6)
+    np.testing.assert_allclose(
+        three["exact"]["cosine_abs"], three["whole"]["cosine_abs"], rtol=0, atol=3e-6
+    )

@@ -1,0 +1,179 @@
+"""The whole path in one call: what it makes, keeps, makes anew and refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from jquanta import qdg
+from jquanta.errors import BadInput
+from jquanta.lm.losses.compute import compute_losses
+from jquanta.qdg.__main__ import main
+from jquanta.qdg.config import DEFAULT, load_qdg
+from jquanta.qdg.pipeline import PAGE
+from tests.lm.losses import examples
+from tests.qdg import planted
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def settings(place: Path, **changes: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of a tiny random model; it predicts little, so the threshold is high."""
+    tables: dict[str, dict[str, Any]] = {
+        "input": {
+            "model": str(place / "tiny"),
+            "corpus": str(place / "corpus"),
+            "losses": str(place / "losses"),
+        },
+        "select": {"threshold": 6.0, "induction": "none", "stride": 1, "count": 40},
+        "cluster": {"counts": [2, 5], "n_init": 3},
+    }
+    return {
+        "name": "tiny",
+        **{k: tables.get(k, {}) | changes.get(k, {}) for k in (*tables, *changes)},
+    }
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("place")
+    planted.corpus(place / "corpus")
+    examples.model(place / "tiny")
+    return place
+
+
+@pytest.fixture(scope="module")
+def done(place: Path) -> Path:
+    qdg.run(settings(place), place / "run")
+    return place / "run"
+
+
+def modified(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_each_stage_is_what_its_own_call_gives(place: Path, done: Path) -> None:
+    corpus, params = examples.open_corpus(place / "corpus"), examples.parameters()
+    losses = compute_losses(corpus, place / "tiny", place / "losses")
+    selection = qdg.select(corpus, losses, threshold=6.0, induction="none", stride=1, count=40)
+    assert len(selection) == 40
+    stored = qdg.open_similarity(done)
+    np.testing.assert_array_equal(stored.index, selection.index)
+    fresh = qdg.similarity(examples.NEOX, params, corpus, selection)
+    np.testing.assert_allclose(stored.cosine, fresh.cosine, atol=1e-6)  # float32, other batches
+    clusters = qdg.cluster(fresh.cosine, [2, 5], n_init=3)
+    kept = qdg.run(settings(place), done)
+    for ours, theirs in zip(kept.label.to_numpy(), clusters.label.to_numpy(), strict=True):
+        assert adjusted_rand_score(ours, theirs) == 1
+    page = (done / PAGE).read_text(encoding="utf-8")
+    assert "tiny" in page
+    assert stored.attrs["samples"] == kept.attrs["samples"] == selection.hash
+
+
+def test_a_finished_folder_is_left_alone(place: Path, done: Path) -> None:
+    before, watch = modified(done), examples.Watch()
+    qdg.run(settings(place), done, monitor=watch)
+    assert modified(done) == before
+    assert any("nothing to do" in line for line in watch.lines)
+
+
+def test_other_clusters_leave_the_similarity_alone(place: Path, tmp_path: Path) -> None:
+    qdg.run(settings(place), tmp_path / "run")
+    before, watch = modified(tmp_path / "run"), examples.Watch()
+    other = settings(place, cluster={"counts": "3"})
+    clusters = qdg.run(other, tmp_path / "run", monitor=watch)
+    after = modified(tmp_path / "run")
+    assert clusters["count"].to_numpy().tolist() == [3]
+    assert after["similarity.zarr"] == before["similarity.zarr"]
+    assert after["selection.zarr"] == before["selection.zarr"]
+    assert after[PAGE] != before[PAGE]
+    assert any("anew" in line for line in watch.lines)
+
+
+def test_an_interrupted_run_continues(
+    place: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import jquanta.qdg.clusters
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jquanta.qdg.clusters, "cluster", stop)
+        with pytest.raises(KeyboardInterrupt):
+            qdg.run(settings(place), tmp_path / "run")
+    before = modified(tmp_path / "run")
+    assert "clusters.zarr" not in before
+    clusters = qdg.run(settings(place), tmp_path / "run")
+    assert modified(tmp_path / "run")["similarity.zarr"] == before["similarity.zarr"]
+    np.testing.assert_array_equal(clusters.label, qdg.run(settings(place), done).label)
+
+
+def test_other_samples_are_refused(place: Path, done: Path) -> None:
+    before = modified(done)
+    with pytest.raises(
+        BadInput, match=r"differs in select.threshold, similarity.mode; give another"
+    ):
+        qdg.run(
+            settings(place, select={"threshold": 5.9}, similarity={"mode": "activations"}), done
+        )
+    assert modified(done) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"input": {"model": ""}}, "input.model = '': is missing"),
+        ({"input": {"corpus": "nowhere"}}, "input.corpus = nowhere: there is no such folder"),
+        ({"select": {"treshold": 1}}, "unknown key 'select.treshold' .*did you mean"),
+        ({"select": {"stride": 0}}, "select.stride = 0: give 1 or more"),
+        ({"select": {"threshold": "low"}}, "select.threshold = 'low': wrong type"),
+        ({"cluster": {"counts": "ten"}}, "cluster.counts = 'ten': give whole numbers"),
+        (
+            {"similarity": {"absolute": 1}},
+            "similarity.absolute = 1: wrong type; give true or false",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    place: Path, tmp_path: Path, changes: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(BadInput, match=line):
+        qdg.run(settings(place, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_below_the_threshold_is_told_and_can_be_mended(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="nothing selected"):
+        qdg.run(settings(place, select={"threshold": 1e-6}), tmp_path / "run")
+
+
+def test_the_command_prints_clusters_and_page(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tomli_w
+
+    config = tmp_path / "tiny.toml"
+    config.write_text(tomli_w.dumps(settings(place)), encoding="utf-8")
+    out = tmp_path / "run"
+    assert main([str(config), "--out", str(out), "--cluster.counts", "2, 4"]) == 0
+    told = capsys.readouterr().out
+    assert "2 counts from 2 to 4; of 4 the largest hold" in told
+    assert str(out / PAGE) in told
+    assert load_qdg(out / "config.toml").cluster.chosen == (2, 4)
+    assert main([str(config), "--out", str(out), "--select.count", "3"]) == 2
+    assert "select.count" in capsys.readouterr().err
+
+
+def test_the_embedded_configuration_is_the_published_one() -> None:
+    published = REPOSITORY / "configs" / "qdg"
+    assert DEFAULT.read_bytes() == (published / "stdlib.toml").read_bytes()
+    paper = load_qdg(published / "pythia-70m.toml")
+    assert (paper.select.threshold, paper.select.stride, paper.select.count) == (0.1, 50, 10_000)
+    assert (paper.select.induction, paper.similarity.parameters) == ("trigram", "paper")
+    assert paper.cluster.chosen is None
+    assert paper.cluster.n_init == 30
+    stories = load_qdg(published / "tinystories-33m.toml")
+    assert (stories.select.threshold, stories.select.induction) == (0.693, "none")
