@@ -14,9 +14,7 @@ COMMANDS = {
     "losses": ("jquanta.lm.losses.__main__", "per-token losses of language models"),
     "qdg": ("jquanta.qdg.__main__", "discover a language model's quanta from its gradients"),
     "explore": ("jquanta.qdg.pages.__main__", "browse the clusters of a QDG run, or as LaTeX"),
-    "assign": ("jquanta.qdg.commands.assign", "to which quantum the tokens of a text belong"),
     "emergence": ("jquanta.qdg.commands.emergence", "when each quantum of a QDG run is learned"),
-    "mechanism": ("jquanta.qdg.commands.mechanism", "whether quanta can be learned by themselves"),
     "figures": ("jquanta.figures.__main__", "draw the paper's figures from stored results"),
 }
 

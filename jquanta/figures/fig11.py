@@ -173,7 +173,8 @@ def _distributions(
         parts.distribution_lines(panels[:, place], found.of(of), shades.to_rgba(steps[name]))
         panels[0, place].set_title(f"$N$ = {parts.size_name(sizes[name])}", fontsize=7, loc="right")
         panels[1, place].set_xlabel("loss $L$ (bits)")
-    parts.distribution_limits(panels[:, 0], found.of(np.concatenate(list(columns.values()))))
+    late = np.cumsum([len(of) for of in columns.values()]) - 1  # the last of each model
+    parts.distribution_limits(panels[:, 0], found.of(np.concatenate(list(columns.values()))), late)
     panels[0, 0].set_ylabel("$p(L)$ (1/bit)")
     panels[1, 0].set_ylabel(r"$L\,p(L)$")
     bar = figure.colorbar(shades, ax=panels, label="step", aspect=30, pad=0.01)

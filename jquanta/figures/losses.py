@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LONG = 5e7  # losses: reading more takes seconds, and shows a bar
 IN_A_BIN = 1000  # predictions on average in a bin of a curve that is to look smooth
+HIGHEST = 3  # times the late models' L p(L): the top of its axis
 SHOWN = 0.9995  # of the predictions: the axis of losses ends there
 
 PARAMETERS = "non-embedding parameters $N$"
@@ -86,14 +87,19 @@ def distribution_lines(
         integrand.plot(lines.centres, area, "-", color=colour, linewidth=0.8)
 
 
-def distribution_limits(panels: "Sequence[Axes]", found: "Distributions") -> None:
-    """Scales and limits of the two panels that show these distributions."""
+def distribution_limits(panels: "Sequence[Axes]", found: "Distributions", late: Any = ...) -> None:
+    """Scales and limits of the two panels that show these distributions.
+
+    L p(L) is shown as high as three times what the ``late`` models (their places) need: at the
+    start of training all tokens have about the same loss, a peak that would dwarf all others.
+    """
     density, integrand = panels
     lines, end = smooth(found), last_bit(found)
     inside = lines.density[:, lines.centres < end]
     density.set_yscale("log")
     density.set_ylim(inside[inside > 0].min() / 1.5, 2 * inside.max())
-    integrand.set_ylim(0, 1.05 * lines.integrand.max())
+    area = lines.integrand
+    integrand.set_ylim(0, 1.05 * min(area.max(), HIGHEST * area[late].max()))
     for panel in panels:
         panel.set_xlim(0, end)
     style.plain_log_ticks(density.yaxis)

@@ -83,7 +83,9 @@ def _curves(axes: "Axes", x: NDArray[np.float64], nats: Float[np.ndarray, "k M"]
     shades = style.shades(0, LARGEST)
     for rank, curve in enumerate(nats[:LARGEST]):
         label = {0: "largest cluster", LARGEST - 1: f"{LARGEST}th largest"}.get(rank)
-        axes.plot(x, curve / NATS_PER_BIT, "-", lw=0.8, color=shades.to_rgba(rank), label=label)
+        axes.plot(
+            x, curve / NATS_PER_BIT, "-", lw=0.8, color=shades.to_rgba(np.array(rank)), label=label
+        )
     axes.plot(x, nats.mean(0) / NATS_PER_BIT, "--", color="black", label="mean over clusters")
     axes.set(xscale="log", ylabel="mean loss (bits)")
     axes.set_ylim(bottom=0)

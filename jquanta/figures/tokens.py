@@ -1,8 +1,8 @@
 """Pages of single tokens: loss against parameters beside the text, as figures 4 and 12 show them.
 
 Which tokens: those asked for, or of each kind a seeded draw without repeats, no two of the same
-document while there are others, in the order of the corpus. Where no token is of a kind, those
-that fall least short of it, the nearest first.
+document while there are others, in the order of the corpus. Where there are too few, those that
+fall least short of the kind follow, the nearest first.
 """
 
 from collections.abc import Sequence
@@ -97,7 +97,7 @@ def draw_page(
     models = at_step(losses, step)
     with parts.watching(models) as monitor:
         kinds = taxonomy(models, *rules, monitor=monitor)
-    rows = parts.mixed_steps(models) + _counts(kinds)
+    rows = parts.mixed_steps(models) + _counts(kinds, models.sizes["model"], rules)
     if token:
         columns = [[_asked(int(index), kinds, models) for index in token]]
         if len(token) > each:
@@ -109,8 +109,8 @@ def draw_page(
             ("monogenic", kinds.monogenic, kinds.near_monogenic),
             ("polygenic", kinds.polygenic, kinds.near_polygenic),
         ):
-            if not len(found):
-                rows.append(_none(word, kinds, rules))
+            if len(found) < each:
+                rows.append(_few(word, found, near, kinds.predictions, rules))
             columns.append(_chosen(word, found, near, text, each, seed))
         if not any(columns):
             raise BadInput("; ".join(str(row) for row in rows if isinstance(row, Note)))
@@ -119,14 +119,23 @@ def draw_page(
     return Drawing(_page(name, folder, [c for c in columns if c], models, text, rules), rows)
 
 
-def _counts(kinds: "Taxonomy") -> list[Row]:
+def _counts(kinds: "Taxonomy", models: int, rules: tuple[Monogenic, Polygenic]) -> list[Row]:
     """How many tokens are of each kind, and how many stay solved."""
+    from jquanta.lm.analysis.kinds import straight_by_chance
+
     rows: list[Row] = []
     at = kinds.monogenic.size
     for size in kinds.sizes[1:].tolist():
         found = int((at == size).sum())
         rows.append(Share.counted("monogenic", f"N = {size:,}", found, kinds.predictions))
     rows.append(Share.counted("polygenic", "all N", len(kinds.polygenic), kinds.predictions))
+    chance = straight_by_chance(models, rules[1].r2)
+    rows.append(
+        Note(
+            f"of tokens without a trend, {chance:.1g} have R² above {rules[1].r2:g} by chance "
+            f"through {models} points, half of them falling"
+        )
+    )
     for size, solved, lasting in zip(
         kinds.sizes[:-1].tolist(), kinds.solved, kinds.lasting, strict=False
     ):
@@ -134,42 +143,37 @@ def _counts(kinds: "Taxonomy") -> list[Row]:
     return rows
 
 
-def _none(kind: str, kinds: "Taxonomy", rules: tuple[Monogenic, Polygenic]) -> Note:
+def _few(
+    kind: str, found: "Kind", near: "Kind", total: int, rules: tuple[Monogenic, Polygenic]
+) -> Note:
+    """That there are too few of a kind, by which rule, and what to do about it."""
     one, many = rules
-    found = f"no token of {kinds.predictions:,} is {kind}"
+    short = near.take(np.flatnonzero(near.short >= 0))
     if kind == "monogenic":
-        near = kinds.near_monogenic
-        lack = f"; the nearest falls {near.short[0]:.2f} nats short" if len(near) else ""
-        return Note(
-            f"{found} (above {one.above:g}, then below {one.below:g} nats){lack}, and the nearest "
-            "are shown: other thresholds by --monogenic.above --monogenic.below"
-        )
-    near = kinds.near_polygenic
-    lack = f"; the best has R² {near.r2[0]:.3f}, and the nearest are shown" if len(near) else ""
-    return Note(
-        f"{found} (slope below {many.slope:g} nats, R² above {many.r2:g}){lack}: other thresholds "
-        "by --polygenic.slope --polygenic.r2"
-    )
+        rule = f"above {one.above:g}, then below {one.below:g} nats"
+        lack = "".join(f"; the nearest falls {by:.2f} nats short" for by in short.short[:1])
+        flags = "--monogenic.above --monogenic.below"
+    else:
+        rule = f"slope below {many.slope:g} nats, R² above {many.r2:g}"
+        lack = "".join(f"; the nearest has R² {r2:.3f}" for r2 in short.r2[:1])
+        flags = "--polygenic.slope --polygenic.r2"
+    told = f"{len(found) or 'no'} token{'s' * (len(found) > 1)} of {total:,} {kind} ({rule})"
+    shown = ", and the nearest are shown, too" if lack else ""
+    return Note(f"{told}{lack}{shown}: other thresholds by {flags}")
 
 
 def _chosen(
     kind: str, found: "Kind", near: "Kind", text: "Corpus", count: int, seed: int
 ) -> list[Shown]:
-    """``count`` tokens of a kind, or nearest to it."""
-    if len(found):
-        order = np.random.default_rng(seed).permutation(len(found))
-        some = found.take(np.sort(_apart(found.index, order, text, count)))
-    else:
-        kind = f"nearest to {kind}"
-        some = near.take(np.arange(min(count, len(near))))
+    """``count`` tokens of a kind, filled up with those nearest to it."""
+    order = np.random.default_rng(seed).permutation(len(found))
+    some = found.take(np.sort(_apart(found.index, order, text, count)))
+    other = near.take(np.flatnonzero(near.short >= 0)[: count - len(some)])
     return [
-        Shown(kind, *row)
-        for row in zip(
-            some.index.tolist(),
-            some.size.tolist(),
-            some.slope.tolist(),
-            some.r2.tolist(),
-            strict=True,
+        Shown(word, int(index), int(size), float(slope), float(r2))
+        for word, tokens in ((kind, some), (f"nearest to {kind}", other))
+        for index, size, slope, r2 in zip(
+            tokens.index, tokens.size, tokens.slope, tokens.r2, strict=True
         )
     ]
 
@@ -230,7 +234,6 @@ def _page(
         height,
         rows,
         len(widths),
-        layout="none",
         gridspec_kw={
             "left": LEFT / style.PAGE,
             "right": 1 - RIGHT / style.PAGE,
@@ -241,6 +244,7 @@ def _page(
             "width_ratios": widths,
         },
     )
+    figure.set_layout_engine("none")  # (A figure made without one gets one when it is saved.)
     losses = models.loss[[shown.prediction for column in columns for shown in column]].to_numpy()
     top = 1.08 * float(losses.max()) / NATS_PER_BIT
     for place, column in enumerate(columns):

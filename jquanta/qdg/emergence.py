@@ -183,7 +183,9 @@ def open_emergence(folder: Path) -> "xr.Dataset":
     found = store.read(folder / STORE, "emergence", "emergence_step", remedy).load()
     if found.attrs["labels"] != _labels_hash(open_clusters(folder)):
         raise BadInput(f"{folder / STORE}: of other clusters than are there now; {remedy}")
-    return found
+    # In a store only coordinates of a dimension's own name are known as such.
+    along = [name for name in found if found[name].dims in (("model",), ("series",))]
+    return found.set_coords(along)
 
 
 def _require_losses(losses: "xr.Dataset", selection: Selection) -> None:

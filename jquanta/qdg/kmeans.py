@@ -38,7 +38,8 @@ SMALLEST = 128  # clusters in the smallest program
 CANDIDATES = 4
 """Times as many for each next centre as scikit-learn's 2 + ln k, where distances are kept.
 
-Cheap then, and the inertia of the best restart is 0.5 to 1% less, which is more than it varies by.
+Cheap then, and up to a third as many clusters as samples the inertia of the best restart is 0.5 to
+1% less, which is more than it varies by.
 """
 
 BLOCK = 128  # samples in a block of ``_draw``

@@ -6,7 +6,7 @@ smallest eigenvalues, divided by d^1/2. The eigenvectors for a smaller count are
 for a larger one.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from jquanta.errors import BadInput, RunFailed
 
-Affinity = np.ndarray | sparse.csr_array
+Affinity: TypeAlias = "np.ndarray | sparse.csr_array"
 
 SHIFT = -1e-5
 """Near which scikit-learn looks for eigenvalues: just below the smallest, which is 0."""

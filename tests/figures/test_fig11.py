@@ -69,6 +69,9 @@ def test_distributions_of_every_checkpoint(tmp_path: Path) -> None:
     wanted = np.histogram(bits, bins=edges)[0] / (ROWS * np.diff(edges))
     np.testing.assert_allclose(np.nan_to_num(p), wanted, atol=1e-9)
     np.testing.assert_allclose(lower[4].get_lines()[1].get_ydata(), x * wanted, atol=1e-8)
+    top = lower[3].get_ylim()[1]
+    last = [panel.get_lines()[-1].get_ydata().max() for panel in lower[3:]]
+    assert max(last) < top <= 3.2 * max(last)  # the late are seen, however high the early
     assert_legible(figure)
 
 

@@ -99,6 +99,19 @@ def test_curves_are_in_bits(losses: xr.Dataset, corpus: Corpus, tmp_path: Path) 
     assert thresholds == {5.0 / NATS_PER_BIT, 0.3 / NATS_PER_BIT}
 
 
+def test_every_file_has_the_layout_that_the_text_was_wrapped_for(
+    losses: xr.Dataset, corpus: Corpus, tmp_path: Path
+) -> None:
+    figure, _ = page(fig4, losses, corpus, tmp_path)
+    before = [axes.get_position().bounds for axes in figure.axes]
+    for kind in ("png", "pdf"):
+        figure.savefig(tmp_path / f"page.{kind}")
+        assert [axes.get_position().bounds for axes in figure.axes] == before
+    for axes, (*_, width, _) in zip(figure.axes, before, strict=True):
+        if not axes.axison:  # in points, one for one
+            assert axes.get_xlim()[1] == pytest.approx(width * figure.get_size_inches()[0] * 72)
+
+
 def test_the_choice_is_seeded_and_of_different_documents(
     losses: xr.Dataset, corpus: Corpus, tmp_path: Path
 ) -> None:
@@ -140,7 +153,8 @@ def test_where_there_are_none_the_nearest_are_shown_and_it_is_said(
 ) -> None:
     rules = {"monogenic": Monogenic(6.5, 0.05), "polygenic": Polygenic(-0.75, 0.98)}
     figure, measured = page(fig4, losses, corpus, tmp_path, **rules)
-    notes = [row.note for row in measured if isinstance(row, Note)]
+    chance, *notes = [row.note for row in measured if isinstance(row, Note)]
+    assert "0.01 have R² above 0.98 by chance through 4 points" in chance
     assert notes[0].startswith("no token of ")
     assert "(above 6.5, then below 0.05 nats); the nearest falls 0.50 nats short" in notes[0]
     assert "--monogenic.above --monogenic.below" in notes[0]
@@ -153,6 +167,18 @@ def test_where_there_are_none_the_nearest_are_shown_and_it_is_said(
     _, measured = page(fig4, losses, corpus, tmp_path, **steep)
     assert shown(measured, "monogenic")
     assert not shown(measured, "nearest to polygenic")
+
+
+def test_too_few_are_filled_up(losses: xr.Dataset, corpus: Corpus, tmp_path: Path) -> None:
+    """All but one of the planted drops begin too low, by 0.1 to 0.5 nats."""
+    changed = losses.copy()
+    values = losses.loss.to_numpy().copy()
+    values[[0, 11, 30, 60], 0] = [4.9, 4.5, 4.7, 4.8]
+    changed["loss"] = (("prediction", "model"), values)
+    _, measured = page(fig4, changed, corpus, tmp_path)
+    assert shown(measured, "monogenic") == [75]
+    assert shown(measured, "nearest to monogenic") == [0, 60]
+    assert any(str(row).startswith("1 token of ") and "0.10 nats" in str(row) for row in measured)
 
 
 def test_what_is_refused(losses: xr.Dataset, corpus: Corpus, tmp_path: Path) -> None:

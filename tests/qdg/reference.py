@@ -47,6 +47,7 @@ def flat(gradients: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def cosines(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines of rows, and of their absolute values."""
-    unit = torch.nn.functional.normalize(torch.tensor(rows), dim=1)
+    """Cosines of rows, and of their absolute values: in float64, for torch's float32 norms of 10^5
+    numbers are off by 1e-5."""
+    unit = torch.nn.functional.normalize(torch.tensor(rows, dtype=torch.float64), dim=1)
     return (unit @ unit.T).numpy(), (unit.abs() @ unit.abs().T).numpy()

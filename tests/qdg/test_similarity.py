@@ -45,7 +45,7 @@ def test_equal_to_the_reference_in_torch(
     model.save_pretrained(tmp_path / "model")
     compute_losses(corpus, tmp_path / "model", tmp_path / "losses", batch_tokens=200)
     losses = open_losses(tmp_path / "losses")
-    selection = qdg.select(corpus, losses, threshold=4.0, stride=3)
+    selection = qdg.select(corpus, losses, threshold=4.0, stride=2)
     assert len(selection) > 10
     config, params, _ = load_model(tmp_path / "model")
     found = qdg.similarity(config, params, corpus, selection, parameters=kind, absolute=True)

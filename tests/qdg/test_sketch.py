@@ -59,7 +59,8 @@ def stacked(grads: Grads, module: str) -> np.ndarray:
 
 @pytest.mark.parametrize("config", [NEOX, NEO])
 def test_a_sketch_is_the_gradient_between_its_projections(config: LMConfig) -> None:
-    """Aᵀ·G·Bᵀ, made here from G: sums of 100 float32 numbers, off by 1e-6 of the largest."""
+    """Aᵀ·G·Bᵀ, made here from G. Two programs' float32 gradients: GPT-Neo's scores are not scaled,
+    so that rounding them moves a whole gradient by 6e-5 of itself."""
     around = projections(config, chosen(config), 5, jax.random.key(0))
     found = jax.jit(lambda: sketched(config, around))()
     assert set(found) == {name.rpartition(".")[0] for name in chosen(config)}
@@ -68,7 +69,7 @@ def test_a_sketch_is_the_gradient_between_its_projections(config: LMConfig) -> N
         into = np.concatenate([np.atleast_2d(x) for x in parts])
         assert into.shape == (stacked(exact(config), module).shape[1], 5)
         wanted = into.T @ stacked(exact(config), module) @ np.asarray(p.out).T
-        tolerance = 1e-5 * np.abs(wanted).max()
+        tolerance = (2e-4 if config == NEO else 1e-5) * np.abs(wanted).max()
         np.testing.assert_allclose(found[module], wanted, rtol=0, atol=tolerance)
 
 

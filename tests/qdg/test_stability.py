@@ -7,8 +7,8 @@ from sklearn.metrics import adjusted_rand_score
 from jquanta.errors import BadInput
 from jquanta.qdg.clusters import cluster
 from jquanta.qdg.stability import _turned, agreement, rotated, shuffled, stability, tightness
-from tests.qdg.vectors import cosines, groups
 from tests.qdg.test_clusters import Heard
+from tests.qdg.vectors import cosines, groups
 
 SIZES = [40, 30, 20, 15, 10, 5]
 

@@ -174,6 +174,18 @@ def lines(
         return slope, explained / total
 
 
+def straight_by_chance(points: int, r2: float) -> float:
+    """Share of tokens that a line explains to more than ``r2`` although they have no trend.
+
+    For losses of independent normal noise of one size; half of these lines fall. Four points and
+    R² > 0.98 give 1%, seven points 0.002%: a suite of few sizes has such tokens among its
+    polygenic ones, as far as the noise is large enough for their slope.
+    """
+    from scipy.special import betainc
+
+    return float(betainc((points - 2) / 2, 0.5, 1 - r2))
+
+
 def _tiles(
     losses: "xr.Dataset", block: int, monitor: Monitor | None
 ) -> Iterator[tuple[int, Float64[np.ndarray, "P M"]]]:

@@ -105,7 +105,7 @@ def attend(query: Heads, key: Heads, value: Heads, window: int | None = None) ->
     """
     length, tiles = query.shape[1], []
     # The backward pass is traced when the caller's precision is no longer set.
-    precision = jax.config.jax_default_matmul_precision
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     for start in range(0, length, TILE):
         stop = min(start + TILE, length)
         first = 0 if window is None else max(0, start - window + 1)

@@ -130,14 +130,12 @@ def _latex(page: "Page", options: Options) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """The file appears when it is whole."""
-    part = path.with_name(path.name + ".part")
+    from jquanta.sweep.folder import write_whole
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise RunFailed(f"{path}: {error.strerror}; nothing was written") from None
 
 

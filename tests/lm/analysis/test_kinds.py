@@ -130,6 +130,17 @@ def test_the_nearest_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_array_equal(found.near_polygenic.index, np.argsort(-r2)[:5])
 
 
+def test_straight_lines_by_chance() -> None:
+    noise = np.random.default_rng(0).normal(size=(40_000, 4))
+    _, r2 = module.lines(noise, np.log(SIZES))
+    for least in (0.5, 0.9, 0.98):
+        share = (r2 > least).mean()
+        expected = module.straight_by_chance(4, least)
+        spread = np.sqrt(expected / len(noise))  # of a count, at one sigma
+        assert share == pytest.approx(expected, abs=4 * spread)
+    assert module.straight_by_chance(4, 0.98) == pytest.approx(1 - np.sqrt(0.98))
+
+
 def test_what_is_refused() -> None:
     losses = examples.random(10)
     with pytest.raises(BadInput, match="2 sizes of models: give at least 3"):

@@ -10,6 +10,8 @@ import pytest
 
 from jquanta.qdg.pages.page import Page
 from jquanta.qdg.pages.render import render
+from tests.qdg.pages.examples import page
+from tests.qdg.pages.reading import WORDS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -44,6 +46,12 @@ def browser() -> Iterator[Any]:
 
 
 Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def some() -> Page:
+    """A page of 240 samples in 3, 10 and 40 clusters."""
+    return page(WORDS, samples=240, counts=(3, 10, 40))
 
 
 @pytest.fixture
