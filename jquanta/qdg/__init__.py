@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jquanta.qdg.clusters import cluster
-    from jquanta.qdg.exact import exact
     from jquanta.qdg.gradient import gradients
     from jquanta.qdg.matrix import open_similarity, similarity
+    from jquanta.qdg.pairs import exact
     from jquanta.qdg.pipeline import run
     from jquanta.qdg.selection import Newly, Selection, select
 
@@ -21,7 +21,7 @@ _HOMES = {
     "Newly": "jquanta.qdg.selection",
     "Selection": "jquanta.qdg.selection",
     "cluster": "jquanta.qdg.clusters",
-    "exact": "jquanta.qdg.exact",
+    "exact": "jquanta.qdg.pairs",
     "gradients": "jquanta.qdg.gradient",
     "open_similarity": "jquanta.qdg.matrix",
     "run": "jquanta.qdg.pipeline",

@@ -16,9 +16,9 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params
 from jquanta.lm.weights.load import fingerprint
 from jquanta.qdg.activations import activation_rows
-from jquanta.qdg.exact import BadRows, fill
 from jquanta.qdg.gradient import gradient_rows
 from jquanta.qdg.matrices import COSINE, COSINE_ABS, STATE, Matrices
+from jquanta.qdg.pairs import BadRows, fill
 from jquanta.qdg.parameters import PAPER, chosen
 from jquanta.qdg.rows import Rows
 from jquanta.qdg.selection import Selection

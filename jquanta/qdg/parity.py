@@ -97,7 +97,7 @@ def sparse_parity(
     from sklearn.metrics import adjusted_rand_score
 
     from jquanta.qdg.clusters import cluster
-    from jquanta.qdg.exact import exact
+    from jquanta.qdg.pairs import exact
     from jquanta.sweep.store import load_run
 
     monitor = monitor or Silence()

@@ -12,8 +12,8 @@ import pytest
 
 from jquanta.errors import BadInput, Interrupted
 from jquanta.qdg import matrices as on_disk
-from jquanta.qdg.exact import Layout, exact, fill, plan
 from jquanta.qdg.matrices import Matrices
+from jquanta.qdg.pairs import Layout, exact, fill, plan
 from tests.lm.losses.examples import Watch
 from tests.qdg.reference import cosines
 
