@@ -1,6 +1,5 @@
 """``python -m jquanta.lm.pretrain``: pretrain a small suite of language models."""
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,37 +8,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from jquanta import door
+from jquanta import door, tables
 from jquanta.lm.pretrain.config import SECTIONS, SuiteConfig, load_suite
 
-_METAVARS: dict[Any, str] = {int: "INT", float: "NUMBER", str: "TEXT"}
-
-
-def _flags(section: str) -> Any:
-    """A dataclass with one optional text flag for each field of a configuration table."""
-    table = SECTIONS[section]
-    fields = [
-        (
-            knob.name,
-            Annotated[
-                str | None,
-                tyro.conf.arg(
-                    help=knob.metadata["help"],
-                    metavar=_METAVARS[knob.type],
-                    help_behavior_hint=f"(unless configured: {knob.default or 'none'})",
-                ),
-            ],
-            dataclasses.field(default=None),
-        )
-        for knob in dataclasses.fields(table)
-    ]
-    flags = dataclasses.make_dataclass(section, fields, frozen=True)
-    flags.__doc__ = table.__doc__
-    return flags
-
-
-_Corpus: Any = _flags("corpus")
-_Train: Any = _flags("train")
+_Corpus: Any = tables.flags_of("corpus", SECTIONS["corpus"])
+_Train: Any = tables.flags_of("train", SECTIONS["train"])
 
 
 @dataclass(frozen=True)
@@ -79,13 +52,7 @@ class Options:
 
     def resolve(self) -> SuiteConfig:
         """The configuration with the flags applied. Raises ``BadInput``."""
-        flags = {
-            f"{section}.{name}": value
-            for section in SECTIONS
-            for name, value in vars(getattr(self, section)).items()
-            if value is not None
-        }
-        return load_suite(self.config, flags=flags, smoke=self.smoke)
+        return load_suite(self.config, flags=tables.given_flags(self, SECTIONS), smoke=self.smoke)
 
 
 def command(argv: Sequence[str]) -> None:

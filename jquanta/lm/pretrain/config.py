@@ -2,14 +2,13 @@
 sense. They are the single source of every field's name, default, help text and check."""
 
 import dataclasses
-import difflib
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jquanta import tables
 from jquanta.errors import BadInput
 from jquanta.lm.models.config import GPTNeoXConfig
 from jquanta.parity.config import MAX_SEED, knob, require
@@ -53,7 +52,7 @@ class TrainConfig:
     weight_decay: float = knob(0.1, "decoupled, of matrices only (AdamW)")
     clip: float = knob(1.0, "most that the gradient's norm may be")
     checkpoints: int = knob(8, "saved models a size, each at twice the steps of the one before")
-    seeds: str = knob("0", 'seeds of every size, such as "0, 1, 2", trained side by side')
+    seeds: str = tables.listed("0", 'seeds of every size, such as "0, 1, 2", trained side by side')
 
     def __post_init__(self) -> None:
         for name in ("tokens", "context", "batch", "checkpoints"):
@@ -154,7 +153,7 @@ class ModelConfig:
 
 SECTIONS: dict[str, type] = {"corpus": CorpusConfig, "train": TrainConfig}
 MODEL, SMOKE = "model", "smoke"
-FIELDS = {f"{part}.{f.name}": f for part, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
+FIELDS = tables.fields_of(SECTIONS)
 MODEL_FIELDS = {f.name: f for f in dataclasses.fields(ModelConfig)}
 
 
@@ -229,7 +228,7 @@ def load_suite(
         content, where = dict(source), "the configuration"
     else:
         path = Path(DEFAULT if source is None else source)
-        content, where = _read(path), str(path)
+        content, where = tables.read_toml(path, "configs/lm/"), str(path)
     small = content.pop(SMOKE, None if smoke else {})
     if not isinstance(small, Mapping):
         raise BadInput(
@@ -243,95 +242,29 @@ def load_suite(
         name, values, models = f"{name}-smoke", values | small_values, small_models or models
     for field, value in (flags or {}).items():
         if field not in FIELDS:
-            raise _unknown(field, "a flag", FIELDS)
-        values[field] = _from_text(FIELDS[field], value)
-    parts = {
-        part: cls(
-            **{
-                field.split(".")[1]: _typed(field, FIELDS[field], value)
-                for field, value in values.items()
-                if field.startswith(f"{part}.")
-            }
-        )
-        for part, cls in SECTIONS.items()
-    }
+            raise tables.unknown(field, "a flag", FIELDS)
+        values[field] = tables.from_text(FIELDS[field], value)
+    parts = {part: tables.build(part, cls, values, FIELDS) for part, cls in SECTIONS.items()}
     return SuiteConfig(name, models=tuple(map(_model, models)), **parts)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(
-            f"{path}: no such configuration; give the path of a TOML file, such as one in "
-            "configs/lm/"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not valid TOML: {error}") from None
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _split(content: dict[str, Any], where: str) -> tuple[str, dict[str, Any], list[Any]]:
     """The name, the fields by their dotted names, and the models of a document."""
     content = dict(content)
-    name, models = content.pop("name", "suite"), content.pop(MODEL, [])
-    fits = isinstance(name, str) and 0 < len(name) <= 100 and name.isprintable()
-    if not fits or "/" in name or name.startswith("."):
-        raise BadInput(f"name = {str(name)[:40]!r}: give a word that can name a folder")
+    name, models = tables.take_name(content, "suite"), content.pop(MODEL, [])
     if not isinstance(models, list) or not all(isinstance(model, Mapping) for model in models):
         raise BadInput(f"{MODEL} in {where}: write each model under its own [[{MODEL}]]")
-    values: dict[str, Any] = {}
-    for key, value in content.items():
-        if key in SECTIONS and not isinstance(value, Mapping):
-            raise BadInput(f"{key} = {value!r} in {where}: write its fields under [{key}]")
-        table = value if isinstance(value, Mapping) else {None: value}
-        for inner, entry in table.items():
-            field = key if inner is None else f"{key}.{inner}"
-            if field not in FIELDS:
-                raise _unknown(field, where, FIELDS)
-            values[field] = entry
-    return name, values, models
+    return name, tables.flatten(content, SECTIONS, FIELDS, where), models
 
 
 def _model(entries: Mapping[str, Any]) -> ModelConfig:
     for name in entries:
         if name not in MODEL_FIELDS:
-            raise _unknown(name, f"[[{MODEL}]]", MODEL_FIELDS)
+            raise tables.unknown(name, f"[[{MODEL}]]", MODEL_FIELDS)
     missing = [name for name in ("layers", "width", "heads") if name not in entries]
     if missing:
         raise BadInput(f"[[{MODEL}]]: has no {', '.join(missing)}")
-    values = {name: _typed(name, MODEL_FIELDS[name], value) for name, value in entries.items()}
+    values = {
+        name: tables.typed(name, MODEL_FIELDS[name], value) for name, value in entries.items()
+    }
     return ModelConfig(**values)
-
-
-def _unknown(field: str, where: str, known: Mapping[str, Any]) -> BadInput:
-    same = [name for name in known if name.split(".")[-1] == field.split(".")[-1]]
-    close = same or difflib.get_close_matches(field, known, n=1)
-    remedy = f"did you mean {close[0]}?" if close else f"fields are {', '.join(known)}"
-    return BadInput(f"unknown key {field!r} in {where}: {remedy}")
-
-
-def _from_text(field: "dataclasses.Field[Any]", value: Any) -> Any:
-    """A flag's text as the TOML value that it looks like."""
-    if field.type is str or not isinstance(value, str):
-        return value
-    try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return value
-
-
-def _typed(name: str, field: "dataclasses.Field[Any]", value: Any) -> Any:
-    """``value`` as the field's type, without losing anything."""
-    if name == "train.seeds":  # a number or a list of them will do
-        value = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if field.type is str and isinstance(value, str):
-        return value
-    if field.type is float and number:
-        return float(value)
-    if field.type is int and number and math.isfinite(value) and value == int(value):
-        return int(value)
-    wanted: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text in quotes"}
-    raise BadInput(f"{name} = {value!r}: wrong type; give {wanted[field.type]}")
