@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-COUNT = 400
-"""The paper's, for the order of the matrix."""
-
 CELLS = 700
 """Most cells of the picture on a side: each is the mean of a block of the matrix."""
 
@@ -41,6 +38,7 @@ def draw(source: Path, folder: Path) -> Drawing:
             samples.
     """
     from jquanta.qdg.ranks import envelope_slope, rank_frequency, window_table
+    from jquanta.qdg.results import chosen_count
 
     clusters = _clusters(source)
     cosine = _cosine(source, clusters.sizes["sample"])
@@ -65,8 +63,7 @@ def draw(source: Path, folder: Path) -> Drawing:
         figure, ((left, panel),) = style.new_figure(
             style.PAGE, 3.1, 1, 2, gridspec_kw={"width_ratios": [1, 1.1]}
         )
-        counts = clusters["count"].to_numpy()
-        count = int(counts[np.abs(counts - COUNT).argmin()])
+        count = chosen_count(clusters, None)
         picture = matrix_panel(
             left,
             cosine,

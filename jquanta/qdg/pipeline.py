@@ -124,7 +124,7 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
     """The corpus, built if need be, and the models that go with it."""
     from jquanta.lm.corpus.build import build_corpus
     from jquanta.lm.corpus.reader import open_corpus
-    from jquanta.lm.losses.job import make_job
+    from jquanta.lm.losses.job import open_checkpoint, require_room
 
     wanted = config.input
     path = Path(wanted.corpus).expanduser()
@@ -145,11 +145,10 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
     else:
         corpus = open_corpus(path)
     others = [word.strip() for word in wanted.also.split(",") if word.strip()]
-    checkpoints: list[Checkpoint] = []
-    for model, revision in [(wanted.model, wanted.revision), *map(_named, others)]:
-        job = make_job(corpus, [model], wanted.losses, [revision] if revision else [])
-        checkpoints += job.checkpoints
-    return _Inputs(corpus, checkpoints)
+    corpus.verify()
+    require_room(Path(wanted.losses).expanduser(), corpus)
+    models = [(wanted.model, wanted.revision), *map(_named, others)]
+    return _Inputs(corpus, [open_checkpoint(m, revision or None, corpus) for m, revision in models])
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -168,11 +167,12 @@ def _stages(
     from jquanta.qdg.matrix import open_similarity, similarity
 
     corpus, own = inputs.corpus, inputs.checkpoints[0]
+    columns = Path(config.input.losses).expanduser()
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: monitor.say(f"warning: {message}")
-        job = Job(corpus, tuple(inputs.checkpoints), Path(config.input.losses), "float32")
+        job = Job(corpus, tuple(inputs.checkpoints), columns, "float32")
         run_job(job, monitor=monitor)
-    losses = open_losses(config.input.losses)
+    losses = open_losses(columns)
     selection = _selection(folder.path, config, corpus, losses, own.label, monitor)
     wanted = config.similarity
     similarity(

@@ -3,18 +3,16 @@
 from typing import TYPE_CHECKING
 
 from jquanta.qdg.ranks import envelope_slope, rank_frequency, rank_sizes
+from jquanta.qdg.results import chosen_count
 
 if TYPE_CHECKING:
     import xarray as xr
-
-SHOWN = 400
-"""The paper's cluster count; the nearest there is takes its place."""
 
 
 def told(clusters: "xr.Dataset") -> str:
     """Sizes of the largest clusters, and the slope of the envelope, in lines."""
     counts = clusters["count"].to_numpy()
-    count = int(counts[abs(counts - SHOWN).argmin()])
+    count = chosen_count(clusters, None)
     sizes = rank_sizes(clusters.label.sel(count=count).to_numpy())
     lines = [
         f"clusters  {len(counts)} counts from {counts[0]} to {counts[-1]}; of {count} the largest "

@@ -75,43 +75,27 @@ class Rows:
         """The arrays of rows ``start`` to ``stop``, a batch of the plan: a tree of [rows, …]."""
         return self._compute(self._batches[start, stop])
 
-    def compute(
-        self, constants: Any, chosen: np.ndarray[Any, np.dtype[np.int64]], rows: int, length: int
-    ) -> Any:
-        """As a call, of other samples or with other constants, by the same program.
-
-        Args:
-            constants: in place of the rows' own.
-            chosen: samples, ``rows`` at most, whose prefixes have ``length`` tokens at most.
-            rows, length: of a batch of the plan: others are a program to compile.
-        """
-        # What is short of a whole batch is filled up with its last sample, and cut off again.
-        filled = chosen[np.minimum(np.arange(rows), len(chosen) - 1)]
-        inputs = (
-            self.samples.prefixes(filled, length),
-            (self.samples.lengths[filled] - 1).astype(np.int32),
-            self.samples.targets[filled],
-        )
-        program = _program(self.one, mesh())
-        found = program(constants, *jax.device_put(inputs, NamedSharding(mesh(), P(SAMPLES))))
-        count = len(chosen)
-        return found if count == rows else jax.tree.map(lambda x: x[:count], found)
-
-    def place(self, constants: Any) -> Any:
-        """Constants on all devices, as ``compute`` takes them."""
-        return jax.device_put(constants, NamedSharding(mesh(), P()))
-
     @cached_property
     def _batches(self) -> dict[tuple[int, int], Batch]:
         return {(batch.start, batch.stop): batch for batch in self.plan.batches}
 
     @cached_property
     def _placed(self) -> Any:
-        return self.place(self.constants)
+        return jax.device_put(self.constants, NamedSharding(mesh(), P()))
 
     def _compute(self, batch: Batch) -> Any:
-        chosen = self.order[batch.start : batch.stop]
-        return self.compute(self._placed, chosen, batch.rows, batch.length)
+        # Only the last batch can be short. Its last sample fills it up, and is cut off again.
+        rows = np.minimum(np.arange(batch.start, batch.start + batch.rows), batch.stop - 1)
+        chosen = self.order[rows]
+        inputs = (
+            self.samples.prefixes(chosen, batch.length),
+            (self.samples.lengths[chosen] - 1).astype(np.int32),
+            self.samples.targets[chosen],
+        )
+        program = _program(self.one, mesh())
+        found = program(self._placed, *jax.device_put(inputs, NamedSharding(mesh(), P(SAMPLES))))
+        count = batch.stop - batch.start
+        return found if count == batch.rows else jax.tree.map(lambda x: x[:count], found)
 
 
 def per_sample(

@@ -49,7 +49,7 @@ class Options:
     ] = "float32"
     batch_tokens: Annotated[
         int | None,
-        door.option("tokens of a batch on each device (default: 2,048; 32,768 on a GPU)", "INT"),
+        door.option("tokens of a batch on each device (default: 512; 32,768 on a GPU)", "INT"),
     ] = None
     plan: Annotated[bool, door.option("print columns and batches, and compute nothing")] = False
     debug: Annotated[bool, door.option("show the traceback of an error")] = False
