@@ -15,7 +15,7 @@ from benchmarks.record import Bound, Score, Timing
 from jquanta.parity.config import RunConfig
 from jquanta.parity.network import PRECISION
 
-SAMPLE_SECONDS = 0.1  # a sample is as many steps as take about this long ...
+SAMPLE_SECONDS = 0.5  # a sample is as many steps as take about this long ...
 MOST_STEPS = 100  # ... and no more than lie between two evaluations
 SIDE = 2048  # of the product whose rate is the measure
 

@@ -201,7 +201,7 @@ def measure(workload: Workload, mode: str) -> Record:
     from benchmarks.torch_losses import torch_version
     from jquanta.sweep import folder
 
-    load = record.load()
+    begun = record.start()
     results = []
     for size, tokens in workload.tokens.items():
         with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
@@ -212,7 +212,7 @@ def measure(workload: Workload, mode: str) -> Record:
         finished=folder.now(),
         commit=folder.commit(),
         versions=record.versions() | torch_version(),
-        hardware=record.hardware(load),
+        hardware=record.hardware(begun),
         lengths=f"log-normal, median {MEDIAN}, sigma {SIGMA}, cut at {CUT}",
         results=tuple(results),
     )
@@ -387,10 +387,7 @@ def show(record: Record, out: Path) -> None:
             "product",
             highlight=False,
         )
-    load = record.hardware
-    console.print(
-        f"load {load.load_at_start:.1f} before, {load.load_at_end:.1f} after", highlight=False
-    )
+    console.print(record.hardware.busy(), highlight=False)
     console.print(f"record: {out}", highlight=False)
     print(record.summary(), flush=True)
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from jquanta import memory
 from jquanta.errors import RunFailed
 from jquanta.sweep.config import load_config
 
@@ -37,6 +38,7 @@ def measure(flags: Mapping[str, object]) -> float:
 
     from benchmarks.ours import Ours
 
+    memory.keep_freed()  # as the command line does
     runs = load_config({}, flags=flags).runs()
     device = jax.devices()[0]
     before = resident()["VmRSS"]

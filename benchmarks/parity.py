@@ -80,7 +80,7 @@ def measure(flags: dict[str, Any], quick: bool, repeats: int) -> "Record":
     from jquanta.sweep import folder
     from jquanta.sweep.config import load_config
 
-    load = record.load()
+    begun = record.start()
     runs = sorted(load_config({}, flags=flags).runs(), key=lambda run: run.network.width)
     widths = tuple(run.network.width for run in runs)
     device = torch_device()
@@ -107,7 +107,7 @@ def measure(flags: dict[str, Any], quick: bool, repeats: int) -> "Record":
         finished=folder.now(),
         commit=folder.commit(),
         versions=record.versions(),
-        hardware=record.hardware(load),
+        hardware=record.hardware(begun),
         dtype="float32",
         workload={
             "widths": widths,
@@ -229,7 +229,7 @@ def show(record: "Record", out: Path) -> None:
     console.print(
         f"matrix rate {bound.operations_per_second / 1e9:.0f} Gflop/s, memory "
         f"{bound.bytes_per_second / 1e9:.1f} GB/s: a step takes {bound.seconds:.4g} s at least; "
-        f"load {record.hardware.load_at_start:.1f} before, {record.hardware.load_at_end:.1f} after",
+        f"{record.hardware.busy()}",
         highlight=False,
     )
     for note in record.notes:

@@ -21,6 +21,12 @@ class Hardware:
     gpu: str | None
     load_at_start: float  # runnable processes, mean of a minute: above 0 others disturb
     load_at_end: float
+    stolen: float | None  # share of the processors' time that a host gave to other machines
+
+    def busy(self) -> str:
+        """In words, how much of the machine others had."""
+        text = f"load {self.load_at_start:.1f} before, {self.load_at_end:.1f} after"
+        return text if self.stolen is None else f"{text}; {self.stolen:.0%} stolen by the host"
 
 
 @dataclass(frozen=True)
@@ -131,18 +137,44 @@ def check_writable(path: Path) -> None:
         raise unwritable(path, f"{nearest} is not a writable folder")
 
 
-def load() -> float:
-    """Mean number of runnable processes over the last minute."""
-    return os.getloadavg()[0]
+@dataclass(frozen=True)
+class Start:
+    """The machine when a benchmark begins, for ``hardware`` at its end."""
+
+    load: float
+    ticks: tuple[int, int] | None
 
 
-def hardware(load_at_start: float) -> Hardware:
+def start() -> Start:
+    """How busy the machine is before anything is measured."""
+    return Start(os.getloadavg()[0], _ticks())
+
+
+def _ticks() -> tuple[int, int] | None:
+    """Clock ticks of all processors since boot: stolen by the host, and used or stolen."""
+    try:
+        words = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()
+    except FileNotFoundError:
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, words[1:9])
+    return steal, user + nice + system + irq + softirq + steal
+
+
+def _stolen(before: tuple[int, int] | None) -> float | None:
+    after = _ticks()
+    if before is None or after is None:
+        return None
+    return (after[0] - before[0]) / max(1, after[1] - before[1])
+
+
+def hardware(begun: Start) -> Hardware:
     """This machine, at the end of a benchmark."""
     import jax
 
     device = jax.devices()[0]
     gpu = None if device.platform == "cpu" else device.device_kind
-    return Hardware(_cpu(), os.cpu_count() or 1, gpu, load_at_start, load())
+    end = os.getloadavg()[0]
+    return Hardware(_cpu(), os.cpu_count() or 1, gpu, begun.load, end, _stolen(begun.ticks))
 
 
 def versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from jquanta import memory
 from jquanta.errors import BadInput, Interrupted, JquantaError
 
 Options = TypeVar("Options")
@@ -61,6 +62,7 @@ def option(help: str, metavar: str | None = None) -> Any:
 def enter(command: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. One line on standard error tells what went wrong."""
     argv = sys.argv[1:] if argv is None else argv
+    memory.keep_freed()
     with contextlib.suppress(ValueError):  # not the main thread: signals are not ours
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     try:
