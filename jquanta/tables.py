@@ -14,6 +14,9 @@ from jquanta.errors import BadInput
 Fields = Mapping[str, "dataclasses.Field[Any]"]
 """By dotted name, such as ``train.lr``, or by plain name at the top."""
 
+MAX_NAME = 100
+"""Characters: file systems allow 255 bytes."""
+
 _METAVARS: dict[Any, str] = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 
 
@@ -32,8 +35,11 @@ def fields_of(sections: Mapping[str, type], top: type | None = None) -> dict[str
     }
 
 
-def flags_of(section: str, table: type) -> Any:
-    """A dataclass with one optional text flag for each field of a table, for ``door.parse``."""
+def flags_of(section: str, table: type, metavars: Mapping[Any, str] = _METAVARS) -> Any:
+    """A dataclass with one optional text flag for each field of a table, for ``door.parse``.
+
+    ``metavars`` say for each type what ``--help`` shows in place of a value.
+    """
     import tyro
 
     fields = [
@@ -43,7 +49,7 @@ def flags_of(section: str, table: type) -> Any:
                 str | None,
                 tyro.conf.arg(
                     help=knob.metadata["help"],
-                    metavar=_METAVARS[knob.type],
+                    metavar=metavars[knob.type],
                     help_behavior_hint=f"(unless configured: {_shown(knob.default)})",
                 ),
             ],
@@ -83,7 +89,7 @@ def read_toml(path: Path, folder: str) -> dict[str, Any]:
 def take_name(content: dict[str, Any], default: str) -> str:
     """Take ``name`` out of a document: it also names the default run folder."""
     name = content.pop("name", default)
-    fits = isinstance(name, str) and 0 < len(name) <= 100 and name.isprintable()
+    fits = isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()
     if not fits or "/" in name or name.startswith("."):
         raise BadInput(f"name = {str(name)[:40]!r}: give a word that can name a folder")
     return str(name)

@@ -1,6 +1,5 @@
 """``python -m jquanta.sweep``: train a sweep of multitask sparse-parity networks."""
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from jquanta import door
+from jquanta import door, tables
 from jquanta.parity.config import SECTIONS
 from jquanta.sweep.config import SweepConfig, load_config
 
@@ -20,38 +19,10 @@ _METAVARS: dict[Any, str] = {
     str: "WORD",
 }
 
-
-def _flags(section: str) -> Any:
-    """A dataclass with one optional text flag for each field of a configuration table."""
-    table = SECTIONS[section]
-    fields = [
-        (
-            knob.name,
-            Annotated[
-                str | None,
-                tyro.conf.arg(
-                    help=knob.metadata["help"],
-                    metavar=_METAVARS[knob.type],
-                    help_behavior_hint=f"(unless configured: {_shown(knob.default)})",
-                ),
-            ],
-            dataclasses.field(default=None),
-        )
-        for knob in dataclasses.fields(table)
-    ]
-    flags = dataclasses.make_dataclass(section, fields, frozen=True)
-    flags.__doc__ = table.__doc__
-    return flags
-
-
-def _shown(default: Any) -> str:
-    return "none" if default == "" else str(default)
-
-
-_Task: Any = _flags("task")
-_Network: Any = _flags("network")
-_Train: Any = _flags("train")
-_Eval: Any = _flags("eval")
+_Task: Any = tables.flags_of("task", SECTIONS["task"], _METAVARS)
+_Network: Any = tables.flags_of("network", SECTIONS["network"], _METAVARS)
+_Train: Any = tables.flags_of("train", SECTIONS["train"], _METAVARS)
+_Eval: Any = tables.flags_of("eval", SECTIONS["eval"], _METAVARS)
 
 
 @dataclass(frozen=True)
@@ -91,12 +62,7 @@ class Options:
 
     def resolve(self) -> SweepConfig:
         """The configuration with the flags applied. Raises ``BadInput``."""
-        flags = {
-            f"{section}.{name}": value
-            for section in SECTIONS
-            for name, value in vars(getattr(self, section)).items()
-            if value is not None
-        }
+        flags = tables.given_flags(self, SECTIONS)
         return load_config(self.config, flags=flags, mini=self.mini)
 
 

@@ -6,22 +6,19 @@ needed to run a paper-size experiment small, its own ``[[mini.sweep]]`` blocks i
 others.
 """
 
-import difflib
 import itertools
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jquanta import tables
 from jquanta.errors import BadInput
 from jquanta.parity.config import FIELDS, SECTIONS, RunConfig, Scalar, from_values, to_values
 from jquanta.sweep.values import parse_values
 
 Values = dict[str, tuple[Scalar, ...]]
-
-MAX_NAME = 100  # characters: file systems allow 255 bytes
 
 DEFAULT = Path(__file__).with_name("default.toml")
 
@@ -92,7 +89,7 @@ def load_config(
     if isinstance(source, Mapping):
         content = dict(source)
     else:
-        content = _read(Path(DEFAULT if source is None else source))
+        content = tables.read_toml(Path(DEFAULT if source is None else source), "configs/")
     small = content.pop("mini", None if mini else {})
     if small is None:
         raise BadInput("--mini: the configuration has no [mini] table; run it without --mini")
@@ -104,8 +101,10 @@ def load_config(
     if mini:
         base |= overrides
         blocks = small_blocks or blocks
-        name = f"{name[: MAX_NAME - len('-mini')]}-mini"
-    chosen = {_known(field, "a flag"): value for field, value in (flags or {}).items()}
+        name = f"{name[: tables.MAX_NAME - len('-mini')]}-mini"
+    chosen = dict(flags or {})
+    for field in chosen.keys() - FIELDS.keys():
+        raise tables.unknown(field, "a flag", FIELDS)
     notes: dict[str, None] = {}
 
     def resolved(block: Mapping[str, Any]) -> Values:
@@ -133,53 +132,17 @@ def varying(runs: list[RunConfig]) -> dict[str, list[Scalar]]:
     return {field: values for field, values in seen.items() if len(values) > 1}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(
-            f"{path}: no such configuration; give the path of a TOML file, such as one in configs/"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not valid TOML: {error}") from None
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def _split(content: dict[str, Any], where: str) -> tuple[dict[str, Any], list[Any], str]:
     """The fields, the blocks' fields and the name of a document."""
     content = dict(content)
-    name, blocks = content.pop("name", "sweep"), content.pop("sweep", [])
-    fits = isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()
-    if not fits or "/" in name or name.startswith("."):
-        raise BadInput(f"name = {str(name)[:40]!r}: give a word that can name a folder")
+    name, blocks = tables.take_name(content, "sweep"), content.pop("sweep", [])
     if not isinstance(blocks, list) or not all(isinstance(block, Mapping) for block in blocks):
         raise BadInput(f"sweep in {where}: write each block under its own [[sweep]]")
-    flat = _flatten(content, where)
-    return flat, [_flatten(block, "[[sweep]]") for block in blocks], name
-
-
-def _flatten(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Nested tables or dotted names to dotted names, all of them known fields."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if key in SECTIONS and not isinstance(value, Mapping):
-            raise BadInput(f"{key} = {value!r} in {where}: write its fields under [{key}]")
-        if isinstance(value, Mapping):
-            flat |= {_known(f"{key}.{name}", where): inner for name, inner in value.items()}
-        else:
-            flat[_known(key, where)] = value
-    return flat
-
-
-def _known(field: str, where: str) -> str:
-    if field in FIELDS:
-        return field
-    names = {name.split(".")[1]: name for name in FIELDS}  # a bare 'width' deserves a pointer
-    close = difflib.get_close_matches(field, FIELDS, n=1)
-    near = names.get(field.split(".")[-1]) or (close[0] if close else None)
-    remedy = f"did you mean {near}?" if near else f"fields are {', '.join(FIELDS)}"
-    raise BadInput(f"unknown key {field!r} in {where}: {remedy}")
+    flat, *each = (
+        tables.flatten(table, SECTIONS, FIELDS, place)
+        for table, place in [(content, where), *((block, "[[sweep]]") for block in blocks)]
+    )
+    return flat, each, name
 
 
 def _plain(values: tuple[Scalar, ...]) -> Any:

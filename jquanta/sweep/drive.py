@@ -1,9 +1,7 @@
 """Train a sweep: packs one after another, each resumable, into one Dataset."""
 
 import contextlib
-import errno
 import queue
-import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import jax
 import numpy as np
 
+from jquanta.ending import Interrupts, shortage
 from jquanta.errors import Interrupted, RunFailed
 from jquanta.parity.config import RunConfig
 from jquanta.parity.packed import Packed
@@ -102,7 +101,8 @@ def _train_all(
     packs = _settled_plan(folder, config, runs, memory)
     began = time.monotonic()
     earlier = folder.read_record().get("seconds", 0.0)
-    with _Interrupts() as interrupts:
+    told = f"interrupted; {folder.path} holds a checkpoint: the same command continues"
+    with Interrupts(told) as interrupts:
         try:
             _train_packs(folder, packs, runs, monitor, interrupts)
         finally:
@@ -110,7 +110,7 @@ def _train_all(
                 folder.update_record(seconds=round(earlier + time.monotonic() - began, 1))
         store = Store(folder, config, _attributes(folder.read_record()))
         for pack in packs:
-            interrupts.check(folder)
+            interrupts.check()
             evaluations = read_evaluations(folder.checkpoints / pack.name)
             endings = Endings([runs[i] for i in pack.members])
             for loss in evaluations.loss:
@@ -137,7 +137,7 @@ def _train_packs(
     packs: Sequence[Pack],
     runs: Sequence[RunConfig],
     monitor: Monitor,
-    interrupts: "_Interrupts",
+    interrupts: Interrupts,
 ) -> None:
     """Train every pack, on each local device one at a time, the largest first.
 
@@ -153,7 +153,7 @@ def _train_packs(
     def train(pack: Pack) -> None:
         device = devices.get()
         try:
-            interrupts.check(folder)
+            interrupts.check()
             with jax.default_device(device):
                 PackRun(folder, pack, runs, shares[pack], monitor, interrupts).finish()
         except BaseException:
@@ -195,7 +195,7 @@ class PackRun:
         runs: Sequence[RunConfig],
         share: float,
         monitor: Monitor,
-        interrupts: "_Interrupts",
+        interrupts: Interrupts,
     ):
         self.folder, self.pack, self.share = folder, pack, share
         self.runs = [runs[i] for i in pack.members]
@@ -260,7 +260,7 @@ class PackRun:
             self.monitor.work(self.share * count / self.steps[-1], self.endings.latest)
             if self.interrupts.asked:
                 journal.save(state, updates)
-                self.interrupts.check(self.folder)
+                self.interrupts.check()
         return state, updates
 
 
@@ -272,49 +272,12 @@ def _failures_recorded(folder: RunFolder) -> Iterator[None]:
     except Interrupted:
         raise
     except Exception as error:
-        reason = _reason(error)
+        reason = shortage(
+            error, "sweep fewer or smaller runs at once; then the same command continues"
+        )
         with contextlib.suppress(OSError):
             if folder.record.exists():
                 folder.update_record(state=FAILED, error=reason or str(error))
         if reason is None:
             raise
-        raise RunFailed(f"{reason}; then the same command continues") from error
-
-
-def _reason(error: BaseException) -> str | None:
-    text = str(error)
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left on device" in text or "RESOURCE_EXHAUSTED: ENOSPC" in text:
-        return "the disk is full: free some space"
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
-        return "out of memory: sweep fewer or smaller runs at once"
-    return None
-
-
-class _Interrupts:
-    """Ctrl-C and SIGTERM as a question to ask between slices; a second one stops at once."""
-
-    asked = False
-
-    def __enter__(self) -> "_Interrupts":
-        self._before = {}
-        with contextlib.suppress(ValueError):  # not the main thread: signals are not ours
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._hear)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def check(self, folder: RunFolder) -> None:
-        """Raise ``Interrupted`` if the user asked to stop."""
-        if self.asked:
-            raise Interrupted(
-                f"interrupted; {folder.path} holds a checkpoint: the same command continues"
-            )
-
-    def _hear(self, number: int, frame: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+        raise RunFailed(reason) from error

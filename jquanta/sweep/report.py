@@ -1,27 +1,16 @@
 """What the sweep command tells a person: the plan, the progress, and the fitted exponents."""
 
-import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.text import Text
 
 from jquanta.emergence import convergence_step
 from jquanta.errors import BadInput
 from jquanta.parity.config import RunConfig, Scalar
 from jquanta.powerlaw import Fit
+from jquanta.progress import Line, duration
 from jquanta.scaling import (
     LEARNED_BELOW,
     NATS_PER_BIT,
@@ -75,14 +64,14 @@ def print_plan(config: SweepConfig, memory: int | None = None) -> None:
     )
     print(f"results   about {_bytes(plan.stored_bytes(runs))} on disk")
     print(
-        f"time      {about} {_duration(seconds)} here, within a factor of two or three "
+        f"time      {about} {duration(seconds)} here, within a factor of two or three "
         f"({plan.device_name()}, {rate / 1e9:,.0f} Gflop/s in a matrix product)"
     )
     gpu = plan.H200
     packs = _packed(runs, plan.plan(runs, int(plan.DEVICE_SHARE * gpu.memory), backend="gpu"))
     most = max(sum(plan.run_bytes(run, "gpu") for run in pack) for pack in packs)
     print(
-        f"GPU       {about} {_duration(sum(map(plan.gpu_seconds, packs)))} on one {gpu.name}; "
+        f"GPU       {about} {duration(sum(map(plan.gpu_seconds, packs)))} on one {gpu.name}; "
         f"packs: {_sizes(packs)}, up to {_bytes(most)}\n"
         f"          (assumed, no GPU was measured: {plan.GPU_SHARE:.0%} of its data sheet's "
         f"{gpu.rate / 1e12:.0f} Tflop/s float32 and {gpu.bandwidth / 1e12:.1f} TB/s)"
@@ -115,7 +104,7 @@ def train(config: SweepConfig, out: Path, memory: int | None = None) -> None:
         began = time.monotonic()
         with ProgressLine() as line:
             results = run_sweep(config, out, memory=memory, monitor=line)
-        print(f"trained   {results.sizes['run']} networks in {_duration(time.monotonic() - began)}")
+        print(f"trained   {results.sizes['run']} networks in {duration(time.monotonic() - began)}")
     summarise(results)
     print(f"results   {folder.results}")
     # What a finished folder holds is left alone; figures are drawn where there are none.
@@ -203,73 +192,26 @@ def _theory(curve: "xr.Dataset", fit: Fit) -> str:
     return f"; theory {limit:.2f}{bent}"
 
 
-class ProgressLine:
-    """A sweep's progress on standard error: a live bar in a terminal, else a line now and then."""
+class ProgressLine(Line):
+    """A sweep's progress, with the mean loss."""
 
-    LINE_SECONDS = 30.0
+    stage, waiting = "training", "compiling"
 
     def __init__(self) -> None:
-        self.console = Console(file=sys.stderr)
-        self.lock = threading.Lock()  # several devices report from several threads
-        self.share, self.loss = 0.0, ""
-        self.last_line = time.monotonic()
-        self.first: tuple[float, float] | None = None  # time and share when training was under way
-        self.bar = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            _TimeLeft(self),
-            TextColumn("{task.fields[loss]}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self.task = self.bar.add_task("training", total=1.0, loss="")
+        super().__init__()
+        self.done, self.loss = 0.0, ""
 
     def __enter__(self) -> "ProgressLine":
-        self.bar.start()
+        super().__enter__()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
 
     def work(self, share: float, loss: float | None) -> None:
         """See ``Monitor``."""
         with self.lock:
-            self._work(share, loss)
-
-    def _work(self, share: float, loss: float | None) -> None:
-        self.share += share
-        now = time.monotonic()
-        if loss is not None:  # else restored, not trained now: no measure of speed
-            self.loss = f"mean loss {loss / NATS_PER_BIT:.3f} bits"
-            self.first = self.first or (now, self.share)
-        self.bar.update(self.task, completed=self.share, loss=self.loss)
-        if not self.console.is_terminal and now - self.last_line > self.LINE_SECONDS:
-            self.last_line = now
-            print(f"{self.share:.0%}  {self.left()}  {self.loss}", file=sys.stderr, flush=True)
-
-    def say(self, line: str) -> None:
-        """See ``Monitor``."""
-        self.console.print(line, markup=False, highlight=False)
-
-    def left(self) -> str:
-        """How long it may still take."""
-        if self.first is None:
-            return "compiling"
-        elapsed, done = time.monotonic() - self.first[0], self.share - self.first[1]
-        if elapsed < 2 or done <= 0:
-            return "… left"
-        return f"{_duration(elapsed * max(0.0, 1 - self.share) / done)} left"
-
-
-class _TimeLeft(ProgressColumn):
-    def __init__(self, line: ProgressLine):
-        super().__init__()
-        self.line = line
-
-    def render(self, task: object) -> Text:
-        return Text(self.line.left())
+            self.done += share
+            if loss is not None:  # else restored, not trained now: no measure of speed
+                self.loss = f"mean loss {loss / NATS_PER_BIT:.3f} bits"
+            self.show(self.stage, self.done, self.loss, measured=loss is not None)
 
 
 def _figures(folder: "RunFolder") -> list[Path]:
@@ -311,12 +253,3 @@ def _fixed(runs: list[RunConfig]) -> str:
 
 def _bytes(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    hours = seconds / 3600
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:,.0f} days"

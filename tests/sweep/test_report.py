@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import jquanta as jq
+from jquanta import progress
 from jquanta.sweep import report
 from jquanta.sweep.__main__ import main
 from tests.sweep.examples import TINY, flags, toml, tree
@@ -132,7 +133,7 @@ def test_progress_in_a_log_is_a_line_now_and_then(
     with report.ProgressLine() as line:
         line.work(0.25, math.log(2))
         assert capsys.readouterr().err == ""  # not at every call
-        monkeypatch.setattr(report.ProgressLine, "LINE_SECONDS", -1.0)
+        monkeypatch.setattr(progress, "LINE_SECONDS", -1.0)
         line.work(0.25, math.log(2) / 2)
     said = capsys.readouterr().err
     assert said.count("\n") == 1

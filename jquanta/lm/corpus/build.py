@@ -6,7 +6,6 @@ interrupted build continues, and ends with the same bytes.
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import itertools
 import json
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from jquanta import __version__
+from jquanta.ending import shortage
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.lm.corpus.layout import (
     META,
@@ -191,11 +191,10 @@ def _build(
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted; {part}: the same command continues") from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            reason = shortage(error, "give fewer documents")
+            if reason is None:
                 raise
-            raise RunFailed(
-                "the disk is full: free some space; then the same command continues"
-            ) from error
+            raise RunFailed(reason) from error
     _clear(place)
 
 

@@ -1,7 +1,6 @@
 """Compute losses: checkpoints × corpus → columns, each resumable at any document."""
 
 import contextlib
-import errno
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -15,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 from numpy.typing import NDArray
 
+from jquanta.ending import shortage
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.lm.corpus.progress import Monitor, Silence
 from jquanta.lm.corpus.reader import Corpus
@@ -321,15 +321,8 @@ def _one_line_for_what_is_full() -> Iterator[None]:
     """Turn what a full disk or device raises into one line with its remedy."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
+        reason = shortage(error, "give fewer --batch_tokens; then the same command continues")
+        if reason is None:
             raise
-        raise RunFailed(
-            "the disk is full: free some space; then the same command continues"
-        ) from error
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise RunFailed(
-            "out of memory: give fewer --batch_tokens; then the same command continues"
-        ) from error
+        raise RunFailed(reason) from error

@@ -1,8 +1,6 @@
 """Pretrain a suite: one size after another, each resumable, with the losses of every checkpoint."""
 
 import contextlib
-import errno
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from jquanta.ending import Interrupts, shortage
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.lm.losses.compute import add_column
 from jquanta.lm.losses.reader import open_losses
@@ -179,7 +178,8 @@ class Size:
             return step(state, spread(np.stack(batches), mesh))
 
         for goal in (goal for goal in self.goals if goal >= progress.steps):
-            with _Interrupts() as interrupts:
+            told = f"interrupted; {self.folder.path}: the same command continues"
+            with Interrupts(told) as interrupts:
                 state, progress = self._advance(take, state, progress, goal, interrupts)
                 # First of all: whatever ends the process now, the model saved is this state's.
                 self._save(state, progress)
@@ -209,7 +209,7 @@ class Size:
         state: State,
         progress: Progress,
         goal: int,
-        interrupts: "_Interrupts",
+        interrupts: Interrupts,
     ) -> tuple[State, Progress]:
         """Train up to ``goal`` updates; a state is saved now and then, and when asked to stop."""
         began = saved = time.monotonic()
@@ -273,33 +273,6 @@ class Size:
         add_column(self.folder.losses, test, name, revision, self.network, params, monitor=stage)
 
 
-class _Interrupts:
-    """Ctrl-C and SIGTERM as a question to ask between steps; a second one stops at once."""
-
-    asked = False
-
-    def __enter__(self) -> "_Interrupts":
-        self._before = {}
-        with contextlib.suppress(ValueError):  # not the main thread: signals are not ours
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._hear)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def check(self) -> None:
-        """Raise ``KeyboardInterrupt`` if the user asked to stop."""
-        if self.asked:
-            raise KeyboardInterrupt
-
-    def _hear(self, number: int, frame: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-
 @contextlib.contextmanager
 def _failures_told(folder: SuiteFolder) -> Iterator[None]:
     """Turn what stops a suite into one line, and say in the record what failed."""
@@ -310,19 +283,9 @@ def _failures_told(folder: SuiteFolder) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, BadInput):
             raise
-        reason = _reason(error)
+        reason = shortage(error, "lower train.batch, and give another folder")
         with contextlib.suppress(OSError):
             folder.run.update_record(state=FAILED, error=reason or str(error))
         if reason is None:
             raise
         raise RunFailed(reason) from error
-
-
-def _reason(error: Exception) -> str | None:
-    text = str(error)
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left on device" in text:
-        return "the disk is full: free some space; then the same command continues"
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
-        return "out of memory: lower train.batch, and give another folder"
-    return None

@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-from jquanta.lm.corpus.progress import duration
 from jquanta.lm.pretrain.config import ModelConfig, SuiteConfig
+from jquanta.progress import duration
 
 TIMED = 3
 """Steps that the plan times, the fastest of which counts: the machine may have been busy."""
