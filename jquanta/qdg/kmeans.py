@@ -189,9 +189,8 @@ def _seeds(
         return apart[of] if apart is not None else _squared_distances(points[of], points)
 
     wrapped = jax.random.wrap_key_data(keys, impl=_IMPL)
-    uniform = jax.vmap(lambda key: jax.random.uniform(key, (layout.clusters, layout.candidates)))(
-        wrapped
-    )
+    shape = layout.clusters, layout.candidates
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))(wrapped)
     start = (uniform[:, 0, :1] * samples).astype(jnp.int32)
     every = jnp.arange(restarts)
 
@@ -202,7 +201,7 @@ def _seeds(
         candidates = _draw(nearest, uniform[:, number])
         nearer = jnp.minimum(nearest[:, None], distances(candidates))
         # A product with ones is a sum that XLA spreads over vectors and cores.
-        best = candidates[every, jnp.argmin(_dot(nearer, jnp.ones(samples)), axis=1)]
+        best = candidates[every, jnp.argmin(_dot(nearer, jnp.ones(samples, jnp.float32)), axis=1)]
         # Not taken from ``nearer``, which then need not be kept whole.
         nearest = jnp.minimum(nearest, distances(best[:, None])[:, 0])
         return chosen.at[:, number].set(best), nearest
@@ -301,7 +300,7 @@ def _lloyd(
 
     centres = points[first]
     distance = apart[first] if apart is not None else _squared_distances(centres, points)
-    none = jnp.full(samples, -1)
+    none = jnp.full(samples, -1, jnp.int32)
     start = _State(centres, distance, none, jnp.int32(0), jnp.array(False), jnp.array(False))
     end = lax.while_loop(unfinished, iterate, start)
     label = lax.cond(end.settled, lambda: end.label, lambda: assign(end.distance))
@@ -309,7 +308,7 @@ def _lloyd(
 
 
 def _sizes(label: Int32[Array, " Q"], clusters: int) -> Float32[Array, " K"]:
-    return jnp.zeros(clusters).at[label].add(1.0)
+    return jnp.zeros(clusters, jnp.float32).at[label].add(1.0)
 
 
 def _distances(

@@ -129,6 +129,15 @@ def test_equal_arguments_give_equal_labels(points: np.ndarray) -> None:
     assert (first.label != other.label).any()
 
 
+def test_in_float64_programs_too(points: np.ndarray) -> None:
+    """Ours stays in float32 where the user has switched JAX to float64."""
+    with jax.enable_x64(True):
+        found = kmeans(points, 12, n_init=3)
+    wanted = kmeans(points, 12, n_init=3)
+    np.testing.assert_array_equal(found.label, wanted.label)
+    assert found.inertia == pytest.approx(wanted.inertia, rel=1e-6)
+
+
 def test_units_do_not_matter(points: np.ndarray) -> None:
     """Nor does an offset: a spectral embedding is of order 1e-3, its first vector constant."""
     plain = kmeans(points, 13, n_init=3)
