@@ -15,6 +15,8 @@ COMMANDS = {
     "qdg": ("jquanta.qdg.__main__", "discover a language model's quanta from its gradients"),
     "explore": ("jquanta.qdg.pages.__main__", "browse the clusters of a QDG run, or as LaTeX"),
     "emergence": ("jquanta.qdg.commands.emergence", "when each quantum of a QDG run is learned"),
+    "assign": ("jquanta.qdg.commands.assign", "to which quantum the tokens of a text belong"),
+    "mechanism": ("jquanta.qdg.commands.mechanism", "whether quanta are separate mechanisms"),
     "figures": ("jquanta.figures.__main__", "draw the paper's figures from stored results"),
 }
 

@@ -118,6 +118,11 @@ FIGURES = {
         "(after jquanta emergence)",
         source="qdg",
     ),
+    "mechanism": Entry(
+        "what a step against each cluster's mean gradient does to the others "
+        "(after jquanta mechanism)",
+        source="qdg",
+    ),
     "fig18": Entry("exponents of parameter and data scaling across studies"),
     "width-data": _of_runs(
         "loss and number learned over width and data, with lines of equal loss", "width-data"

@@ -1,7 +1,7 @@
 """Gradients of single predictions' losses (paper section 4)."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -79,6 +79,23 @@ def gradient_rows(
     )
 
 
+def loss_rows(config: LMConfig, params: Params, corpus: Corpus, selection: Selection) -> Rows:
+    """The loss of each sample in nats, from its prefix alone: rows of a single number."""
+    selection.require_corpus(corpus)
+    return per_sample(
+        _loss(config),
+        dict(params),
+        samples(corpus, selection.index, config),
+        config,
+        operations=2.0 * count(config)[1],
+    )
+
+
+@cache
+def _loss(config: LMConfig) -> Callable[[Params, Array, Array, Array], Array]:
+    return partial(loss, config)
+
+
 def gradients(
     config: LMConfig,
     params: Params,
@@ -113,8 +130,8 @@ def gradients(
         )
     rows = gradient_rows(config, params, corpus, selection, names)
     out = np.empty(shape, np.float32)
-    for batch in rows.plan.batches:
-        out[rows.order[batch.start : batch.stop]] = flat(rows(batch.start, batch.stop), names)
+    for start, stop in rows.spans:
+        out[rows.order[start:stop]] = flat(rows(start, stop), names)
     return out
 
 

@@ -1,16 +1,20 @@
 """A finished QDG run, opened: what it was made from, and what came of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jquanta.errors import BadInput
 from jquanta.qdg.config import QDGConfig, load_qdg
 
 if TYPE_CHECKING:
     import xarray as xr
+    from jaxtyping import Array
 
     from jquanta.lm.corpus.reader import Corpus
+    from jquanta.lm.models.config import LMConfig
+    from jquanta.lm.models.network import Params
     from jquanta.qdg.selection import Selection
 
 CONFIG = "config.toml"
@@ -37,6 +41,15 @@ class Results:
     selection: "Selection"
     similarity: "xr.Dataset"
     clusters: "xr.Dataset"
+
+    def model(self) -> "tuple[LMConfig, dict[str, Array]]":
+        """Shape and float32 parameters of the model that ``[input]`` names, read now."""
+        from jquanta.lm.losses.job import open_checkpoint
+        from jquanta.lm.weights.load import read_params
+
+        wanted = self.config.input
+        found = open_checkpoint(wanted.model, wanted.revision or None, self.corpus)
+        return found.config, read_params(found.source, found.config)
 
 
 def open_run(path: Path | str) -> Results:
@@ -84,4 +97,15 @@ def require_samples(selection: "Selection", clusters: "xr.Dataset") -> None:
         raise BadInput(
             f"clusters of {clusters.sizes['sample']:,} samples are not of this selection of "
             f"{len(selection):,}; cluster again"
+        )
+
+
+def require_weights(params: "Params", made: Mapping[Any, Any]) -> None:
+    """Raise ``BadInput`` unless results with these attributes were made with these parameters."""
+    from jquanta.lm.weights.load import fingerprint
+
+    if made.get("weights") and made["weights"] != (found := fingerprint(params)):
+        raise BadInput(
+            f"the model's weights are not those of these results (their hash is {found[:12]}…, "
+            f"the results' {made['weights'][:12]}…); give the model that they were made with"
         )

@@ -60,6 +60,11 @@ class Rows:
         return [batch.stop for batch in self.plan.batches]
 
     @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where batches start and end: what a call takes."""
+        return [(batch.start, batch.stop) for batch in self.plan.batches]
+
+    @property
     def order(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """[Q] the sample that each row is."""
         return self.plan.order
@@ -74,6 +79,13 @@ class Rows:
     def __call__(self, start: int, stop: int) -> Any:
         """The arrays of rows ``start`` to ``stop``, a batch of the plan: a tree of [rows, …]."""
         return self._compute(self._batches[start, stop])
+
+    def all(self) -> np.ndarray[Any, Any]:
+        """[Q, …] of a function that gives one array, in the order of the samples."""
+        found = np.concatenate([np.asarray(self(*span)) for span in self.spans])
+        out = np.empty_like(found)
+        out[self.order] = found
+        return out
 
     @cached_property
     def _batches(self) -> dict[tuple[int, int], Batch]:

@@ -17,11 +17,16 @@ LENGTHS = (0, 1, 2, 3, 17, 64, 1, 0, 33, 40, 5, 64, 16, 48, 7, 0)
 """Tokens of documents."""
 
 
-def corpus(path: Path, lengths: tuple[int, ...] = LENGTHS, vocab: int = models.USED) -> Corpus:
+def corpus(
+    path: Path,
+    lengths: tuple[int, ...] = LENGTHS,
+    vocab: int = models.USED,
+    tokenizer: bytes = b"{}",
+) -> Corpus:
     """A corpus of random tokens."""
     chance = np.random.default_rng(0)
     rows = [chance.integers(0, vocab, length).tolist() for length in lengths]
-    return open_corpus(write_corpus(path, rows, vocab_size=vocab))
+    return open_corpus(write_corpus(path, rows, tokenizer, vocab))
 
 
 def selection(corpus: Corpus, every: int = 9) -> Selection:

@@ -38,16 +38,21 @@ def words(tokens: Any) -> str:
     return " ".join(f"w{token}" for token in tokens)
 
 
+def tokenizer() -> bytes:
+    """A word for each token."""
+    vocabulary = {f"w{i}": i for i in range(USED)}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return bytes(made.to_str(), "utf-8")
+
+
 def corpus(path: Path) -> Corpus:
     """Four documents of random words, ``COPIES`` of each, the groups one after the other."""
-    vocabulary = {f"w{i}": i for i in range(USED)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     chance = np.random.default_rng(0)
     rows = [chance.integers(1, USED, length).tolist() for length in LENGTHS for _ in range(COPIES)]
     # Copies follow each other, so the same number is drawn for each: take the first of a group.
     rows = [rows[i - i % COPIES] for i in range(len(rows))]
-    return open_corpus(write_corpus(path, rows, tokenizer.to_str().encode(), USED))
+    return open_corpus(write_corpus(path, rows, tokenizer(), USED))
 
 
 def last_predictions(corpus: Corpus) -> Selection:
