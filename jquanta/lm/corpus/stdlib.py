@@ -9,9 +9,13 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.sources import Files, files_below
 
 LEFT_OUT = frozenset(
-    {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+    {
+        *("site-packages", "dist-packages", "__pycache__"),
+        *("test", "tests", "idle_test"),  # many builds of Python ship none
+        *("encodings", "pydoc_data"),  # generated: tables of characters, and texts
+    }
 )
-"""Folders that are not the library's source. Tests go because many builds of Python ship none."""
+"""Folders that are not the library's source."""
 
 GENERATED = "_sysconfigdata"
 """How a module begins that is no source: it records where and how this Python was built."""
