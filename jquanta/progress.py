@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 LINE_SECONDS = 30.0
 """Between lines, where there is no terminal for a bar."""
 
-STEADY_SECONDS = 2.0
+STEADY_SECONDS, STEADY_SHARE = 2.0, 0.002
 """A rate measured over less tells nothing."""
 
 
@@ -75,7 +75,7 @@ class Line:
         if self.anchor is None:
             return self.waiting
         elapsed, done = time.monotonic() - self.anchor[0], self.share - self.anchor[1]
-        if elapsed < STEADY_SECONDS or done <= 0:
+        if elapsed < STEADY_SECONDS or done < STEADY_SHARE:
             return "… left"
         return f"{duration(elapsed * max(0.0, 1 - self.share) / done)} left"
 

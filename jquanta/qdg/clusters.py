@@ -129,7 +129,8 @@ def _clustered(
     chosen = _default_counts(samples, monitor) if counts is None else _checked(counts, samples)
     refuse_disconnected(affinity)
     solve = _jax_solutions if kmeans == "jax" else _scikit_learn_solutions
-    work = np.cumsum(np.array(chosen, float) ** 2)  # of k-means: clusters × dimensions
+    # Of k-means: clusters × dimensions, and what a count costs however small it is.
+    work = np.cumsum(np.array(chosen, float) ** 2 + 100**2)
     labels, inertias = [], []
     monitor.work("embedding", 0.0)
     for share, solution in zip(work / work[-1], solve(affinity, chosen, seed, n_init), strict=True):

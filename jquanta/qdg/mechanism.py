@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-STEP = 1e-3
+STEP = 3e-4
 """Length of the step over that of the parameters."""
 
 LEAST = 4

@@ -43,7 +43,7 @@ class Options:
     step: Annotated[
         float,
         tyro.conf.arg(help="length of the step over that of the parameters", metavar="NUMBER"),
-    ] = 1e-3
+    ] = 3e-4
     others: Annotated[
         int, tyro.conf.arg(help="held-out samples of all clusters, too; 0 for all", metavar="INT")
     ] = 500
