@@ -52,17 +52,20 @@ class Results:
         return found.config, read_params(found.source, found.config)
 
 
-def open_run(path: Path | str) -> Results:
+def open_run(path: Path | str | None) -> Results:
     """Open a run folder.
 
     Raises:
-        BadInput: if it is none, or unfinished, or the corpus that it names is another one.
+        BadInput: if none is given, if it is none or unfinished, or if the corpus that it names is
+            another one.
     """
     from jquanta.lm.corpus.reader import open_corpus
     from jquanta.qdg.clusters import open_clusters
     from jquanta.qdg.matrix import open_similarity
     from jquanta.qdg.selection import open_selection
 
+    if path is None:
+        raise BadInput("RESULTS is missing: give a folder that jquanta qdg made")
     path = Path(path).expanduser()
     if not (path / CONFIG).is_file():
         raise BadInput(f"{path}: no folder of jquanta qdg (it has no {CONFIG}); give one")

@@ -225,7 +225,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert line in err
         assert err.count("\n") == 1
 
-    refused("RESULTS is missing")
+    refused("RESULTS is missing", "--text", "a")
     refused("give either --text or --index", str(results))
     refused("give either --text or --index", str(results), "--text", "a", "--index", "1")
     refused("no folder of jquanta qdg (it has no config.toml)", str(tmp_path), "--text", "a b")

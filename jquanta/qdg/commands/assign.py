@@ -66,8 +66,6 @@ class Options:
 def command(argv: Sequence[str]) -> None:
     """Parse, ask, and print."""
     options = door.parse(Options, argv, "jquanta assign")
-    if options.results is None:
-        raise BadInput("RESULTS is missing: give a folder that jquanta qdg made")
     if (options.text is None) == (not options.index):
         raise BadInput("give either --text or --index")
     from jquanta.lm.corpus.progress import ProgressLine

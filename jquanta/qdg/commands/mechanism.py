@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from jquanta import door
-from jquanta.errors import BadInput
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,8 +53,6 @@ class Options:
 def command(argv: Sequence[str]) -> None:
     """Parse, compute, store and tell."""
     options = door.parse(Options, argv, "jquanta mechanism")
-    if options.results is None:
-        raise BadInput("RESULTS is missing: give a folder that jquanta qdg made")
     from jquanta.lm.corpus.progress import ProgressLine
     from jquanta.qdg.mechanism import mechanisms, save_mechanisms
     from jquanta.qdg.results import open_run
