@@ -124,7 +124,8 @@ def emerged(curves: "xr.Dataset", below: float = BELOW) -> "xr.Dataset":
         ``emergence_step`` (count, cluster, series): updates at the first checkpoint from which the
         mean loss stays below the threshold; NaN for never.
         ``emergence_size`` (count, cluster): parameters without embeddings of the smallest model
-        whose last checkpoint is below it; NaN for none. ``main`` comes after all steps.
+        from which on all larger ones end below it, too; NaN for none. ``main`` comes after all
+        steps.
         ``step_sharpness`` (count, cluster, series): the largest drop between neighbouring
         checkpoints over the drop from the first to the last: 1 for a single step, above it where
         the loss also rises. It depends on how the checkpoints are spaced. NaN where there are fewer
@@ -156,7 +157,7 @@ def emerged(curves: "xr.Dataset", below: float = BELOW) -> "xr.Dataset":
     return (
         curves.assign(
             emergence_step=(by_series, np.stack(settled, -1), {"units": "updates"}),
-            emergence_size=(by_cluster, _first(final < below, sizes), told_size),
+            emergence_size=(by_cluster, _settled(final < below, sizes), told_size),
             step_sharpness=(by_series, np.stack(sharp, -1), {"units": "1"}),
             size_sharpness=(by_cluster, _sharpness(over_sizes), {"units": "1"}),
         )

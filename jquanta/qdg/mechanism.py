@@ -95,10 +95,10 @@ def mechanisms(
     import xarray as xr
 
     count = chosen_count(clusters, count)
-    if largest < 1 or others < 0 or not (math.isfinite(step) and step > 0):
+    if largest < 1 or others < 0 or seed < 0 or not (math.isfinite(step) and step > 0):
         raise BadInput(
-            f"largest = {largest}, others = {others}, step = {step}: give 1 or more, 0 or more, "
-            "and a number above 0"
+            f"largest = {largest}, others = {others}, seed = {seed}, step = {step}: give 1 or "
+            "more, 0 or more, 0 or more, and a number above 0"
         )
     require_samples(selection, clusters)
     require_weights(params, clusters.attrs)

@@ -1,5 +1,6 @@
 """Results of QDG as Zarr groups, each seen under its name only when it is whole."""
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -60,6 +61,7 @@ def write(path: Path, variables: Mapping[str, Variable], attributes: Mapping[str
             compressors=None,
             dimension_names=variable.dims,
             attributes=dict(variable.attributes),
+            config={"write_empty_chunks": True},  # so that a chunk that is not there is missing
         )
         start = 0
         for values in variable.parts:
@@ -82,7 +84,7 @@ def read(path: Path, what: str, needed: str, remedy: str) -> "xr.Dataset":
         remedy: what to do where there is none.
 
     Raises:
-        BadInput: if there is no such group.
+        BadInput: if there is no such group, or parts of it are missing.
     """
     import xarray as xr
     from zarr.storage import LocalStore
@@ -91,11 +93,25 @@ def read(path: Path, what: str, needed: str, remedy: str) -> "xr.Dataset":
         raise BadInput(f"{path}: no {what} here; {remedy}")
     try:
         found = xr.open_zarr(LocalStore(path, read_only=True), chunks=None)
-        if needed in found:
+        if needed in found and _is_whole(path):
             return found
     except (ValueError, KeyError, TypeError, OSError):
         pass  # not ours, or damaged: the same to who reads it
-    raise BadInput(f"{path}: holds no {what}; {remedy}")
+    raise BadInput(f"{path}: holds no {what}, or is damaged; {remedy}")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether all chunks are there, those of numbers at full size. Zarr reads missing ones as 0."""
+    import zarr
+    from zarr.storage import LocalStore
+
+    for name, array in zarr.open_group(LocalStore(path, read_only=True), mode="r").arrays():
+        sizes = [file.stat().st_size for file in (path / name / "c").rglob("*") if file.is_file()]
+        full = math.prod(array.chunks) * array.dtype.itemsize
+        numbers = array.dtype.kind in "iufb"
+        if len(sizes) < array.nchunks or (numbers and any(size != full for size in sizes)):
+            return False
+    return True
 
 
 def whole(dims: tuple[str, ...], values: NDArray[Any], **attributes: Any) -> Variable:

@@ -179,7 +179,8 @@ def test_bad_input_is_one_clear_line(made: planted.Run) -> None:
         assert "\n" not in str(caught.value)
 
     refused("count 7: there are clusters for 2, 4", count=7)
-    refused("largest = 0, others = 500, step = 0.001: give", largest=0)
+    refused("largest = 0, others = 500, seed = 0, step = 0.0003: give", largest=0)
+    refused("seed = -1", seed=-1)
     refused("others = -1", others=-1)
     refused("step = nan", step=np.nan)
     refused("step = 0", step=0.0)

@@ -20,11 +20,11 @@ class Options:
 
     RESULTS is a folder that jquanta qdg made. The mean loss of every cluster, for every count, at
     every model and revision of the losses; the first checkpoint from which it stays below a
-    threshold; the smallest model that ends below it; and how much of its fall is one drop. Stored
-    as emergence.zarr in RESULTS.
+    threshold; the smallest model that ends below it, as all larger ones do; and how much of its
+    fall is one drop. Stored as emergence.zarr in RESULTS, in place of an earlier one.
 
     Then: jquanta figures quanta --qdg RESULTS. In Python: jquanta.qdg.emergence. Exit codes: 0
-    done, 2 bad input, 1 failed.
+    done, 2 bad input, 1 failed, 130 interrupted.
     """
 
     results: Annotated[
@@ -78,7 +78,7 @@ def told(found: "xr.Dataset", count: int) -> str:
         told = f", median sharpness {float(sharp):.2f}" if sharp.notnull() else ""
         lines.append(
             f"{name} ({size:,} parameters): {steps.size} learned by a step, {when}{told}; "
-            f"the smallest to end with {first}"
+            f"from here on {first} more"
         )
     never = int(here.emergence_size.isnull().sum())
     return "\n".join([*lines, f"learned by none: {never}"])

@@ -23,13 +23,13 @@ class Options:
     loss of the other half changes, and that of held-out samples of other clusters: really, with its
     standard error, and to first order. The separation is how often a sample of the cluster gains
     more than one of the others: 1 for always, 0.5 for a cluster that is no mechanism. Stored as
-    mechanism.zarr in RESULTS.
+    mechanism.zarr in RESULTS, in place of an earlier one.
 
     Example:
       jquanta mechanism runs/stdlib-quanta --count 400 --clusters 20
 
     Then: jquanta figures mechanism --qdg RESULTS. In Python: jquanta.qdg.mechanisms. Exit codes:
-    0 done, 2 bad input, 1 failed.
+    0 done, 2 bad input, 1 failed, 130 interrupted.
     """
 
     results: Annotated[

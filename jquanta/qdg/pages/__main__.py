@@ -28,18 +28,21 @@ class Options:
     Figures 1, 13 and 14: a document that compiles, or with --fragment what goes into one.
 
     Examples:
-      jquanta explore runs/quanta --out quanta.html
+      jquanta explore runs/quanta --before 200
       jquanta explore runs/quanta --latex --count 400 --cluster 50 --samples 12 --out quanta.tex
 
     In Python: jquanta.qdg.pages.data.page_from, jquanta.qdg.pages.render.render.
 
-    Exit codes: 0 done, 2 bad input, 1 failed on the way.
+    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
 
     results: Annotated[
         Path | None, tyro.conf.Positional, door.option("folder of a QDG run", "RESULTS")
     ] = None
-    out: Annotated[Path | None, door.option("the file to write", "FILE")] = None
+    out: Annotated[
+        Path | None,
+        door.option("the file to write (default: quanta.html, or quanta.tex, in RESULTS)", "FILE"),
+    ] = None
     corpus: Annotated[Path | None, door.option("the samples' corpus folder", "DIR")] = None
     losses: Annotated[
         tuple[Path, ...], door.option("folders of losses on that corpus", "DIR …")
@@ -65,10 +68,10 @@ def command(argv: Sequence[str]) -> None:
     options = door.parse(Options, argv, "jquanta explore")
     if options.results is None:
         raise BadInput("RESULTS is missing: give a folder that jquanta qdg made")
-    if options.out is None:
-        raise BadInput("--out is missing: give the file to write")
     _require_latex(options)
-    _require_place(options.out)
+    out = options.out or options.results / ("quanta.tex" if options.latex else "quanta.html")
+    if options.results.is_dir():
+        _require_place(out)
     from jquanta.lm.corpus.progress import ProgressLine
     from jquanta.qdg.pages.data import page_from
     from jquanta.qdg.pages.render import render
@@ -85,8 +88,8 @@ def command(argv: Sequence[str]) -> None:
             monitor=line,
         )
         text = _latex(page, options) if options.latex else render(page)
-    _write(options.out, text)
-    print(f"{options.out}: {len(text) / 1e6:.1f} MB, {len(page.index):,} samples")
+    _write(out, text)
+    print(f"{out}: {len(text) / 1e6:.3g} MB")
 
 
 def _require_latex(options: Options) -> None:

@@ -141,7 +141,6 @@ def test_one_model_of_the_losses(here: Path) -> None:
     ("words", "said"),
     [
         ([], "RESULTS is missing"),
-        (["results"], "--out is missing"),
         (["results", "--out", "results"], "--out results: is a folder"),
         (["results", "--out", "corpus/meta.json/page.html"], "cannot be written"),
         (["nowhere", "--out", "page.html"], "nowhere: no such folder"),
@@ -173,6 +172,7 @@ def test_bad_input(
     [
         ("clusters.zarr", "no clusters here"),
         ("clusters.zarr/label", "holds no clusters"),
+        ("clusters.zarr/label/c", "is damaged"),
         ("selection.zarr", "no selection here"),
         ("similarity.zarr/zarr.json", "no similarity here"),
     ],
