@@ -1,0 +1,14 @@
+"""How long a call takes."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+def timed(call: Callable[[], Result]) -> tuple[float, Result]:
+    """Its seconds, and what it returns."""
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result

@@ -1,0 +1,144 @@
+"""Cosines of gradients by transformers on torch: the reference algorithm, and vmap(grad)."""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call, grad, vmap
+
+from benchmarks.stopwatch import timed
+from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.models.config import LMConfig
+from jquanta.lm.weights.tables import source_keys
+from jquanta.qdg.parameters import chosen
+from jquanta.qdg.samples import Samples
+
+Block = Callable[[range], torch.Tensor]
+"""Samples → their gradients over their norms, [q, P]."""
+
+
+def names(config: LMConfig) -> list[str]:
+    """The paper's parameters, as Hugging Face calls them."""
+    keys = source_keys(config)
+    return [keys[name] for name in chosen(config)]
+
+
+class Reference:
+    """Gradients as the public code makes them: a whole document, all its logits, one backward."""
+
+    def __init__(self, model: Any, corpus: Corpus, index: np.ndarray, names: Sequence[str]):
+        parameters = dict(model.named_parameters())
+        self.model, self.corpus, self.index = model, corpus, index
+        self.parameters = [parameters[name] for name in names]
+
+    def __call__(self, rows: range) -> torch.Tensor:
+        """[q, P] of the samples at ``index[rows]``, each over its norm."""
+        device = self.parameters[0].device
+        numbers = sum(parameter.numel() for parameter in self.parameters)
+        found = torch.empty(len(rows), numbers, device=device)
+        for place, row in enumerate(rows):
+            document, position = (int(x) for x in self.corpus.locate(self.index[row]))
+            tokens = torch.tensor(self.corpus.document(document).astype(np.int64), device=device)
+            self.model.zero_grad()
+            logits = self.model(tokens[None], use_cache=False).logits[0, :-1]
+            losses = F.cross_entropy(logits, tokens[1:], reduction="none")
+            losses[position].backward()
+            found[place] = torch.cat([parameter.grad.flatten() for parameter in self.parameters])
+        unit = F.normalize(found, dim=1)
+        if unit.is_cuda:
+            torch.cuda.synchronize()
+        return unit
+
+
+def blockwise(gradients: Block, samples: int, block: int) -> torch.Tensor:
+    """[Q, Q] cosines as the public code goes about them: a block's gradients anew for each pair."""
+    spans = blocks(samples, block)
+    cosine = torch.empty(samples, samples)
+    for number, i in enumerate(spans):
+        one = gradients(i)
+        for j in islice(spans, number, None):
+            product = (one @ gradients(j).T).cpu()
+            cosine[i.start : i.stop, j.start : j.stop] = product
+            cosine[j.start : j.stop, i.start : i.stop] = product.T
+    return cosine
+
+
+def blocks(samples: int, block: int) -> list[range]:
+    """Samples in blocks, the last one shorter if need be."""
+    return [range(at, min(at + block, samples)) for at in range(0, samples, block)]
+
+
+def passes(samples: int, block: int) -> int:
+    """How many gradients ``blockwise`` asks for: of block j those for i = 0 … j, and its own."""
+    return sum((j + 2) * len(span) for j, span in enumerate(blocks(samples, block)))
+
+
+class Once:
+    """Makes a block's gradients once, and counts their seconds as often as they are asked for."""
+
+    def __init__(self, gradients: Block):
+        self.gradients = gradients
+        self.made: dict[range, tuple[float, torch.Tensor]] = {}
+        self.asked = 0.0
+        """Seconds, had every block been made whenever it was asked for."""
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the blocks took."""
+        return sum(seconds for seconds, _ in self.made.values())
+
+    def __call__(self, rows: range) -> torch.Tensor:
+        if rows not in self.made:
+            self.made[rows] = timed(lambda: self.gradients(rows))
+        seconds, unit = self.made[rows]
+        self.asked += seconds
+        return unit
+
+
+class PerSample:
+    """Each gradient once, by vmap(grad) over prefixes of like length, logits only at the target."""
+
+    def __init__(self, model: Any, names: Sequence[str]):
+        parameters = dict(model.named_parameters())
+        self.own = {name: parameters[name].detach() for name in names}
+
+        def loss(
+            own: dict[str, torch.Tensor],
+            tokens: torch.Tensor,
+            at: torch.Tensor,
+            target: torch.Tensor,
+        ) -> torch.Tensor:
+            asked = {"use_cache": False, "logits_to_keep": at[None, None]}
+            logits = functional_call(model, own, (tokens[None],), asked).logits
+            return F.cross_entropy(logits[0], target[None])
+
+        self.gradients = vmap(grad(loss), in_dims=(None, 0, 0, 0))
+
+    @torch.no_grad()  # else the parameters that stay as they are would be differentiated, too
+    def cosines(self, samples: Samples, batch_tokens: int) -> np.ndarray:
+        """[Q, Q], from batches of at most so many tokens, padded to their longest.
+
+        Attention is causal and padding stands last, so no mask is needed.
+        """
+        device = next(iter(self.own.values())).device
+        numbers = sum(parameter.numel() for parameter in self.own.values())
+        unit = torch.empty(len(samples.index), numbers, device=device)
+        order = np.argsort(-samples.lengths, kind="stable")
+        while len(order):
+            length = int(samples.lengths[order[0]])
+            count = max(1, batch_tokens // length)
+            rows, order = order[:count], order[count:]
+            inputs = (
+                samples.prefixes(rows, length),
+                samples.lengths[rows] - 1,
+                samples.targets[rows],
+            )
+            found = self.gradients(
+                self.own, *(torch.tensor(x.astype(np.int64), device=device) for x in inputs)
+            )
+            flat = torch.cat([gradient.flatten(1) for gradient in found.values()], 1)
+            unit[torch.tensor(rows, device=device)] = F.normalize(flat, dim=1)
+        return (unit @ unit.T).cpu().numpy()
