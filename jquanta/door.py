@@ -59,10 +59,20 @@ def option(help: str, metavar: str | None = None) -> Any:
     return tyro.conf.arg(help=help, metavar=metavar, help_behavior_hint="")
 
 
-def enter(command: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code. One line on standard error tells what went wrong."""
+def enter(
+    command: Callable[[Sequence[str]], None],
+    argv: Sequence[str] | None = None,
+    *,
+    computes: bool = True,
+) -> int:
+    """Run a command; its exit code. One line on standard error tells what went wrong.
+
+    ``computes``: on arrays; a command of many threads with small objects is better off without
+    ``memory.keep_freed``.
+    """
     argv = sys.argv[1:] if argv is None else argv
-    memory.keep_freed()
+    if computes:
+        memory.keep_freed()
     with contextlib.suppress(ValueError):  # not the main thread: signals are not ours
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     try:

@@ -7,6 +7,7 @@ import pytest
 
 PROGRAM = """
 import resource, sys
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jquanta import memory
 
@@ -19,24 +20,26 @@ def faults():
     np.empty(64 << 20, np.uint8).fill(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-faults()
-print(faults())
+with ThreadPoolExecutor(1) as other:  # XLA computes in threads of its own
+    for thread in (lambda call: call(), lambda call: other.submit(call).result()):
+        thread(faults)
+        print(thread(faults))
 """
 
 
-def second_use(*words: str) -> int:
+def second_use(*words: str) -> list[int]:
+    """Page faults in the first thread and in another."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=False
     )
     if "cannot be told" in done.stderr:
         pytest.skip("no mallopt here")
     assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    return [int(line) for line in done.stdout.split()]
 
 
 def test_a_freed_array_is_used_again() -> None:
     # 64 MB are 16,384 pages of 4 kB, or 32 of 2 MB where the system has huge pages.
-    kept = second_use("keep")
-    assert kept < 16
-    if (default := second_use()) <= kept:
+    assert max(second_use("keep")) < 16
+    if min(default := second_use()) < 16:
         pytest.skip(f"the system keeps it by itself: {default} faults")

@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 
 from jquanta.errors import BadInput
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import Params
+from jquanta.lm.models.network import Params, count
 from jquanta.qdg.samples import Batch, Plan, Samples, plan
 
 OneSample = Callable[[Any, Int[Array, " T"], Int[Array, ""], Int[Array, ""]], Any]
@@ -125,7 +125,7 @@ def per_sample(
         constants: its first argument.
         samples: prefixes and targets.
         config: the model's shape.
-        operations: of ``one``, a token: it weighs padding against compiling.
+        operations: of ``one``, a token, attention apart: it weighs padding against compiling.
         batch_tokens: tokens of a batch on each device; one sample at least.
     """
     if batch_tokens is not None and batch_tokens < 1:
@@ -138,7 +138,8 @@ def per_sample(
         tokens=batch_tokens or (CPU_TOKENS if cpu else GPU_TOKENS),
         most=MOST_ROWS,
         devices=jax.local_device_count(),
-        price=int(COMPILE_SECONDS * rate / operations),
+        bend=2.0 * config.layers * config.width / count(config)[1],  # scores, and sums by them
+        price=COMPILE_SECONDS * rate / operations,
     )
     return Rows(one, constants, samples, found)
 

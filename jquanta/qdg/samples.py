@@ -106,7 +106,8 @@ def plan(
     tokens: int,
     most: int,
     devices: int = 1,
-    price: int = 0,
+    bend: float = 0.0,
+    price: float = 0.0,
 ) -> Plan:
     """Cut samples into batches. A function of its arguments only.
 
@@ -116,10 +117,11 @@ def plan(
         tokens: of a batch on each device; one sample at least.
         most: samples of a batch on each device.
         devices: the samples of a batch are a multiple of this.
-        price: tokens of padding that one more length, a program to compile, must save.
+        bend: a sample of T tokens is as much work as T + bend · T² tokens without attention.
+        price: of one more length, a program to compile, in such tokens: what it must save.
     """
     order = np.argsort(-lengths, kind="stable")
-    padded = np.array(_lengths(lengths, context, price))
+    padded = np.array(_lengths(lengths, context, bend, price))
     batches: list[Batch] = []
     start = 0
     while start < len(order):
@@ -133,11 +135,12 @@ def plan(
     return Plan(order, tuple(batches))
 
 
-def _lengths(lengths: NDArray[np.int64], context: int, price: int) -> Sequence[int]:
+def _lengths(lengths: NDArray[np.int64], context: int, bend: float, price: float) -> Sequence[int]:
     """Padded lengths, ascending: those of the number that costs least, programs counted."""
 
-    def cost(found: list[int]) -> int:
-        return int(np.array(found)[np.searchsorted(found, lengths)].sum()) + price * len(found)
+    def cost(found: list[int]) -> float:
+        padded = np.array(found, float)[np.searchsorted(found, lengths)]
+        return float((padded + bend * padded**2).sum()) + price * len(found)
 
     choices: list[Any] = [
         padded_lengths(lengths, context, most=most) for most in range(1, MOST_LENGTHS + 1)

@@ -156,6 +156,17 @@ def test_plans_cover_all_samples_at_sufficient_length(devices: int, price: int) 
     assert used == 1 if price == 10**9 else used > 3
 
 
+def test_attention_makes_padding_dearer() -> None:
+    """At the same price of a program more lengths pay where work grows with their square."""
+    lengths = np.random.default_rng(0).integers(1, 900, 333)
+
+    def used(bend: float) -> int:
+        found = plan(lengths, 1000, tokens=2048, most=32, price=20_000, bend=bend)
+        return len({batch.length for batch in found.batches})
+
+    assert used(1 / 300) > used(0.0)
+
+
 def test_bad_input(corpus: Corpus, tmp_path: Path) -> None:
     other = examples.corpus(tmp_path / "other", (9, 80))
     selection = examples.selection(corpus)

@@ -91,7 +91,7 @@ def command(argv: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command's exit code."""
-    return door.enter(command, argv)
+    return door.enter(command, argv, computes=False)
 
 
 if __name__ == "__main__":
