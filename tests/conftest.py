@@ -28,6 +28,16 @@ settings.register_profile("jquanta", deadline=None, derandomize=True, database=N
 settings.load_profile("jquanta")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _give_memory_back() -> Iterator[None]:
+    """Commands that tests call in this process must not keep what thousands of tests free."""
+    from jquanta import memory  # late: see ``early``
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "keep_freed", lambda: False)
+        yield
+
+
 @pytest.fixture
 def x64() -> Iterator[None]:
     """Run the test in float64: what is compared is then the mathematics, not the rounding."""
