@@ -104,7 +104,7 @@ class Options:
     """
 
     quick: Annotated[
-        bool, door.option("100 samples in blocks of 25, six counts: 3 to 4 minutes on 2 cores")
+        bool, door.option("100 samples in blocks of 25, six counts: 3 minutes on 2 cores")
     ] = False
     repeats: Annotated[
         int | None, door.option("passes of which medians are taken (default: 3, quick 1)", "INT")
