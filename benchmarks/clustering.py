@@ -1,6 +1,6 @@
 """All cluster counts by ours against a fresh scikit-learn fit for each, on the same affinity."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
+from benchmarks.command import say
 from benchmarks.stopwatch import timed
 from jquanta.qdg.affinity import affinity_of, normalised
 from jquanta.qdg.clusters import COUNTS
@@ -80,9 +81,7 @@ def counts_for(samples: int, step: int = 1) -> tuple[int, ...]:
     return tuple(sorted({max(2, round(count * samples / 10_000)) for count in kept}))
 
 
-def contest(
-    samples: int, counts: Sequence[int], restarts: int, say: Callable[[str], None]
-) -> Clustering:
+def contest(samples: int, counts: Sequence[int], restarts: int) -> Clustering:
     """Time our clusters for all counts against scikit-learn's, count by count in turns.
 
     Ours is one embedding and the JAX k-means of every count; theirs is
@@ -94,7 +93,6 @@ def contest(
         samples: Q.
         counts: ascending.
         restarts: of k-means; the public code's are 30.
-        say: told what is being measured.
     """
     affinity = affinity_of(cosines(samples))
     solve_all = partial(embed, affinity, counts[-1])

@@ -1,32 +1,24 @@
 """``python -m benchmarks.losses``: tokens a second of per-token losses, against torch."""
 
-import dataclasses
-import importlib.util
-import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from benchmarks.record import Hardware
+from benchmarks import command, texts
+from benchmarks.command import Head, say
+from benchmarks.stopwatch import timed
 from jquanta import door
-from jquanta.errors import BadInput
 
 if TYPE_CHECKING:
     import numpy as np
     from jax.typing import DTypeLike
+    from rich.console import Console
 
-    from jquanta.lm.corpus.reader import Corpus
     from jquanta.lm.models.config import LMConfig
-
-# Text as the paper has it: documents cut at 1,024 tokens. Lengths are log-normal, about those of
-# the Pile under the Pythia tokenizer: median 400, and a fifth cut.
-MEDIAN, SIGMA, CUT = 400, 1.1, 1024
-USED = 50_277  # tokens that the Pythia tokenizer has; 50,304 rows take part in the softmax
 
 RIVAL_BATCHES = (1024, 4096)  # tokens; the better of them counts
 
@@ -39,14 +31,16 @@ class Workload:
     repeats: int
 
 
-CPU_QUICK = Workload({"14m": 8_000, "70m": 4_000}, 3)
-CPU_FULL = Workload({"14m": 60_000, "70m": 25_000}, 5)
-GPU_QUICK = Workload({"14m": 1_000_000, "70m": 1_000_000, "1.4b": 400_000}, 3)
-GPU_FULL = Workload({"14m": 4_000_000, "70m": 4_000_000, "1.4b": 2_000_000}, 5)
+WORKLOADS = {
+    ("cpu", "quick"): Workload({"14m": 8_000, "70m": 4_000}, 3),
+    ("cpu", "full"): Workload({"14m": 60_000, "70m": 25_000}, 5),
+    ("cuda", "quick"): Workload({"14m": 1_000_000, "70m": 1_000_000, "1.4b": 400_000}, 3),
+    ("cuda", "full"): Workload({"14m": 4_000_000, "70m": 4_000_000, "1.4b": 2_000_000}, 5),
+}
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(command.Options):
     """Time per-token losses of random Pythia models, ours and torch's, float32, in one process.
 
     single: transformers on torch, document by document, as the reference does. batched: the same
@@ -69,7 +63,6 @@ class Options:
         Path | None,
         door.option("JSON file (default: benchmarks/records/losses-DEVICE.json)", "FILE"),
     ] = None
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
 
 
 @dataclass
@@ -94,9 +87,7 @@ class Entry:
 
     def pass_(self) -> float:
         """How long a pass takes."""
-        start = time.perf_counter()
-        self.run()
-        return time.perf_counter() - start
+        return timed(self.run)[0]
 
 
 @dataclass(frozen=True)
@@ -145,21 +136,14 @@ class Result:
     matmul_fraction: float
 
 
-@dataclass(frozen=True)
-class Record:
+@dataclass(frozen=True, kw_only=True)
+class Record(Head):
     """One run of the benchmark."""
 
-    benchmark: str
-    mode: str
-    finished: str
-    commit: str | None
-    versions: dict[str, str]
-    hardware: Hardware
     lengths: str
     results: tuple[Result, ...]
 
     def summary(self) -> str:
-        """The line for whoever greps."""
         ratios = [(f"ratio_{r.size}", r.ratio) for r in self.results]
         first = self.results[0].timings[0].tokens_per_second
         words = [f"{name}={ratio:.2f}" for name, ratio in ratios if ratio is not None]
@@ -171,49 +155,23 @@ class Record:
         return " ".join(words)
 
 
-def command(argv: Sequence[str]) -> None:
-    """Parse and do."""
-    options = door.parse(Options, argv, "python -m benchmarks.losses")
-    if options.repeats is not None and options.repeats < 1:
-        raise BadInput(f"--repeats {options.repeats}: give at least 1")
-    for library in ("torch", "transformers"):
-        if importlib.util.find_spec(library) is None:
-            raise BadInput(f"{library} is not installed and the rivals need it: run make env-test")
-    import jax
-
-    from benchmarks.record import check_writable, device_slug
-
-    out = options.out or Path(__file__).with_name("records") / f"losses-{device_slug()}.json"
-    check_writable(out)
-    if jax.default_backend() == "cpu":
-        workload = CPU_QUICK if options.quick else CPU_FULL
-    else:
-        workload = GPU_QUICK if options.quick else GPU_FULL
-    workload = dataclasses.replace(workload, repeats=options.repeats or workload.repeats)
-    record = measure(workload, "quick" if options.quick else "full")
-    write(record, out)
-    show(record, out)
-
-
-def measure(workload: Workload, mode: str) -> Record:
+def measure(options: Options) -> Record:
     """Time all contestants on all sizes."""
-    from benchmarks import record
-    from benchmarks.torch_losses import torch_version
-    from jquanta.sweep import folder
+    from benchmarks import machine
 
-    begun = record.start()
+    begun = machine.start()
+    workload = WORKLOADS[machine.torch_device().type, options.mode]
+    repeats = options.repeats or workload.repeats
     results = []
     for size, tokens in workload.tokens.items():
         with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
-            results.append(contest(size, tokens, workload.repeats, Path(scratch)))
+            results.append(contest(size, tokens, repeats, Path(scratch)))
     return Record(
         benchmark="losses",
-        mode=mode,
-        finished=folder.now(),
-        commit=folder.commit(),
-        versions=record.versions() | torch_version(),
-        hardware=record.hardware(begun),
-        lengths=f"log-normal, median {MEDIAN}, sigma {SIGMA}, cut at {CUT}",
+        mode=options.mode,
+        versions=machine.versions("transformers"),
+        hardware=machine.hardware(begun),
+        lengths=f"log-normal, median {texts.MEDIAN}, sigma {texts.SIGMA}, cut at {texts.CUT}",
         results=tuple(results),
     )
 
@@ -232,7 +190,7 @@ def contest(size: str, tokens: int, repeats: int, scratch: Path) -> Result:
     config = pythia(size)
     dtype = jnp.bfloat16 if size == "1.4b" else jnp.float32
     params = init(config, jax.random.key(0), dtype)
-    corpus = synthetic(scratch / "corpus", lengths(tokens))
+    corpus = texts.synthetic(scratch / "corpus", texts.lengths(tokens))
     documents = [corpus.document(i).astype(np.int64) for i in range(corpus.n_documents)]
     plan = plan_for(corpus, config)
     say(f"{size}: {plan}")
@@ -280,39 +238,6 @@ def timing(entry: Entry, predictions: int) -> Timing:
     return Timing(entry.name, entry.variant, rate, tuple(entry.seconds), entry.first)
 
 
-def lengths(tokens: int) -> "np.ndarray":
-    """Lengths of documents, as many as hold about so many tokens. The same at every call."""
-    import numpy as np
-
-    drawn = np.random.default_rng(0).lognormal(np.log(MEDIAN), SIGMA, tokens)  # more than enough
-    cut = np.minimum(drawn.astype(np.int64), CUT)
-    return cut[: 1 + int(np.searchsorted(np.cumsum(cut), tokens))]
-
-
-def synthetic(path: Path, lengths: "np.ndarray") -> "Corpus":
-    """A corpus of random tokens, as the reader has it."""
-    import numpy as np
-
-    from jquanta.lm.corpus.layout import Meta, Recipe
-    from jquanta.lm.corpus.reader import Corpus, prediction_starts
-
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    tokens = np.random.default_rng(1).integers(0, USED, offsets[-1]).astype(np.uint16)
-    starts = prediction_starts(offsets)
-    meta = Meta(
-        schema=1,
-        jquanta="",
-        documents=len(lengths),
-        tokens=len(tokens),
-        predictions=int(starts[-1]),
-        vocab_size=USED,
-        source="random tokens",
-        corpus="",
-        recipe=Recipe("", "", CUT, None),
-    )
-    return Corpus(path, meta, tokens, offsets, starts)
-
-
 def operations(config: "LMConfig", predictions: "np.ndarray") -> float:
     """Of the matrix products of a pass, two a multiplication; of attention the causal half."""
     import numpy as np
@@ -335,39 +260,14 @@ def matmul_rate(dtype: "DTypeLike") -> float:
     a = jnp.ones((side, side), dtype)
     product = jax.jit(lambda x: jnp.matmul(x, a, precision=PRECISION))
     product(a).block_until_ready()
-    times = []
-    for _ in range(8):
-        start = time.perf_counter()
-        product(a).block_until_ready()
-        times.append(time.perf_counter() - start)
-    return 2 * side**3 / min(times)
+    return 2 * side**3 / min(timed(lambda: product(a).block_until_ready())[0] for _ in range(8))
 
 
-def say(stage: str) -> None:
-    """Tell on standard error what is being measured."""
-    print(f"{time.strftime('%H:%M:%S')} {stage}", file=sys.stderr, flush=True)
-
-
-def write(record: Record, path: Path) -> None:
-    """As JSON. Raises ``BadInput`` where it cannot be written."""
-    from benchmarks.record import unwritable
-    from jquanta.sweep import folder
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder.write_whole(path, json.dumps(dataclasses.asdict(record), indent=2) + "\n")
-    except OSError as error:
-        raise unwritable(path, error.strerror) from None
-
-
-def show(record: Record, out: Path) -> None:
-    """Print the table and the summary last."""
-    from rich.console import Console
+def show(record: Record, console: "Console") -> None:
+    """Print the table, and what it rests on."""
     from rich.table import Table
 
-    console = Console()
-    machine = record.hardware.gpu or f"{record.hardware.cpu}, {record.hardware.cores} cores"
-    table = Table(title=f"per-token losses, {machine}")
+    table = Table(title=f"per-token losses, {record.hardware}")
     table.add_column("model")
     for column in ("tokens a second", "ours over it", "first pass, s"):
         table.add_column(column, justify="right")
@@ -384,17 +284,14 @@ def show(record: Record, out: Path) -> None:
     for result in record.results:
         console.print(
             f"{result.size}: {result.plan}; {result.matmul_fraction:.0%} of the rate of a large "
-            "product",
-            highlight=False,
+            "product"
         )
-    console.print(record.hardware.busy(), highlight=False)
-    console.print(f"record: {out}", highlight=False)
-    print(record.summary(), flush=True)
+    console.print(record.hardware.busy())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command's exit code."""
-    return door.enter(command, argv)
+    return command.run("losses", Options, ["torch", "transformers"], measure, show, argv)
 
 
 if __name__ == "__main__":

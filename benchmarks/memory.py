@@ -37,9 +37,11 @@ def measure(flags: Mapping[str, object]) -> float:
     import jax
 
     from benchmarks.ours import Ours
+    from jquanta.sweep.plan import use_cores
 
     memory.keep_freed()  # as the command line does
     runs = load_config({}, flags=flags).runs()
+    use_cores(runs)
     device = jax.devices()[0]
     before = resident()["VmRSS"]
     ours = Ours(runs)

@@ -1,19 +1,19 @@
 """``python -m benchmarks.parity``: the packed trainer against three rivals in PyTorch."""
 
-import importlib.util
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from benchmarks import command
+from benchmarks.command import say
 from jquanta import door
-from jquanta.errors import BadInput
 
 if TYPE_CHECKING:
     import torch
+    from rich.console import Console
 
     from benchmarks.contest import Entry
     from benchmarks.record import Record
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 # The networks of the paper's Figure 2; everything else is the configuration's default: 500
 # subtasks of 3 out of 100 bits, alpha 0.4, batches of 20,000, evaluation every 100 steps.
-WORKLOAD = {"network.width": "log(10, 500, 30)"}
+WORKLOAD: dict[str, Any] = {"network.width": "log(10, 500, 30)"}
 
 QUICK_WIDTHS = (10, 70, 500)
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(command.Options):
     """Time the 30 networks of Figure 2, ours and three rivals', in float32 in one process.
 
     reference: the reference algorithm plainly in PyTorch, one network after another. tuned: the
@@ -52,43 +52,27 @@ class Options:
         Path | None,
         door.option("JSON file (default: benchmarks/records/parity-DEVICE.json)", "FILE"),
     ] = None
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
 
 
-def command(argv: Sequence[str]) -> None:
-    """Parse and do."""
-    options = door.parse(Options, argv, "python -m benchmarks.parity")
-    repeats = options.repeats if options.repeats is not None else (5 if options.quick else 9)
-    if repeats < 1:
-        raise BadInput(f"--repeats {repeats}: give at least 1")
-    if importlib.util.find_spec("torch") is None:
-        raise BadInput("torch is not installed and the rivals need it: run make env-test")
-    from benchmarks.record import check_writable, device_slug
-
-    out = options.out or Path(__file__).with_name("records") / f"parity-{device_slug()}.json"
-    check_writable(out)
-    record = measure(WORKLOAD, options.quick, repeats)
-    record.write(out)
-    show(record, out)
-
-
-def measure(flags: dict[str, Any], quick: bool, repeats: int) -> "Record":
-    """Time all contestants on the runs of the flags, which differ in width only."""
+def measure(options: Options) -> "Record":
+    """Time all contestants on the runs of the workload, which differ in width only."""
     import jax
 
-    from benchmarks import contest, memory, record
-    from jquanta.sweep import folder
+    from benchmarks import contest, machine, memory, record
     from jquanta.sweep.config import load_config
+    from jquanta.sweep.plan import use_cores
 
-    begun = record.start()
-    runs = sorted(load_config({}, flags=flags).runs(), key=lambda run: run.network.width)
+    begun = machine.start()
+    repeats = options.repeats or (5 if options.quick else 9)
+    runs = sorted(load_config({}, flags=WORKLOAD).runs(), key=lambda run: run.network.width)
+    use_cores(runs)  # as the sweep does
     widths = tuple(run.network.width for run in runs)
-    device = torch_device()
+    device = machine.torch_device()
     say("our peak memory, in a process of its own")
-    peak_gb = memory.peak_gb(flags)
+    peak_gb = memory.peak_gb(WORKLOAD)
     say("first calls of every contestant")
     matmul, copy = contest.matmul_rate(), contest.copy_rate()
-    teams = enter(runs, device, quick, repeats)
+    teams = enter(runs, device, options.quick, repeats)
     for number in range(repeats):
         say(f"round {number + 1} of {repeats}")
         for entry in (entry for team in teams.values() for entry in team):
@@ -102,12 +86,10 @@ def measure(flags: dict[str, Any], quick: bool, repeats: int) -> "Record":
     ours = scores["ours"]
     return record.Record(
         benchmark="parity",
-        mode="quick" if quick else "full",
-        notes=notes(teams, len(runs), quick),
-        finished=folder.now(),
-        commit=folder.commit(),
-        versions=record.versions(),
-        hardware=record.hardware(begun),
+        mode=options.mode,
+        notes=notes(teams, len(runs), options.quick),
+        versions=machine.versions(),
+        hardware=machine.hardware(begun),
         dtype="float32",
         workload={
             "widths": widths,
@@ -122,27 +104,6 @@ def measure(flags: dict[str, Any], quick: bool, repeats: int) -> "Record":
         bound=contest.bound(runs, matmul, copy, ours.step),
         peak_gb=peak_gb,
     )
-
-
-def say(stage: str) -> None:
-    """Tell on standard error what is being measured."""
-    print(f"{time.strftime('%H:%M:%S')} {stage}", file=sys.stderr, flush=True)
-
-
-def torch_device() -> "torch.device":
-    """Where torch computes: where JAX does. Raises ``BadInput`` where it cannot."""
-    import jax
-    import torch
-
-    backend = jax.default_backend()
-    if backend not in ("cpu", "gpu"):
-        raise BadInput(f"JAX_PLATFORMS: the rivals do not run on {backend}; set it to cpu")
-    if backend == "gpu" and not torch.cuda.is_available():
-        raise BadInput(
-            "torch sees no GPU and JAX does: install torch with CUDA, or set JAX_PLATFORMS=cpu"
-        )
-    torch.set_float32_matmul_precision("highest")  # float32 on both sides: no TF32
-    return torch.device("cuda" if backend == "gpu" else "cpu")
 
 
 def enter(
@@ -203,14 +164,11 @@ def notes(teams: dict[str, "list[Entry]"], count: int, quick: bool) -> tuple[str
     return tuple(said)
 
 
-def show(record: "Record", out: Path) -> None:
-    """Print the table, the notes, and the summary last."""
-    from rich.console import Console
+def show(record: "Record", console: "Console") -> None:
+    """Print the table and the notes."""
     from rich.table import Table
 
-    console = Console()
-    machine = record.hardware.gpu or f"{record.hardware.cpu}, {record.hardware.cores} cores"
-    table = Table(title=f"{len(record.workload['widths'])} networks, float32, {machine}")  # type: ignore[arg-type]
+    table = Table(title=f"{len(record.workload['widths'])} networks, float32, {record.hardware}")  # type: ignore[arg-type]
     for column in ("seconds", "a step", "an evaluation", "a step with its share", "over ours"):
         table.add_column(column, justify="left" if column == "seconds" else "right")
     table.add_column("first calls", justify="right")
@@ -229,18 +187,15 @@ def show(record: "Record", out: Path) -> None:
     console.print(
         f"matrix rate {bound.operations_per_second / 1e9:.0f} Gflop/s, memory "
         f"{bound.bytes_per_second / 1e9:.1f} GB/s: a step takes {bound.seconds:.4g} s at least; "
-        f"{record.hardware.busy()}",
-        highlight=False,
+        f"{record.hardware.busy()}"
     )
     for note in record.notes:
-        console.print(note, highlight=False)
-    console.print(f"record: {out}", highlight=False)
-    print(record.summary(), flush=True)
+        console.print(note)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command's exit code."""
-    return door.enter(command, argv)
+    return command.run("parity", Options, ["torch"], measure, show, argv)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Array
 
-from benchmarks.parity import torch_device
+from benchmarks.machine import torch_device
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.weights.save import save_model
 
@@ -64,10 +64,3 @@ class Rival:
             logits.flatten(0, 1), tokens.roll(-1, 1).flatten(), reduction="none"
         )
         return losses.view(tokens.shape).cpu().numpy()
-
-
-def torch_version() -> dict[str, str]:
-    """Of what is compared besides torch."""
-    import transformers
-
-    return {"transformers": transformers.__version__}

@@ -1,7 +1,9 @@
-"""How this process keeps its memory."""
+"""How much memory the machine has free, and how this process keeps its own."""
 
 import ctypes
+import os
 import sys
+from pathlib import Path
 
 # Of glibc's malloc.h.
 TRIM_THRESHOLD = -1
@@ -31,3 +33,25 @@ def keep_freed() -> bool:
         return False
     settings = (MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (ARENA_MAX, ARENAS)
     return all(bool(mallopt(*setting)) for setting in settings)
+
+
+def free() -> int:
+    """Bytes of free memory, with what the system would give back; a container's limit counts."""
+    return min(_machine(), _container())
+
+
+def _machine() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass  # not Linux
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _container() -> int:
+    try:
+        return int(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):  # none, or "max"
+        return sys.maxsize

@@ -29,12 +29,13 @@ settings.load_profile("jquanta")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _give_memory_back() -> Iterator[None]:
-    """Commands that tests call in this process must not keep what thousands of tests free."""
-    from jquanta import memory  # late: see ``early``
+def _as_a_library() -> Iterator[None]:
+    """Commands that tests call here must not keep what thousands of tests free, nor cut the CPU."""
+    from jquanta import cores, memory  # late: see ``early``
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "keep_freed", lambda: False)
+        patch.setattr(cores, "as_devices", lambda: False)
         yield
 
 

@@ -5,7 +5,7 @@ bits become one wide layer (``parity.packed``); others are stacked where every s
 (``parity.solo``). Packs are cut to fit the memory at hand.
 """
 
-import os
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from jquanta import cores
 from jquanta.errors import BadInput
+from jquanta.memory import free
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import CPU_TILE, distribution, packable, tiles
 from jquanta.parity.packed import Packed
@@ -37,11 +38,10 @@ def plan(
 ) -> list[Pack]:
     """Group ``runs`` into packs of at most ``memory`` bytes each, or one run.
 
-    With several devices no pack is more than one device's share of the work, as far as whole runs
-    allow. ``backend`` is ``cpu`` or ``gpu``, here and below; None is what JAX runs on.
+    With several devices a group of more than one device's share of the work falls into parts of
+    about equal work. ``backend`` is ``cpu`` or ``gpu``, here and below; None is what JAX runs on.
     """
     share = sum(map(run_operations, runs)) / devices
-    limits = [memory, share * (1 + 1e-9)]  # rounding must not split a whole
     groups: dict[object, dict[object, list[int]]] = {}  # runs of one distribution are neighbours
     for number, run in enumerate(runs):
         group = groups.setdefault(_shared(run), {})
@@ -49,9 +49,43 @@ def plan(
     packs: list[Pack] = []
     for group in groups.values():
         members = [i for same in group.values() for i in same]
-        for piece in _cut(members, runs, limits, backend):
-            packs.append(Pack(f"pack-{len(packs):04d}", tuple(piece)))
+        work = [run_operations(runs[i]) for i in members]
+        parts = math.ceil(sum(work) / share * (1 - 1e-9))  # rounding must not split a whole
+        for part in dealt(work, parts):
+            for piece in _cut([members[i] for i in part], runs, memory, backend):
+                packs.append(Pack(f"pack-{len(packs):04d}", tuple(piece)))
     return packs
+
+
+def dealt(work: Sequence[float], hands: int) -> list[list[int]]:
+    """Pieces of ``work`` dealt out, the largest first, each to whoever has least; none is empty.
+
+    The pieces of a hand are in their own order.
+    """
+    found: list[list[int]] = [[] for _ in range(hands)]
+    total = [0.0] * hands
+    for piece in sorted(range(len(work)), key=lambda i: -work[i]):
+        least = total.index(min(total))
+        found[least].append(piece)
+        total[least] += work[piece]
+    return [sorted(hand) for hand in found if hand]
+
+
+BALANCE = 0.8
+"""Least share of its time that a core must be busy to be a device of its own."""
+
+
+def use_cores(runs: Sequence[RunConfig], memory: int | None = None) -> None:
+    """Make each core of a CPU a device where the packs of ``runs`` would keep all of them busy.
+
+    To be called before JAX computes anything. ``memory``: bytes that a pack may take, if limited.
+    """
+    count = cores.count()
+    packs = plan(runs, memory or int(HOST_SHARE * free()) // count, count, "cpu")
+    work = [pack_operations([runs[i] for i in pack.members]) for pack in packs]
+    longest = max(sum(work[i] for i in hand) for hand in dealt(work, count))
+    if sum(work) >= BALANCE * count * longest:
+        cores.as_devices()
 
 
 def trainer_of(runs: Sequence[RunConfig]) -> Packed | Stack:
@@ -70,19 +104,18 @@ def _shared(run: RunConfig) -> object:
 
 
 def _cut(
-    members: list[int], runs: Sequence[RunConfig], limits: list[float], backend: str | None
+    members: Sequence[int], runs: Sequence[RunConfig], memory: int, backend: str | None
 ) -> Iterator[list[int]]:
-    """``members`` in pieces within the limits of bytes and of operations, or of one run."""
+    """``members`` in pieces within the limit of bytes, or of one run."""
     piece: list[int] = []
-    room = np.array(limits)
-    left = room
+    left = memory
     for member in members:
-        need = np.array([run_bytes(runs[member], backend), run_operations(runs[member])])
-        if piece and (need > left).any():
+        need = run_bytes(runs[member], backend)
+        if piece and need > left:
             yield piece
-            piece, left = [], room
+            piece, left = [], memory
         piece.append(member)
-        left = left - need
+        left -= need
     yield piece
 
 
@@ -135,17 +168,17 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * 10 ** (3 * " kMGT".index(found[2] or " ")))
 
 
-DEVICE_SHARE = 0.8
-"""Of a device's free memory, what a pack may take: the rest is for what is not counted."""
+DEVICE_SHARE, HOST_SHARE = 0.8, 0.5
+"""Of the free memory, what packs may take: the rest is for what is not counted."""
 
 
 def device_memory() -> int:
-    """Bytes that a pack may take on the first device: most of what is free there."""
+    """Bytes that a pack may take on each device: most of what is free there."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return int(DEVICE_SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
-    return int(0.5 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return int(HOST_SHARE * free()) // jax.local_device_count()
 
 
 EFFICIENCY = 0.8

@@ -48,6 +48,7 @@ def print_plan(config: SweepConfig, memory: int | None = None) -> None:
 
     describe(config)
     runs = config.runs()
+    plan.use_cores(runs, memory)
     memory = memory or plan.device_memory()
     packs = _packed(runs, plan.plan(runs, memory, jax.local_device_count()))
     most = max(sum(map(plan.run_bytes, pack)) for pack in packs)
@@ -91,6 +92,7 @@ def train(config: SweepConfig, out: Path, memory: int | None = None) -> None:
     """Train or continue a sweep in the run folder ``out`` and print what came of it."""
     from jquanta.sweep.drive import run_sweep
     from jquanta.sweep.folder import DONE, RunFolder
+    from jquanta.sweep.plan import use_cores
 
     folder = RunFolder(out)
     folder.check(config)
@@ -101,6 +103,7 @@ def train(config: SweepConfig, out: Path, memory: int | None = None) -> None:
     else:
         if folder.checkpoints.exists():
             print(f"{out}: continuing from its checkpoints")
+        use_cores(config.runs(), memory)
         began = time.monotonic()
         with ProgressLine() as line:
             results = run_sweep(config, out, memory=memory, monitor=line)

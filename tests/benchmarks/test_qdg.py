@@ -12,8 +12,9 @@ import torch
 
 from benchmarks import clustering, qdg
 from benchmarks.clustering import counts_for, inertia
-from benchmarks.losses import synthetic
-from benchmarks.qdg import AGREEMENT, Workload, disagreement, off_diagonal
+from benchmarks.qdg import WORKLOADS, Workload
+from benchmarks.similarity import AGREEMENT, disagreement, off_diagonal
+from benchmarks.texts import synthetic
 from benchmarks.torch_gradients import (
     Once,
     PerSample,
@@ -186,7 +187,7 @@ def test_a_whole_benchmark_at_a_tiny_size(
     monkeypatch.setattr(qdg, "TOKENS_A_SAMPLE", 20)
     monkeypatch.setattr(qdg, "RESTARTS", 2)
     workload = Workload("14m", 9, 2, part=4, part_block=2, clustered=60, step=10, repeats=2)
-    monkeypatch.setattr(qdg, "CPU_QUICK", workload)
+    monkeypatch.setitem(WORKLOADS, ("cpu", "quick"), workload)
     out = tmp_path / "record.json"
     assert qdg.main(["--quick", "--repeats", "1", "--out", str(out)]) == 0
     told = capsys.readouterr().out
@@ -224,22 +225,7 @@ def test_a_whole_benchmark_at_a_tiny_size(
 def test_worse_inertia_is_told() -> None:
     counts = tuple(clustering.Count(k, 1.0, 1.0, r, 1.0) for k, r in ((5, 0.99), (9, 1.01)))
     clusters = clustering.Clustering(60, 2, 0.1, 0.1, counts)
-    assert qdg.notes(qdg.CPU_QUICK, clusters)[-1].endswith("above 1.001 at 9 (1.0100)")
+    workload = WORKLOADS["cpu", "quick"]
+    assert qdg.notes(workload, clusters)[-1].endswith("above 1.001 at 9 (1.0100)")
     better = clustering.Clustering(60, 2, 0.1, 0.1, counts[:1])
-    assert "inertia" not in " ".join(qdg.notes(qdg.CPU_QUICK, better))
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--repeats", "0"], "--repeats 0: give at least 1"),
-        (["--out", "."], "--out .: cannot be written (it is a folder)"),
-    ],
-)
-def test_bad_input_is_one_line(
-    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert qdg.main(words) == 2
-    said = capsys.readouterr().err
-    assert says in said
-    assert said.count("\n") == 1
+    assert "inertia" not in " ".join(qdg.notes(workload, better))

@@ -250,28 +250,3 @@ def test_a_whole_benchmark_at_a_tiny_size(
     assert record["bound"]["operations"] == 4 * 64 * 10 * sum(WIDTHS)
     assert record["peak_gb"] > 0
     assert record["versions"]["torch"] == str(torch.__version__)
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--repeats", "0"], "--repeats 0"),
-        (["--quik"], "did you mean --quick"),
-        (["--out", "."], "--out ."),
-    ],
-)
-def test_bad_input_is_one_line(
-    flags: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert parity.main(flags) == 2
-    error = capsys.readouterr().err
-    assert words in error
-    assert error.count("\n") == 1
-
-
-def test_without_torch_the_remedy_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert parity.main([]) == 2
-    assert "make env-test" in capsys.readouterr().err

@@ -4,14 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import jquanta as jq
+from jquanta import cores
 from jquanta.parity.config import from_values
 from jquanta.sweep.folder import RunFolder
-from jquanta.sweep.plan import plan, run_bytes, run_operations
+from jquanta.sweep.plan import dealt, plan, run_bytes, run_operations, use_cores
 from tests.sweep.examples import TINY
 
 SWEEP = TINY | {"train.lr": [0.001, 0.003]}  # four runs of two widths
@@ -53,13 +56,39 @@ def test_eight_devices_train_what_one_does(tmp_path: Path) -> None:
     np.testing.assert_array_equal(eight.subset, one.subset)
 
 
-def test_no_pack_is_more_than_a_device_s_share() -> None:
+def test_devices_get_equal_parts_of_a_group() -> None:
     runs = [from_values({"network.width": width}) for width in range(10, 500, 10)]
-    total = sum(map(run_operations, runs))
     packs = plan(runs, 10**12, devices=4)
     assert sorted(i for pack in packs for i in pack.members) == list(range(len(runs)))
-    for pack in packs:
-        assert sum(run_operations(runs[i]) for i in pack.members) <= total / 4 * (1 + 1e-6)
+    parts = [sum(run_operations(runs[i]) for i in pack.members) for pack in packs]
+    # Dealt from the largest down, no part is ahead of another by more than a smallest piece.
+    assert len(parts) == 4
+    assert max(parts) - min(parts) <= 2 * run_operations(runs[0])
+    assert all(list(pack.members) == sorted(pack.members) for pack in packs)
+
+
+def test_a_hand_too_many_stays_empty_and_is_left_out() -> None:
+    assert dealt([3.0, 1.0, 2.0], 2) == [[0], [1, 2]]
+    assert dealt([1.0], 3) == [[0]]
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "used"),
+    [
+        ("network.width", range(10, 110, 10), True),
+        ("network.width", [100], False),  # one pack: the cores had better share it
+        ("train.seed", [0, 1, 2], False),  # three packs: one core of two would wait for a third
+        ("train.seed", [0, 1, 2, 3], True),
+    ],
+)
+def test_cores_are_devices_where_all_would_be_busy(
+    field: str, values: Iterable[int], used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[bool] = []
+    monkeypatch.setattr(cores, "count", lambda: 2)
+    monkeypatch.setattr(cores, "as_devices", lambda: called.append(True))
+    use_cores([from_values({field: value}) for value in values])
+    assert bool(called) == used
 
 
 def test_memory_cuts_packs() -> None:
