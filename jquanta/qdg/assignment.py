@@ -90,8 +90,9 @@ def assign(
             too long, or memory does not do.
     """
     count = chosen_count(clusters, count)
-    if nearest < 1 or (last is not None and last < 1):
-        raise BadInput(f"nearest = {nearest}, last = {last}: give 1 or more")
+    for name, number in ("nearest", nearest), ("last", last):
+        if number is not None and number < 1:
+            raise BadInput(f"{name} = {number}: give 1 or more")
     require_samples(selection, clusters)
     if similarity.attrs["samples"] != selection.hash:
         raise BadInput("the similarity is not of this selection's samples; compute it anew")

@@ -95,11 +95,11 @@ def mechanisms(
     import xarray as xr
 
     count = chosen_count(clusters, count)
-    if largest < 1 or others < 0 or seed < 0 or not (math.isfinite(step) and step > 0):
-        raise BadInput(
-            f"largest = {largest}, others = {others}, seed = {seed}, step = {step}: give 1 or "
-            "more, 0 or more, 0 or more, and a number above 0"
-        )
+    for name, number, least in ("largest", largest, 1), ("others", others, 0), ("seed", seed, 0):
+        if number < least:
+            raise BadInput(f"{name} = {number}: give {least} or more")
+    if not (math.isfinite(step) and step > 0):
+        raise BadInput(f"step = {step}: give a number above 0")
     require_samples(selection, clusters)
     require_weights(params, clusters.attrs)
     label = clusters.label.sel(count=count).to_numpy()

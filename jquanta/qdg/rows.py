@@ -30,7 +30,7 @@ MOST_ROWS = 32
 """Samples of a batch on each device: an eighth of a panel, so that batches fill panels well."""
 
 COMPILE_SECONDS = 4.0
-CPU_RATE, GPU_RATE = 1e11, 2e13
+CPU_RATE, GPU_RATE = 6e10, 2e13
 """What a program takes to compile, and operations a second once it is: they set how many lengths
 are worth compiling. Only their ratio's size matters."""
 

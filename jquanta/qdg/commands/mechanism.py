@@ -26,7 +26,7 @@ class Options:
     mechanism.zarr in RESULTS, in place of an earlier one.
 
     Example:
-      jquanta mechanism runs/stdlib-quanta --count 400 --clusters 20
+      jquanta mechanism runs/stdlib-quanta --count 400 --largest 20
 
     Then: jquanta figures mechanism --qdg RESULTS. In Python: jquanta.qdg.mechanisms. Exit codes:
     0 done, 2 bad input, 1 failed, 130 interrupted.
@@ -38,7 +38,9 @@ class Options:
     count: Annotated[
         int | None, door.option("which clusters (default: the count nearest to 400)", "INT")
     ] = None
-    clusters: Annotated[int, tyro.conf.arg(help="look at so many, the largest", metavar="INT")] = 20
+    largest: Annotated[
+        int, tyro.conf.arg(help="look at so many clusters, the largest", metavar="INT")
+    ] = 20
     step: Annotated[
         float,
         tyro.conf.arg(help="length of the step over that of the parameters", metavar="NUMBER"),
@@ -66,7 +68,7 @@ def command(argv: Sequence[str]) -> None:
             run.clusters,
             parameters=run.config.similarity.parameters,
             count=options.count,
-            largest=options.clusters,
+            largest=options.largest,
             step=options.step,
             others=options.others,
             seed=options.seed,
