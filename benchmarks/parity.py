@@ -46,7 +46,7 @@ class Options(command.Options):
         ),
     ] = False
     repeats: Annotated[
-        int | None, door.option("samples of which medians are taken (default: 9, quick 5)", "INT")
+        int | None, door.option("samples of which medians are taken (default: 9, quick 4)", "INT")
     ] = None
     out: Annotated[
         Path | None,
@@ -63,7 +63,7 @@ def measure(options: Options) -> "Record":
     from jquanta.sweep.plan import use_cores
 
     begun = machine.start()
-    repeats = options.repeats or (5 if options.quick else 9)
+    repeats = options.repeats or (4 if options.quick else 9)
     runs = sorted(load_config({}, flags=WORKLOAD).runs(), key=lambda run: run.network.width)
     use_cores(runs)  # as the sweep does
     widths = tuple(run.network.width for run in runs)
