@@ -56,11 +56,10 @@ class Options(command.Options):
 
 def measure(options: Options) -> "Record":
     """Time all contestants on the runs of the workload, which differ in width only."""
-    import jax
 
     from benchmarks import contest, machine, memory, record
     from jquanta.sweep.config import load_config
-    from jquanta.sweep.plan import use_cores
+    from jquanta.sweep.plan import device_name, use_cores
 
     begun = machine.start()
     repeats = options.repeats or (4 if options.quick else 9)
@@ -96,7 +95,7 @@ def measure(options: Options) -> "Record":
             "batch_size": runs[0].batch_size,
             "log_every": log_every,
             "repeats": repeats,
-            "jax_device": str(jax.devices()[0]),
+            "jax_device": device_name(),
             "torch_device": str(device),
         },
         scores=tuple(scores.values()),

@@ -248,7 +248,6 @@ def device_rate(size: int = 1024, seconds: float = 0.2) -> float:
 
 def device_name() -> str:
     """The devices that a sweep would train on."""
-
     return f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}"
 
 
