@@ -13,6 +13,8 @@ import pytest
 import jquanta as jq
 from jquanta import cores
 from jquanta.parity.config import from_values
+from jquanta.sweep import report
+from jquanta.sweep.config import load_config
 from jquanta.sweep.folder import RunFolder
 from jquanta.sweep.plan import dealt, plan, run_bytes, run_operations, use_cores
 from tests.sweep.examples import TINY
@@ -98,3 +100,14 @@ def test_memory_cuts_packs() -> None:
     assert [len(pack.members) for pack in whole] == [8]
     assert [len(pack.members) for pack in half] == [4, 4]
     assert [len(pack.members) for pack in plan(runs, 1)] == [1] * 8
+
+
+def test_the_command_asks_for_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("jquanta.sweep.plan.use_cores", lambda runs, _: asked.append(len(runs)))
+    config = load_config(SWEEP)
+    report.print_plan(config)
+    report.train(config, tmp_path / "run")
+    assert asked == [4, 4]
