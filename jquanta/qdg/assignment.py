@@ -124,13 +124,13 @@ def cosines(
 ) -> Float[np.ndarray, "new Q"]:
     """Cosines of new rows with all others; NaN where a new row has no direction."""
     monitor = monitor or Silence()
-    made = [unit(new(*batch)) for batch in new.spans]
+    made = [unit(batch) for _, _, batch in new.batches()]
     norms = np.concatenate([np.asarray(norm) for _, norm in made])
     held = jax.tree.map(lambda *parts: jnp.concatenate(parts), *(rows for rows, _ in made))
     found = np.empty((len(new.order), len(rows.order)))
     product = _product(absolute)
-    for start, stop in rows.spans:
-        found[:, rows.order[start:stop]] = np.asarray(product(held, rows(start, stop)))
+    for start, stop, batch in rows.batches():
+        found[:, rows.order[start:stop]] = np.asarray(product(held, batch))
         monitor.work("cosines with all samples", stop / len(rows.order))
     found[~(np.isfinite(norms) & (norms > 0))] = np.nan
     out = np.empty_like(found)

@@ -10,8 +10,9 @@ from jaxtyping import Array, Float, Float32, Int
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.models.columns import logits
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import Params, count, forward
+from jquanta.lm.models.network import Params, count
 from jquanta.qdg.memory import available, size
 from jquanta.qdg.parameters import PAPER, chosen
 from jquanta.qdg.parameters import count as numbers
@@ -28,7 +29,7 @@ def loss(
     target: Int[Array, ""],
 ) -> Float[Array, ""]:
     """Cross-entropy of one prediction, in nats: of ``target`` after ``tokens[: at + 1]``."""
-    return cross_entropy(forward(config, params, tokens[None], at[None, None])[0, 0], target)
+    return cross_entropy(logits(config, params, tokens, at), target)
 
 
 def cross_entropy(logits: Float[Array, " V"], target: Int[Array, ""]) -> Float[Array, ""]:
@@ -130,8 +131,8 @@ def gradients(
         )
     rows = gradient_rows(config, params, corpus, selection, names)
     out = np.empty(shape, np.float32)
-    for start, stop in rows.spans:
-        out[rows.order[start:stop]] = flat(rows(start, stop), names)
+    for start, stop, found in rows.batches():
+        out[rows.order[start:stop]] = flat(found, names)
     return out
 
 

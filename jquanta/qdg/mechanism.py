@@ -238,9 +238,9 @@ def _directions(
 ) -> dict[str, Array]:
     """Unit mean gradients of the wanted clusters, an array [n, …] a name."""
     sums = None
-    for start, stop in rows.spans:
+    for start, stop, batch in rows.batches():
         weights = (label[rows.order[start:stop]] == wanted[:, None]).astype(np.float32)
-        part = _weighted(rows(start, stop), weights)
+        part = _weighted(batch, weights)
         sums = part if sums is None else jax.tree.map(jnp.add, sums, part)
         monitor.work("mean gradients", stop / len(rows.order))
     directions, norms = unit(sums)
@@ -261,8 +261,8 @@ def _slopes(
     """How fast each sample's loss rises along each direction, in nats."""
     found = np.empty((len(next(iter(directions.values()))), len(rows.order)))
     product = _inner()
-    for start, stop in rows.spans:
-        found[:, rows.order[start:stop]] = np.asarray(product(directions, rows(start, stop)))
+    for start, stop, batch in rows.batches():
+        found[:, rows.order[start:stop]] = np.asarray(product(directions, batch))
         monitor.work("first order", stop / len(rows.order))
     return found
 

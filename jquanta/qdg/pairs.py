@@ -14,7 +14,8 @@ from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.lm.corpus.progress import Monitor, Silence
 from jquanta.qdg.matrices import Matrices
 from jquanta.qdg.memory import available, on_host, size
-from jquanta.qdg.panels import DTYPES, Cut, Panel, Source, assemble, cut, padded, products
+from jquanta.qdg.panels import DTYPES, Cut, Panel, assemble, cut, padded, products
+from jquanta.qdg.rows import Source, at_once
 
 BATCH = 32
 """Rows asked for at once of a source that does not say."""
@@ -130,6 +131,7 @@ def fill(
         taken=matrices.nbytes if on_host() else 0,
         panel=panel or matrices.panel,
         devices=devices,
+        batches=at_once() + 1,
     )
     cuts = cut(stops, layout.panel, devices)
     monitor = monitor or Silence()
@@ -159,6 +161,7 @@ def plan(
     taken: int = 0,
     panel: int | None = None,
     devices: int = 1,
+    batches: int = 2,
 ) -> Layout:
     """How many rows to multiply at once, and how many to hold.
 
@@ -170,13 +173,14 @@ def plan(
         taken: of these, what is in use for something else.
         panel: rows of a panel; as many as suit their size if None.
         devices: over which the rows are cut.
+        batches: there at once: being made, or being put away.
 
     Raises:
-        BadInput: if two panels and two batches do not fit.
+        BadInput: if three panels and the batches do not fit.
     """
     batch = padded(int(np.diff([0, *stops]).max()), devices)
     n, row = stops[-1], numbers * width
-    free = memory - taken - 2 * batch * numbers * 4  # one batch being made, one being put away
+    free = memory - taken - batches * batch * numbers * 4
     if panel is None:
         most = (CPU_PANEL if on_host() else GPU_PANEL * devices) // row
         fitting = max(1, min(PANEL, most, free // (4 * row)))
@@ -187,7 +191,7 @@ def plan(
     held = free // (panel * row)
     held = count if held >= count else held - 2
     if held < 1:
-        need = taken + 2 * batch * numbers * 4 + 3 * panel * row
+        need = taken + batches * batch * numbers * 4 + 3 * panel * row
         raise BadInput(
             f"memory: {memory / 1e9:.3g} GB do not take rows of {numbers:,} numbers; give at least "
             f"{need / 1e9:.3g} GB, fewer parameters, or the sketch"

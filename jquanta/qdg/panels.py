@@ -13,10 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
-from jquanta.qdg.rows import SAMPLES, mesh
-
-Source = Callable[[int, int], Any]
-"""(start, stop) → the rows start … stop: an array [q, P], or a tree of arrays [q, …]."""
+from jquanta.qdg.rows import SAMPLES, Source, in_order, mesh
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -98,8 +95,8 @@ def assemble(
     count, place = len(devices.devices), _place(mesh())
     slots = np.arange(panel).reshape(count, -1)  # a device's rows lie one after the other
     rows, norms, places, used = None, [], [], 0
-    for start, stop in cut.batches:
-        found = _spread(source(start, stop), stop - start, devices)
+    for (start, stop), made in zip(cut.batches, in_order(source, cut.batches), strict=True):
+        found = _spread(made, stop - start, devices)
         if rows is None:
             rows = _nothing(found, panel, dtype, devices)
         rows, norm = place(rows, found, np.int32(used))

@@ -1,6 +1,8 @@
 """A function of one sample, computed for many: what all three similarities are made of."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -12,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int
 
+from jquanta import cores
 from jquanta.errors import BadInput
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, count
@@ -21,7 +24,7 @@ OneSample = Callable[[Any, Int[Array, " T"], Int[Array, ""], Int[Array, ""]], An
 """(constants, tokens, place of the prefix's last token, target) → a tree of arrays."""
 
 CPU_TOKENS = 2**11
-"""Of a batch: the blocks' activations stay near the caches (measured at the 14m shape)."""
+"""Of a batch: what a core does before it asks for more. It takes one sample after the other."""
 
 GPU_TOKENS = 2**14
 """Of a batch on each device."""
@@ -30,12 +33,16 @@ MOST_ROWS = 32
 """Samples of a batch on each device: an eighth of a panel, so that batches fill panels well."""
 
 COMPILE_SECONDS = 4.0
-CPU_RATE, GPU_RATE = 6e10, 2e13
+CPU_RATE, GPU_RATE = 9e10, 2e13
 """What a program takes to compile, and operations a second once it is: they set how many lengths
 are worth compiling. Only their ratio's size matters."""
 
 SAMPLES = "samples"
 """The axis of the mesh over which rows are cut."""
+
+
+Source = Callable[[int, int], Any]
+"""(start, stop) → the rows start … stop: an array [q, P], or a tree of arrays [q, …]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +67,6 @@ class Rows:
         return [batch.stop for batch in self.plan.batches]
 
     @property
-    def spans(self) -> list[tuple[int, int]]:
-        """Where batches start and end: what a call takes."""
-        return [(batch.start, batch.stop) for batch in self.plan.batches]
-
-    @property
     def order(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """[Q] the sample that each row is."""
         return self.plan.order
@@ -80,9 +82,15 @@ class Rows:
         """The arrays of rows ``start`` to ``stop``, a batch of the plan: a tree of [rows, …]."""
         return self._compute(self._batches[start, stop])
 
+    def batches(self) -> Iterator[tuple[int, int, Any]]:
+        """(start, stop, their arrays) of all rows, in order."""
+        spans = [(batch.start, batch.stop) for batch in self.plan.batches]
+        for span, found in zip(spans, in_order(self, spans), strict=True):
+            yield *span, found
+
     def all(self) -> np.ndarray[Any, Any]:
         """[Q, …] of a function that gives one array, in the order of the samples."""
-        found = np.concatenate([np.asarray(self(*span)) for span in self.spans])
+        found = np.concatenate([np.asarray(batch) for _, _, batch in self.batches()])
         out = np.empty_like(found)
         out[self.order] = found
         return out
@@ -144,6 +152,37 @@ def per_sample(
     return Rows(one, constants, samples, found)
 
 
+def at_once() -> int:
+    """Batches that are computed at once: one on accelerators, one on each core of a CPU.
+
+    A sample's products are too small for several cores to share.
+    """
+    whole = jax.default_backend() == "cpu" and jax.local_device_count() == 1
+    return cores.count() if whole else 1
+
+
+def in_order(source: Source, spans: Iterable[tuple[int, int]]) -> Iterator[Any]:
+    """``source`` of each span, ``at_once`` of them computed while the last is used."""
+    workers, waiting = at_once(), deque[Any]()
+    wide = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+
+    def computed(start: int, stop: int) -> Any:
+        with jax.enable_x64(wide):  # each thread has its own
+            return jax.block_until_ready(source(start, stop))
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for span in spans:
+                waiting.append(pool.submit(computed, *span))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # also where the caller takes no more
+            for future in waiting:
+                future.cancel()
+
+
 def mesh() -> Mesh:
     """All local devices, in a line."""
     return Mesh(np.array(jax.local_devices()), (SAMPLES,))
@@ -151,11 +190,20 @@ def mesh() -> Mesh:
 
 @cache
 def _program(one: OneSample, devices: Mesh) -> Any:
-    """All samples of a batch under jit, each device with its own."""
+    """All samples of a batch under jit, each device with its own.
+
+    A core takes one after the other: what is made of one sample stays in its cache.
+    """
+
+    def each(constants: Any, *inputs: Array) -> Any:
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(lambda sample: one(constants, *sample), inputs)
+        return jax.vmap(one, in_axes=(None, 0, 0, 0))(constants, *inputs)
+
     batched = P(SAMPLES)
     return jax.jit(
         jax.shard_map(
-            jax.vmap(one, in_axes=(None, 0, 0, 0)),
+            each,
             mesh=devices,
             in_specs=(P(), batched, batched, batched),
             out_specs=batched,

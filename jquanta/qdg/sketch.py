@@ -15,15 +15,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
-from jquanta.lm.models.base import Network
+from jquanta.lm.models.columns import logits
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import PRECISION, Params, build, count, shapes
-from jquanta.lm.models.parts import Linear
+from jquanta.lm.models.network import Params, count, shapes
 from jquanta.lm.models.roles import Role, role
 from jquanta.qdg.gradient import cross_entropy
 from jquanta.qdg.rows import OneSample, Rows, per_sample, require_float32
@@ -32,6 +30,8 @@ from jquanta.qdg.selection import Selection
 
 SIZE = 16
 """Rows and columns of a sketch."""
+
+_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 class Projection(NamedTuple):
@@ -109,25 +109,12 @@ def sketch(
     """
 
     def loss(middles: Mapping[str, Array], own: Params) -> Array:
-        network = build(config, {**params, **own})
-        for module, linear in linears(network).items():
-            if module in around:
-                linear.tap = partial(_tap, around[module], middles[module])
-        with jax.default_matmul_precision(PRECISION):
-            return cross_entropy(network(tokens[None], at[None, None])[0, 0], target)
+        taps = {module: partial(_tap, p, middles[module]) for module, p in around.items()}
+        return cross_entropy(logits(config, {**params, **own}, tokens, at, taps), target)
 
     zeros = {module: jnp.zeros((_size(p), len(p.out)), p.out.dtype) for module, p in around.items()}
     middles, own = jax.grad(loss, argnums=(0, 1))(zeros, {name: params[name] for name in norms})
     return {**middles, **own}
-
-
-def linears(network: Network) -> dict[str, Linear]:
-    """The linear layers of a model by name, such as ``layers.3.mlp.up``."""
-    return {
-        ".".join(map(str, path)): module
-        for path, module in nnx.iter_modules(network)
-        if isinstance(module, Linear)
-    }
 
 
 def sketch_rows(
@@ -168,15 +155,16 @@ def _sketch(config: LMConfig, norms: tuple[str, ...]) -> OneSample:
 
 
 def _tap(
-    around: Projection, middle: Float[Array, "size size"], x: Float[Array, "*batch n_in"]
-) -> Float[Array, "*batch n_out"]:
+    around: Projection, middle: Float[Array, "size size"], x: Float[Array, "n_in T"]
+) -> Float[Array, "n_out T"]:
     """Zero. Nothing comes back to x through a zero M, so nothing is asked to."""
     narrow = jnp.zeros((), x.dtype)
     if around.into is not None:
-        narrow = jax.lax.stop_gradient(x) @ around.into
+        narrow = _matmul(around.into.T, jax.lax.stop_gradient(x))
     if around.constant is not None:
-        narrow = jnp.broadcast_to(narrow + around.constant, (*x.shape[:-1], len(around.constant)))
-    return narrow @ middle @ around.out
+        constant = around.constant[:, None]
+        narrow = jnp.broadcast_to(narrow + constant, (len(constant), x.shape[1]))
+    return _matmul(around.out.T, _matmul(middle.T, narrow))
 
 
 def _size(around: Projection) -> int:

@@ -25,6 +25,13 @@ ROWS[:, :40] += np.repeat(np.eye(4, 10, dtype=np.float32) * 3, 4, 1).sum(
 )  # not all at right angles
 
 
+@pytest.fixture(autouse=True)
+def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which rows are asked for, in which order, and what that takes, on any machine."""
+    monkeypatch.setattr("jquanta.qdg.pairs.at_once", lambda: 1)
+    monkeypatch.setattr("jquanta.qdg.rows.at_once", lambda: 1)
+
+
 class Source:
     """Rows at hand, and which were asked for."""
 

@@ -12,11 +12,11 @@ import pytest
 from jquanta import qdg
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.models.columns import logits
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import forward, shapes
 from jquanta.qdg.gradient import gradient
 from jquanta.qdg.parameters import chosen
-from jquanta.qdg.sketch import Projection, linears, projections, sketch
+from jquanta.qdg.sketch import Projection, projections, sketch
 from tests.lm.losses.examples import NEO, NEOX, USED, parameters
 from tests.qdg import examples
 
@@ -155,25 +155,28 @@ def test_what_a_sketch_is_a_function_of(corpus: Corpus) -> None:
     assert np.abs(into[0] - into[1]).max() > 0.1 if into[0].shape == into[1].shape else True
 
 
-def test_a_tap_changes_no_logits() -> None:
-    """M is zero, so the network is the one without taps."""
-    params, (tokens, _, _) = parameters(), drawn()
-    from jquanta.lm.models.network import build
+def test_a_sketchs_taps_change_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """M is zero; and each layer with a projection has a tap."""
+    told: list[tuple[set[str], np.ndarray]] = []
 
-    network = build(NEOX, params)
-    found = linears(network)
-    assert set(found) == {
-        name.removesuffix(".kernel") for name in shapes(NEOX) if name.endswith(".kernel")
+    def spied(config: LMConfig, params: Any, tokens: Any, at: Any, taps: Any) -> Any:
+        found = logits(config, params, tokens, at, taps)
+        change = found - logits(config, params, tokens, at)
+        jax.debug.callback(lambda x: told.append((set(taps), np.asarray(x))), change)
+        return found
+
+    monkeypatch.setattr("jquanta.qdg.sketch.logits", spied)
+    names = [name for name in chosen(NEOX) if name.startswith("layers.1")]
+    around = projections(NEOX, names, 5, jax.random.key(0))
+    tokens, at, target = (jnp.asarray(x[0]) for x in drawn())
+    jax.block_until_ready(sketch(NEOX, (), parameters(), around, tokens, at, target))
+    jax.effects_barrier()
+    ((tapped, change),) = told
+    assert tapped == {f"layers.1.{x}" for x in ("attention.qkv", "attention.out")} | {
+        "layers.1.mlp.up",
+        "layers.1.mlp.down",
     }
-    found["layers.0.mlp.up"].tap = lambda x: 0 * x[..., :1]
-    np.testing.assert_array_equal(
-        network(tokens), forward(NEOX, params, tokens, precision="default")
-    )
-    found["layers.0.mlp.up"].tap = lambda x: x[..., :1]
-    assert np.abs(network(tokens) - forward(NEOX, params, tokens)).max() > 0.01
-    # Another network of the same shape has no taps.
-    fresh = build(NEOX, params)
-    assert all(linear.tap is None for linear in linears(fresh).values())
+    np.testing.assert_array_equal(change, 0)
 
 
 def test_embeddings_have_no_sketch() -> None:

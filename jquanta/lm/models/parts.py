@@ -26,13 +26,7 @@ def parameter(*shape: int) -> nnx.Param[Array]:
 
 
 class Linear(nnx.Module):
-    """A dense layer.
-
-    Attributes:
-        tap: where there is one, what it makes of the input is added to the output.
-    """
-
-    tap: Callable[[Array], Array] | None = None
+    """A dense layer."""
 
     def __init__(self, n_in: int, n_out: int, *, bias: bool = True):
         self.kernel = parameter(n_in, n_out)
@@ -40,8 +34,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch n_in"]) -> Float[Array, "*batch n_out"]:
         y = jnp.matmul(x, self.kernel[...])
-        y = y if self.bias is None else y + self.bias[...]
-        return y if self.tap is None else y + self.tap(x)
+        return y if self.bias is None else y + self.bias[...]
 
 
 class LayerNorm(nnx.Module):
