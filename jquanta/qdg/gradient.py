@@ -43,11 +43,10 @@ def gradient(
 ) -> Callable[[Params, Array, Array, Array], dict[str, Array]]:
     """The function (params, tokens, at, target) → gradient of ``loss``, an array a name.
 
-    Under vmap over samples a kernel's gradients are one batched product of inputs and what comes
-    back, over the positions of each sample: none is summed over samples. Inner products of such
-    gradients could be had without forming them, from all pairs of positions of two samples. That
-    is less work only for prefixes shorter than √(n_in·n_out / (n_in + n_out)): 10 tokens at the
-    14m shape, 20 at 70m, 64 at 12b.
+    A kernel's gradient is one product of inputs and what comes back, over the positions of the
+    sample. Inner products of such gradients could be had without forming them, from all pairs of
+    positions of two samples. That is less work only for prefixes shorter than
+    √(n_in·n_out / (n_in + n_out)): 10 tokens at the 14m shape, 20 at 70m, 64 at 12b.
     """
 
     def one(params: Params, tokens: Array, at: Array, target: Array) -> dict[str, Array]:
