@@ -65,7 +65,7 @@ class Options(command.Options):
     """
 
     quick: Annotated[
-        bool, door.option("100 samples in blocks of 25, six counts: 3 minutes on 2 cores")
+        bool, door.option("100 samples in blocks of 25, six counts: 2 to 3 minutes on 2 cores")
     ] = False
     repeats: Annotated[
         int | None, door.option("passes of which medians are taken (default: 3, quick 1)", "INT")
