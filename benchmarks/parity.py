@@ -56,7 +56,6 @@ class Options(command.Options):
 
 def measure(options: Options) -> "Record":
     """Time all contestants on the runs of the workload, which differ in width only."""
-
     from benchmarks import contest, machine, memory, record
     from jquanta.sweep.config import load_config
     from jquanta.sweep.plan import device_name, use_cores

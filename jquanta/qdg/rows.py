@@ -174,16 +174,12 @@ def in_order(source: Source, spans: Iterable[tuple[int, int]]) -> Iterator[Any]:
             return jax.block_until_ready(source(start, stop))
 
     with ThreadPoolExecutor(workers) as pool:
-        try:
-            for span in spans:
-                waiting.append(pool.submit(computed, *span))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
+        for span in spans:
+            waiting.append(pool.submit(computed, *span))
+            if len(waiting) > workers:
                 yield waiting.popleft().result()
-        finally:  # also where the caller takes no more
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def mesh() -> Mesh:

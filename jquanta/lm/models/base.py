@@ -42,7 +42,7 @@ class Network(nnx.Module):
         """The residual stream as it enters the first block, and as it leaves each.
 
         With ``at``, the last block works for these positions only, and the last stream has no
-        others: of a small model's gradient for one position, a seventh is saved.
+        others.
         """
         if tokens.shape[1] > self.config.context:
             raise BadInput(

@@ -8,6 +8,7 @@ attention, so that its scores stay in the cache, and they are made again on the 
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -66,7 +67,7 @@ def logits(
     return _einsum("d,dv->v", model.norm("final_norm", x)[:, 0], model.unembedding)
 
 
-class _Model:
+class _Model(ABC):
     """Parameters by name, and what both architectures do alike."""
 
     def __init__(self, config: LMConfig, params: Params, taps: Mapping[str, Tap]):
@@ -115,15 +116,18 @@ class _Model:
         """Up to four times the width, an activation, and down again."""
         return self.linear(f"{name}.down", activation(self.linear(f"{name}.up", x)))
 
+    @abstractmethod
     def embedded(self, tokens: Int[Array, " T"]) -> Columns:
-        raise NotImplementedError
+        """What enters the first block."""
 
+    @abstractmethod
     def block(self, layer: int, x: Columns, at: Int[Array, ""] | None) -> Columns:
-        raise NotImplementedError
+        """What leaves a block: of all positions or of one."""
 
     @property
+    @abstractmethod
     def unembedding(self) -> Float[Array, "D V"]:
-        raise NotImplementedError
+        """The matrix from features to logits."""
 
 
 class _GPTNeoX(_Model):
@@ -157,9 +161,8 @@ class _GPTNeo(_Model):
     config: GPTNeoConfig
 
     def embedded(self, tokens: Int[Array, " T"]) -> Columns:
-        return self.looked_up("embed", tokens) + self.looked_up(
-            "positions", jnp.arange(len(tokens))
-        )
+        places = jnp.arange(len(tokens))
+        return self.looked_up("embed", tokens) + self.looked_up("positions", places)
 
     def block(self, layer: int, x: Columns, at: Int[Array, ""] | None) -> Columns:
         name = f"layers.{layer}"
