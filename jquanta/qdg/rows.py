@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from jquanta import cores
 from jquanta.errors import BadInput
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, count
+from jquanta.qdg.programs import Programs
 from jquanta.qdg.samples import Batch, Plan, Samples, plan
 
 OneSample = Callable[[Any, Int[Array, " T"], Int[Array, ""], Int[Array, ""]], Any]
@@ -32,10 +33,10 @@ GPU_TOKENS = 2**14
 MOST_ROWS = 32
 """Samples of a batch on each device: an eighth of a panel, so that batches fill panels well."""
 
-COMPILE_SECONDS = 4.0
+COMPILE_SECONDS = 3.0
 CPU_RATE, GPU_RATE = 9e10, 2e13
-"""What a program takes to compile, and operations a second once it is: they set how many lengths
-are worth compiling. Only their ratio's size matters."""
+"""What a program takes to compile beside others, and operations a second once it is: they set how
+many lengths are worth compiling. Only their ratio's size matters."""
 
 SAMPLES = "samples"
 """The axis of the mesh over which rows are cut."""
@@ -54,12 +55,14 @@ class Rows:
         constants: what it takes besides: the same for all samples.
         samples: prefixes and targets.
         plan: in what order and in which batches.
+        programs: for the shapes of its batches.
     """
 
     one: OneSample
     constants: Any
     samples: Samples
     plan: Plan
+    programs: Programs[Any]
 
     @property
     def stops(self) -> list[int]:
@@ -112,7 +115,7 @@ class Rows:
             (self.samples.lengths[chosen] - 1).astype(np.int32),
             self.samples.targets[chosen],
         )
-        program = _program(self.one, mesh())
+        program = self.programs(batch.rows, batch.length)
         found = program(self._placed, *jax.device_put(inputs, NamedSharding(mesh(), P(SAMPLES))))
         count = batch.stop - batch.start
         return found if count == batch.rows else jax.tree.map(lambda x: x[:count], found)
@@ -149,7 +152,9 @@ def per_sample(
         bend=2.0 * config.layers * config.width / count(config)[1],  # scores, and sums by them
         price=COMPILE_SECONDS * rate / operations,
     )
-    return Rows(one, constants, samples, found)
+    shapes = [(batch.rows, batch.length) for batch in found.batches]
+    build = partial(_compiled, one, jax.eval_shape(lambda: constants), _wide())
+    return Rows(one, constants, samples, found, Programs(build, shapes, cores.count()))
 
 
 def at_once() -> int:
@@ -167,10 +172,10 @@ def in_order(source: Source, spans: Iterable[tuple[int, int]]) -> Iterator[Any]:
     if workers == 1:  # JAX itself computes while the caller goes on
         yield from (source(*span) for span in spans)
         return
-    wide = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+    wide = _wide()
 
     def computed(start: int, stop: int) -> Any:
-        with jax.enable_x64(wide):  # each thread has its own
+        with jax.enable_x64(wide):
             return jax.block_until_ready(source(start, stop))
 
     with ThreadPoolExecutor(workers) as pool:
@@ -182,9 +187,27 @@ def in_order(source: Source, spans: Iterable[tuple[int, int]]) -> Iterator[Any]:
             yield waiting.popleft().result()
 
 
+def _wide() -> bool:
+    """Whether JAX has float64: a setting of the thread, to be handed on to others."""
+    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+
+
 def mesh() -> Mesh:
     """All local devices, in a line."""
     return Mesh(np.array(jax.local_devices()), (SAMPLES,))
+
+
+def _compiled(one: OneSample, constants: Any, wide: bool, rows: int, length: int) -> Any:
+    """The program for batches of a shape, and constants of these shapes."""
+    everywhere, cut = (NamedSharding(mesh(), spec) for spec in (P(), P(SAMPLES)))
+
+    def like(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+    constants = jax.tree.map(lambda x: like(x.shape, x.dtype, everywhere), constants)
+    tokens, each = like((rows, length), jnp.int32, cut), like((rows,), jnp.int32, cut)
+    with jax.enable_x64(wide):
+        return _program(one, mesh()).lower(constants, tokens, each, each).compile()
 
 
 @cache

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
-from jquanta.lm.losses.batches import MOST_LENGTHS, padded_lengths
+from jquanta.lm.losses.batches import MOST_LENGTHS, padded_lengths, work
 from jquanta.lm.models.config import LMConfig
 
 
@@ -139,10 +139,10 @@ def _lengths(lengths: NDArray[np.int64], context: int, bend: float, price: float
     """Padded lengths, ascending: those of the number that costs least, programs counted."""
 
     def cost(found: list[int]) -> float:
-        padded = np.array(found, float)[np.searchsorted(found, lengths)]
-        return float((padded + bend * padded**2).sum()) + price * len(found)
+        padded = np.array(found)[np.searchsorted(found, lengths)]
+        return float(work(padded, bend).sum()) + price * len(found)
 
     choices: list[Any] = [
-        padded_lengths(lengths, context, most=most) for most in range(1, MOST_LENGTHS + 1)
+        padded_lengths(lengths, context, most, bend) for most in range(1, MOST_LENGTHS + 1)
     ]
     return min(choices, key=cost)

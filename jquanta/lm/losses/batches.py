@@ -102,7 +102,7 @@ def plan_batches(
 
 
 def padded_lengths(
-    predictions: NDArray[np.int64], context: int, most: int = MOST_LENGTHS
+    predictions: NDArray[np.int64], context: int, most: int = MOST_LENGTHS, bend: float = 0.0
 ) -> list[int]:
     """The fewest lengths that leave at most ``PADDING``, and those of that number that pad least.
 
@@ -110,6 +110,7 @@ def padded_lengths(
         predictions: of each document, 1 or more.
         context: no length is more.
         most: lengths at most.
+        bend: a document of T predictions counts as T + bend · T².
 
     Returns:
         Lengths, ascending; the last takes the longest document.
@@ -117,17 +118,22 @@ def padded_lengths(
     aligned = np.minimum(-(-predictions // ALIGNMENT) * ALIGNMENT, context)
     sizes, counts = np.unique(aligned, return_counts=True)
     below = np.concatenate([[0], np.cumsum(counts)])
-    # cost[j]: positions of all documents up to size j - 1, padded to so many lengths; with one
-    # length more, the sizes i … j - 1 go to the last of them, whatever became of the others.
-    last = sizes * (below[1:] - below[:-1, None])
+    # cost[j]: work of all documents up to size j - 1, padded to so many lengths; with one length
+    # more, the sizes i … j - 1 go to the last of them, whatever became of the others.
+    last = work(sizes, bend) * (below[1:] - below[:-1, None])
     last = np.where(np.arange(len(sizes)) < np.arange(len(sizes))[:, None], np.inf, last)
     cost = np.concatenate([[0], np.full(len(sizes), np.inf)])
     choices: list[NDArray[np.int64]] = []
-    while len(choices) < most and cost[-1] > (1 + PADDING) * predictions.sum():
+    while len(choices) < most and cost[-1] > (1 + PADDING) * work(predictions, bend).sum():
         costs = cost[:-1, None] + last
         choices.append(costs.argmin(0))
         cost = np.concatenate([[0], costs.min(0)])
     return _chosen(sizes, choices)
+
+
+def work(lengths: NDArray[np.int64], bend: float) -> NDArray[np.float64]:
+    """What lengths cost, in positions without attention: T + bend · T²."""
+    return lengths + bend * np.square(lengths, dtype=float)
 
 
 def _chosen(sizes: NDArray[np.int64], choices: Sequence[NDArray[np.int64]]) -> list[int]:

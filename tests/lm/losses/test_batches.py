@@ -43,27 +43,29 @@ def test_every_document_is_in_one_batch_that_takes_it(
     assert len(shapes) == len(plan.lengths) <= MOST_LENGTHS
 
 
-def computed(counts: NDArray[np.int64], lengths: tuple[int, ...]) -> int:
-    """Positions computed if each document is padded to the least length that takes it."""
-    return sum(min(n for n in lengths if n >= count) for count in counts)
+def computed(counts: list[int], lengths: tuple[int, ...], bend: float) -> float:
+    """Work, if each document is padded to the least length that takes it."""
+    padded = [min(n for n in lengths if n >= count) for count in counts]
+    return sum(n + bend * n**2 for n in padded)
 
 
-@given(st.lists(st.integers(1, 130), min_size=1, max_size=20))
-def test_lengths_are_the_fewest_and_pad_least(counts: list[int]) -> None:
+# The bends are powers of two, so that both sums are exact.
+@given(st.lists(st.integers(1, 130), min_size=1, max_size=20), st.sampled_from([0, 2**-10, 2**-3]))
+def test_lengths_are_the_fewest_and_pad_least(counts: list[int], bend: float) -> None:
     """Against every choice of lengths there is."""
-    found = tuple(padded_lengths(np.array(counts), 144))
+    found = tuple(padded_lengths(np.array(counts), 144, bend=bend))
     possible = sorted({-(-count // ALIGNMENT) * ALIGNMENT for count in counts})
-    enough = (1 + batches.PADDING) * sum(counts)
+    enough = (1 + batches.PADDING) * sum(n + bend * n**2 for n in counts)
 
     def best(number: int) -> int:
         """Of so many lengths, the longest among them."""
         chosen = combinations(possible[:-1], number - 1)
-        return min(computed(counts, (*shorter, possible[-1])) for shorter in chosen)
+        return min(computed(counts, (*shorter, possible[-1]), bend) for shorter in chosen)
 
-    assert computed(counts, found) == best(len(found))
+    assert computed(counts, found, bend) == best(len(found))
     for fewer in range(1, len(found)):
         assert best(fewer) > enough
-    assert len(found) == len(possible) or computed(counts, found) <= enough
+    assert len(found) == len(possible) or computed(counts, found, bend) <= enough
 
 
 def test_padding_of_a_real_spread_is_low() -> None:
