@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jquanta.qdg.pipeline import run
     from jquanta.qdg.results import open_run
     from jquanta.qdg.selection import Newly, Selection, given, open_selection, select
+    from jquanta.qdg.sketch import sketches
 
 # A function and the module that holds it are never named alike: importing the module would hide
 # the function.
@@ -50,6 +51,7 @@ _HOMES = {
     "run": "pipeline",
     "select": "selection",
     "similarity": "matrix",
+    "sketches": "sketch",
 }
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "run",
     "select",
     "similarity",
+    "sketches",
 ]
 
 

@@ -2,20 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
-from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.columns import logits
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, count
 from jquanta.qdg.memory import available, size
 from jquanta.qdg.parameters import PAPER, chosen
-from jquanta.qdg.parameters import count as numbers
 from jquanta.qdg.rows import Rows, per_sample, require_float32
 from jquanta.qdg.samples import samples
 from jquanta.qdg.selection import Selection
@@ -120,21 +117,5 @@ def gradients(
         BadInput: if the parts do not go together, or the result would not fit.
     """
     names = chosen(config, parameters)
-    shape = len(selection.index), numbers(config, names)
     budget = available() if memory is None else size(memory)
-    if 4 * shape[0] * shape[1] > budget:
-        raise BadInput(
-            f"{shape[0]:,} gradients of {shape[1]:,} numbers take "
-            f"{4e-9 * shape[0] * shape[1]:,.1f} GB and there are {1e-9 * budget:,.1f} GB; select "
-            "fewer, or ask for their similarity, which keeps only some at a time"
-        )
-    rows = gradient_rows(config, params, corpus, selection, names)
-    out = np.empty(shape, np.float32)
-    for start, stop, found in rows.batches():
-        out[rows.order[start:stop]] = flat(found, names)
-    return out
-
-
-def flat(gradient: dict[str, Any], names: Sequence[str]) -> Float[np.ndarray, "q P"]:
-    """A batch of gradients by name [q, …] as rows [q, P]."""
-    return np.concatenate([np.asarray(gradient[n]).reshape(len(gradient[n]), -1) for n in names], 1)
+    return gradient_rows(config, params, corpus, selection, names).flat(names, budget)

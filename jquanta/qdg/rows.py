@@ -1,7 +1,8 @@
 """A function of one sample, computed for many: what all three similarities are made of."""
 
+import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -91,6 +92,31 @@ class Rows:
         for span, found in zip(spans, in_order(self, spans), strict=True):
             yield *span, found
 
+    def flat(self, names: Sequence[str], budget: int) -> np.ndarray[Any, Any]:
+        """[Q, numbers] of a function that gives arrays by name: side by side, in the order of the
+        samples.
+
+        Args:
+            names: of the arrays, in the order in which they are wanted.
+            budget: bytes that the result may take.
+
+        Raises:
+            BadInput: if it would take more.
+        """
+        sizes = [math.prod(self.row[name].shape) for name in names]
+        shape = len(self.order), sum(sizes)
+        if 4 * math.prod(shape) > budget:
+            raise BadInput(
+                f"{shape[0]:,} rows of {shape[1]:,} numbers take {4e-9 * math.prod(shape):,.1f} GB "
+                f"and there are {1e-9 * budget:,.1f} GB; select fewer samples, or ask for their "
+                "similarity, which keeps only some rows at a time"
+            )
+        out = np.empty(shape, np.float32)
+        for start, stop, found in self.batches():
+            parts = [np.asarray(found[name]).reshape(stop - start, -1) for name in names]
+            out[self.order[start:stop]] = np.concatenate(parts, 1)
+        return out
+
     def all(self) -> np.ndarray[Any, Any]:
         """[Q, …] of a function that gives one array, in the order of the samples."""
         found = np.concatenate([np.asarray(batch) for _, _, batch in self.batches()])
@@ -154,7 +180,7 @@ def per_sample(
     )
     shapes = [(batch.rows, batch.length) for batch in found.batches]
     build = partial(_compiled, one, jax.eval_shape(lambda: constants), _wide())
-    return Rows(one, constants, samples, found, Programs(build, shapes, cores.count()))
+    return Rows(one, constants, samples, found, Programs(build, shapes, at_once()))
 
 
 def at_once() -> int:

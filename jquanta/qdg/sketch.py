@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
@@ -24,6 +25,9 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, count, shapes
 from jquanta.lm.models.roles import Role, role
 from jquanta.qdg.gradient import cross_entropy
+from jquanta.qdg.memory import available
+from jquanta.qdg.memory import size as memory_size
+from jquanta.qdg.parameters import PAPER, chosen
 from jquanta.qdg.rows import OneSample, Rows, per_sample, require_float32
 from jquanta.qdg.samples import samples
 from jquanta.qdg.selection import Selection
@@ -144,6 +148,46 @@ def sketch_rows(
         operations=4.0 * count(config)[1],  # there, and back without the kernels' gradients
         batch_tokens=batch_tokens,
     )
+
+
+def sketches(
+    config: LMConfig,
+    params: Params,
+    corpus: Corpus,
+    selection: Selection,
+    *,
+    parameters: str | Sequence[str] = PAPER,
+    size: int = SIZE,
+    seed: int = 0,
+    memory: int | str | None = None,
+) -> Float32[np.ndarray, "Q F"]:
+    """The sketch of each sample's gradient, flat: features for ``cluster_features``.
+
+    Where there are too many samples for a matrix of all pairs::
+
+        features = qdg.sketches(config, params, corpus, selection)
+        clusters = qdg.cluster_features(features, [400])
+
+    Args:
+        config, params: the model, in float32.
+        corpus: whose predictions.
+        selection: which.
+        parameters: of the gradient; see ``parameters.chosen``.
+        size: rows and columns that are kept of each matrix's gradient.
+        seed: of the random projections.
+        memory: what the result may take, in bytes or as ``"8 GB"``; most of what is free by
+            default.
+
+    Returns:
+        In the order of the selection, not normalised. Inner products of rows are those of
+        gradients, without bias.
+
+    Raises:
+        BadInput: as ``projections``, or if the parts do not go together, or it would not fit.
+    """
+    names = chosen(config, parameters)
+    rows = sketch_rows(config, params, corpus, selection, names, size, seed)
+    return rows.flat(list(rows.row), available() if memory is None else memory_size(memory))
 
 
 @cache

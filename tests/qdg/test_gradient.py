@@ -175,7 +175,7 @@ def test_bad_input(corpus: Corpus, tmp_path: Path) -> None:
         gradients(NEOX, params, other, selection)
     with pytest.raises(BadInput, match=r"prediction 72: 65 tokens come before it .* 64; build"):
         gradients(NEOX, params, other, given(other, [0, 72]))
-    with pytest.raises(BadInput, match=r"33 gradients of 25,152 numbers take 0\.0 GB"):
+    with pytest.raises(BadInput, match=r"33 rows of 25,152 numbers take 0\.0 GB"):
         gradients(NEOX, params, corpus, selection, memory="1 MB")
     wide = {name: x.astype("bfloat16") for name, x in params.items()}
     with pytest.raises(BadInput, match=r"is bfloat16: gradients need float32"):

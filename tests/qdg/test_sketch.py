@@ -117,6 +117,20 @@ def test_at_full_size_nothing_is_lost(corpus: Corpus, kind: str) -> None:
     np.testing.assert_allclose(found.cosine, wanted.cosine, rtol=0, atol=1e-5)
 
 
+def test_sketches_are_rows_whose_cosines_the_similarity_has(corpus: Corpus) -> None:
+    """In the order of the selection; and of such features clusters can be made."""
+    selection = examples.selection(corpus)
+    wanted = qdg.similarity(NEOX, parameters(), corpus, selection, mode="sketch", seed=3).cosine
+    found = qdg.sketches(NEOX, parameters(), corpus, selection, seed=3)
+    assert found.shape == (len(selection), 2 * 4 * 16 * 16)  # two blocks of four linear layers
+    unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+    np.testing.assert_allclose(unit @ unit.T, wanted, rtol=0, atol=1e-5)
+    clusters = qdg.cluster_features(found, [3], neighbours=10)
+    assert clusters.label.shape == (1, len(selection))
+    with pytest.raises(BadInput, match=r"rows of 2,048 numbers take .* select fewer samples"):
+        qdg.sketches(NEOX, parameters(), corpus, selection, memory=1000)
+
+
 def test_the_error_falls_with_the_size(corpus: Corpus) -> None:
     """Means over 33 · 32 / 2 pairs of a small network; a size of four is a rough guess."""
     selection = examples.selection(corpus)
