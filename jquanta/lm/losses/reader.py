@@ -30,7 +30,8 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> "xr.
         for part in slices(losses): ...  # jquanta.lm.losses.reader: chunk after chunk
 
     Args:
-        paths: folders that ``jquanta losses`` wrote, of the same corpus.
+        paths: folders that ``jquanta losses`` wrote, or run folders of ``jquanta pretrain``, of the
+            same corpus.
         models: columns wanted, ``model@revision``; all by default.
 
     Returns:
@@ -113,6 +114,8 @@ def require_corpus(losses: "xr.Dataset", corpus: Corpus) -> None:
 def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[str, Any]]]:
     """The groups of a folder that are wanted, all finished."""
     attributes = read_attributes(root)
+    if attributes is None and (root / "losses").is_dir():  # a run folder, of jquanta pretrain
+        return _columns(root / "losses", models)
     if attributes is None or attributes.get("kind") != KIND:
         raise BadInput(f"{root}: holds no losses; compute some: jquanta losses --out {root}")
     if attributes["schema_version"] != SCHEMA_VERSION:
