@@ -20,9 +20,9 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params
 from jquanta.qdg.activations import activation_rows
 from jquanta.qdg.centres import Centres, centres, to_centres
+from jquanta.qdg.config import ACTIVATIONS, SKETCH
 from jquanta.qdg.gradient import gradient_rows, loss_rows
 from jquanta.qdg.matrices import COSINE, COSINE_ABS
-from jquanta.qdg.matrix import ACTIVATIONS, SKETCH
 from jquanta.qdg.memory import available, size
 from jquanta.qdg.panels import inner, unit
 from jquanta.qdg.parameters import chosen

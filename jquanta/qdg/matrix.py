@@ -16,6 +16,7 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params
 from jquanta.lm.weights.load import fingerprint
 from jquanta.qdg.activations import activation_rows
+from jquanta.qdg.config import ACTIVATIONS, EXACT, MODES, SKETCH
 from jquanta.qdg.gradient import gradient_rows
 from jquanta.qdg.matrices import COSINE, COSINE_ABS, STATE, Matrices
 from jquanta.qdg.pairs import BadRows, fill
@@ -28,8 +29,6 @@ from jquanta.sweep.folder import RunFolder, environment, remove
 
 if TYPE_CHECKING:
     import xarray as xr
-
-EXACT, SKETCH, ACTIVATIONS = MODES = ("exact", "sketch", "activations")
 
 SIMILARITY = "similarity.zarr"
 WORK = "similarity.work"

@@ -3,8 +3,7 @@
 import jax
 
 from jquanta.errors import BadInput
-from jquanta.memory import free
-from jquanta.sweep.plan import parse_bytes
+from jquanta.memory import free, parse_bytes
 
 SHARE = 0.7
 """Of what is free: the rest is for what is not counted."""

@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,19 @@ class RunFolder:
                 yield
             finally:
                 self.lock.unlink(missing_ok=True)
+
+    def missing(self) -> list[Path]:
+        """The folder and those around it that do not exist yet, the innermost first."""
+        return [path for path in (self.path, *self.path.parents) if not path.exists()]
+
+    def withdraw(self, made: Sequence[Path]) -> None:
+        """Delete all that a locked folder holds, and of ``made`` what is then empty."""
+        for path in self.path.iterdir():
+            if path != self.lock or self.path in made:
+                remove(path)
+        for path in made:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                path.rmdir()
 
     def _holds(self, lock: int) -> bool:
         """Whether the open file is still the lock: its last holder may just have removed it."""

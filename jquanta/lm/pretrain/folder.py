@@ -5,10 +5,11 @@
 import os
 from pathlib import Path
 
+from jquanta import tables
 from jquanta.errors import BadInput
 from jquanta.lm.losses.column import group_name, read_attributes
 from jquanta.lm.pretrain.config import SuiteConfig, load_suite
-from jquanta.sweep.folder import DONE, RUNNING, RunFolder, environment, now, remove, write_whole
+from jquanta.sweep.folder import DONE, RUNNING, RunFolder, environment, now, write_whole
 
 FIRST = frozenset({"lock", "config.toml.part"})
 """What a kill at the very start leaves."""
@@ -75,6 +76,7 @@ class SuiteFolder:
                     f"--out {self.path}: holds other files and no config.toml; give a new folder"
                 )
             return
+        tables.read_toml(self.run.config, "configs/lm/")  # what is no TOML says so
         try:
             same = load_suite(self.run.config).same_as(config)
         except BadInput:  # a sweep's, for one
@@ -91,9 +93,3 @@ class SuiteFolder:
             write_whole(self.run.config, config.to_toml())
         started = self.run.read_record().get("started", now())
         self.run.update_record(name=config.name, state=RUNNING, started=started, **environment())
-
-    def clear(self) -> None:
-        """Delete what ``begin`` and what came after it wrote."""
-        for path in self.path.iterdir():
-            if path != self.run.lock:
-                remove(path)
