@@ -91,9 +91,7 @@ def stored_config(folder: Path) -> QDGConfig:
     Raises:
         BadInput: if it is another kind of run, or its files are damaged.
     """
-    content = tables.read_toml(folder / CONFIG, "configs/qdg/")
-    if content.keys() - {"name", *SECTIONS}:
-        raise BadInput(f"{folder}: holds another kind of run ({CONFIG}); give one of jquanta qdg")
+    tables.require_kind(folder / CONFIG, SECTIONS, "jquanta qdg")
     config = load_qdg(folder / CONFIG)
     made = RunFolder(folder).read_record().get("folder")
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jquanta import __version__
+from jquanta import __version__, tables
 from jquanta.errors import BadInput
+from jquanta.parity.config import SECTIONS
 from jquanta.sweep.config import SweepConfig, load_config
 
 RUNNING, DONE, FAILED = "running", "done", "failed"
@@ -92,6 +93,7 @@ class RunFolder:
 
     def read_config(self) -> SweepConfig:
         """The resolved configuration of the folder. Raises ``BadInput`` if it is damaged."""
+        tables.require_kind(self.config, (*SECTIONS, "sweep"), "jquanta sweep")
         return load_config(self.config)
 
     @contextlib.contextmanager

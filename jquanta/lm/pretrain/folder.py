@@ -8,7 +8,7 @@ from pathlib import Path
 from jquanta import tables
 from jquanta.errors import BadInput
 from jquanta.lm.losses.column import group_name, read_attributes
-from jquanta.lm.pretrain.config import SuiteConfig, load_suite
+from jquanta.lm.pretrain.config import MODEL, SECTIONS, SuiteConfig, load_suite
 from jquanta.sweep.folder import DONE, RUNNING, RunFolder, environment, now, write_whole
 
 FIRST = frozenset({"lock", "config.toml.part"})
@@ -76,12 +76,8 @@ class SuiteFolder:
                     f"--out {self.path}: holds other files and no config.toml; give a new folder"
                 )
             return
-        tables.read_toml(self.run.config, "configs/lm/")  # what is no TOML says so
-        try:
-            same = load_suite(self.run.config).same_as(config)
-        except BadInput:  # a sweep's, for one
-            same = False
-        if not same:
+        tables.require_kind(self.run.config, (*SECTIONS, MODEL), "jquanta pretrain")
+        if not load_suite(self.run.config).same_as(config):
             raise BadInput(
                 f"--out {self.path}: holds another configuration ({self.run.config}); give "
                 "another folder, or delete this one"
