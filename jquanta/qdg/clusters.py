@@ -53,7 +53,7 @@ def cluster(
 
     Args:
         cosine: [Q, Q] cosines of gradients; a DataArray's attributes are kept.
-        counts: ascending numbers of clusters, at most Q. By default ``COUNTS`` up to Q / 5.
+        counts: ascending numbers of clusters, or one, below Q. By default ``COUNTS`` up to Q / 5.
         affinity: ``"angular"`` (the paper); ``"absolute"`` (the public code's, of ``cosine_abs``);
             ``"shifted"``, 1 + cosine (the toy model of D.2).
         seed: of everything random.
@@ -191,7 +191,7 @@ def _is_clear(embedding: "Embedding", count: int) -> bool:
     return count < len(values) and bool(values[count] - values[count - 1] > CLEAR_GAP)
 
 
-def chosen_counts(counts: Sequence[int] | None, samples: int) -> list[int]:
+def chosen_counts(counts: Sequence[int] | int | None, samples: int) -> list[int]:
     """The counts that so many samples are clustered into; for None those of ``COUNTS`` that leave
     ``SAMPLES_A_CLUSTER`` to each.
 
@@ -208,7 +208,10 @@ def chosen_counts(counts: Sequence[int] | None, samples: int) -> list[int]:
                 "more samples"
             )
         return chosen
-    chosen = [int(count) for count in counts]
+    given = np.atleast_1d(np.asarray(counts))
+    if given.size and (given.ndim != 1 or given.dtype.kind not in "iu"):
+        raise BadInput(f"counts = {counts!r}: give whole numbers, such as [10, 400]")
+    chosen: list[int] = given.tolist()
     if not chosen or chosen != sorted(set(chosen)) or chosen[0] < 1:
         raise BadInput("counts: give one or more, positive, ascending and different")
     if chosen[-1] >= samples:

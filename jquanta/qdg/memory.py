@@ -29,7 +29,7 @@ def on_host() -> bool:
 def size(memory: int | str) -> int:
     """Bytes, of a number or of text such as ``8 GB``. Raises ``BadInput``."""
     if isinstance(memory, str):
-        return parse_bytes(memory)
+        return parse_bytes(memory, "memory =")
     if memory < 1:
         raise BadInput(f"memory = {memory}: give bytes, or a size such as '8 GB'")
     return memory

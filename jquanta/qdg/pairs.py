@@ -120,6 +120,8 @@ def fill(
     """
     if dtype not in DTYPES:
         raise BadInput(f"dtype = {dtype}: give {' or '.join(DTYPES)}")
+    if panel is not None and panel < 1:
+        raise BadInput(f"panel = {panel}: give 1 or more")
     devices = jax.local_device_count()
     if row is None:
         first = source(0, stops[0])

@@ -17,7 +17,7 @@ from jquanta.errors import BadInput, JquantaError
 from jquanta.lm.corpus.progress import Monitor, Silence
 from jquanta.qdg.clusters import chosen_counts
 from jquanta.qdg.config import InputConfig, QDGConfig, load_qdg
-from jquanta.qdg.results import stored_config
+from jquanta.qdg.results import STAGES, stored_config
 from jquanta.sweep.folder import DONE, FAILED, RUNNING, RunFolder, environment, now, write_whole
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def run(
     folder = RunFolder(Path("runs") / config.name if out is None else out)
     before = stored_config(folder.path) if folder.config.exists() else None
     _check(folder, before, config)
-    if before == config and folder.state == DONE:
+    whole = all((folder.path / name).exists() for name in (*STAGES, PAGE))
+    if before == config and folder.state == DONE and whole:
         monitor.say(f"{folder.path}: already finished; nothing to do")
         return open_clusters(folder.path)
     inputs = _inputs(config, monitor)  # what is wrong with them is told before anything is written

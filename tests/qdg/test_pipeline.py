@@ -81,6 +81,19 @@ def test_a_finished_folder_is_left_alone(place: Path, done: Path) -> None:
     assert any("nothing to do" in line for line in watch.lines)
 
 
+@pytest.mark.parametrize("lost", ["selection.zarr", "similarity.zarr", "clusters.zarr", PAGE])
+def test_what_a_finished_folder_lost_is_made_again(place: Path, tmp_path: Path, lost: str) -> None:
+    first = qdg.run(settings(place), tmp_path / "run")
+    path = tmp_path / "run" / lost
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    again = qdg.run(settings(place), tmp_path / "run")
+    assert path.exists()
+    np.testing.assert_array_equal(first.label, again.label)
+
+
 def test_other_clusters_leave_the_similarity_alone(place: Path, tmp_path: Path) -> None:
     qdg.run(settings(place), tmp_path / "run")
     before, watch = modified(tmp_path / "run"), examples.Watch()

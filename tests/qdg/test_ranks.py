@@ -71,6 +71,12 @@ def test_a_flat_envelope_has_slope_zero() -> None:
     assert fit.exponent == pytest.approx(0, abs=1e-12)
 
 
+def test_clusterings_of_different_counts_are_fitted_where_all_have_ranks() -> None:
+    curves = [power(1.1, ranks, 10**6) for ranks in (300, 400)]
+    assert envelope_slope(*curves).window == (100, 300)
+    assert window_table(*curves)[-1].window == (100, 300)
+
+
 def test_windows_end_with_the_ranks_there_are() -> None:
     assert clipped((100, 1000), 1500) == (100, 1000)
     assert clipped((100, 1000), 400) == (100, 400)

@@ -102,12 +102,17 @@ def mean_loss(losses: "xr.Dataset") -> "xr.DataArray":
 
 
 def require_corpus(losses: "xr.Dataset", corpus: Corpus) -> None:
-    """Raise ``BadInput`` unless the losses are of this corpus."""
+    """Raise ``BadInput`` unless the losses are of this corpus, and of all of it."""
     if losses.attrs["corpus"] != corpus.meta.corpus:
         raise BadInput(
             f"{corpus.path}: not the corpus of these losses (its hash is "
             f"{corpus.meta.corpus[:12]}…, theirs {losses.attrs['corpus'][:12]}…, of "
             f"{losses.attrs['source']}); give that one"
+        )
+    if losses.sizes["prediction"] != corpus.n_predictions:
+        raise BadInput(
+            f"losses of {losses.sizes['prediction']:,} predictions, and {corpus.path} has "
+            f"{corpus.n_predictions:,}; give those of all"
         )
 
 
