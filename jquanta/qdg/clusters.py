@@ -200,14 +200,14 @@ def chosen_counts(counts: Sequence[int] | int | None, samples: int) -> list[int]
             samples.
     """
     if counts is None:
-        chosen = [count for count in COUNTS if count <= samples // SAMPLES_A_CLUSTER]
-        if not chosen:
+        fitting = [count for count in COUNTS if count <= samples // SAMPLES_A_CLUSTER]
+        if not fitting:
             raise BadInput(
                 f"{samples} samples are too few for the paper's counts, {COUNTS[0]} to "
                 f"{COUNTS[-1]}, of at least {SAMPLES_A_CLUSTER} samples a cluster; give counts, or "
                 "more samples"
             )
-        return chosen
+        return fitting
     given = np.atleast_1d(np.asarray(counts))
     if given.size and (given.ndim != 1 or given.dtype.kind not in "iu"):
         raise BadInput(f"counts = {counts!r}: give whole numbers, such as [10, 400]")
