@@ -2,8 +2,11 @@
 
 import ctypes
 import os
+import re
 import sys
 from pathlib import Path
+
+from jquanta.errors import BadInput
 
 # Of glibc's malloc.h.
 TRIM_THRESHOLD = -1
@@ -33,6 +36,15 @@ def keep_freed() -> bool:
         return False
     settings = (MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (ARENA_MAX, ARENAS)
     return all(bool(mallopt(*setting)) for setting in settings)
+
+
+def parse_bytes(text: str, name: str = "--memory") -> int:
+    """A number of bytes such as ``4 GB`` or ``500MB``. Raises ``BadInput``, which calls it
+    ``name``."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(k|M|G|T)?i?B?\s*", text)
+    if not found or float(found[1]) <= 0:
+        raise BadInput(f"{name} {text!r}: give a size such as '4 GB' or '500 MB'")
+    return int(float(found[1]) * 10 ** (3 * " kMGT".index(found[2] or " ")))
 
 
 def free() -> int:

@@ -86,6 +86,16 @@ def read_toml(path: Path, folder: str) -> dict[str, Any]:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def require_kind(path: Path, tables: Iterable[str], command: str) -> None:
+    """Raise ``BadInput`` unless a run folder's configuration is TOML, with these tables alone."""
+    foreign = read_toml(path, "configs/").keys() - {"name", *tables}
+    if foreign:
+        raise BadInput(
+            f"{path.parent}: holds another kind of run ({path.name} has [{min(foreign)}]); give a "
+            f"folder of {command}"
+        )
+
+
 def take_name(content: dict[str, Any], default: str) -> str:
     """Take ``name`` out of a document: it also names the default run folder."""
     name = content.pop("name", default)

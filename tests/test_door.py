@@ -334,6 +334,8 @@ def test_help_of_the_other_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert help_of(front.main, ["sweep", "--help"], capsys) == help_of(
         sweep.main, ["--help"], capsys
     )
+    for command in ("sweep", "pretrain", "qdg"):  # they have a default
+        assert "[CONFIG]" in help_of(front.main, [command, "--help"], capsys).splitlines()[0]
     assert help_of(front.main, ["--version"], capsys) == f"{jquanta.__version__}\n"
 
 

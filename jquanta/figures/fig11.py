@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jquanta.powerlaw import Window
 
 COLOURS = (style.BLUE, style.SKY, style.GREEN, style.AMBER, style.PINK, style.GREY)
+FITTED: Any = {"ls": "--", "lw": 1.0, "color": "black", "zorder": 4}  # over the curves
 MOST = 4  # models whose distributions are drawn, spread over the sizes
 
 
@@ -113,10 +114,10 @@ def _mean_panel(
         rows.append(Measured.from_fit("alpha_S", law, of=parts.short(name)))
         fitted[sizes[name]].append(law.exponent)
         inside = np.geomspace(*law.window, 50)
-        axes.plot(inside, law.predict(inside) / NATS_PER_BIT, "-", color=style.ORANGE)
+        axes.plot(inside, law.predict(inside) / NATS_PER_BIT, **FITTED)
     for size, exponents in fitted.items():
         axes.plot([], [], "o-", ms=3, lw=0.8, color=colours[size], label=_label(size, exponents))
-    axes.plot([], [], "-", color=style.ORANGE, label="fitted")
+    axes.plot([], [], **FITTED, label="fitted")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes.set_xlabel("steps")
     axes.set_ylabel("mean loss (bits)")

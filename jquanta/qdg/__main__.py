@@ -38,7 +38,7 @@ class Options:
     config: Annotated[
         Path | None,
         tyro.conf.Positional,
-        door.option("TOML file, such as configs/qdg/stdlib.toml", "CONFIG"),
+        door.option("TOML file, such as configs/qdg/stdlib.toml", "[CONFIG]"),
     ] = None
     out: Annotated[
         Path | None, door.option("run folder (default: runs/NAME, after the configuration)", "DIR")

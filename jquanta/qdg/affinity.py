@@ -5,6 +5,7 @@
 all pairs would not fit.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ Matrix = Float[np.ndarray, "Q Q"]
 
 ASYMMETRY = 1e-3
 """Between C[i, j] and C[j, i], beyond which a matrix is refused: bfloat16 rounds to 4e-3 of 1."""
+
+ABOVE = 1e-2
+"""Over 1, beyond which a matrix is refused: inner products that were taken for cosines."""
 
 HELD = 2**26
 """Cosines at once, where neighbours are looked for: 256 MiB."""
@@ -67,7 +71,7 @@ def affinity_of(cosine: ArrayLike, name: str = "angular") -> Matrix:
     if name not in AFFINITIES:
         raise BadInput(f"affinity = {name!r}: give one of {', '.join(AFFINITIES)}")
     affinity = AFFINITIES[name](symmetric(cosine))
-    if affinity.size and affinity.min() < 0:
+    if affinity.min(initial=0) < 0:
         raise BadInput(
             f"affinity = {name!r}: the matrix has negative entries, and spectral clustering takes "
             "none; give products of absolute values (cosine_abs), or affinity = 'angular'"
@@ -77,7 +81,7 @@ def affinity_of(cosine: ArrayLike, name: str = "angular") -> Matrix:
 
 def symmetric(cosine: ArrayLike) -> Matrix:
     """A matrix of cosines, made exactly symmetric, or ``BadInput`` for what is none."""
-    matrix = np.asarray(cosine)
+    matrix = _numbers(cosine, "cosine", "a matrix such as similarity(...).cosine")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise BadInput(f"cosine has shape {matrix.shape}: give a square matrix, samples × samples")
     if matrix.dtype not in (np.float32, np.float64):
@@ -90,7 +94,22 @@ def symmetric(cosine: ArrayLike) -> Matrix:
         )
     if not np.allclose(matrix, matrix.T, rtol=0, atol=ASYMMETRY):
         raise BadInput("cosine is not symmetric: give C with C[i, j] = C[j, i]")
+    largest = abs(matrix).max(initial=0)
+    if largest > 1 + ABOVE:
+        raise BadInput(
+            f"cosine: up to {largest:.3g}, and cosines are at most 1; divide each gradient by its "
+            "norm first"
+        )
     return (matrix + matrix.T) / 2  # the same numbers where it was symmetric to the bit
+
+
+def _numbers(values: ArrayLike, name: str, wanted: str) -> np.ndarray:
+    """Values as an array of real numbers, or ``BadInput`` for what is none."""
+    with contextlib.suppress(TypeError, ValueError):  # a Dataset; rows of different lengths
+        array = np.asarray(values)
+        if array.dtype.kind in "biuf":
+            return array
+    raise BadInput(f"{name}: not an array of numbers; give {wanted}")
 
 
 def neighbour_graph(
@@ -132,7 +151,7 @@ def neighbour_graph(
 
 def normalised(features: Float[np.ndarray, "Q F"]) -> Float[np.ndarray, "Q F"]:
     """Rows of unit length, float32. Raises ``BadInput`` for rows that have none."""
-    features = np.asarray(features, np.float32)
+    features = _numbers(features, "features", "samples × features").astype(np.float32)
     if features.ndim != 2:
         raise BadInput(f"features have shape {features.shape}: give samples × features")
     norm = np.linalg.norm(features, axis=1)

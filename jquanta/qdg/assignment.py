@@ -20,9 +20,9 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params
 from jquanta.qdg.activations import activation_rows
 from jquanta.qdg.centres import Centres, centres, to_centres
+from jquanta.qdg.config import ACTIVATIONS, SKETCH
 from jquanta.qdg.gradient import gradient_rows, loss_rows
 from jquanta.qdg.matrices import COSINE, COSINE_ABS
-from jquanta.qdg.matrix import ACTIVATIONS, SKETCH
 from jquanta.qdg.memory import available, size
 from jquanta.qdg.panels import inner, unit
 from jquanta.qdg.parameters import chosen
@@ -68,8 +68,9 @@ def assign(
         corpus, selection: of the similarity; the corpus' tokenizer is used for text.
         clusters: of ``cluster``.
         similarity: of ``similarity``; the cosines within clusters are read from it.
-        what: a text, whose tokens but for the first are predictions; or numbers of predictions of
-            the corpus, which are taken in ascending order, each once.
+        what: a text, whose tokens but for the first are predictions (of a text longer than the
+            model's context, its end is taken); or numbers of predictions of the corpus, which are
+            taken in ascending order, each once.
         count: which clusters; those of the count nearest to the paper's 400 by default.
         nearest: samples to name for each prediction.
         last: take the last so many tokens of the text only; all by default.
@@ -86,8 +87,8 @@ def assign(
         scored among the others of its cluster.
 
     Raises:
-        BadInput: if the parts do not go together, the count is unknown, the text is too short or
-            too long, or memory does not do.
+        BadInput: if the parts do not go together, the count is unknown, the text is too short, or
+            memory does not do.
     """
     count = chosen_count(clusters, count)
     for name, number in ("nearest", nearest), ("last", last):
@@ -101,11 +102,12 @@ def assign(
     name = COSINE_ABS if absolute else COSINE
     if name not in similarity:
         raise BadInput(f"the clusters are of {name}, which the similarity lacks; make it with that")
-    source, new = _predictions(config, corpus, what, last)
+    monitor = monitor or Silence()
+    source, new, before = _predictions(config, corpus, what, last, monitor)
     own = _rows(similarity.attrs, config, params, source, new)
     _require_room(own, available() // 2 if memory is None else size(memory))
     rows = _rows(similarity.attrs, config, params, corpus, selection)
-    found = cosines(own, rows, absolute, monitor or Silence())
+    found = cosines(own, rows, absolute, monitor)
     middles = centres(similarity[name], clusters.label.sel(count=count).to_numpy())
     itself = np.zeros(found.shape, bool)
     if source is corpus:
@@ -113,7 +115,7 @@ def assign(
     return _dataset(
         _assigned(found, middles, itself, nearest),
         loss_rows(config, params, source, new).all(),
-        new.index,
+        before + new.index,
         [source.context(i, 0, 0).target for i in new.index.tolist()],
         {"count": count, **{k: similarity.attrs[k] for k in ("mode", "parameters", "samples")}},
     )
@@ -152,13 +154,14 @@ def _product(absolute: bool) -> Any:
 
 
 def _predictions(
-    config: LMConfig, corpus: Corpus, what: str | ArrayLike, last: int | None
-) -> tuple[Corpus, Selection]:
-    """Predictions of the corpus, or of a text as a corpus of one document."""
+    config: LMConfig, corpus: Corpus, what: str | ArrayLike, last: int | None, monitor: Monitor
+) -> tuple[Corpus, Selection, int]:
+    """Predictions of the corpus, or of a text as a corpus of one document; and how many of the
+    text's tokens, before those that the model takes, are left out."""
     if not isinstance(what, str):
         if last is not None:
             raise BadInput("last: goes with a text; leave out what is not wanted")
-        return corpus, given(corpus, what)
+        return corpus, given(corpus, what), 0
     try:
         tokens = corpus.tokenizer.encode(what, add_special_tokens=False).ids
     except (TypeError, UnicodeError):  # half of a character, as of an argument that is no UTF-8
@@ -168,14 +171,13 @@ def _predictions(
             f"text: {len(tokens)} token{'s' * (len(tokens) != 1)}, and the first is predicted from "
             "nothing; give at least two"
         )
-    if len(tokens) - 1 > config.context:
-        raise BadInput(
-            f"text: {len(tokens):,} tokens, and the model's context is {config.context:,}; give "
-            "the end of it"
-        )
-    document = _one_document(corpus, np.array(tokens))
+    most = config.context + 1
+    before = max(0, len(tokens) - most)
+    if before:
+        monitor.say(f"text: {len(tokens):,} tokens, of which the model takes the last {most:,}")
+    document = _one_document(corpus, np.array(tokens[before:]))
     index = np.arange(document.n_predictions)
-    return document, given(document, index if last is None else index[-last:])
+    return document, given(document, index if last is None else index[-last:]), before
 
 
 def _one_document(like: Corpus, tokens: NDArray[np.int64]) -> Corpus:

@@ -53,7 +53,7 @@ def cluster(
 
     Args:
         cosine: [Q, Q] cosines of gradients; a DataArray's attributes are kept.
-        counts: ascending numbers of clusters, at most Q. By default ``COUNTS`` up to Q / 5.
+        counts: ascending numbers of clusters, or one, below Q. By default ``COUNTS`` up to Q / 5.
         affinity: ``"angular"`` (the paper); ``"absolute"`` (the public code's, of ``cosine_abs``);
             ``"shifted"``, 1 + cosine (the toy model of D.2).
         seed: of everything random.
@@ -126,7 +126,12 @@ def _clustered(
         raise BadInput(f"n_init = {n_init}: give at least 1 restart")
     if not 0 <= seed < 2**32:
         raise BadInput(f"seed = {seed}: give a number from 0 to 2^32 - 1")
-    chosen = _default_counts(samples, monitor) if counts is None else _checked(counts, samples)
+    chosen = chosen_counts(counts, samples)
+    if counts is None and len(chosen) < len(COUNTS):
+        monitor.say(
+            f"cluster counts {COUNTS[len(chosen)]} to {COUNTS[-1]} are left out: above a fifth of "
+            f"{samples} samples"
+        )
     refuse_disconnected(affinity)
     solve = _jax_solutions if kmeans == "jax" else _scikit_learn_solutions
     # Of k-means: clusters × dimensions, and what a count costs however small it is.
@@ -186,24 +191,27 @@ def _is_clear(embedding: "Embedding", count: int) -> bool:
     return count < len(values) and bool(values[count] - values[count - 1] > CLEAR_GAP)
 
 
-def _default_counts(samples: int, monitor: Monitor) -> list[int]:
-    most = samples // SAMPLES_A_CLUSTER
-    chosen = [count for count in COUNTS if count <= most]
-    if not chosen:
-        raise BadInput(
-            f"{samples} samples are too few for the paper's counts, {COUNTS[0]} to {COUNTS[-1]}, "
-            f"of at least {SAMPLES_A_CLUSTER} samples a cluster; give counts, or more samples"
-        )
-    if len(chosen) < len(COUNTS):
-        monitor.say(
-            f"cluster counts {COUNTS[len(chosen)]} to {COUNTS[-1]} are left out: above a fifth of "
-            f"{samples} samples"
-        )
-    return chosen
+def chosen_counts(counts: Sequence[int] | int | None, samples: int) -> list[int]:
+    """The counts that so many samples are clustered into; for None those of ``COUNTS`` that leave
+    ``SAMPLES_A_CLUSTER`` to each.
 
-
-def _checked(counts: Sequence[int], samples: int) -> list[int]:
-    chosen = [int(count) for count in counts]
+    Raises:
+        BadInput: for counts that are not positive, ascending and below ``samples``, or for too few
+            samples.
+    """
+    if counts is None:
+        fitting = [count for count in COUNTS if count <= samples // SAMPLES_A_CLUSTER]
+        if not fitting:
+            raise BadInput(
+                f"{samples} samples are too few for the paper's counts, {COUNTS[0]} to "
+                f"{COUNTS[-1]}, of at least {SAMPLES_A_CLUSTER} samples a cluster; give counts, or "
+                "more samples"
+            )
+        return fitting
+    given = np.atleast_1d(np.asarray(counts))
+    if given.size and (given.ndim != 1 or given.dtype.kind not in "iu"):
+        raise BadInput(f"counts = {counts!r}: give whole numbers, such as [10, 400]")
+    chosen: list[int] = given.tolist()
     if not chosen or chosen != sorted(set(chosen)) or chosen[0] < 1:
         raise BadInput("counts: give one or more, positive, ascending and different")
     if chosen[-1] >= samples:

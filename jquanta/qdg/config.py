@@ -2,16 +2,33 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from jquanta import tables
+from jquanta.errors import BadInput
+from jquanta.memory import parse_bytes
 from jquanta.parity.config import MAX_SEED, knob, require
+from jquanta.qdg.affinity import AFFINITIES
+from jquanta.qdg.clusters import KMEANS, chosen_counts
+from jquanta.qdg.induction import order_of
 
 DEFAULT = Path(__file__).with_name("default.toml")
 """The embedded configuration; configs/qdg/stdlib.toml is the same file."""
+
+EXACT, SKETCH, ACTIVATIONS = MODES = ("exact", "sketch", "activations")
+
+DTYPES = ("float32", "bfloat16")
+"""In which rows of unit length are held."""
+
+
+def require_one_of(choices: Iterable[str], name: str, value: str) -> None:
+    """Raise ``BadInput`` unless the value is one of the choices."""
+    require(value in choices, name, repr(value), f"give one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,18 @@ class InputConfig:
         require(self.documents >= 0, "input.documents", self.documents, "give 0 or more")
         require(self.max_length >= 1, "input.max_length", self.max_length, "give 1 or more")
 
+    def at(self, place: Callable[[str], str]) -> "InputConfig":
+        """The same inputs, each path of them where ``place`` puts it."""
+        names = ("model", "corpus", "losses", "source", "tokenizer")
+        also = (re.sub(r"^[^@]+", lambda path: place(path[0]), word) for word in self.others)
+        places: Any = {name: place(getattr(self, name)) for name in names}
+        return dataclasses.replace(self, **places, also=", ".join(also))
+
+    @property
+    def others(self) -> list[str]:
+        """The further models, ``model@revision`` each."""
+        return [word.strip() for word in self.also.split(",") if word.strip()]
+
 
 @dataclass(frozen=True)
 class SelectConfig:
@@ -56,6 +85,7 @@ class SelectConfig:
         for name in ("stride", "count"):
             value = getattr(self, name)
             require(value >= 1, f"select.{name}", value, "give 1 or more")
+        order_of(self.induction)
 
 
 @dataclass(frozen=True)
@@ -68,6 +98,27 @@ class SimilarityConfig:
     sketch_size: int = knob(16, "rows and columns that a sketch keeps of each matrix's gradient")
     memory: str = knob("", "such as '8 GB' (empty: most of what is free)")
     dtype: str = knob("float32", "in which gradients are held: float32 or bfloat16")
+
+    def __post_init__(self) -> None:
+        require_one_of(MODES, "similarity.mode", self.mode)
+        require_one_of(DTYPES, "similarity.dtype", self.dtype)
+        size, pattern = self.sketch_size, self.parameters
+        require(size >= 1, "similarity.sketch_size", size, "give 1 or more")
+        require(bool(pattern), "similarity.parameters", "''", "give paper, reference or a pattern")
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise BadInput(
+                f"similarity.parameters = {pattern!r}: no regular expression ({error})"
+            ) from None
+        if self.memory:
+            parse_bytes(self.memory, "similarity.memory =")
+        require(
+            not (self.absolute and self.mode == SKETCH),
+            "similarity.absolute",
+            "true",
+            "a sketch keeps no absolute values; give mode exact",
+        )
 
 
 @dataclass(frozen=True)
@@ -85,6 +136,8 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         require(self.n_init >= 1, "cluster.n_init", self.n_init, "give 1 or more")
         require(0 <= self.seed <= MAX_SEED, "cluster.seed", self.seed, f"give 0 to {MAX_SEED}")
+        require_one_of(AFFINITIES, "cluster.affinity", self.affinity)
+        require_one_of(KMEANS, "cluster.kmeans", self.kmeans)
         tables.numbers("cluster.counts", self.counts)
 
     @property
@@ -114,6 +167,13 @@ SECTIONS: dict[str, type] = {
 }
 FIELDS = tables.fields_of(SECTIONS)
 
+DEAR = [
+    *(f"input.{name}" for name in ("model", "revision", "corpus", "losses")),
+    *(name for name in FIELDS if name.startswith(("select.", "similarity."))),
+]
+DEAR.remove("similarity.memory")
+"""What samples and their similarity depend on; the rest of [input] is seen by the corpus' hash."""
+
 
 @dataclass(frozen=True)
 class QDGConfig:
@@ -126,13 +186,19 @@ class QDGConfig:
     cluster: ClusterConfig
     page: PageConfig
 
-    def samples_as(self, other: "QDGConfig") -> bool:
-        """Whether both look at the same samples in the same way: what is dear to compute again."""
-        return (self.input, self.select, self.similarity) == (
-            other.input,
-            other.select,
-            other.similarity,
+    def __post_init__(self) -> None:
+        chosen_counts(self.cluster.chosen, self.select.count)
+        require(
+            self.cluster.affinity != "absolute" or self.similarity.absolute,
+            "cluster.affinity",
+            "'absolute'",
+            "is of absolute values, which similarity.absolute = true makes; give both",
         )
+
+    def differences(self, other: "QDGConfig") -> list[str]:
+        """The fields by which both look at other samples, or in another way: what is dear to
+        compute again."""
+        return [name for name in DEAR if attrgetter(name)(self) != attrgetter(name)(other)]
 
     def to_toml(self) -> str:
         """As TOML that reads back the same."""

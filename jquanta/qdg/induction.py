@@ -41,7 +41,7 @@ def order_of(induction: str) -> int:
 
 def parts(corpus: Corpus, tokens: int = TOKENS) -> Iterator[Part]:
     """The corpus in parts of whole documents, of about so many tokens."""
-    vocab = max(2, corpus.meta.vocab_size)
+    vocab = corpus.meta.vocab_size
     most = 2**64 // vocab**3  # documents that a key has room for beside three tokens
     first = 0
     while first < corpus.n_documents:

@@ -16,10 +16,11 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params
 from jquanta.lm.weights.load import fingerprint
 from jquanta.qdg.activations import activation_rows
+from jquanta.qdg.config import ACTIVATIONS, EXACT, MODES, SKETCH
 from jquanta.qdg.gradient import gradient_rows
 from jquanta.qdg.matrices import COSINE, COSINE_ABS, STATE, Matrices
 from jquanta.qdg.pairs import BadRows, fill
-from jquanta.qdg.parameters import PAPER, chosen
+from jquanta.qdg.parameters import PAPER, chosen, require_shapes
 from jquanta.qdg.rows import Rows
 from jquanta.qdg.selection import Selection
 from jquanta.qdg.sketch import SIZE, sketch_rows
@@ -28,8 +29,6 @@ from jquanta.sweep.folder import RunFolder, environment, remove
 
 if TYPE_CHECKING:
     import xarray as xr
-
-EXACT, SKETCH, ACTIVATIONS = MODES = ("exact", "sketch", "activations")
 
 SIMILARITY = "similarity.zarr"
 WORK = "similarity.work"
@@ -90,6 +89,7 @@ def similarity(
         RunFailed: if the disk or a device is full; the same call continues.
         Interrupted: on Ctrl-C; the same call continues.
     """
+    require_shapes(config, params)
     told: dict[str, Any] = {
         "mode": mode,
         "parameters": parameters if isinstance(parameters, str) else list(parameters),

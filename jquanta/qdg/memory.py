@@ -3,8 +3,7 @@
 import jax
 
 from jquanta.errors import BadInput
-from jquanta.memory import free
-from jquanta.sweep.plan import parse_bytes
+from jquanta.memory import free, parse_bytes
 
 SHARE = 0.7
 """Of what is free: the rest is for what is not counted."""
@@ -30,7 +29,7 @@ def on_host() -> bool:
 def size(memory: int | str) -> int:
     """Bytes, of a number or of text such as ``8 GB``. Raises ``BadInput``."""
     if isinstance(memory, str):
-        return parse_bytes(memory)
+        return parse_bytes(memory, "memory =")
     if memory < 1:
         raise BadInput(f"memory = {memory}: give bytes, or a size such as '8 GB'")
     return memory

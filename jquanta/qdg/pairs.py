@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.lm.corpus.progress import Monitor, Silence
+from jquanta.qdg.config import DTYPES
 from jquanta.qdg.matrices import Matrices
 from jquanta.qdg.memory import available, on_host, size
-from jquanta.qdg.panels import DTYPES, Cut, Panel, assemble, cut, padded, products
+from jquanta.qdg.panels import Cut, Panel, assemble, cut, padded, products
 from jquanta.qdg.rows import Source, at_once
 
 BATCH = 32
@@ -119,6 +120,8 @@ def fill(
     """
     if dtype not in DTYPES:
         raise BadInput(f"dtype = {dtype}: give {' or '.join(DTYPES)}")
+    if panel is not None and panel < 1:
+        raise BadInput(f"panel = {panel}: give 1 or more")
     devices = jax.local_device_count()
     if row is None:
         first = source(0, stops[0])
@@ -126,7 +129,7 @@ def fill(
     layout = plan(
         stops,
         numbers=sum(math.prod(x.shape) for x in jax.tree.leaves(row)),
-        width=jax.numpy.dtype(DTYPES[dtype]).itemsize,
+        width=jax.numpy.dtype(dtype).itemsize,
         memory=available() if memory is None else size(memory),
         taken=matrices.nbytes if on_host() else 0,
         panel=panel or matrices.panel,

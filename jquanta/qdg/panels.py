@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from jquanta.qdg.rows import SAMPLES, Source, in_order, mesh
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
 
 @dataclass(frozen=True)
 class Cut:
@@ -176,7 +174,7 @@ def _nothing(like: Any, panel: int, dtype: str, devices: Mesh) -> Any:
 @functools.cache
 def _zeros(shapes: tuple[tuple[int, ...], ...], dtype: str, devices: Mesh) -> Any:
     return jax.jit(
-        lambda: [jnp.zeros(shape, DTYPES[dtype]) for shape in shapes],
+        lambda: [jnp.zeros(shape, dtype) for shape in shapes],
         out_shardings=NamedSharding(devices, P(SAMPLES)),
     )
 

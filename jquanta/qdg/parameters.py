@@ -7,7 +7,7 @@ import numpy as np
 
 from jquanta.errors import BadInput
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import shapes
+from jquanta.lm.models.network import Params, shapes
 from jquanta.lm.models.roles import Role, role
 
 PAPER = "paper"
@@ -48,6 +48,17 @@ def chosen(config: LMConfig, parameters: str | Sequence[str] = PAPER) -> tuple[s
             )
         wanted.update(found)
     return tuple(name for name in names if name in wanted)
+
+
+def require_shapes(config: LMConfig, params: Params) -> None:
+    """Raise ``BadInput`` unless the parameters are those of a model of this shape."""
+    for name, shape in shapes(config).items():
+        found = np.shape(params[name]) if name in params else "missing"
+        if found != shape:
+            raise BadInput(
+                f"params: {name} is {found}, and this model's is {shape}; give config and params "
+                "of one model, as jquanta.load_model does"
+            )
 
 
 def count(config: LMConfig, names: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ and page are made anew where only their settings changed.
 
 import dataclasses
 import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jquanta.errors import BadInput, JquantaError
 from jquanta.lm.corpus.progress import Monitor, Silence
-from jquanta.qdg.config import QDGConfig, load_qdg
+from jquanta.qdg.clusters import chosen_counts
+from jquanta.qdg.config import InputConfig, QDGConfig, load_qdg
+from jquanta.qdg.results import STAGES, stored_config
 from jquanta.sweep.folder import DONE, FAILED, RUNNING, RunFolder, environment, now, write_whole
 
 if TYPE_CHECKING:
@@ -54,28 +57,55 @@ def run(
         Interrupted: on Ctrl-C. The same call continues.
     """
     from jquanta.qdg.clusters import open_clusters
+    from jquanta.qdg.matrix import SIMILARITY
 
     if not isinstance(config, QDGConfig):
         config = load_qdg(config)
+    config = dataclasses.replace(config, input=_anchored(config.input))
     monitor = monitor or Silence()
     folder = RunFolder(Path("runs") / config.name if out is None else out)
-    before = _stored(folder)
+    before = stored_config(folder.path) if folder.config.exists() else None
     _check(folder, before, config)
-    if before == config and folder.state == DONE:
+    whole = all((folder.path / name).exists() for name in (*STAGES, PAGE))
+    if before == config and folder.state == DONE and whole:
         monitor.say(f"{folder.path}: already finished; nothing to do")
         return open_clusters(folder.path)
     inputs = _inputs(config, monitor)  # what is wrong with them is told before anything is written
+    made = folder.missing()
     with folder.locked():
         write_whole(folder.config, config.to_toml())
-        started = folder.read_record().get("started", now())
-        folder.update_record(name=config.name, state=RUNNING, started=started, **environment())
+        folder.update_record(
+            name=config.name,
+            folder=os.path.abspath(folder.path),
+            state=RUNNING,
+            started=folder.read_record().get("started", now()),
+            **environment(),
+        )
         try:
             clusters = _stages(folder, config, inputs, monitor)
         except JquantaError as error:
-            folder.update_record(state=FAILED, error=str(error))
+            dear = before is not None or (folder.path / SIMILARITY).exists()
+            if isinstance(error, BadInput) and not dear:
+                folder.withdraw(made)
+            else:
+                folder.update_record(state=FAILED, error=str(error))
             raise
         folder.update_record(state=DONE, finished=now())
     return clusters
+
+
+def _anchored(wanted: InputConfig) -> InputConfig:
+    """With paths that hold from every folder; what is no file, such as the hub's id of a model,
+    stays as it is."""
+
+    def absolute(path: str) -> str:
+        return os.path.abspath(Path(path).expanduser())
+
+    def known(path: str) -> str:
+        return absolute(path) if path and Path(path).expanduser().exists() else path
+
+    corpus, losses = absolute(wanted.corpus), absolute(wanted.losses)  # there or to be made
+    return dataclasses.replace(wanted.at(known), corpus=corpus, losses=losses)
 
 
 class _Inputs(NamedTuple):
@@ -84,40 +114,25 @@ class _Inputs(NamedTuple):
     """The model whose quanta are looked for, and those whose losses are shown besides."""
 
 
-def _stored(folder: RunFolder) -> QDGConfig | None:
-    """The configuration that the folder was made with, if any."""
-    if not folder.config.exists():
-        return None
-    try:
-        return load_qdg(folder.config)
-    except BadInput:
-        raise BadInput(
-            f"--out {folder.path}: holds another kind of run ({folder.config}); give a new folder"
-        ) from None
-
-
 def _check(folder: RunFolder, before: QDGConfig | None, config: QDGConfig) -> None:
+    """Raise ``BadInput`` unless the folder can take, or already holds, the configuration."""
+    from jquanta.qdg.selection import SELECTION, open_selection
+
     path = folder.path
     if path.exists() and not path.is_dir():
         raise BadInput(f"--out {path}: is a file; give the path of a folder")
     if before is None:
         if path.exists() and {p.name for p in path.iterdir()} - {"lock", "config.toml.part"}:
             raise BadInput(f"--out {path}: holds other files and no config.toml; give a new folder")
-    elif not before.samples_as(config):
+        return
+    if not (path / SELECTION).exists():
+        return
+    if names := before.differences(config):
         raise BadInput(
             f"--out {path}: its samples are of another configuration, which differs in "
-            f"{', '.join(_differences(before, config))}; give another folder, or delete this one"
+            f"{', '.join(names)}; give another folder, or delete this one"
         )
-
-
-def _differences(one: QDGConfig, other: QDGConfig) -> list[str]:
-    """The fields in which two configurations differ, but for those that cost little."""
-    return [
-        f"{part}.{field.name}"
-        for part in ("input", "select", "similarity")
-        for field in dataclasses.fields(getattr(one, part))
-        if getattr(getattr(one, part), field.name) != getattr(getattr(other, part), field.name)
-    ]
+    chosen_counts(config.cluster.chosen, len(open_selection(path)))
 
 
 def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
@@ -125,11 +140,25 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
     from jquanta.lm.corpus.build import build_corpus
     from jquanta.lm.corpus.reader import open_corpus
     from jquanta.lm.losses.job import open_checkpoint, require_room
+    from jquanta.lm.losses.reader import open_losses
+    from jquanta.lm.weights.load import read_config
+    from jquanta.lm.weights.sources import open_source
+    from jquanta.qdg.parameters import chosen
 
     wanted = config.input
-    path = Path(wanted.corpus).expanduser()
-    if not path.exists() and wanted.source:
-        corpus = build_corpus(
+    path = Path(wanted.corpus)
+    there = path.exists()
+    if not there and not wanted.source:
+        raise BadInput(
+            f"input.corpus = {path}: there is no such folder; make it with jquanta corpus, or with "
+            "jquanta pretrain where it belongs to a suite"
+        )
+    shape = read_config(open_source(wanted.model, wanted.revision or None))
+    chosen(shape, config.similarity.parameters)  # refuses a pattern that finds nothing
+    corpus = (
+        open_corpus(path)
+        if there
+        else build_corpus(
             wanted.source,
             wanted.tokenizer or wanted.model,
             path,
@@ -137,18 +166,15 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
             documents=wanted.documents or None,
             monitor=monitor,
         )
-    elif not path.exists():
-        raise BadInput(
-            f"input.corpus = {path}: there is no such folder; make it with jquanta corpus, or with "
-            "jquanta pretrain where it belongs to a suite"
-        )
-    else:
-        corpus = open_corpus(path)
-    others = [word.strip() for word in wanted.also.split(",") if word.strip()]
+    )
     corpus.verify()
-    require_room(Path(wanted.losses).expanduser(), corpus)
-    models = [(wanted.model, wanted.revision), *map(_named, others)]
-    return _Inputs(corpus, [open_checkpoint(m, revision or None, corpus) for m, revision in models])
+    require_room(Path(wanted.losses), corpus)
+    models = [(wanted.model, wanted.revision), *map(_named, wanted.others)]
+    found = [open_checkpoint(model, revision or None, corpus) for model, revision in models]
+    newly = config.select.newly_model
+    if newly and newly not in {checkpoint.label for checkpoint in found}:
+        open_losses(wanted.losses, models=[newly])  # refuses what is not there
+    return _Inputs(corpus, found)
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -167,13 +193,14 @@ def _stages(
     from jquanta.qdg.matrix import open_similarity, similarity
 
     corpus, own = inputs.corpus, inputs.checkpoints[0]
-    columns = Path(config.input.losses).expanduser()
+    columns = Path(config.input.losses)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: monitor.say(f"warning: {message}")
         job = Job(corpus, tuple(inputs.checkpoints), columns, "float32")
         run_job(job, monitor=monitor)
     losses = open_losses(columns)
     selection = _selection(folder.path, config, corpus, losses, own.label, monitor)
+    chosen_counts(config.cluster.chosen, len(selection))
     wanted = config.similarity
     similarity(
         own.config,

@@ -1,10 +1,11 @@
 """Rank-frequency curves of clusters, their envelope and its slope (paper, section 4).
 
 The envelope is the largest cluster at each rank over all counts; its log-log slope over ranks
-100 … 1000 estimates -(alpha + 1). What to make of it: the sizes are sorted, so neighbouring points
-share their noise and an interval from the points of one clustering is far too narrow. The slope's
-dependence on the window (``window_table``), and on seeds or subsamples (several clusterings given
-to ``envelope_slope``), tell more; and it is biased (``jquanta.qdg.toy``). The paper puts the
+100 … 1000 estimates -(alpha + 1). What to make of it: the envelope is a staircase, so its ranks are
+not independent; the interval of one clustering takes each step as one (a run of ranks with equal
+sizes). As sizes are sorted, steps still share their noise, and the interval is too narrow. The
+slope's dependence on the window (``window_table``), and on seeds or subsamples (several clusterings
+given to ``envelope_slope``), tell more; and it is biased (``jquanta.qdg.toy``). The paper puts the
 uncertainty of any such slope at 0.2 or more.
 """
 
@@ -66,7 +67,7 @@ def envelope_slope(*curves: "xr.Dataset", window: Window = WINDOW, level: float 
 
     Args:
         curves: from ``rank_frequency``. Several, such as of seeds or subsamples, are fitted
-            together, and the interval tells how the slope varies among them.
+            together, and the interval tells how the slope varies among them; else among the steps.
         window: of ranks, clipped to those there are; by default the paper's.
         level: coverage of the interval.
 
@@ -78,8 +79,10 @@ def envelope_slope(*curves: "xr.Dataset", window: Window = WINDOW, level: float 
     ranks = min(found.sizes["rank"] for found in curves)
     rank = np.arange(1, ranks + 1)
     envelopes = np.stack([found.envelope.to_numpy()[:ranks] for found in curves])
-    groups = np.arange(len(curves))[:, None] if len(curves) > 1 else None
-    return fit(rank, envelopes, clipped(window, ranks), groups=groups, level=level)
+    low, high = window = clipped(window, ranks)
+    groups = np.arange(len(curves))[:, None] if len(curves) > 1 else envelopes
+    flat = np.ptp(envelopes[:, (low <= rank) & (rank <= high)]) == 0  # a single step has no others
+    return fit(rank, envelopes, window, groups=None if flat else groups, level=level)
 
 
 def window_table(*curves: "xr.Dataset", level: float = 0.95) -> list[Fit]:

@@ -1,12 +1,16 @@
 """A finished QDG run, opened: what it was made from, and what came of it."""
 
+import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jquanta import tables
 from jquanta.errors import BadInput
-from jquanta.qdg.config import QDGConfig, load_qdg
+from jquanta.qdg.config import SECTIONS, QDGConfig, load_qdg
+from jquanta.sweep.folder import RunFolder
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,10 +73,7 @@ def open_run(path: Path | str | None) -> Results:
     path = Path(path).expanduser()
     if not (path / CONFIG).is_file():
         raise BadInput(f"{path}: no folder of jquanta qdg (it has no {CONFIG}); give one")
-    try:
-        config = load_qdg(path / CONFIG)
-    except BadInput:
-        raise BadInput(f"{path}: holds another kind of run; give a folder of jquanta qdg") from None
+    config = stored_config(path)
     for stage in STAGES:
         if not (path / stage).is_dir():
             raise BadInput(f"{path}: lacks {stage}; finish it with jquanta qdg")
@@ -81,6 +82,26 @@ def open_run(path: Path | str | None) -> Results:
     selection.require_corpus(corpus)
     require_samples(selection, clusters)
     return Results(path, config, corpus, selection, open_similarity(path), clusters)
+
+
+def stored_config(folder: Path) -> QDGConfig:
+    """The configuration of a run folder. Where the folder was moved together with what it was made
+    from, the paths are those of now.
+
+    Raises:
+        BadInput: if it is another kind of run, or its files are damaged.
+    """
+    tables.require_kind(folder / CONFIG, SECTIONS, "jquanta qdg")
+    config = load_qdg(folder / CONFIG)
+    made = RunFolder(folder).read_record().get("folder")
+
+    def now(path: str) -> str:
+        if not made or not os.path.isabs(path):
+            return path
+        moved = os.path.abspath(folder / os.path.relpath(path, made))
+        return moved if os.path.exists(moved) else path
+
+    return dataclasses.replace(config, input=config.input.at(now))
 
 
 def chosen_count(clusters: "xr.Dataset", count: int | None) -> int:

@@ -52,6 +52,14 @@ class Selection:
     model: str = ""
     rule: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        index = np.asarray(self.index)
+        if index.ndim != 1 or index.dtype.kind not in "iu" or (np.diff(index) <= 0).any():
+            raise BadInput(
+                "index: give numbers of predictions, ascending and each once, as "
+                "jquanta.qdg.given does"
+            )
+
     def __len__(self) -> int:
         return len(self.index)
 
@@ -134,8 +142,8 @@ def select(
         newly: take only what another model had not learned.
 
     Raises:
-        BadInput: for losses of another corpus or without that model, settings out of range, or if
-            nothing passes: then with how many passed which test.
+        BadInput: for losses of another corpus or without that model, or that are not finite,
+            settings out of range, or if nothing passes: then with how many passed which test.
     """
     from jquanta.lm.losses.reader import require_corpus
 
@@ -150,14 +158,15 @@ def select(
     labels = [str(label) for label in losses.model.values]
     model = labels[0] if model is None and len(labels) == 1 else model
     column = _column(losses, labels, model, "model")
+    newly = Newly(*newly) if newly else None
     other = _column(losses, labels, newly.model, "newly") if newly else None
     passed = _Passed(threshold, induction, newly)
     found: list[NDArray[np.int64]] = []
     for part in parts(corpus):
-        own = column[part.predictions].values < threshold
+        own = _finite(column, part.predictions, model) < threshold
         passed.below += int(own.sum())
         if newly and other is not None:
-            own &= other[part.predictions].values > newly.above
+            own &= _finite(other, part.predictions, newly.model) > newly.above
             passed.newly_learned += int(own.sum())
         if order:
             own &= ~by_induction(part, order)
@@ -210,3 +219,13 @@ def _column(losses: "xr.Dataset", labels: list[str], model: str | None, what: st
     if model not in labels:
         raise BadInput(f"{what} = {model}: no losses of it; there are {', '.join(labels)}")
     return losses.loss.isel(model=labels.index(model))
+
+
+def _finite(column: Any, part: slice, model: str | None) -> NDArray[np.float32]:
+    """A part of a model's losses. Raises ``BadInput`` where there are none."""
+    losses: NDArray[np.float32] = column[part].values
+    for bad in np.flatnonzero(~np.isfinite(losses))[:1].tolist():
+        raise BadInput(
+            f"{model}: no finite loss of prediction {part.start + bad}; compute its losses again"
+        )
+    return losses

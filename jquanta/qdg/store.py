@@ -92,12 +92,12 @@ def read(path: Path, what: str, needed: str, remedy: str) -> "xr.Dataset":
     if not (path / "zarr.json").is_file():
         raise BadInput(f"{path}: no {what} here; {remedy}")
     try:
-        found = xr.open_zarr(LocalStore(path, read_only=True), chunks=None)
+        found = xr.open_zarr(LocalStore(path, read_only=True), chunks=None, consolidated=True)
         if needed in found and _is_whole(path):
             return found
     except (ValueError, KeyError, TypeError, OSError):
         pass  # not ours, or damaged: the same to who reads it
-    raise BadInput(f"{path}: holds no {what}, or is damaged; {remedy}")
+    raise BadInput(f"{path}: holds no {what}, or is damaged; delete it, then {remedy}")
 
 
 def _is_whole(path: Path) -> bool:

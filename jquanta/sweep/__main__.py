@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from jquanta import door, tables
+from jquanta.memory import parse_bytes
 from jquanta.parity.config import SECTIONS
 from jquanta.sweep.config import SweepConfig, load_config
 
@@ -41,7 +42,7 @@ class Options:
     config: Annotated[
         Path | None,
         tyro.conf.Positional,
-        door.option("TOML file, such as configs/fig2-width.toml", "CONFIG"),
+        door.option("TOML file, such as configs/fig2-width.toml", "[CONFIG]"),
     ] = None
     out: Annotated[
         Path | None, door.option("run folder (default: runs/NAME, after the configuration)", "DIR")
@@ -72,7 +73,6 @@ def command(argv: Sequence[str]) -> None:
     config = options.resolve()
     folder = options.out or Path("runs") / config.name
     from jquanta.sweep import report  # late: jax takes its time
-    from jquanta.sweep.plan import parse_bytes
 
     memory = None if options.memory is None else parse_bytes(options.memory)
     if options.plan:

@@ -11,12 +11,13 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jquanta import __version__
+from jquanta import __version__, tables
 from jquanta.errors import BadInput
+from jquanta.parity.config import SECTIONS
 from jquanta.sweep.config import SweepConfig, load_config
 
 RUNNING, DONE, FAILED = "running", "done", "failed"
@@ -92,6 +93,7 @@ class RunFolder:
 
     def read_config(self) -> SweepConfig:
         """The resolved configuration of the folder. Raises ``BadInput`` if it is damaged."""
+        tables.require_kind(self.config, (*SECTIONS, "sweep"), "jquanta sweep")
         return load_config(self.config)
 
     @contextlib.contextmanager
@@ -124,6 +126,19 @@ class RunFolder:
                 yield
             finally:
                 self.lock.unlink(missing_ok=True)
+
+    def missing(self) -> list[Path]:
+        """The folder and those around it that do not exist yet, the innermost first."""
+        return [path for path in (self.path, *self.path.parents) if not path.exists()]
+
+    def withdraw(self, made: Sequence[Path]) -> None:
+        """Delete all that a locked folder holds, and of ``made`` what is then empty."""
+        for path in self.path.iterdir():
+            if path != self.lock or self.path in made:
+                remove(path)
+        for path in made:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                path.rmdir()
 
     def _holds(self, lock: int) -> bool:
         """Whether the open file is still the lock: its last holder may just have removed it."""

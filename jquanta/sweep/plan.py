@@ -6,7 +6,6 @@ bits become one wide layer (``parity.packed``); others are stacked where every s
 """
 
 import math
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from jquanta import cores
-from jquanta.errors import BadInput
 from jquanta.memory import free
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import CPU_TILE, distribution, packable, tiles
@@ -158,14 +156,6 @@ def _tile(run: RunConfig, backend: str | None = None) -> int | None:
     """Most samples that the run's trainer works through at once; None is the whole batch."""
     on_cpu = (backend or jax.default_backend()) == "cpu"
     return CPU_TILE if packable(run) and on_cpu else None
-
-
-def parse_bytes(text: str) -> int:
-    """A number of bytes such as ``4 GB`` or ``500MB``. Raises ``BadInput``."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(k|M|G|T)?i?B?\s*", text)
-    if not found or float(found[1]) <= 0:
-        raise BadInput(f"--memory {text!r}: give a size such as '4 GB' or '500 MB'")
-    return int(float(found[1]) * 10 ** (3 * " kMGT".index(found[2] or " ")))
 
 
 DEVICE_SHARE, HOST_SHARE = 0.8, 0.5

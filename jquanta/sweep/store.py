@@ -176,6 +176,7 @@ def open_results(path: Path | str) -> "xr.Dataset":
             f"python -m jquanta.sweep --out {folder.path}"
         )
     if folder.state != DONE or not folder.results.exists():
+        folder.read_config()  # refuses another kind of run
         raise BadInput(
             f"{folder.path}: this sweep is not finished; resume it with "
             f"python -m jquanta.sweep {folder.config} --out {folder.path}"

@@ -1,5 +1,6 @@
 """Figure 11 from losses whose mean falls with the steps by planted laws."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,11 @@ def test_every_model_has_its_slope(tmp_path: Path) -> None:
         steps, bits = line.get_data()
         np.testing.assert_array_equal(steps, STEPS[1:])
         np.testing.assert_allclose(bits, 4 * steps**-slope / NATS_PER_BIT)
+    fitted = [line for line in upper.get_lines() if line.get_marker() != "o"][: len(SLOPES)]
+    for line, curve in itertools.product(fitted, curves_drawn):  # told apart, and on top
+        assert line.get_color() != curve.get_color()
+        assert line.get_linestyle() == "--"
+        assert line.get_zorder() > curve.get_zorder() or not len(curve.get_xdata())
     assert labels(upper)[:2] == [
         r"$N$ = 25k: $\alpha_S$ = 0.100",
         r"$N$ = 100k: $\alpha_S$ = 0.200",

@@ -1,7 +1,10 @@
 """Affinities against their formulas, and the neighbour graph against all pairs."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+import xarray as xr
 
 from jquanta.errors import BadInput
 from jquanta.qdg.affinity import affinity_of, neighbour_graph
@@ -17,6 +20,13 @@ def test_angular_similarity_has_no_nan_where_rounding_exceeds_one(dtype: type) -
     # arccos(0.5) = π / 3 and arccos(0) = π / 2; a few roundings
     expected = [[1, 0, 2 / 3], [0, 1, 1 / 2], [2 / 3, 1 / 2, 1]]
     np.testing.assert_allclose(found, expected, atol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [int, np.float16])
+def test_other_numbers_become_float32(dtype: type) -> None:
+    found = affinity_of(np.eye(2, dtype=dtype))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[1, 0.5], [0.5, 1]])
 
 
 def test_named_affinities() -> None:
@@ -47,10 +57,14 @@ def nan_row() -> np.ndarray:
         (nan_row(), "angular", "in the rows of 4 of 4 samples, the first 0"),
         (np.array([[1.0, 0.5], [0.4, 1.0]]), "angular", "not symmetric"),
         (np.array([[1.0, -0.5], [-0.5, 1.0]]), "absolute", "negative entries"),
+        (5 * np.eye(3), "angular", "cosine: up to 5, and cosines are at most 1"),
+        (xr.Dataset({"cosine": 1}), "angular", r"not an array of numbers; give a matrix such as"),
+        ([[1, 0], [0]], "angular", "cosine: not an array of numbers"),
+        (np.eye(3) * 1j, "angular", "cosine: not an array of numbers"),
         (np.eye(3), "euclidean", "affinity = 'euclidean': give one of angular, absolute, shifted"),
     ],
 )
-def test_bad_input(cosine: np.ndarray, name: str, says: str) -> None:
+def test_bad_input(cosine: Any, name: str, says: str) -> None:
     with pytest.raises(BadInput, match=says) as refusal:
         affinity_of(cosine, name)
     assert "\n" not in str(refusal.value)
@@ -77,9 +91,11 @@ def test_neighbour_graph_is_that_of_all_pairs(rows: int | None) -> None:
     [
         (np.ones((4, 2)), 4, "neighbours = 4 of 4 samples: give 1 to 3"),
         (np.ones(4), 1, r"shape \(4,\)"),
+        (np.ones((4, 2)), 0, "neighbours = 0 of 4 samples: give 1 to 3"),
+        ([["a", "b"]], 1, "features: not an array of numbers; give samples × features"),
         (np.array([[1.0, 0], [0, 0], [np.nan, 1]]), 1, "in 2 of 3 samples, the first 1"),
     ],
 )
-def test_bad_features(features: np.ndarray, neighbours: int, says: str) -> None:
+def test_bad_features(features: Any, neighbours: int, says: str) -> None:
     with pytest.raises(BadInput, match=says):
         neighbour_graph(features, neighbours)

@@ -83,6 +83,17 @@ def test_all_tokens_of_a_text(made: planted.Run) -> None:
     np.testing.assert_allclose(part.loss, text.loss[-3:], rtol=1e-6)
 
 
+def test_of_a_long_text_the_end_is_taken(made: planted.Run) -> None:
+    """65 tokens: what the context of 64 holds, and the last prediction's target."""
+    tokens, watch = [1 + i % 50 for i in range(80)], examples.Watch()
+    long = assign(*made, words(tokens), last=70, monitor=watch)
+    end = assign(*made, words(tokens[-65:]))
+    assert watch.lines[0] == "text: 80 tokens, of which the model takes the last 65"
+    np.testing.assert_array_equal(long.prediction, 15 + end.prediction)
+    np.testing.assert_allclose(long.loss, end.loss, rtol=1e-6)
+    assert long.target.to_numpy().tolist() == end.target.to_numpy().tolist()
+
+
 def unit(corpus: Corpus, selection: Selection) -> np.ndarray:
     rows = qdg.gradients(NEOX, parameters(), corpus, selection).astype(np.float64)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -184,7 +195,6 @@ def test_bad_input_is_one_clear_line(made: planted.Run, tmp_path: Path) -> None:
 
     refused("text: 0 tokens, and the first is predicted from nothing", "")
     refused("text: 1 token, and", "w1")
-    refused("text: 66 tokens, and the model's context is 64; give the end", words(range(1, 67)))
     refused("text: not UTF-8", "\udcff")
     refused("count 3: there are clusters for 2, 4", count=3)
     refused("^nearest = 0: give 1 or more", nearest=0)

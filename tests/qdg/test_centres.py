@@ -39,10 +39,16 @@ def test_centres_are_those_of_the_gradients(
     assert np.isnan(found.apart[-1])
 
 
-def test_gradients_that_cancel_have_no_centre() -> None:
-    unit = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
-    found = centres(unit @ unit.T, np.array([0, 0, 1]))
+@pytest.mark.parametrize("opposed", [-1.0, -1 - 1e-7])  # rounding may make their sum negative
+def test_gradients_that_cancel_have_no_centre(opposed: float) -> None:
+    cosine = np.array([[1.0, opposed, 0.0], [opposed, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    found = centres(cosine, np.array([0, 0, 1]))
     np.testing.assert_array_equal(found.lengths, [0, 1])
-    close = to_centres(np.array([[0.6, -0.6, 0.8]]), found)
+    close = to_centres(np.array([[0.6, -0.5, 0.8]]), found)
     np.testing.assert_array_equal(np.isnan(close), [[True, False]])
     assert close[0, 1] == 0.8
+
+
+def test_one_alone_has_no_others_however_its_cosine_is_rounded() -> None:
+    found = centres(np.diag([1.0, 1 - 1e-7]), np.array([0, 1]))
+    assert np.isnan(found.apart).all()

@@ -148,6 +148,10 @@ def test_default_counts_end_at_a_fifth_of_the_samples() -> None:
         ({"counts": [180]}, "180 clusters of 180 samples; give counts below 180"),
         ({"counts": [5, 3]}, "counts: give one or more, positive, ascending and different"),
         ({"counts": []}, "counts: give one or more"),
+        ({"counts": [3, 3]}, "counts: give one or more, positive, ascending and different"),
+        ({"counts": [0, 3]}, "counts: give one or more, positive"),
+        ({"counts": [2.5]}, r"counts = \[2.5\]: give whole numbers, such as"),
+        ({"counts": "2, 4"}, "counts = '2, 4': give whole numbers"),
         ({"counts": [3], "kmeans": "elkan"}, "kmeans = 'elkan'"),
         ({"counts": [3], "affinity": "rbf"}, "affinity = 'rbf'"),
         ({"counts": [3], "n_init": 0}, "n_init = 0"),
@@ -158,6 +162,12 @@ def test_bad_options(options: dict[str, Any], says: str) -> None:
     points, _ = groups([60, 50, 40, 30], 50, 0.7)
     with pytest.raises(BadInput, match=says):
         cluster(cosines(points), **options)
+
+
+@pytest.mark.parametrize("affinity", ["angular", "absolute", "shifted"])
+def test_no_samples_are_too_few(affinity: str) -> None:
+    with pytest.raises(BadInput, match="1 clusters of 0 samples"):
+        cluster(np.zeros((0, 0)), [1], affinity=affinity)
 
 
 def test_parts_without_likeness_are_refused() -> None:

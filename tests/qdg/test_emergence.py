@@ -179,6 +179,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "4 clusters (count 4); learned: mean loss below 9 nats"
     assert out[-1] == str(results / "emergence.zarr")
+    assert door.main([str(results), "--below", "9"]) == 0
+    assert capsys.readouterr().out.endswith("emergence.zarr, in place of an earlier one\n")
     found = open_emergence(results)
     table = open_losses(tmp_path / "losses")
     selection, labels = open_selection(results), open_clusters(results).label.sel(count=4)
@@ -187,6 +189,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         np.testing.assert_allclose(found.loss.sel(count=4)[cluster], own.mean(0), rtol=1e-6)
     assert door.main([str(results), "--count", "5"]) == 2
     assert "count 5: there are clusters for 2, 4" in capsys.readouterr().err
-    assert door.main([str(results), "--losses", str(tmp_path)]) == 2
+    assert door.main([str(results), "--losses", str(results)]) == 2
     assert "holds no losses" in capsys.readouterr().err
     assert door.main([]) == 2

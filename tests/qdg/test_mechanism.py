@@ -204,7 +204,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(out) == 6
     assert out[-2] == "own samples gain more: 2 of 2"
     assert out[-1] == str(results / "mechanism.zarr")
+    assert door.main([str(results), "--largest", "1", "--others", "9", "--step", "0.002"]) == 0
+    assert capsys.readouterr().out.endswith("mechanism.zarr, in place of an earlier one\n")
     stored = read(results / "mechanism.zarr", "mechanism", "change", "").load()
+    assert stored.sizes["cluster"] == 1
     assert stored.attrs["step"] == 0.002
     assert f"{1e3 * float(summary(stored).own[0]):+.2f}" in out[2]
     assert door.main([str(results), "--count", "3"]) == 2

@@ -110,7 +110,7 @@ def test_layouts() -> None:
 def test_too_little_memory_is_one_line() -> None:
     with pytest.raises(BadInput, match=r"memory: 2e-05 GB do not take rows of 300 numbers; give "):
         exact(Source(), N, batch=4, memory=20_000)
-    with pytest.raises(BadInput, match=r"--memory 'much': give a size such as"):
+    with pytest.raises(BadInput, match=r"memory = 'much': give a size such as"):
         exact(Source(), N, memory="much")
     with pytest.raises(BadInput, match=r"dtype = float16: give float32 or bfloat16"):
         exact(Source(), N, dtype="float16")

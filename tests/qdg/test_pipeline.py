@@ -1,5 +1,6 @@
 """The whole path in one call: what it makes, keeps, makes anew and refuses."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.losses.compute import compute_losses
 from jquanta.qdg.__main__ import main
 from jquanta.qdg.config import DEFAULT, load_qdg
+from jquanta.qdg.pages.__main__ import main as explore
 from jquanta.qdg.pipeline import PAGE
 from tests.lm.losses import examples
 from tests.qdg import planted
@@ -79,6 +81,19 @@ def test_a_finished_folder_is_left_alone(place: Path, done: Path) -> None:
     assert any("nothing to do" in line for line in watch.lines)
 
 
+@pytest.mark.parametrize("lost", ["selection.zarr", "similarity.zarr", "clusters.zarr", PAGE])
+def test_what_a_finished_folder_lost_is_made_again(place: Path, tmp_path: Path, lost: str) -> None:
+    first = qdg.run(settings(place), tmp_path / "run")
+    path = tmp_path / "run" / lost
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    again = qdg.run(settings(place), tmp_path / "run")
+    assert path.exists()
+    np.testing.assert_array_equal(first.label, again.label)
+
+
 def test_other_clusters_leave_the_similarity_alone(place: Path, tmp_path: Path) -> None:
     qdg.run(settings(place), tmp_path / "run")
     before, watch = modified(tmp_path / "run"), examples.Watch()
@@ -95,13 +110,8 @@ def test_other_clusters_leave_the_similarity_alone(place: Path, tmp_path: Path) 
 def test_an_interrupted_run_continues(
     place: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import jquanta.qdg.clusters
-
-    def stop(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(jquanta.qdg.clusters, "cluster", stop)
+        patch.setattr("jquanta.qdg.clusters.cluster", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             qdg.run(settings(place), tmp_path / "run")
     before = modified(tmp_path / "run")
@@ -126,7 +136,7 @@ def test_other_samples_are_refused(place: Path, done: Path) -> None:
     ("changes", "line"),
     [
         ({"input": {"model": ""}}, "input.model = '': is missing"),
-        ({"input": {"corpus": "nowhere"}}, "input.corpus = nowhere: there is no such folder"),
+        ({"input": {"corpus": "nowhere"}}, "input.corpus = .*nowhere: there is no such folder"),
         ({"select": {"treshold": 1}}, "unknown key 'select.treshold' .*did you mean"),
         ({"select": {"stride": 0}}, "select.stride = 0: give 1 or more"),
         ({"select": {"threshold": "low"}}, "select.threshold = 'low': wrong type"),
@@ -135,19 +145,153 @@ def test_other_samples_are_refused(place: Path, done: Path) -> None:
             {"similarity": {"absolute": 1}},
             "similarity.absolute = 1: wrong type; give true or false",
         ),
+        ({"select": {"induction": "4"}}, "induction = '4': give one of trigram, bigram, none"),
+        ({"select": {"newly_model": "other@main"}}, "models: no losses of other@main in "),
+        ({"similarity": {"mode": "foo"}}, "similarity.mode = 'foo': give one of exact, sketch, "),
+        ({"similarity": {"dtype": "int8"}}, "similarity.dtype = 'int8': give one of float32"),
+        ({"similarity": {"sketch_size": 0}}, "similarity.sketch_size = 0: give 1 or more"),
+        ({"similarity": {"parameters": ""}}, "similarity.parameters = '': give paper, reference"),
+        ({"similarity": {"parameters": "("}}, r"parameters = '\(': no regular expression"),
+        ({"similarity": {"parameters": "conv"}}, "parameters 'conv': in no name of this model"),
+        ({"similarity": {"memory": "lots"}}, "similarity.memory = 'lots': give a size such as"),
+        (
+            {"similarity": {"mode": "sketch", "absolute": True}},
+            "similarity.absolute = true: a sketch keeps no absolute values; give mode exact",
+        ),
+        ({"cluster": {"affinity": "rbf"}}, "cluster.affinity = 'rbf': give one of angular"),
+        ({"cluster": {"affinity": "absolute"}}, "cluster.affinity = 'absolute': is of absolute "),
+        ({"cluster": {"kmeans": "elkan"}}, "cluster.kmeans = 'elkan': give one of jax"),
+        ({"cluster": {"counts": [5, 2]}}, "counts: give one or more, positive, ascending"),
+        ({"cluster": {"counts": [40]}}, "counts: 40 clusters of 40 samples; give counts below 40"),
+        ({"cluster": {"counts": ""}}, "40 samples are too few for the paper's counts"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    line: str,
+) -> None:
+    """Before any stage is begun."""
+    monkeypatch.setattr("jquanta.qdg.pipeline._stages", None)
+    with pytest.raises(BadInput, match=line) as caught:
+        qdg.run(settings(place, **changes), tmp_path / "deep" / "run")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"select": {"threshold": 1e-6}}, "nothing selected"),
+        ({"cluster": {"counts": [5, 39]}, "select": {"stride": 6}}, r"counts: 39 clusters of \d+ "),
+        ({"similarity": {"memory": "1 kB"}}, "memory: .* give at least"),
+    ],
+)
+def test_what_is_found_out_late_leaves_nothing_either(
     place: Path, tmp_path: Path, changes: dict[str, Any], line: str
 ) -> None:
+    """So that the right command can follow in the same folder."""
     with pytest.raises(BadInput, match=line):
-        qdg.run(settings(place, **changes), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+        qdg.run(settings(place, **changes), tmp_path / "deep" / "run")
+    assert not list(tmp_path.iterdir())
 
 
-def test_nothing_below_the_threshold_is_told_and_can_be_mended(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="nothing selected"):
-        qdg.run(settings(place, select={"threshold": 1e-6}), tmp_path / "run")
+def test_late_bad_input_in_a_finished_folder_changes_nothing(place: Path, tmp_path: Path) -> None:
+    few = {"stride": 6}
+    qdg.run(settings(place, select=few), tmp_path / "run")
+    before = modified(tmp_path / "run")
+    with pytest.raises(BadInput, match=r"counts: 39 clusters of \d+ samples"):
+        qdg.run(settings(place, select=few, cluster={"counts": [39]}), tmp_path / "run")
+    assert modified(tmp_path / "run") == before
+
+
+def test_a_folder_without_samples_belongs_to_no_configuration(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a run that was interrupted while losses were computed."""
+    with monkeypatch.context() as patch:
+        patch.setattr("jquanta.qdg.pipeline._selection", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            qdg.run(settings(place), tmp_path / "run")
+    assert (tmp_path / "run" / "config.toml").is_file()
+    other = settings(place, select={"stride": 2})
+    qdg.run(other, tmp_path / "run")
+    assert load_qdg(tmp_path / "run" / "config.toml").select.stride == 2
+
+
+def _interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_changes_no_sample_may_change(place: Path, tmp_path: Path) -> None:
+    """Memory, as a run that was out of it advises, and whose losses the page shows."""
+    examples.model(place / "other", seed=1)
+    qdg.run(settings(place), tmp_path / "run")
+    before = modified(tmp_path / "run")
+    changed = settings(place, similarity={"memory": "3 GB"}, input={"also": str(place / "other")})
+    qdg.run(changed, tmp_path / "run")
+    after = modified(tmp_path / "run")
+    assert after["similarity.zarr"] == before["similarity.zarr"]
+    assert after["clusters.zarr"] == before["clusters.zarr"]
+    assert "other@main" in (tmp_path / "run" / PAGE).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def standing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which a run was made by relative paths, while standing there."""
+    home = tmp_path / "home"
+    home.mkdir()
+    planted.corpus(home / "corpus")
+    examples.model(home / "tiny")
+    monkeypatch.chdir(home)
+    qdg.run(settings(Path()), "runs/one")
+    return home
+
+
+def test_a_run_is_opened_from_any_folder(standing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = modified(standing / "runs" / "one")
+    qdg.run(settings(Path()), "runs/one")
+    assert modified(Path("runs/one")) == before  # the same configuration, already finished
+    monkeypatch.chdir(standing.parent)
+    found = qdg.open_run("home/runs/one")
+    assert found.corpus.path == standing / "corpus"
+    assert found.config.input.losses == str(standing / "losses")
+    found.model()
+    assert explore(["home/runs/one"]) == 0
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_run_that_moves_with_its_inputs_finds_them(
+    standing: Path, monkeypatch: pytest.MonkeyPatch, copied: bool
+) -> None:
+    new = standing.parent / "new"
+    if copied:
+        shutil.copytree(standing, new)
+    else:
+        standing.rename(new)
+    monkeypatch.chdir(new)
+    assert qdg.open_run("runs/one").corpus.path == new / "corpus"
+    before = modified(new / "runs" / "one")
+    qdg.run(settings(Path()), "runs/one")
+    assert modified(new / "runs" / "one") == before
+
+
+def test_a_folder_that_is_no_qdg_run_says_what_it_is(place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.toml").write_text("name = 'x'\n[input\n", encoding="utf-8")
+    for call in (lambda: qdg.run(settings(place), folder), lambda: qdg.open_run(folder)):
+        with pytest.raises(BadInput, match=r"config.toml: not valid TOML: .* \(at line 2, column"):
+            call()
+    (folder / "config.toml").write_text("name = 'x'\n[task]\nk = 3\n", encoding="utf-8")
+    for call in (lambda: qdg.run(settings(place), folder), lambda: qdg.open_run(folder)):
+        with pytest.raises(BadInput, match="holds another kind of run"):
+            call()
+    (folder / "config.toml").write_text("[select]\nstride = 0\n", encoding="utf-8")
+    with pytest.raises(BadInput, match="is missing; write it under"):
+        qdg.open_run(folder)
 
 
 def test_the_command_prints_clusters_and_page(
@@ -163,7 +307,7 @@ def test_the_command_prints_clusters_and_page(
     assert "2 counts from 2 to 4; of 4 the largest hold" in told
     assert str(out / PAGE) in told
     assert load_qdg(out / "config.toml").cluster.chosen == (2, 4)
-    assert main([str(config), "--out", str(out), "--select.count", "3"]) == 2
+    assert main([str(config), "--out", str(out), "--select.count", "30"]) == 2
     assert "select.count" in capsys.readouterr().err
 
 

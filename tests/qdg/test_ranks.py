@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from jquanta.errors import BadInput
+from jquanta.powerlaw import fit
 from jquanta.qdg.clusters import imported
 from jquanta.qdg.ranks import clipped, envelope_slope, rank_frequency, rank_sizes, window_table
 
@@ -44,7 +45,36 @@ def test_several_clusterings_give_the_interval() -> None:
     assert fit.exponent == pytest.approx(1.1, abs=2e-3)
     # Student's t with 2 degrees of freedom: 4.303 · 0.1 / √3
     assert fit.interval == pytest.approx((1.1 - 0.2484, 1.1 + 0.2484), abs=3e-3)
-    assert np.ptp(envelope_slope(curves[1]).interval) < 0.01  # of points: far too narrow
+    assert np.ptp(envelope_slope(curves[1]).interval) < 0.01  # of one: far too narrow
+
+
+def test_the_interval_of_a_staircase_counts_each_step_once() -> None:
+    """Steps of equal length in the logarithm, each off the law by noise of its own."""
+    rank = np.arange(1, 1001)
+    step = np.floor(5 * np.log(rank)).astype(int)
+    law = 1e9 * np.exp(-1.2 * (step + 0.5) / 5)
+    random, held, of_ranks = np.random.default_rng(0), [], []
+    for _ in range(200):
+        size = law * np.exp(0.1 * random.standard_normal(step.max() + 1))[step]
+        curves = xr.Dataset({"envelope": ("rank", size)}, {"rank": rank})
+        low, high = envelope_slope(curves).interval
+        held.append(low <= 1.2 <= high)
+        low, high = fit(rank, size, (100, 1000)).interval
+        of_ranks.append(low <= 1.2 <= high)
+    # 12 steps, of ever more ranks: cluster-robust intervals fall somewhat short of 95%.
+    assert np.mean(held) > 0.85
+    assert np.mean(of_ranks) < 0.5
+
+
+def test_a_flat_envelope_has_slope_zero() -> None:
+    fit = envelope_slope(rank_frequency(of_sizes([5, *[1] * 50])))
+    assert fit.exponent == pytest.approx(0, abs=1e-12)
+
+
+def test_clusterings_of_different_counts_are_fitted_where_all_have_ranks() -> None:
+    curves = [power(1.1, ranks, 10**6) for ranks in (300, 400)]
+    assert envelope_slope(*curves).window == (100, 300)
+    assert window_table(*curves)[-1].window == (100, 300)
 
 
 def test_windows_end_with_the_ranks_there_are() -> None:

@@ -74,6 +74,11 @@ def test_parts_cover_the_corpus(tmp_path: Path, tokens: int) -> None:
     assert sum(len(p.lengths) for p in found) == corpus.n_documents
 
 
+def test_a_part_is_full_but_no_fuller(tmp_path: Path) -> None:
+    corpus = examples.corpus(tmp_path / "corpus", (5, 5, 5))
+    assert [len(p.lengths) for p in parts(corpus, 10)] == [2, 1]
+
+
 @pytest.fixture(scope="module")
 def repeating(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """Documents of four tokens only, so that induction is everywhere."""
@@ -123,6 +128,16 @@ def test_order_of_operations(
     assert 0 < len(learned) < len(wanted)
 
 
+def test_both_thresholds_are_left_out_themselves(repeating: Corpus) -> None:
+    late, early = np.full((2, repeating.n_predictions), 0.5)
+    late[[3, 4]], early[[4, 5]] = 0.25, 1.0
+    stored = examples.losses(repeating, late_main=late, early_main=early)
+    rule = {"threshold": 0.5, "induction": "none", "stride": 1}
+    assert select(repeating, stored, "late@main", **rule).index.tolist() == [3, 4]
+    newly = Newly("early@main", 0.5)
+    assert select(repeating, stored, "late@main", **rule, newly=newly).index.tolist() == [4]
+
+
 def test_losses_are_read_no_further_than_need_be(repeating: Corpus) -> None:
     read: list[slice] = []
 
@@ -135,8 +150,8 @@ def test_losses_are_read_no_further_than_need_be(repeating: Corpus) -> None:
         patch.setattr("jquanta.qdg.selection.parts", lambda corpus: parts(corpus, 60))
         patch.setattr("jquanta.qdg.selection._column", lambda *_: Column())
         stored = examples.losses(repeating, one_main=np.zeros(repeating.n_predictions))
-        found = select(repeating, stored, induction="none", stride=10, count=4)
-    assert found.index.tolist() == [0, 10, 20, 30]
+        found = select(repeating, stored, induction="none", stride=10, count=6)
+    assert found.index.tolist() == [0, 10, 20, 30, 40, 50]
     assert [part.stop for part in read] == [59]  # the first document of 60 tokens
 
 
@@ -212,6 +227,24 @@ def test_bad_input_of_select(repeating: Corpus, tmp_path: Path) -> None:
     refused(r"stride = 0", stride=0)
     refused(r"count = 0", count=0)
     refused(r"threshold = nan", threshold=float("nan"))
+
+
+def test_losses_that_are_none_or_too_few_are_refused(repeating: Corpus) -> None:
+    ones = np.ones(repeating.n_predictions)
+    hole = np.where(np.arange(len(ones)) == 7, np.nan, ones)
+    stored = examples.losses(repeating, one_main=ones, two_main=hole)
+    with pytest.raises(BadInput, match="two@main: no finite loss of prediction 7"):
+        select(repeating, stored, "two@main", threshold=2)
+    with pytest.raises(BadInput, match="two@main: no finite loss of prediction 7"):
+        select(repeating, stored, "one@main", threshold=2, newly=("two@main", 0.5))
+    with pytest.raises(BadInput, match=r"losses of 9 predictions, and .* has 261; give those of"):
+        select(repeating, stored.isel(prediction=slice(9)), "one@main", threshold=2)
+
+
+@pytest.mark.parametrize("index", [[3, 2], [2, 2], [[1, 2]], [0.5]])
+def test_a_selection_is_ascending(index: list[float]) -> None:
+    with pytest.raises(BadInput, match=r"ascending and each once, as jquanta.qdg.given does"):
+        Selection(np.array(index), "corpus")
 
 
 def test_all_by_induction_says_so(tmp_path: Path) -> None:

@@ -203,11 +203,21 @@ def test_bad_input_writes_nothing(corpus: Corpus, tmp_path: Path) -> None:
     refused("memory: 1e-06 GB do not take rows", memory=1000)
     refused("dtype = int8", dtype="int8")
     refused("batch_tokens = 0", batch_tokens=0)
+    refused("panel = 0: give 1 or more", panel=0)
     refused("sketch_size = 0", mode="sketch", sketch_size=0)
     refused("no sketch of embeddings", mode="sketch", parameters="embed")
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="is a file; give the path of a folder"):
         qdg.similarity(NEOX, params, corpus, selection, out=tmp_path / "file")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_parameters_of_another_model_are_refused(corpus: Corpus, there: bool) -> None:
+    params = parameters() | {"embed.embedding": np.zeros((2, 2), np.float32)}
+    if not there:
+        del params["embed.embedding"]
+    with pytest.raises(BadInput, match=r"params: embed.embedding is .*; give config and params of"):
+        qdg.similarity(NEOX, params, corpus, examples.selection(corpus))
 
 
 def test_a_store_of_other_settings_is_refused(corpus: Corpus, tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ def test_sparse_is_dense() -> None:
     mine, dense = embed(graph, 8), embed(graph.toarray(), 8)
     np.testing.assert_allclose(mine.values, dense.values, atol=1e-10)
     np.testing.assert_allclose(np.abs(mine.vectors), np.abs(dense.vectors), atol=1e-8)
+    other = embed(graph, 8, seed=1)
+    np.testing.assert_allclose(np.abs(other.vectors), np.abs(mine.vectors), atol=1e-8)
+    assert (other.vectors != mine.vectors).any()  # it starts elsewhere
 
 
 def test_fewer_dimensions_are_the_first_of_more(affinity: np.ndarray) -> None:

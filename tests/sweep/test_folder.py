@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import jquanta as jq
 from jquanta.errors import BadInput
 from jquanta.sweep.config import load_config
 from jquanta.sweep.folder import DONE, RUNNING, RunFolder, write_whole
@@ -42,6 +43,20 @@ def test_the_same_runs_may_be_written_differently(tmp_path: Path) -> None:
     for change in ({"network.width": [5, 3]}, {"network.width": 3}, {"train.seed": 1}):
         with pytest.raises(BadInput, match="another configuration"):
             folder.check(load_config(TINY | change))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("name = 'x'\n[task\n", r"config.toml: not valid TOML: .* \(at line 2"),
+        ("name = 'x'\n[input]\nmodel = 'm'\n", r"another kind of run \(config.toml has \[input\]"),
+    ],
+)
+def test_a_folder_of_something_else_says_so(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "config.toml").write_text(content)
+    for call in (lambda: RunFolder(tmp_path).check(CONFIG), lambda: jq.open_results(tmp_path)):
+        with pytest.raises(BadInput, match=says):
+            call()
 
 
 def test_what_a_kill_at_the_very_start_leaves_is_no_obstacle(tmp_path: Path) -> None:

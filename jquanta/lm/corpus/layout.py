@@ -105,7 +105,9 @@ def read_meta(folder: Path) -> Meta:
         )
         return Meta(**values, corpus=hashes["corpus"], recipe=recipe)
     except OSError:
-        raise BadInput(f"{folder}: not a corpus (no {META}); build one: jquanta corpus") from None
+        within = " or ".join(str(path.parent) for path in sorted(folder.glob(f"corpus/*/{META}")))
+        remedy = f"give {within}" if within else "build one: jquanta corpus"
+        raise BadInput(f"{folder}: not a corpus (no {META}); {remedy}") from None
     except (ValueError, TypeError, KeyError) as error:
         if isinstance(error, BadInput):
             raise

@@ -30,7 +30,8 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> "xr.
         for part in slices(losses): ...  # jquanta.lm.losses.reader: chunk after chunk
 
     Args:
-        paths: folders that ``jquanta losses`` wrote, of the same corpus.
+        paths: folders that ``jquanta losses`` wrote, or run folders of ``jquanta pretrain``, of the
+            same corpus.
         models: columns wanted, ``model@revision``; all by default.
 
     Returns:
@@ -101,18 +102,25 @@ def mean_loss(losses: "xr.Dataset") -> "xr.DataArray":
 
 
 def require_corpus(losses: "xr.Dataset", corpus: Corpus) -> None:
-    """Raise ``BadInput`` unless the losses are of this corpus."""
+    """Raise ``BadInput`` unless the losses are of this corpus, and of all of it."""
     if losses.attrs["corpus"] != corpus.meta.corpus:
         raise BadInput(
             f"{corpus.path}: not the corpus of these losses (its hash is "
             f"{corpus.meta.corpus[:12]}…, theirs {losses.attrs['corpus'][:12]}…, of "
             f"{losses.attrs['source']}); give that one"
         )
+    if losses.sizes["prediction"] != corpus.n_predictions:
+        raise BadInput(
+            f"losses of {losses.sizes['prediction']:,} predictions, and {corpus.path} has "
+            f"{corpus.n_predictions:,}; give those of all"
+        )
 
 
 def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[str, Any]]]:
     """The groups of a folder that are wanted, all finished."""
     attributes = read_attributes(root)
+    if attributes is None and (root / "losses").is_dir():  # a run folder, of jquanta pretrain
+        return _columns(root / "losses", models)
     if attributes is None or attributes.get("kind") != KIND:
         raise BadInput(f"{root}: holds no losses; compute some: jquanta losses --out {root}")
     if attributes["schema_version"] != SCHEMA_VERSION:

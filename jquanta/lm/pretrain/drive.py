@@ -72,7 +72,7 @@ def pretrain(
     folder = SuiteFolder(Path("runs") / config.name if out is None else out)
     folder.check(config)
     if not folder.done:
-        made = [p for p in (folder.path, *folder.path.parents) if not p.exists()]
+        made = folder.run.missing()
         with folder.run.locked():
             if not folder.done:  # another process may have finished before the lock was ours
                 with _failures_told(folder):
@@ -90,8 +90,7 @@ def _finish(folder: SuiteFolder, config: SuiteConfig, watch: Watch, made: list[P
         data = prepare(config, folder.corpora, folder.tokenizer, Within(watch, "", 0.0, 0.0))
     except BadInput:
         if fresh:
-            folder.clear()
-            _remove_empty(folder, made)
+            folder.run.withdraw(made)
         raise
     try:
         watch.say(_told(config, data))
@@ -113,15 +112,6 @@ def _told(config: SuiteConfig, data: Data) -> str:
         f"corpus    {data.windows.corpus.n_tokens:,} tokens to train on ({epochs:.2f} epochs), "
         f"{data.test.n_predictions:,} predictions to test on, vocabulary {data.vocab:,}"
     )
-
-
-def _remove_empty(folder: SuiteFolder, made: list[Path]) -> None:
-    """Delete the folders that were made for nothing. The lock is let go with them."""
-    if folder.path in made:
-        remove(folder.run.lock)
-    for path in made:
-        with contextlib.suppress(OSError):  # somebody else has put something there
-            path.rmdir()
 
 
 class _Work(NamedTuple):

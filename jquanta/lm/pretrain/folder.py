@@ -5,10 +5,11 @@
 import os
 from pathlib import Path
 
+from jquanta import tables
 from jquanta.errors import BadInput
 from jquanta.lm.losses.column import group_name, read_attributes
-from jquanta.lm.pretrain.config import SuiteConfig, load_suite
-from jquanta.sweep.folder import DONE, RUNNING, RunFolder, environment, now, remove, write_whole
+from jquanta.lm.pretrain.config import MODEL, SECTIONS, SuiteConfig, load_suite
+from jquanta.sweep.folder import DONE, RUNNING, RunFolder, environment, now, write_whole
 
 FIRST = frozenset({"lock", "config.toml.part"})
 """What a kill at the very start leaves."""
@@ -75,11 +76,8 @@ class SuiteFolder:
                     f"--out {self.path}: holds other files and no config.toml; give a new folder"
                 )
             return
-        try:
-            same = load_suite(self.run.config).same_as(config)
-        except BadInput:  # a sweep's, for one
-            same = False
-        if not same:
+        tables.require_kind(self.run.config, (*SECTIONS, MODEL), "jquanta pretrain")
+        if not load_suite(self.run.config).same_as(config):
             raise BadInput(
                 f"--out {self.path}: holds another configuration ({self.run.config}); give "
                 "another folder, or delete this one"
@@ -91,9 +89,3 @@ class SuiteFolder:
             write_whole(self.run.config, config.to_toml())
         started = self.run.read_record().get("started", now())
         self.run.update_record(name=config.name, state=RUNNING, started=started, **environment())
-
-    def clear(self) -> None:
-        """Delete what ``begin`` and what came after it wrote."""
-        for path in self.path.iterdir():
-            if path != self.run.lock:
-                remove(path)

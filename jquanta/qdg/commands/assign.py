@@ -43,7 +43,9 @@ class Options:
     results: Annotated[
         Path | None, tyro.conf.Positional, door.option("folder of a QDG run", "RESULTS")
     ] = None
-    text: Annotated[str | None, door.option("whose tokens are looked at", "TEXT")] = None
+    text: Annotated[
+        str | None, door.option("whose tokens are looked at; of a long one, the end", "TEXT")
+    ] = None
     last: Annotated[
         int | None, door.option("with --text: its last tokens only (default: all)", "INT")
     ] = None

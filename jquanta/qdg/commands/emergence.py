@@ -48,7 +48,7 @@ def command(argv: Sequence[str]) -> None:
     options = door.parse(Options, argv, "jquanta emergence")
     from jquanta.lm.corpus.progress import ProgressLine
     from jquanta.lm.losses.reader import open_losses
-    from jquanta.qdg.emergence import cluster_losses, emerged, save_emergence
+    from jquanta.qdg.emergence import STORE, cluster_losses, emerged, save_emergence
     from jquanta.qdg.results import chosen_count, open_run
 
     run = open_run(options.results)
@@ -57,8 +57,9 @@ def command(argv: Sequence[str]) -> None:
     with ProgressLine() as line:
         curves = cluster_losses(run.clusters, losses, run.selection, monitor=line)
     found = emerged(curves, options.below)
+    replaced = ", in place of an earlier one" * (run.path / STORE).exists()
     path = save_emergence(found, run.path)
-    print(told(found, count), path, sep="\n")
+    print(told(found, count), f"{path}{replaced}", sep="\n")
 
 
 def told(found: "xr.Dataset", count: int) -> str:

@@ -56,7 +56,7 @@ def command(argv: Sequence[str]) -> None:
     """Parse, compute, store and tell."""
     options = door.parse(Options, argv, "jquanta mechanism")
     from jquanta.lm.corpus.progress import ProgressLine
-    from jquanta.qdg.mechanism import mechanisms, save_mechanisms
+    from jquanta.qdg.mechanism import STORE, mechanisms, save_mechanisms
     from jquanta.qdg.results import open_run
 
     run = open_run(options.results)
@@ -74,8 +74,9 @@ def command(argv: Sequence[str]) -> None:
             seed=options.seed,
             monitor=line,
         )
+    replaced = ", in place of an earlier one" * (run.path / STORE).exists()
     path = save_mechanisms(found, run.path)
-    print(told(found), path, sep="\n")
+    print(told(found), f"{path}{replaced}", sep="\n")
 
 
 def told(found: "xr.Dataset") -> str:

@@ -12,17 +12,15 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.progress import Monitor, Silence
 from jquanta.lm.corpus.reader import Corpus, open_corpus
 from jquanta.qdg.clusters import open_clusters
-from jquanta.qdg.config import load_qdg
 from jquanta.qdg.matrix import SIMILARITY, open_similarity
 from jquanta.qdg.pages.closeness import Closeness, closeness
 from jquanta.qdg.pages.page import Column, Page
 from jquanta.qdg.pages.texts import Text, texts
+from jquanta.qdg.results import CONFIG, stored_config
 from jquanta.qdg.selection import Selection, open_selection
 
 if TYPE_CHECKING:
     import xarray as xr
-
-CONFIG = "config.toml"
 
 REPORT = 256
 """Samples between two reports of progress."""
@@ -114,8 +112,8 @@ def _open_corpus(results: Path, given: Path | str | None, selection: Selection) 
 
 def _recorded(results: Path, field: str) -> Path | None:
     """A folder that the run's configuration names."""
-    path = results / CONFIG
-    return Path(getattr(load_qdg(path).input, field)).expanduser() if path.is_file() else None
+    there = (results / CONFIG).is_file()
+    return Path(getattr(stored_config(results).input, field)).expanduser() if there else None
 
 
 def _losses(

@@ -271,6 +271,14 @@ def test_what_only_hashes_can_tell(tmp_path: Path) -> None:
         open_corpus(path).verify()
 
 
+def test_a_run_folder_names_its_corpora(tmp_path: Path) -> None:
+    """As of jquanta pretrain, which has two."""
+    for name in ("test", "train"):
+        write_corpus(tmp_path / "run" / "corpus" / name, [[1, 2]])
+    with pytest.raises(BadInput, match=r"give .*run/corpus/test or .*run/corpus/train"):
+        open_corpus(tmp_path / "run")
+
+
 def test_no_folder_at_all(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="gone: not a corpus"):
         open_corpus(tmp_path / "gone")

@@ -45,6 +45,14 @@ def corpus(tmp_path: Path) -> Corpus:
     return examples.corpus(tmp_path / "corpus")
 
 
+def test_a_run_folder_that_holds_losses(corpus: Corpus, tmp_path: Path) -> None:
+    """As of jquanta pretrain: jquanta figures fig3 --losses runs/stdlib."""
+    fake(tmp_path / "run" / "losses", corpus, "small", "main")
+    assert jq.open_losses(tmp_path / "run").model.to_numpy().tolist() == ["small@main"]
+    with pytest.raises(BadInput, match="holds no losses"):
+        jq.open_losses(tmp_path)
+
+
 def test_columns_are_joined_in_the_order_of_size_and_step(corpus: Corpus, tmp_path: Path) -> None:
     out = tmp_path / "out"
     names = [("big", "step512"), ("small", "main"), ("big", "step1000")]

@@ -172,7 +172,7 @@ def test_bad_input(
     [
         ("clusters.zarr", "no clusters here"),
         ("clusters.zarr/label", "holds no clusters"),
-        ("clusters.zarr/label/c", "is damaged"),
+        ("clusters.zarr/label/c", "is damaged; delete it, then make them with"),
         ("selection.zarr", "no selection here"),
         ("similarity.zarr/zarr.json", "no similarity here"),
     ],
