@@ -29,6 +29,8 @@ def test_slopes_and_errors(tmp_path: Path) -> None:
     (panel,) = panels(figure)
     same = panel.get_lines()[0]
     np.testing.assert_array_equal(*same.get_data())
+    # Few vectors make few clusters: 100 at most at a = 1.5. In the paper the window ends at 1000.
+    assert panel.get_title(loc="right") == "ranks 20…100 to 20…200"
     assert_legible(figure)
 
 
