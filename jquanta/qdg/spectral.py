@@ -65,8 +65,8 @@ def embed(affinity: Affinity, count: int, *, seed: int = 0) -> Embedding:
 def _largest(matrix: Float[np.ndarray, "Q Q"], count: int) -> tuple[np.ndarray, np.ndarray]:
     """Largest eigenvalues, ascending, and their vectors, in float64; ``matrix`` is used up.
 
-    On a CPU no others are computed: half the time of all where a fifth is wanted, and a third of
-    the memory.
+    On a CPU no others are computed: where a fifth is wanted, half the time of all, and the whole
+    embedding takes a quarter of the memory.
     """
     import jax
     import jax.numpy as jnp
