@@ -51,7 +51,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     panel.errorbar(true, fitted, reach, label="envelope, 95% interval", **shown)
     panel.set(xlabel="exponent of the sizes $a$", ylabel="fitted exponent of the envelope")
     panel.set_title(_windows(slopes.values()), fontsize=7, loc="right")
-    panel.legend(loc="upper left", frameon=False)
+    style.shared_legend(figure, [panel], columns=2)  # points may lie anywhere in the panel
     error = fitted - true
     rows: list[Row] = [
         Measured.from_fit("exponent of the envelope", fit, theory=a, of=f"a {a:g}")
