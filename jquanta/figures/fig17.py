@@ -1,5 +1,6 @@
 """Figure 17: the slope that QDG measures in the toy model against the exponent put in."""
 
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from jquanta.errors import BadInput
 from jquanta.figures import style
 from jquanta.figures.drawing import Amount, Drawing, Measured, Row
+from jquanta.powerlaw import Fit
 from jquanta.qdg.toy import LIKE_MODELS, open_cells, window_of
 
 
@@ -47,10 +49,9 @@ def draw(source: Path, folder: Path) -> Drawing:
     panel.plot(ends, ends, "--", color=style.GREY, label="unbiased")
     shown = {"fmt": "o", "color": style.BLUE, "elinewidth": 0.8}
     panel.errorbar(true, fitted, reach, label="envelope, 95% interval", **shown)
-    first = next(iter(slopes.values()))
     panel.set(xlabel="exponent of the sizes $a$", ylabel="fitted exponent of the envelope")
-    panel.set_title(f"ranks {first.window[0]:g}…{first.window[1]:g}", fontsize=7, loc="right")
-    panel.legend(loc="upper left", frameon=False)
+    panel.set_title(_windows(slopes.values()), fontsize=7, loc="right")
+    style.shared_legend(figure, [panel], columns=2)  # points may lie anywhere in the panel
     error = fitted - true
     rows: list[Row] = [
         Measured.from_fit("exponent of the envelope", fit, theory=a, of=f"a {a:g}")
@@ -60,3 +61,10 @@ def draw(source: Path, folder: Path) -> Drawing:
     root = float(np.sqrt((error**2).mean()))
     rows.append(Amount("root mean square error", f"{len(true)} exponents", root, ""))
     return Drawing(style.save(figure, folder, "fig17"), rows)
+
+
+def _windows(fits: Iterable[Fit]) -> str:
+    """The shortest and the longest: envelopes of few vectors end before the paper's window."""
+    windows = sorted({fit.window for fit in fits}, key=lambda window: window[1] / window[0])
+    told = [f"{low:g}…{high:g}" for low, high in windows]
+    return f"ranks {told[0]}" if len(told) == 1 else f"ranks {told[0]} to {told[-1]}"

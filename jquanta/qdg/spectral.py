@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float
 from scipy import sparse
+from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components, laplacian
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
@@ -35,7 +36,7 @@ class Embedding(NamedTuple):
 
 
 def embed(affinity: Affinity, count: int, *, seed: int = 0) -> Embedding:
-    """The first ``count`` dimensions: dense by LAPACK or the accelerator's, sparse by ARPACK.
+    """The first ``count`` dimensions: dense by LAPACK or the accelerator, sparse by ARPACK.
 
     Args:
         affinity: [Q, Q], symmetric, not negative, connected (see ``refuse_disconnected``).
@@ -45,7 +46,7 @@ def embed(affinity: Affinity, count: int, *, seed: int = 0) -> Embedding:
     Raises:
         RunFailed: if ARPACK does not converge.
     """
-    minus, root = laplacian(affinity.astype(np.float64), normed=True, return_diag=True)
+    minus, root = laplacian(affinity.astype(np.float64), normed=True, return_diag=True, copy=False)
     if sparse.issparse(minus):
         similar = sparse.eye_array(len(root), format="csr") - minus
         try:
@@ -54,16 +55,31 @@ def embed(affinity: Affinity, count: int, *, seed: int = 0) -> Embedding:
         except ArpackNoConvergence as error:
             raise RunFailed(f"the embedding of {count} dimensions: {error}") from None
     else:
-        values, vectors = _largest(np.eye(len(root)) - minus, count)
+        similar = np.negative(minus, out=minus)
+        np.einsum("ii->i", similar)[:] += 1
+        values, vectors = _largest(similar, count)
     order = np.argsort(-values, kind="stable")
     return Embedding(_signed(vectors[:, order] / root[:, None]), 1 - values[order])
 
 
 def _largest(matrix: Float[np.ndarray, "Q Q"], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Largest eigenvalues, ascending, and their vectors, in float64 on the default device."""
+    """Largest eigenvalues, ascending, and their vectors, in float64; ``matrix`` is used up.
+
+    On a CPU no others are computed: where a fifth is wanted, half the time of all, and the whole
+    embedding takes a quarter of the memory.
+    """
     import jax
     import jax.numpy as jnp
 
+    samples = len(matrix)
+    if jax.default_backend() == "cpu":
+        # Symmetric, and LAPACK's own order: no copy.
+        return eigh(
+            matrix.T,
+            subset_by_index=(samples - count, samples - 1),
+            overwrite_a=True,
+            check_finite=False,
+        )
     with jax.enable_x64(True):
         values, vectors = jnp.linalg.eigh(jnp.asarray(matrix))
     return np.asarray(values[-count:]), np.asarray(vectors[:, -count:])

@@ -4,9 +4,9 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import losses, parity, qdg
+from benchmarks import losses, parity, qdg, sketch
 
-each = pytest.mark.parametrize("benchmark", [losses, parity, qdg])
+each = pytest.mark.parametrize("benchmark", [losses, parity, qdg, sketch])
 
 
 @each

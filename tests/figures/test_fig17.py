@@ -27,8 +27,11 @@ def test_slopes_and_errors(tmp_path: Path) -> None:
     assert mean.value == pytest.approx(np.mean(list(ERROR.values())), abs=0.03)
     assert root.value == pytest.approx(np.sqrt(np.mean(np.square(list(ERROR.values())))), abs=0.03)
     (panel,) = panels(figure)
+    assert panel.get_legend() is None  # it stands below, where no point can be
     same = panel.get_lines()[0]
     np.testing.assert_array_equal(*same.get_data())
+    # Few vectors make few clusters: 100 at most at a = 1.5. In the paper the window ends at 1000.
+    assert panel.get_title(loc="right") == "ranks 20…100 to 20…200"
     assert_legible(figure)
 
 

@@ -1,6 +1,7 @@
 """The toy model: its sizes, its cells on disk, and the bias of the slope that QDG measures."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,24 +81,29 @@ def test_a_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     seen = []
     original = toy.solve
 
-    def once_only(cell: Cell, **options: object) -> object:
+    def once_only(cell: Cell, **options: Any) -> object:
         seen.append(cell.exponent)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return original(cell, n_init=1)
+        return original(cell, **options)
 
     monkeypatch.setattr(toy, "solve", once_only)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, subtasks=20)
+        run(tmp_path, subtasks=20, n_init=2)
     (first,) = open_cells(tmp_path)
     heard = Heard()
-    found = run(tmp_path, subtasks=20, monitor=heard)
-    assert seen == [1.0, 1.2, 1.2, 1.1]  # what was there is not made again
+    found = run(tmp_path, subtasks=20, n_init=2, monitor=heard)
+    # The fewest vectors first, and what was there is not made again.
+    assert seen == [1.2, 1.1, 1.1, 1.0]
     assert [cell.attrs["exponent"] for cell in found] == [1.0, 1.1, 1.2]
-    assert found[0].identical(first)
+    assert found[2].identical(first)
     assert found[0].attrs["samples"] == sizes(1.0, 20).sum()
+    assert heard.shares == sorted(heard.shares)
+    assert heard.shares[-1] == pytest.approx(1)
     with pytest.raises(BadInput, match="holds cells of 20 subtasks; give another folder"):
         run(tmp_path, subtasks=30)
+    with pytest.raises(BadInput, match="holds cells of 2 restarts; give another folder, or --rest"):
+        run(tmp_path, subtasks=20)
 
 
 def test_the_command(
@@ -111,6 +117,8 @@ def test_the_command(
     assert "--out is missing" in capsys.readouterr().err
     assert toy.main(["--out", str(tmp_path / "toy")]) == 2
     assert "holds cells of 200 subtasks; give another folder, or --mini" in capsys.readouterr().err
+    assert toy.main(["--restarts", "0", "--out", str(tmp_path / "other")]) == 2
+    assert "--restarts 0: give at least 1" in capsys.readouterr().err
     (tmp_path / "file").touch()
     assert toy.main(["--out", str(tmp_path / "file")]) == 2
 

@@ -1,0 +1,387 @@
+"""``python -m benchmarks.sketch``: what sketches of gradients lose, and what they cost."""
+
+import dataclasses
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from benchmarks import command
+from benchmarks.command import Head, say
+from benchmarks.stopwatch import timed
+from jquanta import door
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+
+    from jquanta.lm.corpus.reader import Corpus
+    from jquanta.lm.models.config import LMConfig
+    from jquanta.lm.models.network import Params
+    from jquanta.qdg.rows import Rows
+    from jquanta.qdg.selection import Selection
+
+PREFIX = 64  # tokens before a prediction, at most: a sketch is the same work for a longer one
+
+
+@dataclass(frozen=True)
+class Workload:
+    """How much is computed.
+
+    Attributes:
+        samples: for each Pythia shape; exact gradients of all are held.
+        trained: samples of a trained model.
+        sizes: of sketches, the package's own among them.
+        seeds: of random projections at the package's own size.
+        repeats: passes of which medians are taken.
+    """
+
+    samples: Mapping[str, int]
+    trained: int
+    sizes: tuple[int, ...]
+    seeds: int
+    repeats: int
+
+
+WORKLOADS = {
+    "quick": Workload({"14m": 64}, 64, (8, 16, 32), 8, 1),
+    "full": Workload({"14m": 100, "31m": 100}, 200, (4, 8, 16, 32, 64), 20, 3),
+}
+
+
+@dataclass(frozen=True)
+class Options(command.Options):
+    """Measure sketches of gradients beside exact ones: error, bias, bytes and seconds, float32.
+
+    Models of Pythia's shapes with random weights, random predictions after up to 64 tokens. For
+    each size of the sketch: the root mean square error of the cosines of all pairs; bytes of a
+    sample's row; seconds to make the rows, and to multiply all pairs of them, compiling apart. For
+    the default size, over several seeds: the mean error of inner products, in each module and in
+    sum, in units of its own standard error: about 1 where there is no bias.
+
+    With --qdg: the model of a configuration of jquanta qdg, and predictions that it selects.
+
+    The last line gives, for each model, the error of the cosines at the default size, and the bias
+    in sum.
+
+    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
+    """
+
+    quick: Annotated[bool, door.option("64 samples of one shape: a minute on 2 cores")] = False
+    repeats: Annotated[
+        int | None, door.option("passes of which medians are taken (default: 3, quick 1)", "INT")
+    ] = None
+    out: Annotated[
+        Path | None,
+        door.option("JSON file (default: benchmarks/records/sketch-DEVICE.json)", "FILE"),
+    ] = None
+    qdg: Annotated[
+        Path | None,
+        door.option("TOML file, such as jquanta/qdg/default.toml: a trained model", "FILE"),
+    ] = None
+
+
+class Subject(NamedTuple):
+    """A model and predictions of which gradients are taken."""
+
+    name: str
+    config: "LMConfig"
+    params: "Params"
+    corpus: "Corpus"
+    selection: "Selection"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Exact gradients, or sketches of one size.
+
+    Attributes:
+        size: of the sketch; None for exact gradients.
+        cosine_error: root mean square over all pairs, at seed 0.
+        row_bytes: of one sample's row.
+        making: seconds to make the rows of all samples.
+        products: seconds to multiply all pairs of them.
+    """
+
+    size: int | None
+    cosine_error: float
+    row_bytes: int
+    making: float
+    products: float
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Mean error of inner products over seeds; z is that in units of its standard error.
+
+    Attributes:
+        module: a linear layer, or ``sum``.
+        pairs: root mean square of z over pairs of different samples.
+        squares: the same over each sample with itself.
+        resolution: standard error of a squared length over the squared length, root mean square.
+    """
+
+    module: str
+    pairs: float
+    squares: float
+    resolution: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """All of one model.
+
+    Attributes:
+        model: a Pythia shape, or the name of a trained model.
+        parameters: with respect to which gradients are taken.
+        samples, mean_prefix: their number, and the tokens before a prediction.
+        cosines: root mean square of the exact cosines of all pairs.
+        entries: exact gradients, then sketches of each size.
+        seeds: of the biases.
+        biases: of each module, and last in sum, at the package's own size.
+    """
+
+    model: str
+    parameters: int
+    samples: int
+    mean_prefix: float
+    cosines: float
+    entries: tuple[Entry, ...]
+    seeds: int
+    biases: tuple[Bias, ...]
+
+    @property
+    def unbiased(self) -> float:
+        """Root mean square of z where there is no bias: that of Student's t."""
+        return ((self.seeds - 1) / (self.seeds - 3)) ** 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Head):
+    """One run of the benchmark."""
+
+    workload: dict[str, object]
+    results: tuple[Result, ...]
+
+    def summary(self) -> str:
+        from jquanta.qdg.sketch import SIZE
+
+        words = []
+        for result in self.results:
+            (own,) = (entry for entry in result.entries if entry.size == SIZE)
+            words += [f"cosine_error_{result.model}={own.cosine_error:.4f}"]
+            words += [f"bias_{result.model}={result.biases[-1].pairs:.2f}"]
+        return " ".join(words)
+
+
+def measure(options: Options) -> Record:
+    """Sketches and exact gradients of every model."""
+    from benchmarks import machine
+
+    begun = machine.start()
+    usual = WORKLOADS[options.mode]
+    workload = dataclasses.replace(usual, repeats=options.repeats or usual.repeats)
+    with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
+        if options.qdg:
+            results = [compare(trained(options.qdg, workload.trained), workload)]
+        else:
+            results = [
+                compare(untrained(shape, samples, Path(scratch)), workload)
+                for shape, samples in workload.samples.items()
+            ]
+    return Record(
+        benchmark="sketch",
+        mode=options.mode,
+        versions=machine.versions(),
+        hardware=machine.hardware(begun),
+        workload=dataclasses.asdict(workload),
+        results=tuple(results),
+    )
+
+
+def untrained(shape: str, samples: int, scratch: Path) -> Subject:
+    """A Pythia shape with random weights, and predictions of random tokens."""
+    import jax
+    import numpy as np
+
+    from benchmarks import texts
+    from jquanta.lm.models.network import init
+    from jquanta.lm.models.pythia import pythia
+    from jquanta.qdg.selection import given
+
+    config = pythia(shape)
+    corpus = texts.synthetic(scratch / shape, np.full(samples, PREFIX + 1))
+    picked = np.random.default_rng(2).choice(corpus.n_predictions, samples, replace=False)
+    return Subject(shape, config, init(config, jax.random.key(0)), corpus, given(corpus, picked))
+
+
+def trained(path: Path, samples: int) -> Subject:
+    """The model of a configuration of ``jquanta qdg``, and some of the predictions it selects."""
+    import numpy as np
+
+    import jquanta as jq
+    from jquanta.lm.losses.job import open_checkpoint
+    from jquanta.lm.weights.load import read_params
+    from jquanta.qdg.config import load_qdg
+    from jquanta.qdg.selection import given, select
+
+    wanted = load_qdg(path)
+    corpus = jq.open_corpus(wanted.input.corpus)
+    own = open_checkpoint(wanted.input.model, wanted.input.revision or None, corpus)
+    rule = {"threshold": wanted.select.threshold, "induction": wanted.select.induction}
+    losses = jq.open_losses(wanted.input.losses)
+    passed = select(corpus, losses, own.label, stride=1, count=None, **rule).index
+    picked = np.random.default_rng(2).choice(passed, min(samples, len(passed)), replace=False)
+    params = read_params(own.source, own.config)
+    return Subject(own.label, own.config, params, corpus, given(corpus, picked))
+
+
+def compare(subject: Subject, workload: Workload) -> Result:
+    """Every size of sketch against exact gradients."""
+    import numpy as np
+
+    from benchmarks.similarity import off_diagonal
+    from jquanta.qdg.gradient import gradient_rows
+    from jquanta.qdg.parameters import chosen, count
+    from jquanta.qdg.samples import samples
+    from jquanta.qdg.sketch import SIZE, sketch_rows
+
+    name, *parts = subject
+    names = chosen(subject.config)
+    say(f"{name}: exact gradients")
+    gradients, sketches = gradient_rows(*parts, names), partial(sketch_rows, *parts, names)
+    exact = inner(gradients)
+    wanted = cosines(exact)
+    entries = [Entry(None, 0.0, *costs(gradients, workload.repeats))]
+    for size in workload.sizes:
+        say(f"{name}: sketches of {size} × {size}")
+        rows = sketches(size)
+        error = off_diagonal(cosines(inner(rows)), wanted)
+        entries.append(Entry(size, error, *costs(rows, workload.repeats)))
+    say(f"{name}: {workload.seeds} seeds of {SIZE} × {SIZE}")
+    drawn = [inner(sketches(SIZE, seed)) for seed in range(workload.seeds)]
+    biases = [bias(m, exact[m], np.stack([found[m] for found in drawn])) for m in exact]
+    return Result(
+        model=name,
+        parameters=count(subject.config, names),
+        samples=len(subject.selection),
+        mean_prefix=float(
+            samples(subject.corpus, subject.selection.index, subject.config).lengths.mean()
+        ),
+        cosines=off_diagonal(wanted, np.zeros_like(wanted)),
+        entries=tuple(entries),
+        seeds=workload.seeds,
+        biases=tuple(biases),
+    )
+
+
+def costs(rows: "Rows", repeats: int) -> tuple[int, float, float]:
+    """Bytes of a row, seconds to make all, seconds to multiply them; after a call that compiles."""
+    making, multiplying = [], []
+    for _ in range(repeats):
+        seconds, made = timed(partial(rows_of, rows))
+        making.append(seconds)
+        multiplying.append(timed(partial(grams, made))[0])
+        row_bytes = sum(x.nbytes // len(x) for x in made.values())
+        del made  # before the next are made
+    return row_bytes, statistics.median(making), statistics.median(multiplying)
+
+
+def inner(rows: "Rows") -> "dict[str, np.ndarray]":
+    """``grams``, in the order of the samples."""
+    import numpy as np
+
+    place = np.ix_(*2 * (np.argsort(rows.order),))
+    return {module: gram[place] for module, gram in grams(rows_of(rows)).items()}
+
+
+def rows_of(rows: "Rows") -> "dict[str, Any]":
+    """All rows by name, [Q, n] each."""
+    import jax
+    import jax.numpy as jnp
+
+    parts = [found for _, _, found in rows.batches()]
+    flat = {
+        name: jnp.concatenate([part.pop(name) for part in parts]).reshape(len(rows.order), -1)
+        for name in list(parts[0])
+    }
+    return jax.block_until_ready(flat)
+
+
+def grams(made: "Mapping[str, Any]") -> "dict[str, np.ndarray]":
+    """Inner products of all pairs [Q, Q] in each linear layer, and in ``sum``; float64."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    found: dict[str, np.ndarray] = {}
+    for name, x in made.items():
+        module = name.removesuffix(".kernel").removesuffix(".bias")
+        product = np.asarray(jnp.matmul(x, x.T, precision="highest"), np.float64)
+        found[module] = found.get(module, 0) + product
+    return found | {"sum": np.sum(list(found.values()), axis=0)}
+
+
+def cosines(inner: "Mapping[str, np.ndarray]") -> "np.ndarray":
+    """[Q, Q], of whole gradients."""
+    import numpy as np
+
+    total = inner["sum"]
+    length = np.sqrt(np.diagonal(total))
+    return total / np.outer(length, length)
+
+
+def bias(module: str, exact: "np.ndarray", drawn: "np.ndarray") -> Bias:
+    """Of inner products [seeds, Q, Q] against exact ones [Q, Q]."""
+    import numpy as np
+
+    error = drawn.std(axis=0, ddof=1) / len(drawn) ** 0.5
+    z = (drawn.mean(axis=0) - exact) / error
+    same = np.eye(len(exact), dtype=bool)
+
+    def root(x: "np.ndarray") -> float:
+        return float(np.sqrt(np.mean(x**2)))
+
+    return Bias(module, root(z[~same]), root(z[same]), root((error / exact)[same]))
+
+
+def show(record: Record, console: "Console") -> None:
+    """Print a table and the biases of each model."""
+    from rich.table import Table
+
+    for result in record.results:
+        table = Table(
+            title=f"{result.model}: {result.samples} samples, {result.parameters:,} parameters, "
+            f"{record.hardware}"
+        )
+        for column in ("rows", "error of cosines", "bytes a sample", "making, s", "products, s"):
+            table.add_column(column, justify="right")
+        for e in result.entries:
+            size, error = (
+                ("exact", "") if e.size is None else (str(e.size), f"{e.cosine_error:.4f}")
+            )
+            table.add_row(size, error, f"{e.row_bytes:,}", f"{e.making:.2f}", f"{e.products:.4f}")
+        console.print(table)
+        console.print(f"exact cosines: {result.cosines:.3f} (root mean square)")
+        *modules, total = result.biases
+        for what in ("pairs", "squares"):
+            each = sorted(getattr(module, what) for module in modules)
+            console.print(
+                f"mean error of {what} over {result.seeds} seeds, in standard errors: "
+                f"{getattr(total, what):.2f} in sum, {each[0]:.2f} to {each[-1]:.2f} in "
+                f"{len(each)} layers; {result.unbiased:.2f} where there is no bias"
+            )
+        console.print(f"standard error of a squared length: {total.resolution:.1%}")
+    console.print(record.hardware.busy())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's exit code."""
+    return command.run("sketch", Options, ["torch"], measure, show, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
