@@ -101,6 +101,14 @@ def test_seeds_are_all_different_samples(points: np.ndarray) -> None:
         assert not first[:, 100:].any()
 
 
+def test_no_distance_is_negative(points: np.ndarray) -> None:
+    """Rounding would make some so, and weights of a draw they must not be."""
+    moved = jnp.asarray(points + 30)
+    assert (fast._squared_distances(moved, moved) >= 0).all()
+    plain = (moved**2).sum(1)[:, None] + (moved**2).sum(1) - 2 * moved @ moved.T
+    assert (plain < 0).any()
+
+
 def test_samples_are_drawn_in_proportion_to_their_weight() -> None:
     draws = 4096
     weights = np.zeros(300, np.float32)
