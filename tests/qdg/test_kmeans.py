@@ -101,6 +101,11 @@ def test_seeds_are_all_different_samples(points: np.ndarray) -> None:
         assert not first[:, 100:].any()
 
 
+def test_a_number_that_rounding_put_beyond_the_last_place_is_in_it() -> None:
+    found = fast._first_above(jnp.array([[[1.0, 2.0, 4.0]]]), jnp.array([[0.0, 1.0, 4.0]]))
+    assert found.tolist() == [[0, 1, 2]]
+
+
 def test_no_distance_is_negative(points: np.ndarray) -> None:
     """Rounding would make some so, and weights of a draw they must not be."""
     moved = jnp.asarray(points + 30)
