@@ -101,6 +101,19 @@ def test_seeds_are_all_different_samples(points: np.ndarray) -> None:
         assert not first[:, 100:].any()
 
 
+def test_a_number_that_rounding_put_beyond_the_last_place_is_in_it() -> None:
+    found = fast._first_above(jnp.array([[[1.0, 2.0, 4.0]]]), jnp.array([[0.0, 1.0, 4.0]]))
+    assert found.tolist() == [[0, 1, 2]]
+
+
+def test_no_distance_is_negative(points: np.ndarray) -> None:
+    """Rounding would make some so, and weights of a draw they must not be."""
+    moved = jnp.asarray(points + 30)
+    assert (fast._squared_distances(moved, moved) >= 0).all()
+    plain = (moved**2).sum(1)[:, None] + (moved**2).sum(1) - 2 * moved @ moved.T
+    assert (plain < 0).any()
+
+
 def test_samples_are_drawn_in_proportion_to_their_weight() -> None:
     draws = 4096
     weights = np.zeros(300, np.float32)

@@ -42,17 +42,25 @@ def test_groups_are_stable_and_the_null_is_not(from_features: bool) -> None:
     assert heard.shares[-1] == 1
 
 
-def test_values_are_those_of_separate_clusterings() -> None:
+@pytest.mark.parametrize("from_features", [True, False])
+def test_values_are_those_of_separate_clusterings(from_features: bool) -> None:
     """With groups that overlap, so that no agreement is 1."""
-    cosine = cosines(groups([15] * 8, 40, 2.0)[0])
-    found = stability(cosine, [5, 8], seeds=1, subsamples=1, n_init=1, seed=3)
-    base, other = (cluster(cosine, [5, 8], seed=s, n_init=1).label.to_numpy() for s in (3, 4))
+    points, _ = groups([15] * 8, 40, 2.0)
+    cosine, features = cosines(points), points if from_features else None
+    found = stability(cosine, [5, 8], features=features, seeds=1, subsamples=1, n_init=2, seed=3)
+    base, other = (cluster(cosine, [5, 8], seed=s, n_init=2).label.to_numpy() for s in (3, 4))
     expected = [adjusted_rand_score(a, b) for a, b in zip(base, other, strict=True)]
     assert found.ari_seed[:, 0].to_numpy().tolist() == expected
     assert max(expected) < 1
     assert float(found.ari_next[0]) == adjusted_rand_score(base[0], base[1])
     assert found.seed.to_numpy().tolist() == [4]
     np.testing.assert_array_equal(found.tightness, tightness(cosine, base))
+    null = shuffled(points, 3) if from_features else rotated(cosine, 3)
+    of_null = cluster(null, [5, 8], seed=3, n_init=2).label.to_numpy()
+    np.testing.assert_array_equal(found.null_tightness, tightness(null, of_null))
+    kept = np.sort(np.random.default_rng(3).permutation(120)[:96])  # 0.8 of them
+    part = cluster(cosine[np.ix_(kept, kept)], [5, 8], seed=3, n_init=2).label.to_numpy()
+    np.testing.assert_array_equal(found.ari_subsample[:, 0], agreement(base[:, kept], part))
     assert agreement(base, base).tolist() == [1, 1]
 
 
@@ -68,6 +76,8 @@ def test_shuffling_keeps_each_features_values() -> None:
     assert shuffled(abs(features)).min() >= 0
     with pytest.raises(BadInput, match="zero, NaN or infinite"):
         shuffled(np.zeros((3, 2)))
+    with pytest.raises(BadInput, match="in 1 of 4 samples, the first 0"):  # the deal would hide it
+        shuffled(np.vstack([np.zeros((1, 2)), np.ones((3, 2))]))
 
 
 def test_rotation_keeps_eigenvalues_and_the_mean() -> None:
