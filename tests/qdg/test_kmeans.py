@@ -136,6 +136,15 @@ def test_inertia_is_not_worse_than_scikit_learns(points: np.ndarray, k: int) -> 
     assert len(np.unique(mine.label)) == k
 
 
+def test_iterations_end_at_the_tolerance_or_at_the_most(points: np.ndarray) -> None:
+    patient = kmeans(points, 13, n_init=1, tol=0)
+    assert patient.iterations > 2
+    for settings, wanted in (({"tol": 1e6}, 1), ({"tol": 0, "max_iter": 2}, 2)):
+        found = kmeans(points, 13, n_init=1, **settings)
+        assert found.iterations == wanted
+        assert found.inertia > patient.inertia
+
+
 def test_equal_arguments_give_equal_labels(points: np.ndarray) -> None:
     first, second, other = (kmeans(points, 13, seed=s, n_init=2) for s in (0, 0, 1))
     np.testing.assert_array_equal(first.label, second.label)
