@@ -9,6 +9,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, count, residuals
+from jquanta.qdg.parameters import require_shapes
 from jquanta.qdg.rows import Rows, per_sample
 from jquanta.qdg.samples import samples
 from jquanta.qdg.selection import Selection
@@ -33,6 +34,7 @@ def activation_rows(
     """
     if not 0 <= layer <= config.layers:
         raise BadInput(f"layer = {layer}: this model has layers 0 (embedding) to {config.layers}")
+    require_shapes(config, params)
     selection.require_corpus(corpus)
     return per_sample(
         _activation(config, layer),

@@ -12,7 +12,7 @@ from jquanta.lm.models.columns import logits
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, count
 from jquanta.qdg.memory import available, size
-from jquanta.qdg.parameters import PAPER, chosen
+from jquanta.qdg.parameters import PAPER, chosen, require_shapes
 from jquanta.qdg.rows import Rows, per_sample, require_float32
 from jquanta.qdg.samples import samples
 from jquanta.qdg.selection import Selection
@@ -63,6 +63,7 @@ def gradient_rows(
     batch_tokens: int | None = None,
 ) -> Rows:
     """The gradients of a selection as a source for ``exact``."""
+    require_shapes(config, params)
     require_float32(params)
     operations = 6.0 * count(config)[1]  # a multiplication and an addition, there and twice back
     selection.require_corpus(corpus)

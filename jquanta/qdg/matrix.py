@@ -20,7 +20,7 @@ from jquanta.qdg.config import ACTIVATIONS, EXACT, MODES, SKETCH
 from jquanta.qdg.gradient import gradient_rows
 from jquanta.qdg.matrices import COSINE, COSINE_ABS, STATE, Matrices
 from jquanta.qdg.pairs import BadRows, fill
-from jquanta.qdg.parameters import PAPER, chosen, require_shapes
+from jquanta.qdg.parameters import PAPER, chosen
 from jquanta.qdg.rows import Rows
 from jquanta.qdg.selection import Selection
 from jquanta.qdg.sketch import SIZE, sketch_rows
@@ -89,7 +89,6 @@ def similarity(
         RunFailed: if the disk or a device is full; the same call continues.
         Interrupted: on Ctrl-C; the same call continues.
     """
-    require_shapes(config, params)
     told: dict[str, Any] = {
         "mode": mode,
         "parameters": parameters if isinstance(parameters, str) else list(parameters),

@@ -27,7 +27,7 @@ from jquanta.lm.models.roles import Role, role
 from jquanta.qdg.gradient import cross_entropy
 from jquanta.qdg.memory import available
 from jquanta.qdg.memory import size as memory_size
-from jquanta.qdg.parameters import PAPER, chosen
+from jquanta.qdg.parameters import PAPER, chosen, require_shapes
 from jquanta.qdg.rows import OneSample, Rows, per_sample, require_float32
 from jquanta.qdg.samples import samples
 from jquanta.qdg.selection import Selection
@@ -136,6 +136,7 @@ def sketch_rows(
     Raises:
         BadInput: as ``projections``, or if the parts do not go together.
     """
+    require_shapes(config, params)
     require_float32(params)
     selection.require_corpus(corpus)
     around = projections(config, names, size, jax.random.key(seed))

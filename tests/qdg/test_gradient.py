@@ -20,7 +20,7 @@ from jquanta.qdg.gradient import gradient, gradient_rows, gradients
 from jquanta.qdg.parameters import chosen, columns
 from jquanta.qdg.samples import plan, samples
 from jquanta.qdg.selection import given
-from tests.lm.losses.examples import NEOX, parameters
+from tests.lm.losses.examples import NEO, NEOX, parameters
 from tests.lm.models import examples as models
 from tests.qdg import examples, reference
 
@@ -177,6 +177,8 @@ def test_bad_input(corpus: Corpus, tmp_path: Path) -> None:
         gradients(NEOX, params, other, given(other, [0, 72]))
     with pytest.raises(BadInput, match=r"33 rows of 25,152 numbers take 0\.0 GB"):
         gradients(NEOX, params, corpus, selection, memory="1 MB")
+    with pytest.raises(BadInput, match=r"embed.embedding is \(101, 32\), and"):
+        gradients(NEO, params, corpus, selection)
     wide = {name: x.astype("bfloat16") for name, x in params.items()}
     with pytest.raises(BadInput, match=r"is bfloat16: gradients need float32"):
         gradients(NEOX, wide, corpus, selection)
