@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from jquanta.qdg.commands import mechanism as door
 from jquanta.qdg.gradient import loss_rows
 from jquanta.qdg.mechanism import held_out, mechanisms, summary
 from jquanta.qdg.parameters import chosen, columns
+from jquanta.qdg.rows import _program
 from jquanta.qdg.store import read
 from tests.lm.losses.examples import NEOX, parameters, plain_column
 from tests.qdg import examples, planted
@@ -157,16 +159,26 @@ def test_seeds(made: planted.Run) -> None:
     assert not found(1).equals(found(2))
 
 
-def test_other_parameters_compile_nothing(made: planted.Run) -> None:
-    from dataclasses import replace
+def test_other_parameters_compile_nothing(
+    made: planted.Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    def losses(seed: int) -> tuple[np.ndarray, int]:
+        """Of all samples, and how many programs were compiled for them."""
+        caplog.clear()
+        jax.config.update("jax_log_compiles", True)  # in all threads
+        try:
+            rows = loss_rows(made.config, parameters(seed=seed), made.corpus, made.selection)
+            found = rows.all()
+        finally:
+            jax.config.update("jax_log_compiles", False)
+        told = [record.getMessage() for record in caplog.records]
+        return found, sum("Finished XLA compilation of jit(each)" in line for line in told)
 
-    from jquanta.qdg.rows import _program, mesh
-
-    rows = loss_rows(made.config, made.params, made.corpus, made.selection)
-    first = rows.all()
-    compiled = _program(rows.one, mesh())._cache_size()
-    other = replace(rows, constants=parameters(seed=1)).all()
-    assert _program(rows.one, mesh())._cache_size() == compiled > 0
+    _program.cache_clear()  # other tests may have compiled the same
+    first, compiled = losses(0)
+    other, again = losses(1)
+    assert compiled > 0
+    assert again == 0
     wanted = plain_column(made.config, parameters(seed=1), made.corpus)[made.selection.index]
     np.testing.assert_allclose(other, wanted, rtol=1e-5)
     assert np.abs(first - other).min() > 1e-3
