@@ -28,7 +28,7 @@ help: ## list these targets
 sweep: .venv/.runtime ## train the miniature of Figure 2 and draw it (1 minute; ARGS=... for other sweeps)
 	@$(BIN)/python -m jquanta.sweep $(ARGS)
 
-test: .venv/.test ## run all tests (some 15 minutes on 2 cores)
+test: .venv/.test ## run all tests (20 to 35 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 lint: .venv/.runtime ## check style, format and types (1 minute)
