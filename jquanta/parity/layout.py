@@ -1,11 +1,16 @@
-"""How the networks of a pack lie side by side: which pack, in which order, in blocks and tiles."""
+"""How the networks of a pack lie side by side, and which way they are computed."""
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
 
-import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int32
 
+from jquanta.parity import kernels
 from jquanta.parity.config import RunConfig
 from jquanta.parity.solo import Program
 
@@ -18,18 +23,70 @@ CPU_TILE = 1000  # samples
 DIVERGED_ABOVE = 1e15
 
 
+class Way(enum.Enum):
+    """How a pack is computed."""
+
+    TILES = "XLA, in tiles that stay in a CPU's cache"
+    WHOLE = "XLA, the whole batch at once"
+    KERNELS = "GPU kernels"
+
+
+class Weights(NamedTuple):
+    """The networks of one block, side by side: W hidden units in all, R networks."""
+
+    bits: Float[Array, "N W"]
+    rows: Float[Array, "S W"]
+    bias: Float[Array, " W"]
+    out: Float[Array, " W"]  # w1 - w0 of the second layer
+    shift: Float[Array, " R"]  # b1 - b0 of the second layer
+
+
+class Batch(NamedTuple):
+    """One step's samples in ascending order of their uniform numbers."""
+
+    bits: Float[Array, "B N"]
+    subtask: Int32[Array, "A B"]  # ascending
+    sign: Float[Array, "A B"]  # +1 for odd parity, -1 for even
+    weight: Float[Array, " B"]  # 1 over the true batch size, 0 for padding
+
+
+class Group(NamedTuple):
+    """Neighbouring networks of one distribution: their units in a block."""
+
+    units: slice
+    distribution: int
+
+
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring networks of one distribution, computed together."""
+    """Neighbouring networks, computed together.
+
+    Attributes:
+        nets: their places in the pack.
+        widths: the hidden units of each.
+        padded: the same with padding: each network's weights end with zeros, which stay zero.
+        distributions: of each.
+    """
 
     nets: slice
     widths: tuple[int, ...]
-    distribution: int
+    padded: tuple[int, ...]
+    distributions: tuple[int, ...]
 
     @property
     def owner(self) -> np.ndarray:
         """[W] the place in the block of each unit's network."""
-        return np.repeat(np.arange(len(self.widths)), self.widths)
+        return np.repeat(np.arange(len(self.padded)), self.padded)
+
+    @property
+    def groups(self) -> list[Group]:
+        """The units of each distribution."""
+        groups, start = [], 0
+        for one, nets in groupby(range(len(self.padded)), key=self.distributions.__getitem__):
+            end = start + sum(self.padded[net] for net in nets)
+            groups.append(Group(slice(start, end), one))
+            start = end
+        return groups
 
 
 @dataclass(frozen=True)
@@ -40,29 +97,31 @@ class Layout:
     widths: tuple[int, ...]
     distributions: tuple[int, ...]  # of each network
     may_diverge: bool  # whether any weight could pass DIVERGED_ABOVE
+    way: Way
     block: int | None  # least units of a block; None takes a whole distribution at once
     tile: int | None  # most samples of a tile; None takes the whole batch
 
     @classmethod
-    def of(cls, runs: Sequence[RunConfig]) -> "Layout":
+    def of(cls, runs: Sequence[RunConfig], way: Way) -> "Layout":
         """The layout of runs that share bits."""
         places: dict[object, int] = {}
         for run in runs:
             places.setdefault(distribution(run), len(places))
-        on_cpu = jax.default_backend() == "cpu"
+        in_tiles = way is Way.TILES
         return cls(
             Program.of(runs[0]),
             tuple(run.network.width for run in runs),
             tuple(places[distribution(run)] for run in runs),
             any(map(may_diverge, runs)),
-            CPU_BLOCK if on_cpu else None,
-            CPU_TILE if on_cpu else None,
+            way,
+            CPU_BLOCK if in_tiles else None,
+            CPU_TILE if in_tiles else None,
         )
 
     @property
     def owner(self) -> np.ndarray:
-        """[U] the network of each unit."""
-        return np.repeat(np.arange(len(self.widths)), self.widths)
+        """[U] the network of each unit, padding included."""
+        return np.concatenate([block.nets.start + block.owner for block in self.blocks])
 
     @property
     def tiles(self) -> tuple[int, int]:
@@ -70,8 +129,31 @@ class Layout:
         return tiles(self.program.batch_size, self.tile)
 
     @property
+    def ahead(self) -> int:
+        """Batches that are drawn at once.
+
+        Sorting one batch leaves most of a GPU idle: on an H200 ten at once take 0.03 ms each, and
+        one by itself 0.24. A CPU is busy with one, and it stays in the cache.
+        """
+        if self.way is Way.TILES:
+            return 1
+        return max(1, min(MOST_AHEAD, AHEAD_SAMPLES // self.program.batch_size))
+
+    @property
+    def tiling(self) -> kernels.Tiling:
+        """How the inputs lie in the kernels' products."""
+        program, units = self.program, sum(map(kernels.padded_units, self.widths))
+        found = tiling_of(program, units)
+        assert found is not None  # else ``way_of`` would not have chosen the kernels
+        return found
+
+    @property
     def blocks(self) -> list[Block]:
-        """The networks cut into blocks."""
+        """The networks cut into blocks. The kernels take all of them at once."""
+        if self.way is Way.KERNELS:
+            padded = tuple(map(kernels.padded_units, self.widths))
+            every = slice(0, len(self.widths))
+            return [Block(every, self.widths, padded, self.distributions)]
         ends = np.cumsum(self.widths).tolist()
         blocks: list[Block] = []
         first = 0
@@ -80,10 +162,41 @@ class Layout:
             one = self.distributions[net]
             last = net + 1 == len(ends) or self.distributions[net + 1] != one
             if last or (self.block is not None and end - start >= self.block):
-                widths = self.widths[first : net + 1]
-                blocks.append(Block(slice(first, net + 1), widths, one))
+                nets = slice(first, net + 1)
+                widths = self.widths[nets]
+                blocks.append(Block(nets, widths, widths, self.distributions[nets]))
                 first = net + 1
         return blocks
+
+
+AHEAD_SAMPLES, MOST_AHEAD = 2**18, 16
+"""Samples drawn at once, about, and batches at most."""
+
+
+def way_of(run: RunConfig, backend: str, dtype: Any = jnp.float32) -> tuple[Way, str]:
+    """How a pack of runs like this one is computed on ``backend``, and why: one place decides.
+
+    Args:
+        run: the first of the pack.
+        backend: ``cpu``, ``gpu``, ``tpu``, as JAX names them.
+        dtype: of the weights.
+    """
+    if backend == "cpu":
+        return Way.TILES, "this is a CPU"
+    if backend != "gpu" or not kernels.AVAILABLE:
+        return Way.WHOLE, "the kernels are for NVIDIA GPUs, through JAX's Triton backend"
+    if dtype != jnp.float32:
+        return Way.WHOLE, f"the kernels compute in float32, not {jnp.dtype(dtype).name}"
+    if tiling_of(Program.of(run), kernels.UNITS) is None:
+        most = kernels.MOST_COLUMNS
+        return Way.WHOLE, f"the kernels take fewer than {most} task bits, not {run.task.n_bits}"
+    return Way.KERNELS, "this is a GPU that they are written for"
+
+
+def tiling_of(program: Program, units: int) -> kernels.Tiling | None:
+    """How a pack's inputs lie in the kernels' products; None where they are too wide."""
+    codes = program.n_codes or program.n_tasks
+    return kernels.Tiling.of(program.n_bits, codes, program.batch_size, units // kernels.UNITS)
 
 
 def tiles(batch_size: int, most: int | None) -> tuple[int, int]:

@@ -15,7 +15,9 @@ What makes a step cheap, for ReLU networks of one hidden layer:
   decay is not; w1 + w0 only decays.
 * ReLU is positively homogeneous: the gradient of ``out`` follows from the sums over the batch that
   the first layer's gradients need anyway, without another pass over the batch.
-* On a CPU the batch is worked through in tiles and the units in blocks that stay in cache.
+
+Gradients and losses are made in one of three ways (``layout.way_of``): by XLA in tiles that stay in
+a CPU's cache, by XLA on the whole batch (``xla.py``), or by GPU kernels (``fused.py``).
 
 ``solo.py`` is the slow twin: a member of a pack equals its solo run to rounding.
 """
@@ -28,25 +30,24 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int32, Shaped, UInt32
+from jaxtyping import Array, Bool, Float, Shaped, UInt32
 
 from jquanta import streams
-from jquanta.parity import solo
+from jquanta.parity import fused, solo, xla
 from jquanta.parity.config import RunConfig
-from jquanta.parity.layout import DIVERGED_ABOVE, Block, Layout, distribution
-from jquanta.parity.network import PRECISION, make_network
+from jquanta.parity.layout import (
+    DIVERGED_ABOVE,
+    Batch,
+    Block,
+    Layout,
+    Way,
+    Weights,
+    distribution,
+    way_of,
+)
+from jquanta.parity.network import make_network
 from jquanta.parity.solo import Metrics, RunData
 from jquanta.parity.task import Task, draw, make_task, parity, subtask_of, unpack
-
-
-class Weights(NamedTuple):
-    """The networks of one block, side by side: W hidden units in all, R networks."""
-
-    bits: Float[Array, "N W"]
-    rows: Float[Array, "S W"]
-    bias: Float[Array, " W"]
-    out: Float[Array, " W"]  # w1 - w0 of the second layer
-    shift: Float[Array, " R"]  # b1 - b0 of the second layer
 
 
 class Sums(NamedTuple):
@@ -80,15 +81,6 @@ class PackData(NamedTuple):
     weight_decay: Float[Array, " R"]
 
 
-class Batch(NamedTuple):
-    """One step's samples in ascending order of their uniform numbers."""
-
-    bits: Float[Array, "B N"]
-    subtask: Int32[Array, "A B"]  # ascending
-    sign: Float[Array, "A B"]  # +1 for odd parity, -1 for even
-    weight: Float[Array, " B"]  # 1 over the true batch size, 0 for padding
-
-
 def draw_batch(layout: Layout, data: PackData, step: UInt32[Array, ""], dtype: Any) -> Batch:
     """The samples of step ``step``, which all runs share, padded to whole tiles."""
     program = layout.program
@@ -104,85 +96,6 @@ def draw_batch(layout: Layout, data: PackData, step: UInt32[Array, ""], dtype: A
     return Batch(unpack(words, program.n_bits, dtype), subtask, 2 * label.astype(dtype) - 1, weight)
 
 
-def gradients(
-    weights: tuple[Weights, ...],
-    layout: Layout,
-    batch: Batch,
-    codes: Float[Array, "A C S"] | None = None,
-) -> tuple[Weights, ...]:
-    """Gradients of every network's mean cross-entropy (nats) over the batch, block by block."""
-    return tuple(
-        _block_gradients(
-            block,
-            layout.tiles,
-            own,
-            batch._replace(
-                subtask=batch.subtask[block.distribution], sign=batch.sign[block.distribution]
-            ),
-            None if codes is None else codes[block.distribution],
-        )
-        for block, own in zip(layout.blocks, weights, strict=True)
-    )
-
-
-def _block_gradients(
-    block: Block,
-    tiles: tuple[int, int],
-    weights: Weights,
-    batch: Batch,
-    codes: Float[Array, "C S"] | None,
-) -> Weights:
-    """Gradients of one block of networks.
-
-    With g the gradient at the hidden sums before ``out`` is multiplied in, [h > 0] dz, all that is
-    needed of the batch are x'g, the sums of g by subtask, and the sum of dz; because
-    relu(h) = [h > 0] h, the gradient of ``out`` is K·(x'g) + C·(sums by subtask) + b·(sums of g).
-    """
-    rows = _rows_of(weights, codes)
-    own = _membership(block.widths, weights.bits.dtype)
-    mix = (own * weights.out).T  # block diagonal: each network sums its own units
-
-    def body(sums: Any, cut: tuple[Batch, Array]) -> tuple[Any, None]:
-        (by_bit, by_row, total), (tile, bits) = sums, cut
-        row = rows.at[tile.subtask].get(mode="promise_in_bounds", indices_are_sorted=True)
-        hidden = jnp.matmul(tile.bits, weights.bits, precision=PRECISION) + row + weights.bias
-        # Without the barrier each of the three uses computes the sum and the lookup again.
-        active = jax.lax.optimization_barrier(jnp.maximum(hidden, 0))
-        z = jnp.matmul(active, mix, precision=PRECISION) + weights.shift
-        sign, weight = tile.sign[:, None], tile.weight[:, None]
-        dz = -sign * weight * jax.nn.sigmoid(-sign * z)
-        spread = jnp.matmul(dz, own, precision=PRECISION) if len(block.widths) > 1 else dz
-        g = jnp.where(active > 0, spread, 0)
-        by_bit += jnp.matmul(bits, g, precision=PRECISION)
-        by_row = by_row.at[tile.subtask].add(g, mode="promise_in_bounds", indices_are_sorted=True)
-        return (by_bit, by_row, total + dz.sum(0)), None
-
-    zero = tuple(map(jnp.zeros_like, (weights.bits, rows, weights.shift)))
-    cut = jax.tree.map(lambda column: column.reshape(*tiles, *column.shape[1:]), batch)
-    # Transposed once for all blocks: a product that does so itself does it in each (5% of a step).
-    by_bit, by_row, total = jax.lax.scan(body, zero, (cut, cut.bits.swapaxes(1, 2)))[0]
-    by_unit = by_row.sum(0)
-    by_member = by_row if codes is None else jnp.matmul(codes.T, by_row, precision=PRECISION)
-    return Weights(
-        bits=by_bit * weights.out,
-        rows=by_member * weights.out,
-        bias=by_unit * weights.out,
-        out=(weights.bits * by_bit).sum(0) + (rows * by_row).sum(0) + weights.bias * by_unit,
-        shift=total,
-    )
-
-
-def _rows_of(weights: Weights, codes: Float[Array, "C S"] | None) -> Float[Array, "C W"]:
-    """What each code adds to the hidden sums, as ``MLP.rows_of``."""
-    return weights.rows if codes is None else jnp.matmul(codes, weights.rows, precision=PRECISION)
-
-
-def _membership(widths: tuple[int, ...], dtype: Any) -> Float[Array, "R W"]:
-    """1 where a unit belongs to a network."""
-    nets = np.arange(len(widths))
-    return jnp.asarray(nets[:, None] == np.repeat(nets, widths), dtype)
-
-
 def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array, ""]) -> State:
     """``n_steps`` updates of every network."""
     blocks = layout.blocks
@@ -192,8 +105,7 @@ def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array,
     twice = (Weights(*jnp.array([1, 1, 1, 2, 2], data.lr.dtype)),) * len(blocks)
     fading = 1 - data.lr * data.weight_decay
 
-    def step(_: Array, state: State) -> State:
-        batch = draw_batch(layout, data, state.step, data.lr.dtype)
+    def step(state: State, batch: Any) -> State:
         gradient = gradients(state.weights, layout, batch, data.codes)
         direction, adam = optax.scale_by_adam().update(gradient, state.adam)
         weights = jax.tree.map(
@@ -214,15 +126,51 @@ def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array,
         sums = Sums(state.sums.out * fading[layout.owner], state.sums.shift * fading)
         return State(weights, adam, sums, alive, state.step + 1)
 
-    return jax.lax.fori_loop(jnp.uint32(0), n_steps, step, state)
+    def some_steps(state: State) -> State:
+        """As many updates as batches are drawn at once, or as are left."""
+        numbers = state.step + jnp.arange(layout.ahead, dtype=jnp.uint32)
+        batches = jax.vmap(lambda number: next_batch(layout, data, number))(numbers)
+        count = jnp.minimum(last - state.step, layout.ahead)
+
+        def one(i: Array, state: State) -> State:
+            return step(state, jax.tree.map(lambda drawn: drawn[i], batches))
+
+        return jax.lax.fori_loop(jnp.uint32(0), count, one, state)
+
+    if layout.ahead == 1:
+        return jax.lax.fori_loop(
+            jnp.uint32(0),
+            n_steps,
+            lambda _, state: step(state, next_batch(layout, data, state.step)),
+            state,
+        )
+    last = state.step + n_steps
+    return jax.lax.while_loop(lambda state: state.step < last, some_steps, state)
+
+
+def next_batch(layout: Layout, data: PackData, step: UInt32[Array, ""]) -> Any:
+    """The batch of step ``step`` as ``gradients`` takes it."""
+    batch = draw_batch(layout, data, step, data.lr.dtype)
+    return fused.inputs_of(layout, batch) if layout.way is Way.KERNELS else batch
+
+
+def gradients(
+    weights: tuple[Weights, ...],
+    layout: Layout,
+    batch: Any,
+    codes: Float[Array, "A C S"] | None = None,
+) -> tuple[Weights, ...]:
+    """Gradients of every network's mean cross-entropy (nats) over a batch of ``next_batch``."""
+    way = fused if layout.way is Way.KERNELS else xla
+    return way.gradients(weights, layout, batch, codes)
 
 
 def _bounded(weights: Weights, block: Block) -> Bool[Array, " R"]:
     """Which networks of a block have no weight beyond ``DIVERGED_ABOVE``, nor a NaN."""
     small = jax.tree.map(lambda w: jnp.abs(w) <= DIVERGED_ABOVE, weights)
     units = small.bits.all(0) & small.rows.all(0) & small.bias & small.out
-    bad = jnp.zeros(len(block.widths), bool).at[block.owner].max(~units, indices_are_sorted=True)
-    return small.shift & ~bad
+    own = block.owner == np.arange(len(block.widths))[:, None]
+    return small.shift & (units | ~own).all(1)
 
 
 def _spread(values: Shaped[Array, " R"], block: Block) -> Weights:
@@ -236,10 +184,11 @@ def evaluate(layout: Layout, data: PackData, state: State, number: UInt32[Array,
     program = layout.program
     points = streams.at_index(jnp.arange(program.points_per_task, dtype=jnp.uint32))
     frequencies = data.frequencies[np.array(layout.distributions)]
+    way = fused if layout.way is Way.KERNELS else xla
 
     def measured(key: streams.Key) -> tuple[Float[Array, "R C"], Float[Array, "R C"]]:
         words = draw(key, points, program.n_bits).words
-        losses = evaluate_block(layout, data, state.weights, words)
+        losses = way.evaluate_block(layout, state.weights, words, data.masks, data.codes)
         loss, accuracy = (jnp.where(state.alive[:, None], values, jnp.nan) for values in losses)
         return loss, accuracy
 
@@ -251,54 +200,18 @@ def evaluate(layout: Layout, data: PackData, state: State, number: UInt32[Array,
     return Metrics(*means, loss, accuracy, validation)
 
 
-def evaluate_block(
-    layout: Layout,
-    data: PackData,
-    weights: tuple[Weights, ...],
-    words: UInt32[Array, "E words"],
-) -> tuple[Float[Array, "R C"], Float[Array, "R C"]]:
-    """Loss (nats) and accuracy of every network and subtask or code on one block of bits."""
-    bits = unpack(words, layout.program.n_bits, data.lr.dtype)
-    each = [
-        _block_losses(
-            block,
-            own,
-            bits,
-            words,
-            data.masks[block.distribution],
-            None if data.codes is None else data.codes[block.distribution],
-        )
-        for block, own in zip(layout.blocks, weights, strict=True)
-    ]
-    loss, accuracy = zip(*each, strict=True)
-    return jnp.concatenate(loss, axis=1).T, jnp.concatenate(accuracy, axis=1).T
-
-
-def _block_losses(
-    block: Block,
-    weights: Weights,
-    bits: Float[Array, "E N"],
-    words: UInt32[Array, "E words"],
-    masks: UInt32[Array, "C words"],
-    codes: Float[Array, "C S"] | None,
-) -> tuple[Float[Array, "C R"], Float[Array, "C R"]]:
-    """Loss (nats) and accuracy of one block's networks."""
-    mix = (_membership(block.widths, bits.dtype) * weights.out).T
-    shared = jnp.matmul(bits, weights.bits, precision=PRECISION) + weights.bias
-
-    def one(arguments: tuple[Array, Array]) -> tuple[Array, Array]:
-        row, mask = arguments
-        odd = parity(words, mask)[:, None] == 1
-        z = jnp.matmul(jnp.maximum(shared + row, 0), mix, precision=PRECISION) + weights.shift
-        loss = jax.nn.softplus(jnp.where(odd, -z, z)).mean(0)
-        return loss, ((z > 0) == odd).astype(bits.dtype).mean(0)
-
-    at_once = max(1, solo.EVALUATION_BLOCK // shared.size)
-    return jax.lax.map(one, (_rows_of(weights, codes), masks), batch_size=at_once)
-
-
 _advance = jax.jit(advance, static_argnums=0, donate_argnums=2)
 _evaluate = jax.jit(evaluate, static_argnums=0)
+
+
+def _side_by_side(parts: Sequence[np.ndarray], block: Block, axis: int) -> np.ndarray:
+    """The networks' arrays joined along their axis of hidden units, each padded with zeros."""
+    padded = []
+    for part, width, size in zip(parts, block.widths, block.padded, strict=True):
+        padding = [(0, 0)] * part.ndim
+        padding[axis] = (0, size - width)
+        padded.append(np.pad(part, padding))
+    return np.concatenate(padded, axis)
 
 
 def _codes_of(tasks: Sequence[Task], dtype: Any) -> Float[Array, "A C S"] | None:
@@ -315,9 +228,9 @@ class Packed:
     Runs of one distribution should be neighbours: the lookup of rows is theirs alone.
     """
 
-    def __init__(self, runs: Sequence[RunConfig], dtype: Any = jnp.float32):
+    def __init__(self, runs: Sequence[RunConfig], dtype: Any = jnp.float32, way: Way | None = None):
         self.runs, self.dtype = tuple(runs), dtype
-        self.layout = Layout.of(runs)
+        self.layout = Layout.of(runs, way or way_of(runs[0], jax.default_backend(), dtype)[0])
         found = {distribution(run): run for run in runs}
         tasks = [make_task(run.task, run.train.seed) for run in found.values()]
         self.data = PackData(
@@ -339,14 +252,20 @@ class Packed:
         weights, sums = [], []
         for block in self.layout.blocks:
             own = each[block.nets]
-            kernel = np.concatenate([named["layers.0.kernel"] for named in own], axis=1)
-            second = np.concatenate([named["layers.1.kernel"] for named in own])
+            kernel, bias, second = (
+                _side_by_side([named[name] for named in own], block, axis)
+                for name, axis in (
+                    ("layers.0.kernel", 1),
+                    ("layers.0.bias", 0),
+                    ("layers.1.kernel", 0),
+                )
+            )
             last = np.stack([named["layers.1.bias"] for named in own])
             weights.append(
                 Weights(
                     bits=jnp.asarray(kernel[n_tasks:]),
                     rows=jnp.asarray(kernel[:n_tasks]),
-                    bias=jnp.asarray(np.concatenate([named["layers.0.bias"] for named in own])),
+                    bias=jnp.asarray(bias),
                     out=jnp.asarray(second[:, 1] - second[:, 0]),
                     shift=jnp.asarray(last[:, 1] - last[:, 0]),
                 )
@@ -371,11 +290,12 @@ class Packed:
         place = next(i for i, block in enumerate(blocks) if member < block.nets.stop)
         block, w = blocks[place], state.weights[place]
         net = member - block.nets.start
+        width = self.layout.widths[member]  # what is beyond pads
         rows, bits, bias, out = (
-            np.asarray(column)[..., block.owner == net]
+            np.asarray(column)[..., block.owner == net][..., :width]
             for column in (w.rows, w.bits, w.bias, w.out)
         )
-        out_sum = np.asarray(state.sums.out)[self.layout.owner == member]
+        out_sum = np.asarray(state.sums.out)[self.layout.owner == member][:width]
         shift, shift_sum = np.asarray(w.shift)[net], np.asarray(state.sums.shift)[member]
         if not state.alive[member]:
             out, shift = out * np.nan, shift * np.nan

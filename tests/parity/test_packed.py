@@ -94,7 +94,7 @@ def test_gradients_equal_automatic_ones(x64: None) -> None:
     def loss(weights: tuple[packed.Weights, ...]) -> jax.Array:
         total = jnp.zeros(())
         for block, own in zip(pack.layout.blocks, weights, strict=True):
-            one = block.distribution
+            one = block.distributions[0]
             rows = jax.nn.one_hot(batch.subtask[one], 6) @ own.rows
             hidden = jax.nn.relu(batch.bits @ own.bits + rows + own.bias)
             for net in range(len(block.widths)):

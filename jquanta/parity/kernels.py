@@ -1,0 +1,420 @@
+"""The packed trainer's GPU kernels: many one-hidden-layer ReLU networks without a hidden layer in
+memory.
+
+Written with Pallas for Triton. Three ideas carry them:
+
+* **The subtask's row rides in the padding of the matrix product.** A matrix unit wants the task
+  bits padded to a power of two columns (100 become 128). The spare columns hold a one-hot vector of
+  the sample's code within a *block* of neighbouring codes. Samples are sorted by code, so a
+  *segment* of samples of one block is one plain product with the bits' weights and the block's rows
+  below each other; its transpose gives the gradients of both. No lookup, no scatter, no atomic
+  addition: each sum is made in a fixed order, so results are the same bits at every run.
+* **Products on the matrix units, to float32's precision.** Inputs are 0 or 1, exact in float16.
+  The other factor is split into the sum of two float16 numbers, which hold 22 of a float32's 24
+  bits; products are accumulated in float32.
+* **The hidden layer is never stored.** The forward kernel keeps one byte for each sample and unit
+  (whether the unit is active), the backward kernel rebuilds the gradient at the hidden sums from it:
+  for all units of one network it is the same number times that byte.
+
+Hidden units are columns, each network padded to whole tiles of ``UNITS``, so that a tile belongs to
+one network. Letters as in ``packed.py``; besides, T tiles of units, K columns of the padded inputs,
+G segments, P samples with padding.
+
+On a CPU the kernels run in Pallas' interpret mode: slow, with the same arithmetic. What that does
+not show, compiling for a GPU does (``tests/parity/test_kernels.py``): a loop's carry must be an
+array, and Triton has no population count.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import pallas as pl
+from jaxtyping import Array, Bool, Float16, Float32, Int32, UInt32
+
+try:
+    from jax.experimental.pallas import triton as plt
+except ImportError:  # JAX means to drop this backend one day
+    AVAILABLE = False
+else:
+    AVAILABLE = True
+
+UNITS = 64
+"""Hidden units of a tile: the least rows of a Hopper matrix instruction."""
+
+SAMPLES = 64
+"""Samples of a tile. Measured on an H200; 128 need so many registers that fewer tiles are under way."""
+
+CHUNK = 128
+"""Most columns of the inputs in one product; wider inputs take several."""
+
+MOST_COLUMNS = 512
+"""Inputs of more columns are left to XLA: the weights of a tile must fit the shared memory."""
+
+PROGRAMS = 1024
+"""Kernel programs wanted at least, about eight for each multiprocessor of a large GPU."""
+
+TOP = 13
+"""The largest number of a column is scaled to 2^13 … 2^14 before it is split: far from float16's
+largest, 2^16, and its smallest, 2^-24."""
+
+ActiveByte = jnp.float8_e5m2  # 0 or 1; to float16 by appending a zero byte
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a pack's inputs lie in the kernels' products.
+
+    Attributes:
+        n_bits: task bits of an input.
+        n_codes: codes, or subtasks of the plain task.
+        batch: samples of a step.
+        columns: K: the bits, then a block's one-hot vector, padded.
+        segment: most samples of a segment.
+    """
+
+    n_bits: int
+    n_codes: int
+    batch: int
+    columns: int
+    segment: int
+
+    @property
+    def block(self) -> int:
+        """Codes of a block."""
+        return self.columns - self.n_bits
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of codes."""
+        return -(-self.n_codes // self.block)
+
+    @property
+    def segments(self) -> int:
+        """Segments that there can be at most: one more than whole ones for each block."""
+        return -(-self.batch // self.segment) + self.blocks
+
+    @property
+    def padded(self) -> int:
+        """Samples with a tile of padding, which a segment's last tile may read."""
+        return self.batch + SAMPLES
+
+    @property
+    def chunks(self) -> list[slice]:
+        """The columns of each product."""
+        width = min(CHUNK, self.columns)
+        return [slice(i, i + width) for i in range(0, self.columns, width)]
+
+    @classmethod
+    def of(cls, n_bits: int, n_codes: int, batch: int, tiles: int) -> "Tiling | None":
+        """The tiling that costs least, or None where the inputs are too wide.
+
+        Args:
+            n_bits, n_codes, batch: see above.
+            tiles: tiles of hidden units.
+        """
+        choices = [16, 32, 64, *range(CHUNK, MOST_COLUMNS + 1, CHUNK)]
+        whole = -(-batch * tiles // PROGRAMS)
+        segment = -(-whole // SAMPLES) * SAMPLES
+        found = [cls(n_bits, n_codes, batch, k, segment) for k in choices if k > n_bits]
+        return min(found, key=lambda tiling: tiling.cost, default=None)
+
+    @property
+    def cost(self) -> float:
+        """Operations of a unit, in multiplications of a column.
+
+        A block costs half a tile of padding, and partial sums: 8 bytes a column, written and read at
+        4.3 TB/s, take as long as 8 float16 operations for each of 116 samples at 500 Tflop/s.
+        """
+        return self.columns * (self.batch + self.blocks * (SAMPLES / 2 + 116))
+
+
+def split(x: Float32[Array, "*shape"]) -> tuple[Float16[Array, "*shape"], Float16[Array, "*shape"]]:
+    """x as the sum of two float16 numbers, good for 22 bits where 2^-2 <= |x| < 2^15.
+
+    Not ``x - x.astype(float16).astype(float32)``: XLA on a GPU may leave out the two conversions
+    (``xla_allow_excess_precision``), and the low half would be 0. ``reduce_precision`` is kept.
+    """
+    high = jax.lax.reduce_precision(x, exponent_bits=5, mantissa_bits=10)
+    return high.astype(jnp.float16), (x - high).astype(jnp.float16)
+
+
+def powers_below(x: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """The largest power of two that is at most |x|; 1 for 0. Scaling by it is exact."""
+    exponent = jnp.floor(jnp.log2(jnp.where(x == 0, 1, jnp.abs(x))))
+    # Rounded logarithms may be one too large or too small: harmless, since TOP leaves room.
+    return jnp.exp2(jnp.clip(exponent, -100, 100))
+
+
+def segments_of(code: Int32[Array, " B"], tiling: Tiling) -> Int32[Array, "3 G"]:
+    """First sample, end and block of each segment of a sorted batch; an empty one ends where it
+    begins."""
+    edges = jnp.arange(tiling.blocks + 1) * tiling.block
+    starts = jnp.searchsorted(code, edges, method="compare_all").astype(jnp.int32)
+    count = -(-jnp.diff(starts) // tiling.segment)
+    ends = jnp.cumsum(count)
+    number = jnp.arange(tiling.segments)
+    after = jnp.searchsorted(ends, number, side="right", method="compare_all")
+    block = jnp.minimum(after, tiling.blocks - 1)
+    first = starts[block] + (number - ends[block] + count[block]) * tiling.segment
+    last = jnp.minimum(first + tiling.segment, starts[block + 1])
+    there = number < ends[-1]
+    return jnp.stack([jnp.where(there, x, 0) for x in (first, last, block)]).astype(jnp.int32)
+
+
+def inputs_of(
+    bits: Bool[Array, "B N"], code: Int32[Array, " B"], tiling: Tiling
+) -> Float16[Array, "P K"]:
+    """Each sample's bits and the one-hot vector of its code within its block, padded by a tile."""
+    column = np.arange(tiling.block)
+    own = (code % tiling.block)[:, None] == column
+    joined = jnp.concatenate([bits, own], axis=1).astype(jnp.float16)
+    return jnp.pad(joined, ((0, SAMPLES), (0, 0)))
+
+
+def forward(
+    tiling: Tiling,
+    inputs: Float16[Array, "A P K"],
+    segments: Int32[Array, "A 3 G"],
+    distribution: Int32[Array, " T"],
+    high: Float16[Array, "rows U"],
+    low: Float16[Array, "rows U"],
+    out: Float32[Array, " U"],
+) -> tuple[Float32[Array, "T B"], Array]:
+    """Each tile's part of the logit difference, and the active units.
+
+    Args:
+        tiling: how inputs lie.
+        inputs: of ``inputs_of`` for each distribution.
+        segments: of ``segments_of`` for each distribution.
+        distribution: of each tile's network.
+        high, low: the weights of the bits and, below them, of all codes in whole blocks, split.
+        out: of the second layer, in units that make up for the columns' scales.
+
+    Returns:
+        The sums over each tile's units [T, B], and 1 where a unit is active, else 0, float8 [P, U].
+    """
+    tiles, units = len(distribution), out.shape[0]
+    return pl.pallas_call(
+        partial(_forward, tiling),
+        grid=(tiles, tiling.segments),
+        out_shape=(
+            jax.ShapeDtypeStruct((tiles, tiling.batch), jnp.float32),
+            jax.ShapeDtypeStruct((tiling.padded, units), ActiveByte),
+        ),
+        **_options(warps=4, stages=2),
+    )(inputs, segments, distribution, high, low, out)
+
+
+def _forward(
+    tiling: Tiling,
+    inputs: Any,
+    segments: Any,
+    distribution: Any,
+    high: Any,
+    low: Any,
+    out: Any,
+    z: Any,
+    active: Any,
+) -> None:
+    """A program: one tile of units, one segment of samples."""
+    tile, segment = pl.program_id(0), pl.program_id(1)
+    own = distribution[tile]
+    first, end, block = (segments[own, i, segment] for i in range(3))
+    column, unit = jnp.arange(UNITS), pl.ds(tile * UNITS, UNITS)
+    weights = []  # stay in shared memory while the samples pass
+    for chunk in tiling.chunks:
+        row = chunk.start + jnp.arange(chunk.stop - chunk.start)
+        row = row + jnp.where(row < tiling.n_bits, 0, block * tiling.block)
+        place = row[:, None], (tile * UNITS + column)[None, :]
+        weights.append((high[place], low[place]))
+    factor = out[unit]
+
+    def step(i: Array, carry: Array) -> Array:
+        start = first + i * SAMPLES
+        sample = pl.ds(start, SAMPLES)
+        hidden = jnp.zeros((SAMPLES, UNITS), jnp.float32)
+        for chunk, (upper, lower) in zip(tiling.chunks, weights, strict=True):
+            x = inputs[own, sample, chunk]
+            hidden = hidden + _dot(x, upper) + _dot(x, lower)
+        inside = start + jnp.arange(SAMPLES) < end
+        sums = jnp.sum(jnp.maximum(hidden, 0.0) * factor[None, :], axis=1)
+        plt.store(z.at[tile, sample], sums, mask=inside)
+        byte = jnp.where(hidden > 0, 1.0, 0.0).astype(jnp.float16).astype(ActiveByte)
+        mask = jnp.broadcast_to(inside[:, None], byte.shape)
+        plt.store(active.at[sample, unit], byte, mask=mask)
+        return carry
+
+    jax.lax.fori_loop(0, _tiles(first, end), step, jnp.int32(0))
+
+
+def backward(
+    tiling: Tiling,
+    inputs: Float16[Array, "A P K"],
+    segments: Int32[Array, "A 3 G"],
+    distribution: Int32[Array, " T"],
+    network: Int32[Array, " T"],
+    active: Array,
+    high: Float16[Array, "R P"],
+    low: Float16[Array, "R P"],
+) -> Float32[Array, "G K U"]:
+    """Sums over each segment's samples of inputs times the gradient at the hidden sums.
+
+    Args:
+        tiling, inputs, segments, distribution: as ``forward``.
+        network: of each tile.
+        active: of ``forward``.
+        high, low: the gradient at each network's logit difference, split.
+    """
+    units = active.shape[1]
+    chunks = tiling.chunks
+    return pl.pallas_call(
+        partial(_backward, tiling),
+        grid=(units // UNITS, tiling.segments, len(chunks)),
+        out_shape=jax.ShapeDtypeStruct((tiling.segments, tiling.columns, units), jnp.float32),
+        **_options(warps=4, stages=3),
+    )(inputs, segments, distribution, network, active, high, low)
+
+
+def _backward(
+    tiling: Tiling,
+    inputs: Any,
+    segments: Any,
+    distribution: Any,
+    network: Any,
+    active: Any,
+    high: Any,
+    low: Any,
+    sums: Any,
+) -> None:
+    """A program: one tile of units, one segment of samples, one chunk of columns."""
+    tile, segment, chunk = (pl.program_id(i) for i in range(3))
+    own, net = distribution[tile], network[tile]
+    first, end = segments[own, 0, segment], segments[own, 1, segment]
+    width = tiling.chunks[0].stop
+    unit, column = pl.ds(tile * UNITS, UNITS), pl.ds(chunk * width, width)
+
+    def step(i: Array, total: Array) -> Array:
+        start = first + i * SAMPLES
+        sample = pl.ds(start, SAMPLES)
+        inside = start + jnp.arange(SAMPLES) < end
+        mask = jnp.broadcast_to(inside[:, None], (SAMPLES, UNITS))
+        # What lies beyond the segment belongs to another or was never written.
+        on = plt.load(active.at[sample, unit], mask=mask, other=0.0).astype(jnp.float16)
+        x = inputs[own, sample, column]
+        upper, lower = ((on * part[net, sample][:, None]).T for part in (high, low))
+        # Added tile by tile in float32: a matrix unit cuts off the bits that a long sum outgrows.
+        return total + (_dot(upper, x) + _dot(lower, x))
+
+    zero = jnp.zeros((UNITS, width), jnp.float32)
+    total = jax.lax.fori_loop(0, _tiles(first, end), step, zero)
+    sums[segment, column, unit] = total.T
+
+
+def _tiles(first: Array, end: Array) -> Array:
+    return (end - first + SAMPLES - 1) // SAMPLES
+
+
+def _dot(a: Array, b: Array) -> Array:
+    """A product on the matrix units: float16 in, float32 out."""
+    return jax.lax.dot(a, b, preferred_element_type=jnp.float32)
+
+
+POINTS, CODES = 32, 32
+"""Test points and codes of a program of ``losses``: one warp's."""
+
+UNROLLED = 8
+"""Hidden units that it takes at once. Tiles of units are multiples."""
+
+
+def losses(
+    points: int,
+    hidden: Float32[Array, "U E"],
+    rows: Float32[Array, "U C"],
+    out: Float32[Array, " U"],
+    shift: Float32[Array, " R"],
+    spans: Int32[Array, "3 R"],
+    words: UInt32[Array, "words E"],
+    masks: UInt32[Array, "A words C"],
+) -> tuple[Float32[Array, "R blocks C"], Float32[Array, "R blocks C"]]:
+    """Summed cross-entropy (nats) and right answers of every network and code, by blocks of test
+    points.
+
+    Args:
+        points: test points that count; what is beyond pads.
+        hidden: what the task bits and the bias add to the hidden sums; E is a multiple of
+            ``POINTS``.
+        rows: what each code adds; C is a multiple of ``CODES``.
+        out, shift: of the second layer, for each unit and network.
+        spans: first unit, end and distribution of each network.
+        words: the points' task bits.
+        masks: the codes' subsets.
+    """
+    networks, blocks, codes = len(shift), hidden.shape[1] // POINTS, rows.shape[1]
+    shape = jax.ShapeDtypeStruct((networks, blocks, codes), jnp.float32)
+    return pl.pallas_call(
+        partial(_losses, points, words.shape[0]),
+        grid=(codes // CODES, blocks, networks),
+        out_shape=(shape, shape),
+        **_options(warps=1, stages=1),
+    )(hidden, rows, out, shift, spans, words, masks)
+
+
+def _losses(
+    points: int,
+    n_words: int,
+    hidden: Any,
+    rows: Any,
+    out: Any,
+    shift: Any,
+    spans: Any,
+    words: Any,
+    masks: Any,
+    loss: Any,
+    right: Any,
+) -> None:
+    """A program: some codes on some points for one network. z [CODES, POINTS] stays in registers."""
+    group, block, net = (pl.program_id(i) for i in range(3))
+    first, end, own = (spans[i, net] for i in range(3))
+    code, point = pl.ds(group * CODES, CODES), pl.ds(block * POINTS, POINTS)
+
+    def units(i: Array, z: Array) -> Array:
+        for j in range(UNROLLED):  # beyond the network's last unit ``out`` is 0
+            unit = first + i * UNROLLED + j
+            sums = hidden[unit, point][None, :] + rows[unit, code][:, None]
+            z = z + out[unit] * jnp.maximum(sums, 0.0)
+        return z
+
+    zero = jnp.zeros((CODES, POINTS), jnp.float32)
+    count = (end - first + UNROLLED - 1) // UNROLLED
+    z = jax.lax.fori_loop(0, count, units, zero) + shift[net]
+
+    def word(i: Array, common: Array) -> Array:
+        return common ^ (words[i, point][None, :] & masks[own, i, code][:, None])
+
+    # The parity of all words is that of their exclusive or, folded to its last bit.
+    folded = jax.lax.fori_loop(0, n_words, word, jnp.zeros((CODES, POINTS), jnp.uint32))
+    for places in (16, 8, 4, 2, 1):
+        folded = folded ^ (folded >> places)
+    odd = (folded & 1) == 1
+    wrong = jnp.where(odd, -z, z)
+    each = jnp.maximum(wrong, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(wrong)))  # softplus
+    inside = (block * POINTS + jnp.arange(POINTS) < points)[None, :]
+    loss[net, block, code] = jnp.sum(jnp.where(inside, each, 0.0), axis=1)
+    right[net, block, code] = jnp.sum(jnp.where(inside & ((z > 0) == odd), 1.0, 0.0), axis=1)
+
+
+def _options(warps: int, stages: int) -> dict[str, Any]:
+    """Of ``pallas_call``: interpreted on a CPU, else compiled by Triton."""
+    if jax.default_backend() == "cpu":
+        return {"interpret": True}
+    return {"compiler_params": plt.CompilerParams(num_warps=warps, num_stages=stages)}
+
+
+def padded_units(width: int) -> int:
+    """Units that a network of ``width`` takes with padding."""
+    return math.ceil(width / UNITS) * UNITS
