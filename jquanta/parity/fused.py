@@ -56,14 +56,14 @@ def gradients(
     z = jnp.matmul(tiles, parts, precision=PRECISION) + own.shift[:, None]
 
     sign = batch.sign[np.array(block.distributions)]
-    dz = xla.logit_gradient(z, sign, batch.weight)
+    dz = xla.logit_gradient(z, sign, batch.weight[None])
     # At most one sample's weight: scaled up, what float16 cannot hold is below 2^-38 of that.
     unit = batch.weight.max() * 2.0**-kernels.TOP
-    halves = (jnp.pad(half, ((0, 0), (0, kernels.SAMPLES))) for half in kernels.split(dz / unit))
-    sums = kernels.backward(*common, jnp.asarray(network), active, *halves)
-
-    by_bit = sums[:, : tiling.n_bits].sum(0) * unit
-    by_row = _by_code(block, sums[:, tiling.n_bits :], batch.segments, tiling) * unit
+    beyond = (0, 0), (0, tiling.padded - tiling.batch)
+    halves = (jnp.pad(half, beyond) for half in kernels.split(dz / unit))
+    bit_sums, code_sums = kernels.backward(*common, jnp.asarray(network), active, *halves)
+    by_bit = bit_sums.sum(0) * unit
+    by_row = _by_code(block, code_sums, batch.segments, tiling) * unit
     by_member = _by_member(block, by_row, codes)
     return (xla.from_sums(own, rows, by_bit, by_row, by_member, dz.sum(1)),)
 

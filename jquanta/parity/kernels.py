@@ -12,13 +12,13 @@ Written with Pallas for Triton. Three ideas carry them:
 * **Products on the matrix units, to float32's precision.** Inputs are 0 or 1, exact in float16.
   The other factor is split into the sum of two float16 numbers, which hold 22 of a float32's 24
   bits; products are accumulated in float32.
-* **The hidden layer is never stored.** The forward kernel keeps one byte for each sample and unit
-  (whether the unit is active), the backward kernel rebuilds the gradient at the hidden sums from it:
-  for all units of one network it is the same number times that byte.
+* **The hidden layer is never stored.** The forward kernel keeps one byte for each sample and unit:
+  whether the unit is active. From it the backward kernel makes the gradient at the hidden sums
+  again: for all units of one network it is the same number times that byte.
 
 Hidden units are columns, each network padded to whole tiles of ``UNITS``, so that a tile belongs to
 one network. Letters as in ``packed.py``; besides, T tiles of units, K columns of the padded inputs,
-G segments, P samples with padding.
+M codes of a block, G segments, P samples with padding.
 
 On a CPU the kernels run in Pallas' interpret mode: slow, with the same arithmetic. What that does
 not show, compiling for a GPU does (``tests/parity/test_kernels.py``): a loop's carry must be an
@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import pallas as pl
-from jaxtyping import Array, Bool, Float16, Float32, Int32, UInt32
+from jaxtyping import Array, Float16, Float32, Int32, Shaped, UInt32
 
 try:
     from jax.experimental.pallas import triton as plt
@@ -46,8 +46,9 @@ else:
 UNITS = 64
 """Hidden units of a tile: the least rows of a Hopper matrix instruction."""
 
-SAMPLES = 64
-"""Samples of a tile. Measured on an H200; 128 need so many registers that fewer tiles are under way."""
+FORWARD_SAMPLES, BACKWARD_SAMPLES = 64, 128
+"""Samples of a tile. On an H200, of 32, 64 and 128 for the networks of Figure 2: forward 0.20, 0.14
+and 0.15 ms, backward 0.19, 0.20 and 0.18."""
 
 CHUNK = 128
 """Most columns of the inputs in one product; wider inputs take several."""
@@ -55,8 +56,9 @@ CHUNK = 128
 MOST_COLUMNS = 512
 """Inputs of more columns are left to XLA: the weights of a tile must fit the shared memory."""
 
-PROGRAMS = 1024
-"""Kernel programs wanted at least, about eight for each multiprocessor of a large GPU."""
+PROGRAMS = 512
+"""Kernel programs wanted at least, about four for each multiprocessor of a large GPU. With twice as
+many the kernels take as long, and their partial sums more memory."""
 
 TOP = 13
 """The largest number of a column is scaled to 2^13 … 2^14 before it is split: far from float16's
@@ -101,7 +103,7 @@ class Tiling:
     @property
     def padded(self) -> int:
         """Samples with a tile of padding, which a segment's last tile may read."""
-        return self.batch + SAMPLES
+        return self.batch + BACKWARD_SAMPLES
 
     @property
     def chunks(self) -> list[slice]:
@@ -119,7 +121,7 @@ class Tiling:
         """
         choices = [16, 32, 64, *range(CHUNK, MOST_COLUMNS + 1, CHUNK)]
         whole = -(-batch * tiles // PROGRAMS)
-        segment = -(-whole // SAMPLES) * SAMPLES
+        segment = -(-whole // BACKWARD_SAMPLES) * BACKWARD_SAMPLES
         found = [cls(n_bits, n_codes, batch, k, segment) for k in choices if k > n_bits]
         return min(found, key=lambda tiling: tiling.cost, default=None)
 
@@ -127,10 +129,11 @@ class Tiling:
     def cost(self) -> float:
         """Operations of a unit, in multiplications of a column.
 
-        A block costs half a tile of padding, and partial sums: 8 bytes a column, written and read at
-        4.3 TB/s, take as long as 8 float16 operations for each of 116 samples at 500 Tflop/s.
+        A block costs half a tile of padding, and partial sums: 8 bytes a column, written and
+        read at 4.3 TB/s, take as long as 8 float16 operations for each of 116 samples at
+        500 Tflop/s.
         """
-        return self.columns * (self.batch + self.blocks * (SAMPLES / 2 + 116))
+        return self.columns * (self.batch + self.blocks * (BACKWARD_SAMPLES / 2 + 116))
 
 
 def split(x: Float32[Array, "*shape"]) -> tuple[Float16[Array, "*shape"], Float16[Array, "*shape"]]:
@@ -167,13 +170,13 @@ def segments_of(code: Int32[Array, " B"], tiling: Tiling) -> Int32[Array, "3 G"]
 
 
 def inputs_of(
-    bits: Bool[Array, "B N"], code: Int32[Array, " B"], tiling: Tiling
+    bits: Shaped[Array, "B N"], code: Int32[Array, " B"], tiling: Tiling
 ) -> Float16[Array, "P K"]:
     """Each sample's bits and the one-hot vector of its code within its block, padded by a tile."""
     column = np.arange(tiling.block)
     own = (code % tiling.block)[:, None] == column
     joined = jnp.concatenate([bits, own], axis=1).astype(jnp.float16)
-    return jnp.pad(joined, ((0, SAMPLES), (0, 0)))
+    return jnp.pad(joined, ((0, BACKWARD_SAMPLES), (0, 0)))
 
 
 def forward(
@@ -235,13 +238,13 @@ def _forward(
     factor = out[unit]
 
     def step(i: Array, carry: Array) -> Array:
-        start = first + i * SAMPLES
-        sample = pl.ds(start, SAMPLES)
-        hidden = jnp.zeros((SAMPLES, UNITS), jnp.float32)
+        start = first + i * FORWARD_SAMPLES
+        sample = pl.ds(start, FORWARD_SAMPLES)
+        hidden = jnp.zeros((FORWARD_SAMPLES, UNITS), jnp.float32)
         for chunk, (upper, lower) in zip(tiling.chunks, weights, strict=True):
             x = inputs[own, sample, chunk]
             hidden = hidden + _dot(x, upper) + _dot(x, lower)
-        inside = start + jnp.arange(SAMPLES) < end
+        inside = start + jnp.arange(FORWARD_SAMPLES) < end
         sums = jnp.sum(jnp.maximum(hidden, 0.0) * factor[None, :], axis=1)
         plt.store(z.at[tile, sample], sums, mask=inside)
         byte = jnp.where(hidden > 0, 1.0, 0.0).astype(jnp.float16).astype(ActiveByte)
@@ -249,7 +252,7 @@ def _forward(
         plt.store(active.at[sample, unit], byte, mask=mask)
         return carry
 
-    jax.lax.fori_loop(0, _tiles(first, end), step, jnp.int32(0))
+    jax.lax.fori_loop(0, _tiles(first, end, FORWARD_SAMPLES), step, jnp.int32(0))
 
 
 def backward(
@@ -261,21 +264,27 @@ def backward(
     active: Array,
     high: Float16[Array, "R P"],
     low: Float16[Array, "R P"],
-) -> Float32[Array, "G K U"]:
-    """Sums over each segment's samples of inputs times the gradient at the hidden sums.
+) -> tuple[Float32[Array, "G N U"], Float32[Array, "G M U"]]:
+    """Sums of the gradient at the hidden sums over each segment's samples.
 
     Args:
         tiling, inputs, segments, distribution: as ``forward``.
         network: of each tile.
         active: of ``forward``.
         high, low: the gradient at each network's logit difference, split.
+
+    Returns:
+        The sums over samples in which a bit is set, and over those of each code of the block.
     """
     units = active.shape[1]
-    chunks = tiling.chunks
+    shape = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
     return pl.pallas_call(
         partial(_backward, tiling),
-        grid=(units // UNITS, tiling.segments, len(chunks)),
-        out_shape=jax.ShapeDtypeStruct((tiling.segments, tiling.columns, units), jnp.float32),
+        grid=(units // UNITS, tiling.segments, len(tiling.chunks)),
+        out_shape=(
+            shape((tiling.segments, tiling.n_bits, units)),
+            shape((tiling.segments, tiling.block, units)),
+        ),
         **_options(warps=4, stages=3),
     )(inputs, segments, distribution, network, active, high, low)
 
@@ -289,7 +298,8 @@ def _backward(
     active: Any,
     high: Any,
     low: Any,
-    sums: Any,
+    by_bit: Any,
+    by_code: Any,
 ) -> None:
     """A program: one tile of units, one segment of samples, one chunk of columns."""
     tile, segment, chunk = (pl.program_id(i) for i in range(3))
@@ -299,10 +309,10 @@ def _backward(
     unit, column = pl.ds(tile * UNITS, UNITS), pl.ds(chunk * width, width)
 
     def step(i: Array, total: Array) -> Array:
-        start = first + i * SAMPLES
-        sample = pl.ds(start, SAMPLES)
-        inside = start + jnp.arange(SAMPLES) < end
-        mask = jnp.broadcast_to(inside[:, None], (SAMPLES, UNITS))
+        start = first + i * BACKWARD_SAMPLES
+        sample = pl.ds(start, BACKWARD_SAMPLES)
+        inside = start + jnp.arange(BACKWARD_SAMPLES) < end
+        mask = jnp.broadcast_to(inside[:, None], (BACKWARD_SAMPLES, UNITS))
         # What lies beyond the segment belongs to another or was never written.
         on = plt.load(active.at[sample, unit], mask=mask, other=0.0).astype(jnp.float16)
         x = inputs[own, sample, column]
@@ -311,12 +321,17 @@ def _backward(
         return total + (_dot(upper, x) + _dot(lower, x))
 
     zero = jnp.zeros((UNITS, width), jnp.float32)
-    total = jax.lax.fori_loop(0, _tiles(first, end), step, zero)
-    sums[segment, column, unit] = total.T
+    total = jax.lax.fori_loop(0, _tiles(first, end, BACKWARD_SAMPLES), step, zero).T
+    place = chunk * width + jnp.arange(width)
+    units = (tile * UNITS + jnp.arange(UNITS))[None, :]
+    for sums, start, count in ((by_bit, 0, tiling.n_bits), (by_code, tiling.n_bits, tiling.block)):
+        row = (place - start)[:, None]
+        mask = jnp.broadcast_to((row >= 0) & (row < count), total.shape)
+        plt.store(sums.at[segment, row, units], total, mask=mask)
 
 
-def _tiles(first: Array, end: Array) -> Array:
-    return (end - first + SAMPLES - 1) // SAMPLES
+def _tiles(first: Array, end: Array, samples: int) -> Array:
+    return (end - first + samples - 1) // samples
 
 
 def _dot(a: Array, b: Array) -> Array:
@@ -377,7 +392,7 @@ def _losses(
     loss: Any,
     right: Any,
 ) -> None:
-    """A program: some codes on some points for one network. z [CODES, POINTS] stays in registers."""
+    """A program: some codes, some points, one network; z [CODES, POINTS] stays in registers."""
     group, block, net = (pl.program_id(i) for i in range(3))
     first, end, own = (spans[i, net] for i in range(3))
     code, point = pl.ds(group * CODES, CODES), pl.ds(block * POINTS, POINTS)
@@ -409,10 +424,15 @@ def _losses(
 
 
 def _options(warps: int, stages: int) -> dict[str, Any]:
-    """Of ``pallas_call``: interpreted on a CPU, else compiled by Triton."""
-    if jax.default_backend() == "cpu":
+    """Of ``pallas_call``: what Triton compiles with."""
+    if interpreted():
         return {"interpret": True}
     return {"compiler_params": plt.CompilerParams(num_warps=warps, num_stages=stages)}
+
+
+def interpreted() -> bool:
+    """Whether kernels run as plain JAX: where there is no GPU."""
+    return jax.default_backend() == "cpu"
 
 
 def padded_units(width: int) -> int:

@@ -252,14 +252,9 @@ class Packed:
         weights, sums = [], []
         for block in self.layout.blocks:
             own = each[block.nets]
-            kernel, bias, second = (
-                _side_by_side([named[name] for named in own], block, axis)
-                for name, axis in (
-                    ("layers.0.kernel", 1),
-                    ("layers.0.bias", 0),
-                    ("layers.1.kernel", 0),
-                )
-            )
+            kernel = _side_by_side([named["layers.0.kernel"] for named in own], block, axis=1)
+            bias = _side_by_side([named["layers.0.bias"] for named in own], block, axis=0)
+            second = _side_by_side([named["layers.1.kernel"] for named in own], block, axis=0)
             last = np.stack([named["layers.1.bias"] for named in own])
             weights.append(
                 Weights(

@@ -139,9 +139,9 @@ def draw(key: Key, position: Position, n_bits: int) -> Samples:
     """The bits and the uniform word of the samples at the given positions of a stream."""
     count = n_words(n_bits)
     drawn = streams.words(key, position, count + 1)
-    spare = 32 * count - n_bits  # bits beyond n_bits are zero
-    last = drawn[:, count - 1] & jnp.uint32(0xFFFFFFFF >> spare)
-    return Samples(drawn[:, :count].at[:, -1].set(last), drawn[:, count])
+    kept = np.full(count, 0xFFFFFFFF, np.uint32)
+    kept[-1] >>= np.uint32(32 * count - n_bits)  # bits beyond n_bits are zero
+    return Samples(drawn[:, :count] & kept, drawn[:, count])
 
 
 def subtask_of(

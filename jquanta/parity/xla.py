@@ -1,4 +1,4 @@
-"""A pack's gradients and losses by XLA: on CPUs, and on accelerators that the kernels are not for."""
+"""A pack's gradients and losses by XLA: on CPUs, and on what the GPU kernels are not for."""
 
 from typing import Any
 
@@ -102,8 +102,8 @@ def from_sums(
 
 
 def logit_gradient(
-    z: Float[Array, "*B R"], sign: Float[Array, "*B #R"], weight: Float[Array, "*B #R"]
-) -> Float[Array, "*B R"]:
+    z: Float[Array, "*#shape"], sign: Float[Array, "*#shape"], weight: Float[Array, "*#shape"]
+) -> Float[Array, "*shape"]:
     """The gradient of a weighted cross-entropy softplus(-sign · z) at z."""
     return -sign * weight * jax.nn.sigmoid(-sign * z)
 
