@@ -15,7 +15,7 @@ from benchmarks.stopwatch import timed
 from jquanta.lm.losses.compute import batch_losses, on_devices, plan_for
 
 PASSES = 3
-TOKENS = {"14m": 1_000_000, "70m": 1_000_000, "1.4b": 300_000}
+TOKENS = {"14m": 1_000_000, "70m": 500_000, "1.4b": 200_000}
 SMALL_TOKENS = 1_000
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from benchmarks import machine, parity
 from benchmarks.gpu.record import Row
 from benchmarks.gpu.trainer import figure2
-from jquanta.sweep.plan import use_cores
 
 REPEATS = 3
 
@@ -14,7 +13,6 @@ def measure(small: bool) -> Iterator[Row]:
     """As the quick mode of ``benchmarks.parity``: rivals that train one network at a time are timed
     at three widths and interpolated."""
     runs = figure2(small)
-    use_cores(runs)  # as the sweep does
     device = machine.torch_device()
     teams, _ = parity.compete(runs, device, quick=True, repeats=1 if small else REPEATS)
     scores = parity.scored(teams, runs)
