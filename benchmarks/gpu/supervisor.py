@@ -165,7 +165,6 @@ def _close(file: Path, part: Part, ending: Ending, limit: float | None) -> dict[
         "seconds": ending.seconds,
     }
     folder.write_whole(file, json.dumps(record, indent=2) + "\n")
-    file.with_name(f"{file.name}.part").unlink(missing_ok=True)  # of a process that was killed
     return record
 
 
