@@ -51,7 +51,13 @@ PARTS = (
     Part(
         "rivals", "step against three rivals in torch", 60, "rivals", needs=("torch",), shares=True
     ),
-    Part("figure2", "Figure 2 by its command: 2,000 steps twice", 60, "figure2", shares=True),
+    Part(
+        "figure2",
+        "Figure 2 by its command: 2,000 steps twice, then 12,000",
+        60,
+        "figure2",
+        shares=True,
+    ),
     Part("grid", "a pack of the 480-run grid", 30, "trainer", ("grid",)),
     Part("losses-14m", "per-token losses, 14m, float32", 25, "losses", ("14m",)),
     Part("losses-70m", "per-token losses, 70m, float32", 25, "losses", ("70m",)),

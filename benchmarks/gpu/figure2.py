@@ -6,10 +6,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.gpu.record import Row
 from benchmarks.stopwatch import timed
 from jquanta.errors import RunFailed
+from jquanta.sweep.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS, MORE = 2_000, 12_000
@@ -23,45 +25,65 @@ SMALL = (
 )
 
 
+class Sweep(NamedTuple):
+    """Seconds of one run of the command.
+
+    Attributes:
+        wall: from Python's start to the drawn figure.
+        training: of them, what its record calls so: compiling, steps, evaluations, storing.
+    """
+
+    wall: float
+    training: float
+
+
 def measure(small: bool) -> Iterator[Row]:
-    """Seconds on the wall, starting Python and drawing the figure included: with nothing compiled
-    before, again with the compilation cache that the first run left, and with more steps."""
+    """Seconds on the wall: with nothing compiled before, again with the compilation cache that the
+    first run left, and with more steps."""
     steps, more = (200, 400) if small else (STEPS, MORE)
     first = _sweep(steps, small)
-    yield Row(f"{steps:,} steps, nothing in the cache", first, "s", note="Python's start to figure")
+    yield _row(f"{steps:,} steps, nothing in the cache", first)
     second = _sweep(steps, small)
-    yield Row(f"{steps:,} steps, again", second, "s", note="with the first run's compilation cache")
-    if second > FAST:
-        yield Row(
-            f"{FULL:,} steps, at most", second * FULL / steps / 60, "min", note="second run × steps"
-        )
+    yield _row(f"{steps:,} steps, with the cache", second)
+    if second.wall > FAST:
+        bound = second.wall * FULL / steps / 60
+        yield Row(f"{FULL:,} steps, at most", bound, "min", note=f"second run × {FULL // steps}")
         return
     third = _sweep(more, small)
-    yield Row(f"{more:,} steps", third, "s", note="with the same cache")
-    each = (third - second) / (more - steps)
-    yield Row("a step with its share of evaluations", 1e3 * each, "ms", note="third less second")
-    if each <= 0:
-        yield Row(f"{FULL:,} steps", None, note="starting takes longer than these steps")
-        return
+    yield _row(f"{more:,} steps, with the cache", third)
+    each = (third.training - second.training) / (more - steps)
     yield Row(
-        f"{FULL:,} steps",
-        (first + each * (FULL - steps)) / 60,
-        "min",
-        note=f"first run + {FULL - steps:,} × such a step",
+        "a step with its share of evaluations",
+        1e3 * each,
+        "ms",
+        note=f"{more - steps:,} more steps took {third.training - second.training:.1f} s more",
     )
+    if each > 0:
+        yield Row(
+            f"{FULL:,} steps",
+            (first.wall + each * (FULL - steps)) / 60,
+            "min",
+            note=f"first run + {FULL - steps:,} × such a step",
+        )
 
 
-def _sweep(steps: int, small: bool) -> float:
-    """Seconds of the command. Raises ``RunFailed`` with its last line."""
+def _row(name: str, sweep: Sweep) -> Row:
+    note = f"Python's start to figure; training {sweep.training:.1f} s"
+    return Row(name, sweep.wall, "s", note=note)
+
+
+def _sweep(steps: int, small: bool) -> Sweep:
+    """Run the command. Raises ``RunFailed`` with its last line."""
     words = [sys.executable, "-m", "jquanta.sweep", str(ROOT / "configs" / "fig2-width.toml")]
     words += ["--train.steps", str(steps), "--eval.log_every", "100", *(SMALL if small else ())]
     alone = {k: v for k, v in os.environ.items() if k != "XLA_PYTHON_CLIENT_PREALLOCATE"}
     with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
-        words += ["--out", str(Path(scratch) / "run")]
-        seconds, done = timed(
+        out = Path(scratch) / "run"
+        words += ["--out", str(out)]
+        wall, done = timed(
             lambda: subprocess.run(words, cwd=ROOT, env=alone, capture_output=True, text=True)
         )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RunFailed(f"the sweep of {steps} steps failed: {reason}")
-    return seconds
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise RunFailed(f"the sweep of {steps} steps failed: {reason}")
+        return Sweep(wall, RunFolder(out).read_record()["seconds"])
