@@ -1,10 +1,13 @@
 """The machine and the versions that a measurement depends on."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import re
+import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,8 @@ class Hardware:
     cpu: str
     cores: int
     gpu: str | None
+    gpu_gb: float | None  # its memory, 10^9 bytes
+    driver: str | None  # of the GPU
     load_at_start: float  # runnable processes, mean of a minute: above 0 others disturb
     load_at_end: float
     stolen: float | None  # share of the processors' time that a host gave to other machines
@@ -69,24 +74,43 @@ def hardware(begun: Start) -> Hardware:
     import jax
 
     device = jax.devices()[0]
-    gpu = None if device.platform == "cpu" else device.device_kind
+    on_gpu = device.platform != "cpu"
+    gpu = device.device_kind if on_gpu else None
+    memory, driver = _nvidia() if on_gpu else (None, None)
     end = os.getloadavg()[0]
-    return Hardware(_cpu(), os.cpu_count() or 1, gpu, begun.load, end, _stolen(begun.ticks))
+    return Hardware(
+        _cpu(),
+        os.cpu_count() or 1,
+        gpu,
+        memory,
+        driver,
+        begun.load,
+        end,
+        _stolen(begun.ticks),
+    )
+
+
+@cache
+def _nvidia() -> tuple[float | None, str | None]:
+    """Memory of the first NVIDIA GPU (10^9 bytes) and the driver's version, where they are told."""
+    query = ["nvidia-smi", "--query-gpu=memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+        memory, driver = done.stdout.splitlines()[0].split(", ")
+        return float(memory.removesuffix(" MiB")) * 2**20 / 1e9, driver
+    except (OSError, subprocess.SubprocessError, IndexError, ValueError):
+        return None, None
 
 
 def versions(*others: str) -> dict[str, str]:
-    """Of what is compared; ``others`` besides JAX and torch."""
-    import jax
-    import torch
-
+    """Of what is compared: Python, JAX, torch where there is one, and ``others``."""
     from jquanta import __version__
 
-    return {
-        "jquanta": __version__,
-        "jax": jax.__version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-    } | {name: importlib.metadata.version(name) for name in others}
+    found = {"jquanta": __version__, "python": platform.python_version()}
+    for name in ("jax", "jaxlib", "torch", *others):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def device_slug() -> str:

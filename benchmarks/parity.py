@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from benchmarks.contest import Entry
-    from benchmarks.record import Record
+    from benchmarks.record import Record, Score
     from jquanta.parity.config import RunConfig
 
 # The networks of the paper's Figure 2; everything else is the configuration's default: 500
@@ -68,19 +68,9 @@ def measure(options: Options) -> "Record":
     device = machine.torch_device()
     say("our peak memory, in a process of its own")
     peak_gb = memory.peak_gb(WORKLOAD)
-    say("first calls of every contestant")
-    matmul, copy = contest.matmul_rate(), contest.copy_rate()
-    teams = enter(runs, device, options.quick, repeats)
-    for number in range(repeats):
-        say(f"round {number + 1} of {repeats}")
-        for entry in (entry for team in teams.values() for entry in team):
-            entry.sample()
-        matmul = max(matmul, contest.matmul_rate())
-    log_every = runs[0].eval.log_every
-    scores = {
-        name: contest.score(name, [entry.timing() for entry in team], widths, log_every)
-        for name, team in teams.items()
-    }
+    copy = contest.copy_rate()
+    teams, matmul = compete(runs, device, options.quick, repeats)
+    scores = scored(teams, runs)
     ours = scores["ours"]
     return record.Record(
         benchmark="parity",
@@ -92,7 +82,7 @@ def measure(options: Options) -> "Record":
         workload={
             "widths": widths,
             "batch_size": runs[0].batch_size,
-            "log_every": log_every,
+            "log_every": runs[0].eval.log_every,
             "repeats": repeats,
             "jax_device": device_name(),
             "torch_device": str(device),
@@ -102,6 +92,34 @@ def measure(options: Options) -> "Record":
         bound=contest.bound(runs, matmul, copy, ours.step),
         peak_gb=peak_gb,
     )
+
+
+def compete(
+    runs: "Sequence[RunConfig]", device: "torch.device", quick: bool, repeats: int
+) -> tuple[dict[str, "list[Entry]"], float]:
+    """Time all contestants in turn: their entries, and the best rate of a large product."""
+    from benchmarks import contest
+
+    say("first calls of every contestant")
+    matmul = contest.matmul_rate()
+    teams = enter(runs, device, quick, repeats)
+    for number in range(repeats):
+        say(f"round {number + 1} of {repeats}")
+        for entry in (entry for team in teams.values() for entry in team):
+            entry.sample()
+        matmul = max(matmul, contest.matmul_rate())
+    return teams, matmul
+
+
+def scored(teams: dict[str, "list[Entry]"], runs: "Sequence[RunConfig]") -> dict[str, "Score"]:
+    """Each contestant's seconds for the whole sweep."""
+    from benchmarks.contest import score
+
+    widths, log_every = [run.network.width for run in runs], runs[0].eval.log_every
+    return {
+        name: score(name, [entry.timing() for entry in team], widths, log_every)
+        for name, team in teams.items()
+    }
 
 
 def enter(

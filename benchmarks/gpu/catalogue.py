@@ -1,0 +1,101 @@
+"""The parts, the most important first."""
+
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks.gpu.record import Row
+from jquanta.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something to measure in a process of its own.
+
+    Attributes:
+        name: by which it is asked for, and of its file.
+        what: it measures, in a line.
+        seconds: that it may take, with starting Python and JAX.
+        module: of this package, whose ``measure(small, *arguments)`` yields the rows.
+        arguments: what ``measure`` takes besides.
+        needs: libraries that this project does not depend on.
+        shares: whether others use the GPU beside this process's JAX, which then must not take
+            most of its memory at the start.
+        cache: the part whose compilation cache it finds; its own, empty at first, by default.
+        spare: only where the time for it is left after all others.
+    """
+
+    name: str
+    what: str
+    seconds: float
+    module: str
+    arguments: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    shares: bool = False
+    cache: str | None = None
+    spare: bool = False
+
+    def measure(self, small: bool) -> Iterator[Row]:
+        """The rows, each as soon as it is there."""
+        rows: Iterator[Row] = importlib.import_module(f"benchmarks.gpu.{self.module}").measure(
+            small, *self.arguments
+        )
+        return rows
+
+
+# The seconds of those that are not spare add up to eight minutes.
+PARTS = (
+    Part("rates", "products of several precisions, and a copy", 40, "rates"),
+    Part("step", "a step and an evaluation of Figure 2's 30 networks", 40, "trainer", ("step",)),
+    Part("kernels", "packed training against solo training: errors", 45, "kernels"),
+    Part(
+        "rivals", "step against three rivals in torch", 60, "rivals", needs=("torch",), shares=True
+    ),
+    Part(
+        "figure2",
+        "Figure 2 by its command: 2,000 steps twice, then 12,000",
+        60,
+        "figure2",
+        shares=True,
+    ),
+    Part("grid", "a pack of the 480-run grid", 30, "trainer", ("grid",)),
+    Part("losses-14m", "per-token losses, 14m, float32", 25, "losses", ("14m",)),
+    Part("losses-70m", "per-token losses, 70m, float32", 25, "losses", ("70m",)),
+    Part("losses-1.4b", "per-token losses, 1.4b, bfloat16", 30, "losses", ("1.4b",)),
+    Part("gradients-14m", "QDG's gradients, 14m", 20, "gradients", ("14m",)),
+    Part("gradients-70m", "QDG's gradients, 70m", 25, "gradients", ("70m",)),
+    Part("similarity", "exact similarity of 1,000 samples, 70m", 35, "similarity", ("1000",)),
+    Part("kmeans", "thirty cluster counts of 10,000 samples", 45, "kmeans"),
+    Part(
+        "losses-70m-again",
+        "a second process: what the compilation cache saves",
+        25,
+        "losses",
+        ("70m",),
+        cache="losses-70m",
+        spare=True,
+    ),
+    Part(
+        "similarity-10000",
+        "exact similarity of 10,000 samples, 70m",
+        200,
+        "similarity",
+        ("10000",),
+        spare=True,
+    ),
+)
+
+
+def asked_for(names: str | None, parts: Sequence[Part] = PARTS) -> list[Part]:
+    """The parts of a list such as ``"rates, step"``, in the catalogue's order; None is all.
+
+    Raises ``BadInput`` for a name that no part has.
+    """
+    if names is None:
+        return list(parts)
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    known = [part.name for part in parts]
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise BadInput(f"--parts {names}: give one or more of {', '.join(known)}")
+    return [part for part in parts if part.name in wanted]

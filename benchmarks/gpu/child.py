@@ -1,0 +1,75 @@
+"""``python -m benchmarks.gpu.child PART --out FILE``: one part, in this process.
+
+Each row is printed and the file written anew as soon as the row is there, so that what ends this
+process leaves behind all that was measured.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from benchmarks import machine
+from benchmarks.command import say
+from benchmarks.gpu.catalogue import asked_for
+from benchmarks.gpu.record import Record, Row
+from jquanta import door
+from jquanta.sweep import folder
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure one part of the GPU benchmark in this process.
+
+    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
+    """
+
+    part: Annotated[tyro.conf.Positional[str], door.option("its name", "PART")]
+    out: Annotated[Path, door.option("JSON file", "FILE")]
+    small: Annotated[bool, door.option("seconds on a CPU; the numbers mean nothing")] = False
+    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+
+
+def follow(name: str, rows: Iterator[Row], small: bool, out: Path) -> Record:
+    """Print and store rows as they come; the last record."""
+    begun, start = machine.start(), time.perf_counter()
+    record = Record(
+        benchmark="gpu",
+        mode="small" if small else "full",
+        versions=machine.versions("flax", "transformers"),
+        hardware=machine.hardware(begun),
+        part=name,
+    )
+    record.write(out)
+    for row in rows:
+        print(f"  {row}", flush=True)
+        record = dataclasses.replace(
+            record,
+            finished=folder.now(),
+            hardware=machine.hardware(begun),
+            measuring_seconds=time.perf_counter() - start,
+            rows=(*record.rows, row),
+        )
+        record.write(out)
+    return record
+
+
+def command(argv: Sequence[str]) -> None:
+    """Parse and do."""
+    options = door.parse(Options, argv, "python -m benchmarks.gpu.child")
+    (part,) = asked_for(options.part)
+    say(follow(part.name, part.measure(options.small), options.small, options.out).summary())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's exit code."""
+    return door.enter(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

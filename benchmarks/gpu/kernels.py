@@ -1,0 +1,127 @@
+"""The trainer's fast way against its slow twins: packed against solo training, from the same
+weights on the same samples."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.gpu.record import Row
+from benchmarks.gpu.trainer import figure2
+from jquanta.parity.config import RunConfig
+from jquanta.parity.packed import Packed
+from jquanta.parity.solo import Metrics, Stack
+
+STEPS = 20
+
+Weights = Mapping[str, np.ndarray]
+
+
+def measure(small: bool) -> Iterator[Row]:
+    """Differences of three of Figure 2's networks, the widest first, and whether two trainings give
+    the same bits.
+
+    Each network is trained alone, in float32 on the same device and in float64 on the CPU. The
+    second is the truth, and what the first is off by is the measure for the pack's error: where a
+    unit's sum is within rounding of 0 it falls on the other side, and Adam, which divides by a
+    gradient's own size, then moves a weight of a rare subtask by a whole step.
+    """
+    runs, steps = figure2(small), 2 if small else STEPS
+    pack = Packed(runs)
+    state = pack.start()
+    chosen = (len(runs) - 1, 0) if small else (len(runs) - 1, 0, len(runs) // 2)
+    before = {member: pack.weights(state, member) for member in chosen}
+    untrained = pack.evaluate(state, 0)
+    state = pack.advance(state, steps)
+    again = pack.advance(pack.start(), steps)
+    same = [
+        np.array_equal(x, y)
+        for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True)
+    ]
+    yield Row(
+        f"two trainings of {steps} steps",
+        "equal to the bit" if all(same) else "not equal",
+        note=f"{sum(same)} of {len(same)} arrays are",
+    )
+    trained = pack.evaluate(state, 1)
+    for member in chosen:
+        run, started = runs[member], before[member]
+        mine = Trained(pack.weights(state, member), _of(untrained, member), _of(trained, member))
+        solo = _alone(run, steps)
+        with jax.default_device(jax.devices("cpu")[0]), jax.enable_x64(True):
+            exact = _alone(run, steps, jnp.float64)
+        width = f"width {run.network.width}"
+        changes = {
+            name: _change_error(found.weights, exact.weights, started)
+            for name, found in (("pack", mine), ("solo", solo))
+        }
+        worst = max(changes["pack"], key=lambda name: changes["pack"][name])
+        yield Row(
+            f"{width}: change of weights off by",
+            changes["pack"][worst],
+            note=f"solo {max(changes['solo'].values()):.1e}; {worst}, {steps} steps, relative norm "
+            "against float64",
+            samples=tuple(changes["pack"].values()),
+        )
+        for when in ("before", "after"):
+            off = [
+                _loss_error(getattr(found, when), getattr(exact, when)) for found in (mine, solo)
+            ]
+            yield Row(
+                f"{width}: subtask losses {when} off by",
+                off[0],
+                "nats",
+                note=f"solo {off[1]:.1e}; the largest, against float64",
+                shown=when == "after",
+            )
+        flips = [_wrong_answers(found.after, exact.after, run) for found in (mine, solo)]
+        yield Row(
+            f"{width}: points answered otherwise",
+            flips[0],
+            note=f"solo {flips[1]}; of {run.eval.points_per_task * run.task.n_tasks:,}, at least",
+            shown=False,
+        )
+
+
+class Trained(NamedTuple):
+    """One network: its weights after some steps, and its evaluations before and after them."""
+
+    weights: Weights
+    before: Metrics
+    after: Metrics
+
+
+def _alone(run: RunConfig, steps: int, dtype: Any = jnp.float32) -> Trained:
+    """A network trained by the slow twin."""
+    stack = Stack([run], dtype)
+    state = stack.start()
+    untrained = stack.evaluate(state, 0)
+    state = stack.advance(state, steps)
+    weights, trained = stack.weights(state, 0), stack.evaluate(state, 1)
+    return Trained(weights, _of(untrained, 0), _of(trained, 0))
+
+
+def _of(metrics: Metrics, member: int) -> Metrics:
+    """One network's, on the host."""
+    return Metrics(*(np.asarray(column[member]) for column in metrics))
+
+
+def _change_error(found: Weights, exact: Weights, started: Weights) -> dict[str, float]:
+    """Norm of the error of each array over the norm of its change."""
+    return {
+        name: float(np.linalg.norm(found[name] - x) / np.linalg.norm(x - started[name]))
+        for name, x in exact.items()
+    }
+
+
+def _loss_error(found: Metrics, exact: Metrics) -> float:
+    """The largest difference of a subtask's loss, in nats."""
+    return float(np.abs(np.asarray(found.subtask_loss) - exact.subtask_loss).max())
+
+
+def _wrong_answers(found: Metrics, exact: Metrics, run: RunConfig) -> int:
+    """Points whose answer differs, as far as the accuracies of subtasks tell."""
+    apart = np.abs(np.asarray(found.subtask_accuracy, np.float64) - exact.subtask_accuracy)
+    return round(run.eval.points_per_task * float(apart.sum()))

@@ -1,0 +1,46 @@
+"""Clusters of one similarity matrix for all thirty counts."""
+
+import time
+from collections.abc import Iterator
+
+from benchmarks.clustering import cosines, counts_for
+from benchmarks.gpu.record import Row
+from benchmarks.gpu.timing import Programs, peak_row
+from benchmarks.stopwatch import timed
+from jquanta.lm.corpus.progress import Silence
+from jquanta.qdg.clusters import COUNTS, cluster
+
+SAMPLES, SMALL_SAMPLES = 10_000, 200
+RESTARTS, SMALL_RESTARTS = 30, 2
+
+
+class _Laps(Silence):
+    """A monitor that keeps when each count was done."""
+
+    def __init__(self) -> None:
+        self.began, self.ends = time.perf_counter(), list[float]()
+
+    def work(self, stage: str, share: float, documents: int = 0, tokens: int = 0) -> None:
+        """See ``Monitor``."""
+        if stage == "clusters":
+            self.ends.append(time.perf_counter() - self.began)
+
+
+def measure(small: bool) -> Iterator[Row]:
+    """The paper's counts of clusters, the embedding included: a first time, and again."""
+    samples, restarts = (SMALL_SAMPLES, SMALL_RESTARTS) if small else (SAMPLES, RESTARTS)
+    counts = counts_for(samples, 10) if small else COUNTS
+    matrix, programs = cosines(samples), Programs()
+    for name in ("compiling included", "again"):
+        laps = _Laps()
+        seconds, _ = timed(lambda: cluster(matrix, counts, n_init=restarts, monitor=laps))  # noqa: B023
+        yield Row(
+            f"{len(counts)} counts of {samples:,} samples, {name}",
+            seconds,
+            "s",
+            note=f"{laps.ends[0]:.3g} s until the first count, embedding included",
+            samples=tuple(laps.ends),
+        )
+        if name != "again":
+            yield programs.row("first time")
+    yield peak_row()

@@ -1,0 +1,59 @@
+"""Per-token losses: how soon the first are there, and tokens a second."""
+
+import statistics
+import time
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.gpu.models import subject
+from benchmarks.gpu.record import Row
+from benchmarks.gpu.timing import Programs, peak_row
+from benchmarks.losses import matmul_rate, operations
+from benchmarks.stopwatch import timed
+from jquanta.lm.losses.compute import batch_losses, on_devices, plan_for
+
+PASSES = 3
+TOKENS = {"14m": 1_000_000, "70m": 500_000, "1.4b": 200_000}
+SMALL_TOKENS = 1_000
+
+
+def measure(small: bool, size: str) -> Iterator[Row]:
+    """A first pass over the documents, which compiles, and some more."""
+    dtype = jnp.bfloat16 if size == "1.4b" else jnp.float32
+    with subject(size, SMALL_TOKENS if small else TOKENS[size], small, dtype) as (
+        config,
+        params,
+        corpus,
+    ):
+        programs = Programs()
+        began = time.perf_counter()
+        plan = plan_for(corpus, config)
+        model = on_devices(config, params)
+        for number, _ in enumerate(batch_losses(config, model, corpus, plan.batches)):
+            if number == 0:
+                yield Row(
+                    "first losses after", time.perf_counter() - began, "s", note="weights at hand"
+                )
+        yield Row("first pass", time.perf_counter() - began, "s", note=str(plan), shown=False)
+        yield programs.row("first pass")
+
+        def whole() -> None:
+            for _ in batch_losses(config, model, corpus, plan.batches):
+                pass
+
+        seconds = [timed(whole)[0] for _ in range(PASSES)]
+        rates = tuple(corpus.n_predictions / x for x in seconds)
+        name = jnp.dtype(dtype).name
+        yield Row(
+            "tokens a second", statistics.median(rates), "1/s", note=f"later passes, {name}",
+            samples=rates,
+        )  # fmt: skip
+        least = operations(config, np.diff(corpus.starts)) / matmul_rate(dtype)
+        yield Row(
+            "share of the rate of a large product",
+            least / statistics.median(seconds),
+            note=f"of {name}{', HIGHEST' if dtype == jnp.float32 else ''}",
+        )
+        yield peak_row()

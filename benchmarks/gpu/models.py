@@ -1,0 +1,53 @@
+"""Language models with random weights, and random documents as long as the paper's."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from benchmarks import texts
+from benchmarks.qdg import TOKENS_A_SAMPLE
+from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.network import Params, init
+from jquanta.lm.models.pythia import pythia
+from jquanta.qdg.selection import Selection, given
+
+TINY = GPTNeoXConfig(layers=2, width=32, heads=2, vocab=50304)
+
+
+class Subject(NamedTuple):
+    """A model and documents."""
+
+    config: LMConfig
+    params: Params
+    corpus: Corpus
+
+
+@contextmanager
+def subject(
+    size: str, tokens: int, small: bool, dtype: DTypeLike = jnp.float32
+) -> Iterator[Subject]:
+    """A Pythia shape, or a tiny one, and about so many tokens of documents."""
+    config = TINY if small else pythia(size)
+    params = jax.block_until_ready(init(config, jax.random.key(0), dtype))
+    with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
+        corpus = texts.synthetic(Path(scratch) / "corpus", texts.lengths(tokens))
+        yield Subject(config, params, corpus)
+
+
+def samples_of(corpus: Corpus, count: int) -> Selection:
+    """Random predictions."""
+    random = np.random.default_rng(2)
+    return given(corpus, random.choice(corpus.n_predictions, count, replace=False))
+
+
+def tokens_for(samples: int) -> int:
+    """Tokens of documents from which so many predictions are drawn, as ``benchmarks.qdg`` does."""
+    return samples * TOKENS_A_SAMPLE

@@ -1,0 +1,118 @@
+"""The card's rates: matrix products by several algorithms, with their errors, and a copy."""
+
+from collections.abc import Iterator, Set
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.lax import DotAlgorithmPreset, Precision
+from jaxtyping import Array, Float
+
+from benchmarks.gpu.record import Row
+from benchmarks.gpu.timing import median_row, seconds_each
+
+SAMPLES = 5
+CHECKED = 16  # rows and columns whose error is measured
+
+ALGORITHMS: dict[str, Any] = {
+    "HIGHEST": Precision.HIGHEST,
+    "F32_F32_F32": DotAlgorithmPreset.F32_F32_F32,
+    "TF32_TF32_F32": DotAlgorithmPreset.TF32_TF32_F32,
+    "TF32_TF32_F32_X3": DotAlgorithmPreset.TF32_TF32_F32_X3,
+    "BF16_BF16_F32_X3": DotAlgorithmPreset.BF16_BF16_F32_X3,
+    "BF16_BF16_F32_X6": DotAlgorithmPreset.BF16_BF16_F32_X6,
+    "BF16_BF16_F32": DotAlgorithmPreset.BF16_BF16_F32,
+}
+SQUARE = {*ALGORITHMS} - {"F32_F32_F32"}  # in the table at the end
+SKINNY = {"HIGHEST", "TF32_TF32_F32_X3", "BF16_BF16_F32_X3"}
+
+
+class Factors(NamedTuple):
+    """What a product multiplies, and how often in a sample."""
+
+    name: str
+    left: Float[np.ndarray, "m k"]
+    right: Float[np.ndarray, "k n"]
+    repeats: int
+
+
+def measure(small: bool) -> Iterator[Row]:
+    """Large square products, those of Figure 2's step, bfloat16, and a copy."""
+    yield _copy(2**22 if small else 2**28)
+    square, *skinny = _factors(small)
+    yield from _products(square, SQUARE)
+    yield _bfloat16(512 if small else 8192)
+    for factors in skinny:
+        yield from _products(factors, SKINNY)
+
+
+def _factors(small: bool) -> list[Factors]:
+    """A square product, and the three of the step: sums of hidden units, their weights' gradients,
+    and gradients of rows as a product with one-hot vectors."""
+    random = np.random.default_rng(0)
+    side, batch, bits, units, subtasks = (
+        (256, 500, 20, 130, 50) if small else (4096, 20_000, 100, 3893, 500)
+    )
+
+    def normal(*shape: int) -> Float[np.ndarray, "m n"]:
+        return random.standard_normal(shape, np.float32)
+
+    x = random.integers(0, 2, (batch, bits)).astype(np.float32)
+    gradients = normal(batch, units)
+    one_hot = np.zeros((subtasks, batch), np.float32)
+    one_hot[np.sort(random.integers(0, subtasks, batch)), np.arange(batch)] = 1
+    transposed = np.ascontiguousarray(x.T)
+    return [
+        Factors(f"{side}³", normal(side, side), normal(side, side), 10),
+        Factors("x·W", x, normal(bits, units), 20),
+        Factors("xᵀ·G", transposed, gradients, 20),
+        Factors("one-hot·G", one_hot, gradients, 10),
+    ]
+
+
+def _products(factors: Factors, shown: Set[str]) -> Iterator[Row]:
+    """Milliseconds of a product by each algorithm; rates and errors in the notes."""
+    left, right = jax.device_put((factors.left, factors.right))
+    exact = factors.left[:CHECKED].astype(np.float64) @ factors.right[:, :CHECKED]
+    for algorithm, precision in ALGORITHMS.items():
+        name, product = f"{factors.name} {algorithm}", _product(precision)
+        try:
+            found = np.asarray(product(left, right)[:CHECKED, :CHECKED])
+        except (ValueError, NotImplementedError, jax.errors.JaxRuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            yield Row(name, None, note=f"not supported here: {reason}", shown=False)
+            continue
+        seconds = seconds_each(partial(product, left, right), factors.repeats, SAMPLES)
+        off = np.linalg.norm(found - exact) / np.linalg.norm(exact)
+        note = f"{_rate(left.size, right, seconds)}, error {off:.1e}"
+        yield median_row(name, seconds, note=note, shown=algorithm in shown)
+
+
+def _product(precision: Any) -> Any:
+    return jax.jit(
+        lambda a, b: jax.lax.dot(a, b, precision=precision, preferred_element_type=jnp.float32)
+    )
+
+
+def _rate(numbers: int, right: Array, seconds: tuple[float, ...]) -> str:
+    """Operations a second of a product whose left factor has so many numbers."""
+    return f"{2e-12 * numbers * right.shape[1] / float(np.median(seconds)):.4g} Tflop/s"
+
+
+def _bfloat16(side: int) -> Row:
+    """A large product of bfloat16 numbers, added up in float32."""
+    a = jax.random.normal(jax.random.key(0), (side, side), jnp.bfloat16)
+    product = jax.jit(lambda x: jax.lax.dot(x, x, preferred_element_type=jnp.bfloat16))
+    seconds = seconds_each(lambda: product(a), 5, SAMPLES)
+    return median_row(f"{side}³ bfloat16 in and out", seconds, note=_rate(a.size, a, seconds))
+
+
+def _copy(numbers: int) -> Row:
+    """Bytes read and written of an array that is copied with a change."""
+    a = jnp.ones(numbers, jnp.float32)
+    change = jax.jit(lambda x: x + 1)
+    seconds = seconds_each(lambda: change(a), 10, SAMPLES)
+    rates = tuple(2e-9 * a.nbytes / x for x in seconds)
+    return Row("copy, read and written", float(np.median(rates)), "GB/s", samples=rates)

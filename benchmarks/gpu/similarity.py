@@ -1,0 +1,30 @@
+"""Exact similarity: cosines of the gradients of all pairs of samples."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from benchmarks.gpu.models import samples_of, subject, tokens_for
+from benchmarks.gpu.record import Row
+from benchmarks.gpu.timing import Programs, peak_row
+from benchmarks.stopwatch import timed
+from jquanta.qdg.matrix import similarity
+
+SIZE = "70m"
+ONCE = 5_000
+"""Samples from which on there is no second time."""
+
+
+def measure(small: bool, samples: str) -> Iterator[Row]:
+    """The whole matrix, compiling included, and once more with what is compiled."""
+    count = int(samples) // (200 if small else 1)
+    with subject(SIZE, tokens_for(count), small) as (config, params, corpus):
+        selection = samples_of(corpus, count)
+        programs = Programs()
+        whole = partial(similarity, config, params, corpus, selection)
+        first, _ = timed(whole)
+        yield Row(f"{count:,} samples, compiling included", first, "s")
+        yield programs.row("first time")
+        yield peak_row()
+        if count < ONCE:
+            second, _ = timed(whole)
+            yield Row(f"{count:,} samples, again", second, "s", note="with what is compiled")
