@@ -3,7 +3,6 @@
 import math
 import re
 from collections import Counter
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ import pytest
 
 from jquanta.parity import packed
 from jquanta.parity.config import RunConfig, from_values, to_values
+from jquanta.parity.layout import Way
 from jquanta.sweep.config import load_config, varying
-from jquanta.sweep.plan import H200, gpu_seconds, pack_operations, plan, run_bytes
+from jquanta.sweep.estimate import H200, card_seconds, pack_bytes, pack_operations, useful_share
+from jquanta.sweep.plan import plan
 from jquanta.sweep.report import print_plan
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -188,30 +189,28 @@ def test_packs_fit(name: str, backend: str, memory: int) -> None:
     packs = plan(runs, memory, backend=backend)
     assert Counter(i for pack in packs for i in pack.members) == Counter(range(len(runs)))
     for pack in packs:
-        assert sum(run_bytes(runs[i], backend) for i in pack.members) <= memory
+        assert pack_bytes([runs[i] for i in pack.members], backend) <= memory
 
 
-def test_a_gpu_without_tiles_needs_more_memory_than_cores() -> None:
+def test_a_gpu_without_kernels_needs_more_memory_than_cores() -> None:
     runs = load("data-alpha-k")
-    assert run_bytes(runs[-1], "gpu") > 5 * run_bytes(runs[-1], "cpu")
-    assert len(plan(runs, 8 * 10**9, backend="gpu")) > len(plan(runs, 8 * 10**9, backend="cpu"))
+    assert pack_bytes(runs[-1:], "other") > 5 * pack_bytes(runs[-1:], "cpu")
+    assert len(plan(runs, 8 * 10**9, backend="other")) > len(plan(runs, 8 * 10**9, backend="cpu"))
 
 
 def test_the_plan_of_a_gpu_bounds_what_the_compiler_reserves() -> None:
     """XLA's own account of a training step without tiles, compiled for the CPU at hand.
 
-    The bound is not loose: four networks of two distributions took 0.9 of it. The rest is what
-    the plan counts for each network and the program holds once.
+    The bound is not loose: four networks of two distributions took 0.7 of it. The rest is what the
+    plan counts for each network and the program holds once.
     """
     runs = [
         from_values(MAIN | {"network.width": width, "task.alpha": alpha, "train.batch_size": 4000})
         for alpha in (0.2, 0.6)
         for width in (200, 500)
     ]
-    trainer = packed.Packed(runs)
-    layout = replace(trainer.layout, block=None, tile=None)
-    trainer.layout = layout
-    arguments = layout, trainer.data, trainer.start(), jnp.uint32(1)
+    trainer = packed.Packed(runs, way=Way.WHOLE)
+    arguments = trainer.layout, trainer.data, trainer.start(), jnp.uint32(1)
     found = packed._advance.lower(*arguments).compile().memory_analysis()
     reserved = (
         found.temp_size_in_bytes
@@ -219,25 +218,32 @@ def test_the_plan_of_a_gpu_bounds_what_the_compiler_reserves() -> None:
         + found.output_size_in_bytes
         - found.alias_size_in_bytes
     )
-    planned = sum(run_bytes(run, "gpu") for run in runs)
+    planned = pack_bytes(runs, "other")
     assert 0.5 * planned < reserved < planned
 
 
 def test_a_gpu_s_time_grows_with_work_and_never_falls_under_its_peaks() -> None:
     narrow, wide = (from_values(MAIN | {"network.width": width}) for width in (100, 1000))
-    assert gpu_seconds([narrow]) < gpu_seconds([wide]) < 10 * gpu_seconds([narrow])
-    assert gpu_seconds([narrow, wide]) < gpu_seconds([narrow]) + gpu_seconds([wide])
-    # Forward and backward, two operations for each weight of the bits.
-    products = 2 * 2 * 100 * 1000 * 20_000 * float(wide.train.steps)
-    assert gpu_seconds([wide]) > products / H200.rate
+    deep = from_values(MAIN | {"network.width": 100, "network.depth": 3})
+    assert card_seconds([narrow]) < card_seconds([wide]) < 10 * card_seconds([narrow])
+    assert card_seconds([narrow, wide]) < card_seconds([narrow]) + card_seconds([wide])
+    assert card_seconds([deep]) > card_seconds([narrow])
+    # Forward and backward, two operations for each weight of the bits, in two float16 parts.
+    products = 2 * 2 * 2 * 100 * 1000 * 20_000 * float(wide.train.steps)
+    assert card_seconds([wide]) > products / H200.half
+
+
+def test_three_quarters_of_what_the_kernels_compute_for_figure_2_counts() -> None:
+    assert 0.75 < useful_share(load("fig2-width"), "gpu") < 0.80
 
 
 def test_a_plan_tells_cores_and_an_assumed_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     print_plan(load_config(CONFIGS / "fig2-width.toml"))
     plain = capsys.readouterr().out
     assert re.search(r"^time      about \d\S* \w+ here", plain, re.M)
-    assert re.search(r"^GPU       about \d\S* \w+ on one NVIDIA H200 SXM; packs: 1, ", plain, re.M)
-    assert "assumed, no GPU was measured: 50% of its data sheet's 67 Tflop/s" in plain
+    assert re.search(r"^GPU       about \d\S* \w+ on one NVIDIA H200; packs: 1, ", plain, re.M)
+    assert "scaled by the rates of NVIDIA H200: 736 Tflop/s in float16" in plain
+    assert re.search(r"^way       XLA, in tiles .*: this is a CPU$", plain, re.M)
     print_plan(load_config(CONFIGS / "data-alpha-k.toml"))
     early = capsys.readouterr().out
     assert len(re.findall(r"^(?:time|GPU) +at most \d", early, re.M)) == 2

@@ -14,7 +14,8 @@ from benchmarks.parity import WORKLOAD
 from benchmarks.stopwatch import timed
 from jquanta.parity.config import RunConfig
 from jquanta.sweep.config import load_config
-from jquanta.sweep.plan import device_memory, pack_operations, plan, trainer_of
+from jquanta.sweep.estimate import pack_operations
+from jquanta.sweep.plan import device_memory, plan, trainer_of
 
 GRID = Path(__file__).resolve().parents[2] / "configs" / "fig10-width.toml"
 SAMPLES = 5

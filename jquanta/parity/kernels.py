@@ -53,8 +53,9 @@ and 0.15 ms, backward 0.19, 0.20 and 0.18."""
 CHUNK = 128
 """Most columns of the inputs in one product; wider inputs take several."""
 
-MOST_COLUMNS = 512
-"""Inputs of more columns are left to XLA: the weights of a tile must fit the shared memory."""
+MOST_COLUMNS = 256
+"""Inputs of more columns are left to XLA: a tile's weights and inputs must fit the shared memory,
+133 of the 164 KB that an A100 has."""
 
 PROGRAMS = 512
 """Kernel programs wanted at least, about four for each multiprocessor of a large GPU. With twice as

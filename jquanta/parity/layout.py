@@ -1,11 +1,13 @@
 """How the networks of a pack lie side by side, and which way they are computed."""
 
 import enum
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32
@@ -130,14 +132,8 @@ class Layout:
 
     @property
     def ahead(self) -> int:
-        """Batches that are drawn at once.
-
-        Sorting one batch leaves most of a GPU idle: on an H200 ten at once take 0.03 ms each, and
-        one by itself 0.24. A CPU is busy with one, and it stays in the cache.
-        """
-        if self.way is Way.TILES:
-            return 1
-        return max(1, min(MOST_AHEAD, AHEAD_SAMPLES // self.program.batch_size))
+        """Batches that are drawn at once."""
+        return ahead(self.way, self.program.batch_size)
 
     @property
     def tiling(self) -> kernels.Tiling:
@@ -173,23 +169,51 @@ AHEAD_SAMPLES, MOST_AHEAD = 2**18, 16
 """Samples drawn at once, about, and batches at most."""
 
 
+def ahead(way: Way, batch_size: int) -> int:
+    """Batches that are drawn at once.
+
+    Sorting one batch leaves most of a GPU idle: on an H200 ten at once take 0.03 ms each, and one
+    by itself 0.24. A CPU is busy with one, and it stays in the cache.
+    """
+    return 1 if way is Way.TILES else max(1, min(MOST_AHEAD, AHEAD_SAMPLES // batch_size))
+
+
+def backend_here() -> str:
+    """``cpu`` or ``tpu``; ``gpu`` for one that the kernels are for, ``other`` for any other.
+
+    Triton's matrix products need an NVIDIA GPU of compute capability 8.0 (Ampere) or newer.
+    """
+    backend = jax.default_backend()
+    if backend != "gpu":
+        return backend
+    capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
+    modern = re.fullmatch(r"\d+\.\d+", capability) and float(capability) >= 8
+    return "gpu" if modern else "other"
+
+
 def way_of(run: RunConfig, backend: str, dtype: Any = jnp.float32) -> tuple[Way, str]:
     """How a pack of runs like this one is computed on ``backend``, and why: one place decides.
 
     Args:
         run: the first of the pack.
-        backend: ``cpu``, ``gpu``, ``tpu``, as JAX names them.
+        backend: as ``backend_here`` names them.
         dtype: of the weights.
     """
     if backend == "cpu":
         return Way.TILES, "this is a CPU"
     if backend != "gpu" or not kernels.AVAILABLE:
-        return Way.WHOLE, "the kernels are for NVIDIA GPUs, through JAX's Triton backend"
+        return (
+            Way.WHOLE,
+            "the kernels are for NVIDIA GPUs since Ampere, through JAX's Triton backend",
+        )
     if dtype != jnp.float32:
         return Way.WHOLE, f"the kernels compute in float32, not {jnp.dtype(dtype).name}"
     if tiling_of(Program.of(run), kernels.UNITS) is None:
         most = kernels.MOST_COLUMNS
-        return Way.WHOLE, f"the kernels take fewer than {most} task bits, not {run.task.n_bits}"
+        return (
+            Way.WHOLE,
+            f"the kernels take fewer than {most} task bits, and these are {run.task.n_bits}",
+        )
     return Way.KERNELS, "this is a GPU that they are written for"
 
 

@@ -42,6 +42,7 @@ from jquanta.parity.layout import (
     Layout,
     Way,
     Weights,
+    backend_here,
     distribution,
     way_of,
 )
@@ -230,7 +231,7 @@ class Packed:
 
     def __init__(self, runs: Sequence[RunConfig], dtype: Any = jnp.float32, way: Way | None = None):
         self.runs, self.dtype = tuple(runs), dtype
-        self.layout = Layout.of(runs, way or way_of(runs[0], jax.default_backend(), dtype)[0])
+        self.layout = Layout.of(runs, way or way_of(runs[0], backend_here(), dtype)[0])
         found = {distribution(run): run for run in runs}
         tasks = [make_task(run.task, run.train.seed) for run in found.values()]
         self.data = PackData(

@@ -1,6 +1,7 @@
 """Train a sweep: packs one after another, each resumable, into one Dataset."""
 
 import contextlib
+import dataclasses
 import queue
 import tempfile
 import time
@@ -13,19 +14,24 @@ import jax
 import numpy as np
 
 from jquanta.ending import Interrupts, shortage
-from jquanta.errors import Interrupted, RunFailed
+from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.parity.config import RunConfig
+from jquanta.parity.layout import Way
 from jquanta.parity.packed import Packed
 from jquanta.parity.solo import Metrics, Stack
 from jquanta.parity.stopping import Endings
 from jquanta.sweep.config import SweepConfig, load_config
+from jquanta.sweep.estimate import pack_operations, way_here
 from jquanta.sweep.folder import DONE, FAILED, RunFolder, now, remove
 from jquanta.sweep.journal import Journal, read_evaluations
-from jquanta.sweep.plan import Pack, device_memory, pack_operations, plan, trainer_of
+from jquanta.sweep.plan import Pack, device_memory, plan, trainer_of
 from jquanta.sweep.store import Store, open_results, save_weights
 
 if TYPE_CHECKING:
     import xarray as xr
+
+DONE_MARK = "done"
+"""The file that says that a pack is trained."""
 
 SLICE_SECONDS = 1.0
 """Updates are sent to the device in slices of about this long, so that Ctrl-C is soon heard."""
@@ -179,10 +185,22 @@ def _settled_plan(
 ) -> list[Pack]:
     """The packs, as the folder's record has them if it was begun: checkpoints depend on them."""
     stored = folder.read_record().get("packs") if folder.config.exists() else None
-    packs = [Pack(p["name"], tuple(p["members"])) for p in stored or []]
+    packs = [Pack(p["name"], tuple(p["members"]), p.get("way")) for p in stored or []]
+    for pack in packs:
+        _require_way(folder, pack, way_here(runs[pack.members[0]]))
     packs = packs or plan(runs, memory or device_memory(), jax.local_device_count())
-    folder.begin(config, packs=[{"name": p.name, "members": list(p.members)} for p in packs])
+    folder.begin(config, packs=[dataclasses.asdict(pack) for pack in packs])
     return packs
+
+
+def _require_way(folder: RunFolder, pack: Pack, here: Way | None) -> None:
+    """Refuse a pack begun on another kind of device: its checkpoints hold other arrays."""
+    done = (folder.checkpoints / pack.name / DONE_MARK).exists()
+    if here and pack.way not in (None, here.name) and not done:  # older folders do not tell
+        raise BadInput(
+            f"--out {folder.path}: begun by {Way[pack.way].value}, and this device takes "
+            f"{here.value}; continue on a device like the first, or give another folder"
+        )
 
 
 class PackRun:
@@ -203,7 +221,7 @@ class PackRun:
         self.monitor, self.interrupts = monitor, interrupts
         self.endings = Endings(self.runs)
         self.path = folder.checkpoints / pack.name
-        self.done_mark = self.path / "done"
+        self.done_mark = self.path / DONE_MARK
         self.slice = 1  # updates sent to the device at once
 
     def finish(self) -> None:

@@ -28,6 +28,7 @@ from jquanta.sweep.config import SweepConfig, varying
 if TYPE_CHECKING:
     import xarray as xr
 
+    from jquanta.sweep.estimate import Card
     from jquanta.sweep.folder import RunFolder
     from jquanta.sweep.plan import Pack
 
@@ -44,38 +45,64 @@ def print_plan(config: SweepConfig, memory: int | None = None) -> None:
     """
     import jax
 
-    from jquanta.sweep import plan
+    from jquanta.parity.layout import backend_here
+    from jquanta.sweep import estimate, plan
 
     describe(config)
     runs = config.runs()
     plan.use_cores(runs, memory)
     memory = memory or plan.device_memory()
     packs = _packed(runs, plan.plan(runs, memory, jax.local_device_count()))
-    most = max(sum(map(plan.run_bytes, pack)) for pack in packs)
-    rate = plan.device_rate()
-    work = sum(map(plan.pack_operations, packs))
-    seconds = work / (rate * plan.EFFICIENCY) / jax.local_device_count()
+    most = max(map(estimate.pack_bytes, packs))
     about = "at most" if any(run.train.early_stop for run in runs) else "about"
     print(
         f"packs     {_sizes(packs)}; "
-        f"{1 - plan.useful_share(runs):.1%} of the samples computed are padding"
+        f"{1 - estimate.useful_share(runs):.1%} of what is computed is padding"
     )
+    for line in dict.fromkeys(map(_way, packs)):
+        print(f"way       {line}")
     print(
         f"memory    about {_bytes(most)} of arrays in the largest pack, of {_bytes(memory)} to use"
     )
-    print(f"results   about {_bytes(plan.stored_bytes(runs))} on disk")
+    print(f"results   about {_bytes(estimate.stored_bytes(runs))} on disk")
+    if backend_here() == "gpu":
+        card = estimate.this_card()
+        seconds = sum(estimate.card_seconds(pack, card) for pack in packs)
+        print(
+            f"time      {about} {duration(seconds / jax.local_device_count())} here "
+            f"({estimate.device_name()})\n          {_rates(card)}"
+        )
+        return
+    rate = estimate.product_rate()
     print(
-        f"time      {about} {duration(seconds)} here, within a factor of two or three "
-        f"({plan.device_name()}, {rate / 1e9:,.0f} Gflop/s in a matrix product)"
+        f"time      {about} {duration(estimate.cpu_seconds(packs, rate))} here, within a factor "
+        f"of two or three ({estimate.device_name()}, {rate / 1e9:,.0f} Gflop/s in a matrix product)"
     )
-    gpu = plan.H200
-    packs = _packed(runs, plan.plan(runs, int(plan.DEVICE_SHARE * gpu.memory), backend="gpu"))
-    most = max(sum(plan.run_bytes(run, "gpu") for run in pack) for pack in packs)
+    card = estimate.H200
+    packs = _packed(runs, plan.plan(runs, int(plan.DEVICE_SHARE * card.memory), backend="gpu"))
+    most = max(estimate.pack_bytes(pack, "gpu") for pack in packs)
     print(
-        f"GPU       {about} {duration(sum(map(plan.gpu_seconds, packs)))} on one {gpu.name}; "
-        f"packs: {_sizes(packs)}, up to {_bytes(most)}\n"
-        f"          (assumed, no GPU was measured: {plan.GPU_SHARE:.0%} of its data sheet's "
-        f"{gpu.rate / 1e12:.0f} Tflop/s float32 and {gpu.bandwidth / 1e12:.1f} TB/s)"
+        f"GPU       {about} {duration(sum(map(estimate.card_seconds, packs)))} on one {card.name}; "
+        f"packs: {_sizes(packs)}, up to {_bytes(most)}\n          {_rates(card)}"
+    )
+
+
+def _way(pack: list[RunConfig]) -> str:
+    """How a pack is computed here, and why."""
+    from jquanta.parity.layout import backend_here, packable, way_of
+
+    if packable(pack[0]):
+        way, why = way_of(pack[0], backend_here())
+        return f"{way.value}: {why}"
+    return "networks stacked by equal shape: they are not of one hidden layer of ReLUs"
+
+
+def _rates(card: "Card") -> str:
+    """What an estimate for a GPU rests on."""
+    return (
+        f"(from the times of an H200, scaled by the rates of {card.name}: "
+        f"{card.half / 1e12:.0f} Tflop/s in float16, {card.single / 1e12:.0f} in float32, "
+        f"{card.copy / 1e12:.1f} TB/s)"
     )
 
 

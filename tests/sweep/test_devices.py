@@ -15,8 +15,9 @@ from jquanta import cores
 from jquanta.parity.config import from_values
 from jquanta.sweep import report
 from jquanta.sweep.config import load_config
+from jquanta.sweep.estimate import run_bytes, run_operations
 from jquanta.sweep.folder import RunFolder
-from jquanta.sweep.plan import dealt, plan, run_bytes, run_operations, use_cores
+from jquanta.sweep.plan import dealt, plan, use_cores
 from tests.sweep.examples import TINY
 
 SWEEP = TINY | {"train.lr": [0.001, 0.003]}  # four runs of two widths
