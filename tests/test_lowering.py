@@ -136,8 +136,13 @@ def test_similarity(absolute: bool) -> None:
 def test_kmeans(k: int) -> None:
     layout = kmeans._layout(300, k, 5)
     assert not layout.scatter
-    arguments = jnp.zeros((300, 128)), jnp.int32(k), jnp.zeros((5, 2), jnp.uint32), jnp.float32(0)
-    lowered_for_cuda(kmeans._best, *arguments, layout=layout, max_iter=10)
+    points, keys = jnp.zeros((300, layout.clusters)), jnp.zeros((5, 2), jnp.uint32)
+    arguments = points, jnp.int32(k), jnp.int32(24), keys, jnp.float32(0)
+    for some in layout, layout._replace(kept=False), layout._replace(batch=2):
+        text = lowered_for_cuda(kmeans._best, *arguments, layout=some, max_iter=10)
+        assert scatters(text) == 0
+    scattered = layout._replace(scatter=True)
+    assert scatters(lowered_for_cuda(kmeans._best, *arguments, layout=scattered, max_iter=10))
 
 
 def test_the_embedding(x64: None) -> None:
