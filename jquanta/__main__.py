@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in COMMANDS:
         return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
-    return door.enter(command, argv)
+    return door.enter(command, argv, computes=False)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from jquanta import memory
+from jquanta import cache, memory
 from jquanta.errors import BadInput, Interrupted, JquantaError
 
 Options = TypeVar("Options")
@@ -64,15 +64,24 @@ def enter(
     argv: Sequence[str] | None = None,
     *,
     computes: bool = True,
+    keeps_programs: bool = True,
 ) -> int:
     """Run a command; its exit code. One line on standard error tells what went wrong.
 
-    ``computes``: on arrays; a command of many threads with small objects is better off without
-    ``memory.keep_freed``.
+    Args:
+        command: what to run, on ``argv``.
+        argv: the words after its name; None takes the process's own.
+        computes: on arrays; a command of many threads with small objects is better off without
+            ``memory.keep_freed``, and has no programs to keep.
+        keeps_programs: that are compiled, for the next time (``cache.keep_programs``); not for
+            what measures how long compiling takes.
     """
     argv = sys.argv[1:] if argv is None else argv
     if computes:
         memory.keep_freed()
+    keeps_programs = keeps_programs and computes and not {"--help", "-h"} & set(argv)
+    if keeps_programs and (note := cache.keep_programs()):
+        print(f"jquanta: {note}", file=sys.stderr)
     with contextlib.suppress(ValueError):  # not the main thread: signals are not ours
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     try:

@@ -1,14 +1,18 @@
 """Shared by all tests: annotations of shapes are executed, and float64 is one fixture away."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import pytest
 from beartype import BeartypeConf, beartype
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+from jquanta import cache
 
 CHECKED = ("jquanta.parity", "jquanta.streams")
 """What runs with its shapes, dtypes and types checked at every call."""
@@ -19,6 +23,11 @@ early = [name for name in sys.modules if name.startswith(CHECKED)]
 if early:
     raise RuntimeError(f"imported before their annotations could be checked: {early}")
 install_import_hook(CHECKED, f"{__name__}.typechecked")
+
+# Compiled programs are shared by all workers, by the commands that tests start, and with the next
+# run of the tests: what was compiled once is loaded. JQUANTA_CACHE=off has all compiled afresh.
+os.environ.setdefault(cache.VARIABLE, str(Path(__file__).parents[1] / ".pytest_cache" / "jquanta"))
+cache.keep_programs()
 
 # What a shell starts in the background ignores Ctrl-C, and so would the commands under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)

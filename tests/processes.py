@@ -15,7 +15,8 @@ class Command:
     Args:
         script: Python that runs it.
         arguments: of the command.
-        cache: of compiled programs, for all processes of a test.
+        cache: of compiled programs, for all processes of a test. Not the one that all tests share:
+            a process that is killed may leave half a program there.
     """
 
     def __init__(self, script: str, arguments: Sequence[str], cache: Path):

@@ -9,7 +9,9 @@ a CPU, is that the samples' squared distances to each other are computed once:
 * a sample's mean squared distance to the members of a cluster is that to their centre, and their
   own mean to it: a sum of rows in place of k · D products for each sample.
 
-Counts share programs: clusters and dimensions are padded to a few sizes.
+Counts share programs: clusters and dimensions are padded to a few sizes. Padding changes no result:
+padded clusters are never nearest, padded dimensions are zero, and random numbers are drawn by
+centre and candidate.
 """
 
 import math
@@ -34,7 +36,17 @@ KEPT = 2**28
 AT_ONCE = 2**30
 """Distances of samples to centres at once, on an accelerator: 4 GiB, restarts together."""
 
-SMALLEST = 128  # clusters in the smallest program
+SMALLEST = 128  # clusters in the smallest program of a CPU
+
+SIZES = 384, 1024, 1536
+"""Clusters of an accelerator's programs; beyond, multiples of the last.
+
+A program takes up to a minute to compile there, because XLA times several kernels for each product,
+and all restarts of a count take a second at most. Of all three multiples of 128 these need the
+fewest multiplications for the paper's thirty counts, 1.8 times those without padding; the eight
+sizes of a CPU need 1.4 times.
+"""
+
 CANDIDATES = 4
 """Times as many for each next centre as scikit-learn's 2 + ln k, where distances are kept.
 
@@ -91,19 +103,22 @@ def kmeans(
     """
     points = np.asarray(points)
     _refuse(points, k, n_init)
+    samples, dimensions = points.shape
     centred = points - points.mean(axis=0)
     scale = float(np.sqrt((centred.astype(np.float64) ** 2).mean())) or 1.0
-    padded = np.zeros((len(points), _padded(points.shape[1])), np.float32)
-    padded[:, : points.shape[1]] = centred / scale
+    layout = _layout(samples, k, n_init)
+    padded = np.zeros((samples, _size(dimensions)), np.float32)
+    padded[:, :dimensions] = centred / scale
     keys = jax.random.key_data(jax.random.split(jax.random.key(seed, impl=_IMPL), n_init))
     label, inertia, iterations = _best(
-        padded, k, keys, np.float32(tol), _layout(len(points), k, n_init), max_iter
+        padded, k, _candidates(samples, k), keys, np.float32(tol), layout, max_iter
     )
     return KMeans(np.asarray(label), float(inertia) * scale**2, int(iterations))
 
 
 class _Layout(NamedTuple):
-    """How the work is laid out: but for the last, nothing changes a result beyond rounding.
+    """What fixes a program beside the shape of its points. Nothing here changes a result beyond
+    rounding.
 
     Attributes:
         clusters: k with padding.
@@ -111,7 +126,7 @@ class _Layout(NamedTuple):
         scatter: whether sums over clusters add row by row; else they are matrix products, whose
             order of adding is fixed on an accelerator, too.
         batch: restarts at once.
-        candidates: for each next centre, of which the best is taken; this alone changes results.
+        candidates: places for candidates for a next centre; how many of them count depends on k.
     """
 
     clusters: int
@@ -122,11 +137,25 @@ class _Layout(NamedTuple):
 
 
 def _layout(samples: int, k: int, n_init: int) -> _Layout:
-    clusters, host = _padded(k), jax.default_backend() == "cpu"
+    clusters, host = _size(k), jax.default_backend() == "cpu"
     batch = 1 if host else max(1, min(n_init, AT_ONCE // (samples * clusters)))
-    kept = samples**2 <= KEPT
-    candidates = (CANDIDATES if kept else 1) * (2 + int(math.log(clusters)))
-    return _Layout(clusters, kept, host, batch, candidates)
+    return _Layout(clusters, _kept(samples), host, batch, _candidates(samples, clusters))
+
+
+def _kept(samples: int) -> bool:
+    return samples**2 <= KEPT
+
+
+def _candidates(samples: int, k: int) -> int:
+    """Candidates for each next of k centres, of which the best is taken."""
+    return (CANDIDATES if _kept(samples) else 1) * (2 + int(math.log(_padded(k))))
+
+
+def _size(count: int) -> int:
+    """Clusters, or dimensions, with the padding of the device that computes."""
+    if jax.default_backend() == "cpu":
+        return _padded(count)
+    return next((size for size in SIZES if size >= count), -(-count // SIZES[-1]) * SIZES[-1])
 
 
 def _refuse(points: np.ndarray, k: int, n_init: int) -> None:
@@ -150,6 +179,7 @@ def _padded(size: int) -> int:
 def _best(
     points: Float32[Array, "Q D"],
     k: Int32[Array, ""],
+    candidates: Int32[Array, ""],
     keys: UInt32[Array, "R 2"],
     tol: Float32[Array, ""],
     layout: _Layout,
@@ -157,7 +187,7 @@ def _best(
 ) -> tuple[Int32[Array, " Q"], Float32[Array, ""], Int32[Array, ""]]:
     """Labels, inertia and iterations of the best of R restarts."""
     apart = _squared_distances(points, points) if layout.kept else None
-    first = _seeds(points, apart, k, keys, layout)
+    first = _seeds(points, apart, k, candidates, keys, layout)
     solve = partial(_lloyd, points, apart, k, tol, layout, max_iter)
     solved = lax.map(solve, first, batch_size=layout.batch if layout.batch > 1 else None)
     best = jnp.argmin(solved[1])
@@ -175,13 +205,14 @@ def _seeds(
     points: Float32[Array, "Q D"],
     apart: Float32[Array, "Q Q"] | None,
     k: Int32[Array, ""],
+    candidates: Int32[Array, ""],
     keys: UInt32[Array, "R 2"],
     layout: _Layout,
 ) -> Int32[Array, "R K"]:
     """Greedy k-means++: the samples that restarts begin at, 0 beyond k.
 
-    Each next centre is the best of some candidates, drawn by their squared distance to the centres
-    so far.
+    Each next centre is the best of ``candidates`` samples, at most ``layout.candidates``, drawn by
+    their squared distance to the centres so far.
     """
     restarts, samples = len(keys), len(points)
 
@@ -189,24 +220,28 @@ def _seeds(
         return apart[of] if apart is not None else _squared_distances(points[of], points)
 
     wrapped = jax.random.wrap_key_data(keys, impl=_IMPL)
-    shape = layout.clusters, layout.candidates
+    # In a line, so that the numbers of centre i begin at i · candidates whatever the padding: JAX
+    # makes each from its place alone (jax_threefry_partitionable, the default).
+    shape = (layout.clusters * layout.candidates,)
     uniform = jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))(wrapped)
-    start = (uniform[:, 0, :1] * samples).astype(jnp.int32)
-    every = jnp.arange(restarts)
+    start = (uniform[:, :1] * samples).astype(jnp.int32)
+    every, places = jnp.arange(restarts), jnp.arange(layout.candidates)
 
     def step(
         number: Int32[Array, ""], state: tuple[Int32[Array, "R K"], Float32[Array, "R Q"]]
     ) -> tuple[Int32[Array, "R K"], Float32[Array, "R Q"]]:
         chosen, nearest = state
-        candidates = _draw(nearest, uniform[:, number])
-        nearer = jnp.minimum(nearest[:, None], distances(candidates))
+        own = lax.dynamic_slice_in_dim(uniform, number * candidates, layout.candidates, axis=1)
+        drawn = _draw(nearest, own)
+        nearer = jnp.minimum(nearest[:, None], distances(drawn))
         # A product with ones is a sum that XLA spreads over vectors and cores.
-        best = candidates[every, jnp.argmin(_dot(nearer, jnp.ones(samples, jnp.float32)), axis=1)]
+        left = _dot(nearer, jnp.ones(samples, jnp.float32))
+        best = drawn[every, jnp.argmin(jnp.where(places < candidates, left, jnp.inf), axis=1)]
         # Not taken from ``nearer``, which then need not be kept whole.
         nearest = jnp.minimum(nearest, distances(best[:, None])[:, 0])
-        return chosen.at[:, number].set(best), nearest
+        return lax.dynamic_update_slice_in_dim(chosen, best[:, None], number, axis=1), nearest
 
-    chosen = jnp.zeros((restarts, layout.clusters), jnp.int32).at[:, :1].set(start)
+    chosen = jnp.pad(start, ((0, 0), (0, layout.clusters - 1)))
     return lax.fori_loop(1, k, step, (chosen, distances(start)[:, 0]))[0]
 
 
@@ -266,6 +301,11 @@ def _lloyd(
         places = jnp.where(least, jnp.arange(clusters, dtype=jnp.int32)[:, None], clusters - 1)
         return places.min(axis=0)
 
+    def sizes_of(label: Int32[Array, " Q"]) -> Float32[Array, " K"]:
+        if layout.scatter:
+            return jnp.zeros(clusters, jnp.float32).at[label].add(1.0)
+        return (label == jnp.arange(clusters)[:, None]).sum(axis=1, dtype=jnp.float32)
+
     def means(
         of: Float32[Array, "Q N"], member: Int32[Array, " Q"], sizes: Float32[Array, " K"]
     ) -> Float32[Array, "K N"]:
@@ -278,11 +318,11 @@ def _lloyd(
 
     def iterate(state: _State) -> _State:
         label = assign(state.distance)
-        empty = real & (_sizes(label, clusters) == 0)
+        empty = real & (sizes_of(label) == 0)
         member = lax.cond(
             empty.any(), _refill, lambda *given: given[-1], points, state.centres, empty, label
         )
-        sizes = _sizes(member, clusters)
+        sizes = sizes_of(member)
         there = (sizes > 0)[:, None]
         centres = jnp.where(there, means(points, member, sizes), state.centres)
         if apart is not None and layout.scatter:
@@ -307,10 +347,6 @@ def _lloyd(
     return label, _distances(points, end.centres, label).sum(), end.iterations
 
 
-def _sizes(label: Int32[Array, " Q"], clusters: int) -> Float32[Array, " K"]:
-    return jnp.zeros(clusters, jnp.float32).at[label].add(1.0)
-
-
 def _distances(
     points: Float32[Array, "Q D"], centres: Float32[Array, "K D"], label: Int32[Array, " Q"]
 ) -> Float32[Array, " Q"]:
@@ -328,5 +364,11 @@ def _refill(
     far = _distances(points, centres, label)
     order = jnp.argsort(-far)
     sample = order[jnp.minimum(jnp.cumsum(empty) - 1, len(points) - 1)]
-    taken = jnp.where(empty & (far[sample] > 0), sample, len(points))  # beyond the last: dropped
-    return label.at[taken].set(jnp.arange(len(empty), dtype=jnp.int32), mode="drop")
+    taken = jnp.where(empty & (far[sample] > 0), sample, len(points))  # beyond the last: none
+    # Each sample is taken by one cluster at most. By comparisons: on a GPU a scatter is slower.
+    taker = jnp.where(
+        taken[:, None] == jnp.arange(len(points)),
+        jnp.arange(len(empty), dtype=jnp.int32)[:, None],
+        -1,
+    ).max(axis=0)
+    return jnp.where(taker >= 0, taker, label)

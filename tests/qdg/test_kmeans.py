@@ -1,6 +1,8 @@
 """k-means beside scikit-learn: the same path from the same seeds, and as good an end."""
 
+from collections.abc import Sequence
 from functools import partial
+from itertools import combinations
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,9 @@ from sklearn.cluster import KMeans
 
 from jquanta.errors import BadInput
 from jquanta.qdg import kmeans as fast
+from jquanta.qdg.clusters import COUNTS
 from jquanta.qdg.kmeans import TOLERANCE, kmeans
+from tests.cuda import as_on_a_gpu
 from tests.qdg.vectors import groups
 
 CPU = fast._Layout(clusters=128, kept=True, scatter=True, batch=1, candidates=6)
@@ -76,7 +80,7 @@ def test_a_restart_takes_scikit_learns_path(
 def test_layouts_agree(points: np.ndarray, layout: fast._Layout) -> None:
     keys = jax.random.key_data(jax.random.split(jax.random.key(0, impl="threefry2x32"), 7))
     results = [
-        fast._best(points, 13, keys, np.float32(TOLERANCE), some, 300) for some in (CPU, layout)
+        fast._best(points, 13, 6, keys, np.float32(TOLERANCE), some, 300) for some in (CPU, layout)
     ]
     for mine, other in zip(*results, strict=True):
         np.testing.assert_allclose(np.asarray(mine), np.asarray(other), rtol=1e-5)
@@ -84,9 +88,10 @@ def test_layouts_agree(points: np.ndarray, layout: fast._Layout) -> None:
 
 def test_the_best_restart_is_kept(points: np.ndarray) -> None:
     keys = jax.random.key_data(jax.random.split(jax.random.key(1, impl="threefry2x32"), 5))
-    first = np.asarray(fast._seeds(jnp.asarray(points), squared_distances(points), 13, keys, CPU))
+    apart = squared_distances(points)
+    first = np.asarray(fast._seeds(jnp.asarray(points), apart, 13, 6, keys, CPU))
     costs = [inertia(points, solve(points, some[:13], CPU)[0]) for some in first]
-    label, cost, _ = fast._best(points, 13, keys, np.float32(TOLERANCE), CPU, 300)
+    label, cost, _ = fast._best(points, 13, 6, keys, np.float32(TOLERANCE), CPU, 300)
     assert inertia(points, np.asarray(label)) == min(costs)
     assert float(cost) == pytest.approx(min(costs), rel=1e-5)
     assert len(set(costs)) > 1
@@ -95,10 +100,89 @@ def test_the_best_restart_is_kept(points: np.ndarray) -> None:
 def test_seeds_are_all_different_samples(points: np.ndarray) -> None:
     keys = jax.random.key_data(jax.random.split(jax.random.key(2, impl="threefry2x32"), 4))
     for apart in (squared_distances(points), None):
-        first = np.asarray(fast._seeds(jnp.asarray(points), apart, 100, keys, CPU))
+        first = np.asarray(fast._seeds(jnp.asarray(points), apart, 100, 6, keys, CPU))
         assert all(len(set(some[:100].tolist())) == 100 for some in first)
         assert len(set(first[:, 0].tolist())) > 1
         assert not first[:, 100:].any()
+
+
+def test_seeds_do_not_depend_on_padding(points: np.ndarray) -> None:
+    """More places for clusters and candidates than count: the same numbers, the same samples."""
+    keys = jax.random.key_data(jax.random.split(jax.random.key(3, impl="threefry2x32"), 4))
+    apart = squared_distances(points)
+    wide = CPU._replace(clusters=384, candidates=28)
+    few, same, more = (
+        np.asarray(fast._seeds(jnp.asarray(points), apart, 100, candidates, keys, layout))
+        for layout, candidates in ((CPU, 6), (wide, 6), (wide, 28))
+    )
+    np.testing.assert_array_equal(few[:, :100], same[:, :100])
+    assert not same[:, 100:].any()
+    assert (same != more).any()  # so candidates that do not count would be seen
+
+
+@pytest.mark.parametrize(
+    ("spread", "k"),
+    [(0.02, 6), (1.5, 3), (1.5, 60), (1.5, 129), (1.5, 390)],
+    ids=["well apart", *("overlapping" for _ in range(4))],
+)
+def test_a_gpus_padding_gives_a_cpus_labels(spread: float, k: int) -> None:
+    """Equal, not nearly: the draws are the same, and sums differ by their order of adding, which
+    decides nothing here. (It would where clusters are finer than the rounding of distances, as 60
+    in groups that are well apart.)"""
+    data, _ = groups([120, 100, 80, 60, 40, 20], 40, spread)
+    wanted = kmeans(data, k, n_init=3)
+    with as_on_a_gpu():
+        assert fast._layout(len(data), k, 3).clusters in fast.SIZES
+        found = kmeans(data, k, n_init=3)
+    np.testing.assert_array_equal(found.label, wanted.label)
+    assert found.iterations == wanted.iterations
+
+
+def test_padding_changes_no_label_at_all(points: np.ndarray) -> None:
+    """One way of adding, two paddings of clusters, two of dimensions."""
+    keys = jax.random.key_data(jax.random.split(jax.random.key(0, impl="threefry2x32"), 4))
+    narrow, wide = (CPU._replace(scatter=False, batch=4, clusters=size) for size in (128, 384))
+    more = np.pad(points, ((0, 0), (0, 384 - points.shape[1])))
+    results = [
+        fast._best(of, 60, 6, keys, np.float32(TOLERANCE), layout, 300)
+        for of, layout in ((points, narrow), (points, wide), (more, wide))
+    ]
+    for found in results[1:]:
+        np.testing.assert_array_equal(np.asarray(found[0]), np.asarray(results[0][0]))
+        assert int(found[2]) == int(results[0][2])
+
+
+def programs(counts: Sequence[int], samples: int) -> set[object]:
+    """What tells the programs of ``counts`` apart, where points have as many dimensions."""
+    return {(fast._layout(samples, k, 30), fast._size(k)) for k in counts}
+
+
+def test_the_papers_counts_are_three_programs_on_a_gpu() -> None:
+    assert len(programs(COUNTS, 10_000)) == 8
+    with as_on_a_gpu():
+        assert len(programs(COUNTS, 10_000)) == 3
+        assert all(fast._size(k) >= k for k in range(1, 5000))
+        assert fast._size(1537) == 2 * fast._size(1536)
+
+
+def test_the_sizes_of_a_gpu_need_the_fewest_multiplications() -> None:
+    """Clusters times dimensions of the paper's counts, over all three multiples of 128."""
+
+    def work(sizes: Sequence[int]) -> int:
+        return sum(min(size for size in sizes if size >= k) ** 2 for k in COUNTS)
+
+    choices = [(*two, 1536) for two in combinations(range(128, 1536, 128), 2)]
+    assert min(choices, key=work) == fast.SIZES
+    assert work(fast.SIZES) / sum(k**2 for k in COUNTS) == pytest.approx(1.76, abs=0.01)
+
+
+def test_candidates_are_those_of_a_cpu_everywhere() -> None:
+    wanted = [fast._candidates(10_000, k) for k in COUNTS]
+    assert sorted(set(wanted)) == [24, 28, 32, 36]
+    with as_on_a_gpu():
+        assert [fast._candidates(10_000, k) for k in COUNTS] == wanted
+        for k, candidates in zip(COUNTS, wanted, strict=True):
+            assert fast._layout(10_000, k, 30).candidates >= candidates
 
 
 def test_a_number_that_rounding_put_beyond_the_last_place_is_in_it() -> None:

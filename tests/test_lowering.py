@@ -1,0 +1,149 @@
+"""Every program that runs on a GPU can be lowered for one, as the code builds it there."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jquanta.lm.losses import compute
+from jquanta.lm.losses.cross_entropy import prepare
+from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
+from jquanta.lm.models.network import Params, init
+from jquanta.lm.pretrain.config import TrainConfig
+from jquanta.lm.pretrain.step import initial, make_mesh, make_step
+from jquanta.parity import packed, solo
+from jquanta.qdg import kmeans, panels, rows, sketch
+from jquanta.qdg.assignment import _product
+from jquanta.qdg.gradient import _loss, gradient
+from jquanta.qdg.mechanism import _inner, _weighted
+from jquanta.qdg.parameters import PAPER, chosen
+from tests.cuda import as_on_a_gpu, lowered_for_cuda, scatters
+from tests.parity.twins import small_run
+
+NEOX = GPTNeoXConfig(layers=2, width=32, heads=2, vocab=103, context=256)
+NEO = GPTNeoConfig(layers=2, width=24, heads=2, vocab=103, context=256, window=5)
+MODELS = pytest.mark.parametrize("config", [NEOX, NEO], ids=["neox", "neo"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _gpu() -> Iterator[None]:
+    with as_on_a_gpu():
+        yield
+
+
+def test_what_cannot_be_lowered_is_seen() -> None:
+    """The helper fails where there is no rule, and counts what it should."""
+    with pytest.raises(NotImplementedError, match="cuda"):
+        lowered_for_cuda(jax.jit(jax.lax.linalg.schur), jnp.eye(3))
+    x, at = jnp.zeros(5), jnp.zeros(3, int)
+    assert scatters(lowered_for_cuda(jax.jit(lambda x: x.at[at].add(1)), x)) == 1
+    assert scatters(lowered_for_cuda(jax.jit(lambda x: x[at]), x)) == 0
+
+
+# Sparse parity
+
+ONLINE = {"network.width": 12}
+FINITE = ONLINE | {"train.train_size": 100}
+DEEP = {"network.depth": 3, "network.activation": "tanh"}
+
+
+@pytest.mark.parametrize("changes", [ONLINE, FINITE, DEEP], ids=["online", "finite", "deep"])
+def test_the_stacked_trainer(changes: dict[str, Any]) -> None:
+    stack = solo.Stack([small_run(**changes, **{"train.seed": seed}) for seed in range(2)])
+    state, number = stack.start(), jnp.uint32(3)
+    lowered_for_cuda(solo._stacked_advance, stack.program, stack.data, state, number)
+    lowered_for_cuda(solo._stacked_evaluate, stack.program, stack.data, state.weights, number)
+
+
+@pytest.mark.parametrize("changes", [ONLINE, FINITE], ids=["online", "finite"])
+def test_the_packed_trainer(changes: dict[str, Any]) -> None:
+    runs = [small_run(**changes, **{"task.alpha": alpha}) for alpha in (0.2, 0.4)]
+    pack = packed.Packed(runs)
+    assert pack.layout.tile is None  # a GPU takes the whole batch at once
+    state, number = pack.start(), jnp.uint32(3)
+    lowered_for_cuda(packed._advance, pack.layout, pack.data, state, number)
+    lowered_for_cuda(packed._evaluate, pack.layout, pack.data, state, number)
+
+
+# Language models
+
+
+@pytest.fixture
+def params(config: LMConfig) -> Params:
+    return init(config, jax.random.key(0))
+
+
+@MODELS
+def test_losses(config: LMConfig, params: Params) -> None:
+    tokens, counts = jnp.zeros((4, 200), jnp.int32), jnp.full(4, 200, jnp.int32)
+    program = compute._program(config, compute._mesh())
+    lowered_for_cuda(program, prepare(config, params), tokens, tokens, counts)
+
+
+@MODELS
+def test_pretraining(config: LMConfig) -> None:
+    train = TrainConfig()
+    state = jax.eval_shape(lambda: initial(config, train, 1e-3))
+    step = make_step(config, train, 1e-3, make_mesh(train.batch))
+    windows = jnp.zeros((len(train.seed_list), train.batch, config.context + 1), jnp.int32)
+    lowered_for_cuda(step, state, windows)
+
+
+# QDG
+
+EACH = (jnp.zeros((4, 200), jnp.int32), jnp.zeros(4, jnp.int32), jnp.zeros(4, jnp.int32))
+"""Of a batch of samples: prefixes, the place of the last token, targets."""
+
+
+@MODELS
+def test_gradients(config: LMConfig, params: Params) -> None:
+    program = rows._program(gradient(config, chosen(config, PAPER)), rows.mesh())
+    lowered_for_cuda(program, dict(params), *EACH)
+
+
+@MODELS
+def test_losses_of_samples(config: LMConfig, params: Params) -> None:
+    lowered_for_cuda(rows._program(_loss(config), rows.mesh()), dict(params), *EACH)
+
+
+@MODELS
+def test_sketches(config: LMConfig, params: Params) -> None:
+    around = sketch.projections(config, chosen(config, PAPER), 8, jax.random.key(0))
+    program = rows._program(sketch._sketch(config, ()), rows.mesh())
+    lowered_for_cuda(program, (dict(params), around), *EACH)
+
+
+ROWS = {"kernel": jnp.ones((4, 6, 8)), "bias": jnp.ones((4, 8))}
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_similarity(absolute: bool) -> None:
+    devices = rows.mesh()
+    panel = jax.tree.map(lambda x: jnp.tile(x, (4, *[1] * (x.ndim - 1))), ROWS)
+    programs = (
+        lowered_for_cuda(panels._place(devices), panel, ROWS, jnp.int32(4)),
+        lowered_for_cuda(panels._products(devices, absolute), panel, panel),
+        lowered_for_cuda(_product(absolute), panel, ROWS),
+        lowered_for_cuda(_weighted, ROWS, jnp.ones((2, 4))),
+        lowered_for_cuda(_inner(), ROWS, ROWS),
+    )
+    assert list(map(scatters, programs)) == [0] * len(programs)
+
+
+@pytest.mark.parametrize("k", [3, 200])
+def test_kmeans(k: int) -> None:
+    layout = kmeans._layout(300, k, 5)
+    assert not layout.scatter
+    points, keys = jnp.zeros((300, layout.clusters)), jnp.zeros((5, 2), jnp.uint32)
+    arguments = points, jnp.int32(k), jnp.int32(24), keys, jnp.float32(0)
+    for some in layout, layout._replace(kept=False), layout._replace(batch=2):
+        text = lowered_for_cuda(kmeans._best, *arguments, layout=some, max_iter=10)
+        assert scatters(text) == 0
+    scattered = layout._replace(scatter=True)
+    assert scatters(lowered_for_cuda(kmeans._best, *arguments, layout=scattered, max_iter=10))
+
+
+def test_the_embedding(x64: None) -> None:
+    lowered_for_cuda(jax.jit(jnp.linalg.eigh), jnp.eye(50))
