@@ -77,15 +77,23 @@ class MLP(nnx.Module):
         return self.down(self.activation(self.up(x)))
 
 
-def rotate(x: Heads, n: int, base: float) -> Heads:
+def rotate(x: Heads, n: int, base: float, places: Int[Array, "B T"] | None = None) -> Heads:
     """Rotate the first ``n`` numbers of each head by an angle that grows with the position.
 
     Number i pairs with number i + n/2; the pair turns by position · base^(-2i/n). The tables are
     exact to the dtype: transformers multiplies positions and rates in float32, and so is off by
     up to 4e-5 at position 1000.
+
+    Args:
+        x: queries or keys.
+        n: how many of a head's numbers are rotated.
+        base: of the rates.
+        places: the position of each token in its document, less than T; None for 0, 1, 2, …
     """
     angles = np.arange(x.shape[1])[:, None] * base ** (-np.arange(0, n, 2) / n)
     cos, sin = (jnp.asarray(table[:, None], x.dtype) for table in (np.cos(angles), np.sin(angles)))
+    if places is not None:
+        cos, sin = cos[places], sin[places]
     first, second, rest = jnp.split(x, [n // 2, n], axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
 
@@ -122,16 +130,25 @@ def _attend(
 def _attend_forward(
     query: Heads, key: Heads, value: Heads, ahead: int, window: int | None, precision: str | None
 ) -> tuple[Heads, tuple[Array, ...]]:
-    wide = jnp.promote_types(query.dtype, jnp.float32)
-    scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=wide)
     distance = ahead + np.arange(query.shape[1])[:, None] - np.arange(key.shape[1])
     seen = (distance >= 0) & (window is None or distance < window)
+    weights, total, out = _weigh(query, key, value, seen)
+    return out.swapaxes(1, 2).astype(value.dtype), (query, key, value, weights, total, out)
+
+
+def _weigh(
+    query: Heads, key: Heads, value: Heads, seen: Any
+) -> tuple[Float[Array, "B H T S"], Float[Array, "B H T 1"], Float[Array, "B H T head_dim"]]:
+    """Weights of the keys that are seen, their total, and the weighted mean of the values."""
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=wide)
     scores = jnp.where(seen, scores, -jnp.inf)
     weights = jnp.exp(scores - scores.max(-1, keepdims=True))
     total = weights.sum(-1, keepdims=True)
     weights = weights.astype(value.dtype)
+    # Divided by the total after the product: a head has fewer numbers than there are keys.
     out = jnp.einsum("bhts,bshk->bhtk", weights, value, preferred_element_type=wide) / total
-    return out.swapaxes(1, 2).astype(value.dtype), (query, key, value, weights, total, out)
+    return weights, total, out
 
 
 def _attend_backward(
@@ -163,6 +180,30 @@ def attend_at(
     scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=wide)
     shares = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1).astype(value.dtype)
     return jnp.einsum("bhts,bshk->bthk", shares, value)
+
+
+def attend_packed(
+    query: Heads,
+    key: Heads,
+    value: Heads,
+    start: Int[Array, "B T"],
+    window: int | Int[Array, ""] | None = None,
+) -> Heads:
+    """``attend`` where documents lie side by side in a row, each seeing itself only.
+
+    All scores of a row are made at once: [B, H, T, T] numbers.
+
+    Args:
+        query, key, value: of every position.
+        start: where the document of each position begins in its row.
+        window: tokens that a position sees, itself included; None for all. It may be traced.
+    """
+    place = jnp.arange(query.shape[1])
+    first = start if window is None else jnp.maximum(start, place - window + 1)
+    # What lies from the document's start to the position itself is of the same document.
+    seen = (first[:, :, None] <= place) & (place <= place[:, None])
+    _, _, out = _weigh(query, key, value, seen[:, None])
+    return out.swapaxes(1, 2).astype(value.dtype)
 
 
 def rows_at(x: Stream, at: Int[Array, "B T_out"] | None) -> Float[Array, "B T_out D"]:
