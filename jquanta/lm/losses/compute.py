@@ -140,7 +140,7 @@ def add_column(
     require_fit(config, corpus, label)
     require_room(out, corpus)
     require_same(path, label, corpus, dtype, weights)
-    plan_for(corpus, config, batch_tokens)  # refuses a bad batch before a folder is made
+    _require_batch(batch_tokens)
     with RunFolder(out).locked(), _one_line_for_what_is_full():
         make_root(out, corpus)
         if read_attributes(path) is None:
@@ -244,10 +244,14 @@ def plan_for(
         dtype: of parameters and products.
         legs: whose documents are left out.
     """
-    if batch_tokens is not None and batch_tokens < 1:
-        raise BadInput(f"--batch_tokens {batch_tokens}: give 1 or more")
+    _require_batch(batch_tokens)
     left = left_by(np.diff(corpus.starts), legs)
     return way_here().plan(left, config, dtype, batch_tokens, jax.local_device_count())
+
+
+def _require_batch(tokens: int | None) -> None:
+    if tokens is not None and tokens < 1:
+        raise BadInput(f"--batch_tokens {tokens}: give 1 or more")
 
 
 def on_devices(config: LMConfig, params: Params) -> Any:

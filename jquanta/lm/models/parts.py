@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jquanta.lm.models.config import LMConfig
 
@@ -132,23 +132,14 @@ def _attend_forward(
 ) -> tuple[Heads, tuple[Array, ...]]:
     distance = ahead + np.arange(query.shape[1])[:, None] - np.arange(key.shape[1])
     seen = (distance >= 0) & (window is None or distance < window)
-    weights, total, out = _weigh(query, key, value, seen)
-    return out.swapaxes(1, 2).astype(value.dtype), (query, key, value, weights, total, out)
-
-
-def _weigh(
-    query: Heads, key: Heads, value: Heads, seen: Any
-) -> tuple[Float[Array, "B H T S"], Float[Array, "B H T 1"], Float[Array, "B H T head_dim"]]:
-    """Weights of the keys that are seen, their total, and the weighted mean of the values."""
     wide = jnp.promote_types(query.dtype, jnp.float32)
     scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=wide)
     scores = jnp.where(seen, scores, -jnp.inf)
     weights = jnp.exp(scores - scores.max(-1, keepdims=True))
     total = weights.sum(-1, keepdims=True)
     weights = weights.astype(value.dtype)
-    # Divided by the total after the product: a head has fewer numbers than there are keys.
     out = jnp.einsum("bhts,bshk->bhtk", weights, value, preferred_element_type=wide) / total
-    return weights, total, out
+    return out.swapaxes(1, 2).astype(value.dtype), (query, key, value, weights, total, out)
 
 
 def _attend_backward(
@@ -175,11 +166,7 @@ def attend_at(
     """``attend`` for the queries of some positions only."""
     query = jnp.take_along_axis(query, at[..., None, None], axis=1)
     ahead = at[:, None, :, None] - jnp.arange(key.shape[1])
-    seen = (ahead >= 0) & (window is None or ahead < window)
-    wide = jnp.promote_types(query.dtype, jnp.float32)
-    scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=wide)
-    shares = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1).astype(value.dtype)
-    return jnp.einsum("bhts,bshk->bthk", shares, value)
+    return _mixed(query, key, value, (ahead >= 0) & (window is None or ahead < window))
 
 
 def attend_packed(
@@ -202,8 +189,20 @@ def attend_packed(
     first = start if window is None else jnp.maximum(start, place - window + 1)
     # What lies from the document's start to the position itself is of the same document.
     seen = (first[:, :, None] <= place) & (place <= place[:, None])
-    _, _, out = _weigh(query, key, value, seen[:, None])
-    return out.swapaxes(1, 2).astype(value.dtype)
+    return _mixed(query, key, value, seen[:, None])
+
+
+def _mixed(
+    query: Float[Array, "B T_out H head_dim"],
+    key: Heads,
+    value: Heads,
+    seen: Bool[Array, "B #H T_out T"],
+) -> Float[Array, "B T_out H head_dim"]:
+    """Each query's mean of the values whose keys it sees. A GPU makes the softmax in one pass."""
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=wide)
+    shares = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1).astype(value.dtype)
+    return jnp.einsum("bhts,bshk->bthk", shares, value)
 
 
 def rows_at(x: Stream, at: Int[Array, "B T_out"] | None) -> Float[Array, "B T_out D"]:
