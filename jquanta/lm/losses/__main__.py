@@ -17,9 +17,10 @@ from jquanta.errors import BadInput
 class Options:
     """Compute the loss of every prediction of a corpus, a column for each model and revision.
 
-    Losses are cross-entropies in nats, float32. Documents go through in batches of like length,
-    on all local devices. The same command continues where it stopped; columns that are finished
-    are left alone, and further ones may join them later. In Python: jq.open_losses(DIR).
+    Losses are cross-entropies in nats, float32. Documents go through in batches, on all local
+    devices: on a CPU padded to a few lengths, elsewhere packed into rows of one. The same command
+    continues where it stopped; columns that are finished are left alone, and further ones may join
+    them later. In Python: jq.open_losses(DIR).
 
     A model is an id on the hub (pythia-19m and other old names mean today's -v0 models) or a
     folder in Hugging Face layout, whose revisions are subfolders. Its tokenizer must be the
@@ -49,7 +50,7 @@ class Options:
     ] = "float32"
     batch_tokens: Annotated[
         int | None,
-        door.option("tokens of a batch on each device (default: 512; 32,768 on a GPU)", "INT"),
+        door.option("tokens of a batch on each device (default: 512; what fits a GPU)", "INT"),
     ] = None
     plan: Annotated[bool, door.option("print columns and batches, and compute nothing")] = False
     debug: Annotated[bool, door.option("show the traceback of an error")] = False
@@ -77,7 +78,7 @@ def command(argv: Sequence[str]) -> None:
             size = count(checkpoint.config)[1]
             print(f"{checkpoint.label}: {size:,} parameters without embeddings, {job.dtype}")
         plans = {
-            str(plan_for(job.corpus, checkpoint.config, options.batch_tokens))
+            str(plan_for(job.corpus, checkpoint.config, options.batch_tokens, job.dtype))
             for checkpoint in job.checkpoints
         }
         print(*sorted(plans), sep="\n", flush=True)

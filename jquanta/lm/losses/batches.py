@@ -17,19 +17,26 @@ the blocks only: the unembedding passes them over."""
 MOST_LENGTHS = 12
 """Padded lengths at most. Each is a program that takes seconds to compile."""
 
+LONGEST_FIRST = "longest first"
+"""The name of the order in which ``plan_batches`` takes documents."""
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Documents that are computed together.
 
     Attributes:
-        documents: their numbers; there may be fewer than rows.
-        rows: documents that the program takes: B.
-        length: predictions that the program takes of each: T.
+        documents: their numbers.
+        row: the row in which each of them lies.
+        start: its first position there.
+        rows: how many the program takes: B. The last may be empty.
+        length: positions of a row: T.
         done: documents in this batch and all before it.
     """
 
     documents: NDArray[np.int64]
+    row: NDArray[np.int64]
+    start: NDArray[np.int64]
     rows: int
     length: int
     done: int
@@ -40,18 +47,20 @@ class Plan:
     """All batches of a corpus, the longest documents first: what does not fit fails at once.
 
     Attributes:
+        order: the name of the order of documents, which batch sizes and devices do not change.
         batches: in the order in which they are computed.
         documents: those with predictions.
         predictions: of all documents.
     """
 
+    order: str
     batches: tuple[Batch, ...]
     documents: int
     predictions: int
 
     @property
     def lengths(self) -> list[int]:
-        """The distinct padded lengths, each of which is a program."""
+        """The distinct lengths of rows, each of which is a program."""
         return sorted({batch.length for batch in self.batches})
 
     @property
@@ -66,8 +75,8 @@ class Plan:
         rows = [batch.rows for batch in self.batches]
         return (
             f"{self.predictions:,} predictions of {self.documents:,} documents in "
-            f"{len(self.batches):,} batches of {min(rows)} to {max(rows)}, padded to "
-            f"{len(self.lengths)} lengths ({', '.join(map(str, self.lengths))}): "
+            f"{len(self.batches):,} batches of {min(rows)} to {max(rows)} rows; "
+            f"{len(self.lengths)} lengths of rows ({', '.join(map(str, self.lengths))}): "
             f"{self.padding:.1%} of the positions are padding"
         )
 
@@ -75,7 +84,7 @@ class Plan:
 def plan_batches(
     predictions: NDArray[np.int64], context: int, tokens: int, devices: int = 1
 ) -> Plan:
-    """Cut documents into batches. A function of its arguments only.
+    """Cut documents into batches, a row for each. A function of its arguments only.
 
     Args:
         predictions: of each document; documents with none are in no batch.
@@ -83,8 +92,7 @@ def plan_batches(
         tokens: positions of a batch on each device; one document at least.
         devices: the documents of a batch are a multiple of this.
     """
-    order = np.flatnonzero(predictions)
-    order = order[np.argsort(-predictions[order], kind="stable")]
+    order = longest_first(predictions)
     sizes = predictions[order]
     lengths = padded_lengths(sizes, context)
     batches: list[Batch] = []
@@ -96,9 +104,18 @@ def plan_batches(
         rows = devices * -(-(stop - start) // (count * devices))  # as equal as can be
         for first in range(start, stop, rows):
             last = min(first + rows, stop)
-            batches.append(Batch(order[first:last], rows, length, last))
+            row = np.arange(last - first)
+            batches.append(
+                Batch(order[first:last], row, np.zeros_like(row), rows, length, done=last)
+            )
         start = stop
-    return Plan(tuple(batches), len(order), int(sizes.sum()))
+    return Plan(LONGEST_FIRST, tuple(batches), len(order), int(sizes.sum()))
+
+
+def longest_first(predictions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The documents that have predictions, by their number; those of like length as they come."""
+    order = np.flatnonzero(predictions)
+    return order[np.argsort(-predictions[order], kind="stable")]
 
 
 def padded_lengths(

@@ -8,6 +8,7 @@ the process, what is marked is there.
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.losses.batches import LONGEST_FIRST
+from jquanta.lm.losses.legs import Leg, known
 from jquanta.sweep.folder import now, remove
 
 SCHEMA_VERSION = 1
@@ -111,9 +114,17 @@ class Column:
         part.replace(path)
 
     @property
-    def done(self) -> int:
-        """Documents whose losses are there, in the order in which they are computed."""
-        return int(self.group.attrs["documents_done"])
+    def legs(self) -> list[Leg]:
+        """How far the work is. Columns of old versions say no order: it was this one."""
+        done = int(self.group.attrs["documents_done"])
+        stored = self.group.attrs.get("legs", [(LONGEST_FIRST, done)] if done else [])
+        for order, _ in stored:
+            if not known(order):
+                raise BadInput(
+                    f"{self.path}: begun by another version of jquanta, which took documents in "
+                    f"another order ({order[:40]}); go on with that version, or delete this folder"
+                )
+        return [Leg(order, done) for order, done in stored]
 
     @property
     def finished(self) -> bool:
@@ -134,19 +145,20 @@ class Column:
             self._changed.add(number)
             first, losses = first + len(part), losses[len(part) :]
 
-    def mark(self, done: int, **attributes: Any) -> None:
-        """Say that ``done`` documents are there, once they are on disk."""
+    def mark(self, legs: Sequence[Leg], **attributes: Any) -> None:
+        """Say that the documents of these legs are there, once they are on disk."""
         began = time.monotonic()
         for number in self._changed:
             self._chunks[number].flush()  # type: ignore[attr-defined]
         self._changed.clear()
-        self.group.attrs.update({"documents_done": done, **attributes})
+        done = sum(leg.done for leg in legs)
+        self.group.attrs.update({"documents_done": done, "legs": list(legs), **attributes})
         ended = time.monotonic()
         self._due = ended + max(LEAST_INTERVAL, (ended - began) / MARK_SHARE)
 
-    def finish(self, done: int) -> None:
+    def finish(self, legs: Sequence[Leg]) -> None:
         """Say that the column is whole."""
-        self.mark(done, finished=now())
+        self.mark(legs, finished=now())
 
     def _chunk(self, number: int) -> NDArray[np.float32]:
         """A chunk's file as an array."""

@@ -3,7 +3,7 @@
 import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jax.typing import DTypeLike
 from jaxtyping import Array
 from numpy.typing import NDArray
 
@@ -18,11 +19,12 @@ from jquanta.ending import shortage
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.lm.corpus.progress import Monitor, Silence
 from jquanta.lm.corpus.reader import Corpus
-from jquanta.lm.losses.batches import Batch, Plan, plan_batches
+from jquanta.lm.losses.batches import Batch, Plan
 from jquanta.lm.losses.column import Column, group_name, label_of, make_root, read_attributes
-from jquanta.lm.losses.cross_entropy import Model, losses, prepare
-from jquanta.lm.losses.job import Job, make_job, require_fit, require_room, require_same
+from jquanta.lm.losses.job import Checkpoint, Job, make_job, require_fit, require_room, require_same
+from jquanta.lm.losses.legs import Leg, left_by
 from jquanta.lm.losses.reader import open_losses
+from jquanta.lm.losses.ways import Way, way_here
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, count
 from jquanta.lm.weights.load import fingerprint, read_params, warn_of_equals
@@ -31,14 +33,7 @@ from jquanta.sweep.folder import RunFolder, environment
 if TYPE_CHECKING:
     import xarray as xr
 
-CPU_TOKENS = 2**9
-"""Positions of a batch. Measured at 14m and 70m, more make no token faster, and so few that a long
-document goes alone leave no rows of a batch empty."""
-
-GPU_TOKENS = 2**15
-"""On each device: 32 documents of 1,024. Activations of the 12b shape take about 5 GB."""
-
-DOCUMENTS = "documents"
+ROWS = "rows"
 """The axis of the mesh over which batches are cut."""
 
 AHEAD = 2
@@ -58,7 +53,8 @@ def compute_losses(
     """Losses of every prediction of a corpus under every checkpoint, or what is missing of them.
 
     Documents are spread over all local devices. Columns that are finished are left alone. One
-    that was interrupted continues, and on the same devices ends with the same bits.
+    that was interrupted continues, on devices of another kind, too; on the same devices it ends
+    with the same bits.
 
     Args:
         corpus: a corpus or its folder.
@@ -101,7 +97,7 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
             checkpoint.model,
             checkpoint.revision,
             checkpoint.config,
-            read_params(checkpoint.source, checkpoint.config, job.dtype),
+            _read_on_host(checkpoint, job.dtype),
             origin=checkpoint.origin,
             batch_tokens=batch_tokens,
             monitor=_Part(monitor, before, own),
@@ -144,7 +140,7 @@ def add_column(
     require_fit(config, corpus, label)
     require_room(out, corpus)
     require_same(path, label, corpus, dtype, weights)
-    plan = plan_for(corpus, config, batch_tokens)
+    _require_batch(batch_tokens)
     with RunFolder(out).locked(), _one_line_for_what_is_full():
         make_root(out, corpus)
         if read_attributes(path) is None:
@@ -165,60 +161,107 @@ def add_column(
         if column.finished:
             monitor.say(f"{label}: already computed; nothing to do")
             return
-        if column.done:
-            monitor.say(
-                f"{label}: continuing after {column.done:,} of {plan.documents:,} documents"
-            )
-        _fill(column, label, corpus, plan, config, params, monitor)
+        _fill(column, label, corpus, config, params, batch_tokens, monitor)
 
 
 def _fill(
     column: Column,
     label: str,
     corpus: Corpus,
-    plan: Plan,
     config: LMConfig,
     params: Params,
+    batch_tokens: int | None,
     monitor: Monitor,
 ) -> None:
     """Write what is missing of a column."""
-    done, seen = column.done, 0
-    left = [batch for batch in plan.batches if batch.done > done]
-    behind = plan.predictions - sum(int(_counts(corpus, batch).sum()) for batch in left)
+    dtype = next(iter(params.values())).dtype
+    legs, plan = _leg_here(column.legs, corpus, config, dtype, batch_tokens)
+    *earlier, leg = legs
+    before = sum(other.done for other in earlier)
+    if done := before + leg.done:
+        documents = np.count_nonzero(np.diff(corpus.starts))
+        monitor.say(f"{label}: continuing after {done:,} of {documents:,} documents")
+    left = [batch for batch in plan.batches if batch.done > leg.done]
+    seen = corpus.n_predictions - sum(int(_counts(corpus, batch).sum()) for batch in left)
     try:
         for batch, found in batch_losses(config, on_devices(config, params), corpus, left):
-            _require_finite(label, corpus, batch, found)
-            for row, document in enumerate(batch.documents.tolist()):
-                first, last = corpus.starts[document : document + 2].tolist()
-                column.write(first, found[row, : last - first])
-            done = batch.done
+            _write(column, label, corpus, batch, found)
+            leg = leg._replace(done=batch.done)
             seen += int(_counts(corpus, batch).sum())
-            monitor.work(label, (behind + seen) / plan.predictions, done, behind + seen)
+            monitor.work(label, seen / corpus.n_predictions, before + leg.done, seen)
             if column.due:
-                column.mark(done)
+                column.mark([*earlier, leg])
     except KeyboardInterrupt:
-        column.mark(done)
+        column.mark([*earlier, leg])
         raise Interrupted(f"interrupted; {column.path}: the same command continues") from None
-    column.finish(plan.documents)
+    column.finish([*earlier, leg])
 
 
-def plan_for(corpus: Corpus, config: LMConfig, batch_tokens: int | None = None) -> Plan:
-    """The batches in which a model's losses on a corpus are computed on the local devices."""
-    if batch_tokens is not None and batch_tokens < 1:
-        raise BadInput(f"--batch_tokens {batch_tokens}: give 1 or more")
-    default = CPU_TOKENS if jax.default_backend() == "cpu" else GPU_TOKENS
-    return plan_batches(
-        np.diff(corpus.starts), config.context, batch_tokens or default, jax.local_device_count()
-    )
+def _leg_here(
+    legs: list[Leg],
+    corpus: Corpus,
+    config: LMConfig,
+    dtype: DTypeLike,
+    batch_tokens: int | None,
+) -> tuple[list[Leg], Plan]:
+    """The legs of the work, of which the last goes on here, and that one's batches."""
+    if legs:
+        plan = plan_for(corpus, config, batch_tokens, dtype, legs[:-1])
+        if plan.order == legs[-1].order:
+            return legs, plan
+    plan = plan_for(corpus, config, batch_tokens, dtype, legs)
+    return [*legs, Leg(plan.order, 0)], plan
 
 
-def on_devices(config: LMConfig, params: Params) -> Model:
+def _write(column: Column, label: str, corpus: Corpus, batch: Batch, found: NDArray[Any]) -> None:
+    """Put the losses of a batch in their places. Raise ``RunFailed`` if one is not finite."""
+    places = zip(batch.documents.tolist(), batch.row.tolist(), batch.start.tolist(), strict=True)
+    for document, row, start in places:
+        first, last = corpus.starts[document : document + 2].tolist()
+        losses = found[row, start : start + last - first]
+        if not np.isfinite(losses).all():
+            position = int(np.isfinite(losses).argmin())
+            raise RunFailed(
+                f"{label}: document {document}, position {position}: the loss is "
+                f"{losses[position]}: the weights are not finite, or products overflow"
+            )
+        column.write(first, losses)
+
+
+def plan_for(
+    corpus: Corpus,
+    config: LMConfig,
+    batch_tokens: int | None = None,
+    dtype: DTypeLike = "float32",
+    legs: Sequence[Leg] = (),
+) -> Plan:
+    """The batches in which a model's losses on a corpus are computed on the local devices.
+
+    Args:
+        corpus: whose documents.
+        config: the model's shape.
+        batch_tokens: positions of a batch on each device; by default what suits the devices.
+        dtype: of parameters and products.
+        legs: whose documents are left out.
+    """
+    _require_batch(batch_tokens)
+    left = left_by(np.diff(corpus.starts), legs)
+    return way_here().plan(left, config, dtype, batch_tokens, jax.local_device_count())
+
+
+def _require_batch(tokens: int | None) -> None:
+    if tokens is not None and tokens < 1:
+        raise BadInput(f"--batch_tokens {tokens}: give 1 or more")
+
+
+def on_devices(config: LMConfig, params: Params) -> Any:
     """Parameters as ``batch_losses`` takes them: a copy on each local device."""
-    return jax.device_put(prepare(config, params), NamedSharding(_mesh(), P()))
+    put = partial(jax.device_put, device=NamedSharding(_mesh(), P()))
+    return way_here().prepare(config, params, put)
 
 
 def batch_losses(
-    config: LMConfig, model: Model, corpus: Corpus, batches: Sequence[Batch]
+    config: LMConfig, model: Any, corpus: Corpus, batches: Sequence[Batch]
 ) -> Iterator[tuple[Batch, NDArray[Any]]]:
     """The losses of batches of documents, spread over all local devices.
 
@@ -232,10 +275,10 @@ def batch_losses(
         each batch with its losses [rows, length] in nats, NaN where there is no prediction.
     """
     mesh = _mesh()
-    program = _program(config, mesh)
+    program = _program(way_here(), config, mesh)
     sent: deque[tuple[Batch, Array]] = deque()
     for batch in batches:
-        arrays = jax.device_put(_arrays(corpus, batch), NamedSharding(mesh, P(DOCUMENTS)))
+        arrays = jax.device_put(_arrays(corpus, batch), NamedSharding(mesh, P(ROWS)))
         sent.append((batch, program(model, *arrays)))
         if len(sent) > AHEAD:
             batch, found = sent.popleft()
@@ -245,38 +288,37 @@ def batch_losses(
 
 
 def _mesh() -> Mesh:
-    return Mesh(np.array(jax.local_devices()), (DOCUMENTS,))
+    return Mesh(np.array(jax.local_devices()), (ROWS,))
 
 
 @cache
-def _program(config: LMConfig, mesh: Mesh) -> Any:
-    """The losses under jit, each device with its own documents. One a shape of model: revisions
-    share what is compiled."""
-
-    def shard(model: Model, inputs: Array, targets: Array, counts: Array) -> Array:
-        return losses(config, model, inputs, targets, counts)
-
-    documents = P(DOCUMENTS)
+def _program(way: Way, config: LMConfig, mesh: Mesh) -> Any:
+    """The losses under jit, each device with its own rows. One a shape of model: revisions share
+    what is compiled."""
     return jax.jit(
         jax.shard_map(
-            shard,
+            partial(way.losses, config),
             mesh=mesh,
-            in_specs=(P(), documents, documents, documents),
-            out_specs=documents,
+            in_specs=(P(), P(ROWS), P(ROWS), P(ROWS)),
+            out_specs=P(ROWS),
             check_vma=False,  # devices share nothing: loops may run a different number of times
         )
     )
 
 
 def _arrays(corpus: Corpus, batch: Batch) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Inputs and targets [rows, length] and counts [rows] of a batch."""
-    counts = np.zeros(batch.rows, np.int32)
-    counts[: len(batch.documents)] = _counts(corpus, batch)
-    window = np.zeros((batch.rows, batch.length + 1), np.int32)
-    for row, document in enumerate(batch.documents.tolist()):
-        tokens = corpus.document(document)
-        window[row, : len(tokens)] = tokens
-    return window[:, :-1], window[:, 1:], counts
+    """Inputs, targets and the start of each position's document, [rows, length] each.
+
+    Positions of padding are documents of their own, with token 0 and no target.
+    """
+    shape = batch.rows, batch.length
+    inputs, targets = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
+    starts = np.tile(np.arange(batch.length, dtype=np.int32), (batch.rows, 1))
+    for document, row, start in zip(batch.documents, batch.row, batch.start, strict=True):
+        tokens = corpus.document(int(document))
+        own = slice(start, start + len(tokens) - 1)
+        inputs[row, own], targets[row, own], starts[row, own] = tokens[:-1], tokens[1:], start
+    return inputs, targets, starts
 
 
 def _counts(corpus: Corpus, batch: Batch) -> NDArray[np.int64]:
@@ -284,16 +326,17 @@ def _counts(corpus: Corpus, batch: Batch) -> NDArray[np.int64]:
     return corpus.starts[batch.documents + 1] - corpus.starts[batch.documents]
 
 
-def _require_finite(label: str, corpus: Corpus, batch: Batch, found: NDArray[Any]) -> None:
-    """Raise ``RunFailed`` if a prediction has no loss."""
-    wanted = np.arange(batch.length) < _counts(corpus, batch)[:, None]
-    bad = np.argwhere(wanted & ~np.isfinite(found[: len(batch.documents)]))
-    if len(bad):
-        row, position = bad[0].tolist()
-        raise RunFailed(
-            f"{label}: document {batch.documents[row]}, position {position}: the loss is "
-            f"{found[row, position]}: the weights are not finite, or products overflow"
-        )
+def _read_on_host(checkpoint: Checkpoint, dtype: str) -> Params:
+    """A model's parameters in the machine's own memory where JAX can hold them there.
+
+    They are made ready before they go to the devices, which then hold them once.
+    """
+    try:
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX was told to use one kind of device only
+        host = jax.local_devices()[0]
+    with jax.default_device(host):
+        return read_params(checkpoint.source, checkpoint.config, dtype)
 
 
 def _cost(config: LMConfig) -> int:

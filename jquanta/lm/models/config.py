@@ -1,7 +1,7 @@
 """The shape of a language model: a hashable description that the pure functions take."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from jquanta.errors import BadInput
 
@@ -43,6 +43,16 @@ class LMConfig:
     def head_dim(self) -> int:
         """Numbers a head's query, key and value have."""
         return self.width // self.heads
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """Tokens that each block's attention sees, the present one included; None for all."""
+        return (None,) * self.layers
+
+    def of_one_block(self) -> Self:
+        """The shape of a model with a single block. All blocks of a model have that block's
+        parameters and products; only numbers and windows differ."""
+        return replace(self, layers=1)
 
 
 @dataclass(frozen=True)
@@ -89,3 +99,10 @@ class GPTNeoConfig(LMConfig):
             raise BadInput(
                 f"reach = {self.reach}: give 'global' or 'local' for each of {self.layers} layers"
             )
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        return tuple(self.window if reach == "local" else None for reach in self.reach)
+
+    def of_one_block(self) -> Self:
+        return replace(self, layers=1, reach=self.reach[:1])

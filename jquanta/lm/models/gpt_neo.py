@@ -6,51 +6,47 @@ from jaxtyping import Array, Float, Int
 
 from jquanta.lm.models.base import Network
 from jquanta.lm.models.config import GPTNeoConfig
+from jquanta.lm.models.layout import Layout
 from jquanta.lm.models.parts import (
     MLP,
     Embedding,
     LayerNorm,
     Linear,
     Stream,
-    attend,
-    attend_at,
     gelu_new,
     join_heads,
-    rows_at,
     split_heads,
 )
 
 
 class Attention(nnx.Module):
-    """Causal attention, of the last ``window`` tokens or of all; scores are not scaled by √d."""
+    """Causal attention; scores are not scaled by √d."""
 
-    def __init__(self, config: GPTNeoConfig, window: int | None):
-        self.heads, self.window = config.heads, window
+    def __init__(self, config: GPTNeoConfig):
+        self.heads = config.heads
         self.query = Linear(config.width, config.width, bias=False)
         self.key = Linear(config.width, config.width, bias=False)
         self.value = Linear(config.width, config.width, bias=False)
         self.out = Linear(config.width, config.width)
 
-    def __call__(self, x: Stream, at: Int[Array, "B T_out"] | None = None) -> Stream:
+    def __call__(self, x: Stream, layout: Layout) -> Stream:
         query, key, value = (
             split_heads(layer(x), self.heads) for layer in (self.query, self.key, self.value)
         )
-        if at is not None:
-            return self.out(join_heads(attend_at(query, key, value, at, self.window)))
-        return self.out(join_heads(attend(query, key, value, self.window)))
+        return self.out(join_heads(layout.attend(query, key, value)))
 
 
 class Block(nnx.Module):
     """Attention, then an MLP, each behind a layer norm of its own."""
 
-    def __init__(self, config: GPTNeoConfig, window: int | None):
+    def __init__(self, config: GPTNeoConfig):
         self.attention_norm = LayerNorm(config)
-        self.attention = Attention(config, window)
+        self.attention = Attention(config)
         self.mlp_norm = LayerNorm(config)
         self.mlp = MLP(config.width, gelu_new)
 
-    def __call__(self, x: Stream, at: Int[Array, "B T_out"] | None = None) -> Stream:
-        x = rows_at(x, at) + self.attention(self.attention_norm(x), at)
+    def __call__(self, x: Stream, layout: Layout) -> Stream:
+        x = layout.wanted(x) + self.attention(self.attention_norm(x), layout)
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -61,12 +57,14 @@ class GPTNeo(Network):
         self.config = config
         self.embed = Embedding(config.vocab, config.width)
         self.positions = Embedding(config.context, config.width)
-        windows = [config.window if reach == "local" else None for reach in config.reach]
-        self.layers = nnx.List(Block(config, window) for window in windows)
+        self.layers = nnx.List(Block(config) for _ in range(config.layers))
         self.final_norm = LayerNorm(config)
 
-    def embedded(self, tokens: Int[Array, "B T"]) -> Stream:
-        return self.embed(tokens) + self.positions(jnp.arange(tokens.shape[1]))
+    def embedded(
+        self, tokens: Int[Array, "B T"], places: Int[Array, "B T"] | None = None
+    ) -> Stream:
+        in_order = jnp.arange(tokens.shape[1])
+        return self.embed(tokens) + self.positions(in_order if places is None else places)
 
     @property
     def unembedding(self) -> Float[Array, "D V"]:

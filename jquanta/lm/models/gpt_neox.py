@@ -4,22 +4,19 @@ import math
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Int
 
 from jquanta.lm.models.base import Network
 from jquanta.lm.models.config import GPTNeoXConfig
+from jquanta.lm.models.layout import Layout
 from jquanta.lm.models.parts import (
     MLP,
     Embedding,
     LayerNorm,
     Linear,
     Stream,
-    attend,
-    attend_at,
     gelu,
     join_heads,
     rotate,
-    rows_at,
     split_heads,
 )
 
@@ -32,15 +29,15 @@ class Attention(nnx.Module):
         self.qkv = Linear(config.width, 3 * config.width)
         self.out = Linear(config.width, config.width)
 
-    def __call__(self, x: Stream, at: Int[Array, "B T_out"] | None = None) -> Stream:
-        config = self.config
+    def __call__(self, x: Stream, layout: Layout) -> Stream:
+        config, places = self.config, layout.places
         # Columns lie as [heads, 3 * head_dim]: each head's query, key and value side by side.
         query, key, value = jnp.split(split_heads(self.qkv(x), config.heads), 3, axis=-1)
-        query, key = (rotate(h, config.rotary_dim, config.rotary_base) for h in (query, key))
+        query, key = (
+            rotate(h, config.rotary_dim, config.rotary_base, places) for h in (query, key)
+        )
         query = query / math.sqrt(config.head_dim)
-        if at is not None:
-            return self.out(join_heads(attend_at(query, key, value, at)))
-        return self.out(join_heads(attend(query, key, value)))
+        return self.out(join_heads(layout.attend(query, key, value)))
 
 
 class Block(nnx.Module):
@@ -52,9 +49,9 @@ class Block(nnx.Module):
         self.mlp_norm = LayerNorm(config)
         self.mlp = MLP(config.width, gelu)
 
-    def __call__(self, x: Stream, at: Int[Array, "B T_out"] | None = None) -> Stream:
-        own = rows_at(x, at)
-        return own + self.attention(self.attention_norm(x), at) + self.mlp(self.mlp_norm(own))
+    def __call__(self, x: Stream, layout: Layout) -> Stream:
+        own = layout.wanted(x)
+        return own + self.attention(self.attention_norm(x), layout) + self.mlp(self.mlp_norm(own))
 
 
 class GPTNeoX(Network):

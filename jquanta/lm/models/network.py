@@ -10,7 +10,7 @@ Products have the dtype of the parameters; layer norms' statistics, attention's 
 are float32 or better.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
+from numpy.typing import NDArray
 
 from jquanta.lm.models.base import Network
 from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
@@ -68,6 +69,52 @@ def features(
     """What the unembedding multiplies: ``forward`` is ``features @ unembedding``."""
     with jax.default_matmul_precision(precision):
         return build(config, params).features(tokens)
+
+
+def stack(
+    config: LMConfig, params: Params, put: Callable[[NDArray[Any]], Array] = jnp.asarray
+) -> dict[str, Array]:
+    """Parameters as ``packed_features`` takes them: those of all blocks under the first one's name.
+
+    Args:
+        config: the model's shape.
+        params: by name.
+        put: brings an array to where it is to lie; on the host there is one at a time.
+    """
+    own = "layers.0."
+    numbers = range(config.layers)
+    return {
+        name: put(np.stack([params[f"layers.{i}.{name.removeprefix(own)}"] for i in numbers]))
+        if name.startswith(own)
+        else put(np.asarray(params[name]))
+        for name in shapes(config.of_one_block())
+    }
+
+
+def packed_features(
+    config: LMConfig,
+    stacked: Params,
+    tokens: Int[Array, "B T"],
+    start: Int[Array, "B T"],
+    *,
+    precision: str = PRECISION,
+) -> Stream:
+    """``features`` of documents that are packed into rows, by a program of one block.
+
+    Args:
+        config: the model's shape (static under jit).
+        stacked: what ``stack`` gives.
+        tokens: ids, of padding too. A row may be longer than the model's context, a document not.
+        start: where the document of each position begins in its row; at a position of padding,
+            that position.
+        precision: of float32 products, one of ``jax.default_matmul_precision``'s names.
+    """
+    windows = None
+    if any(config.windows):
+        # A window as long as the row is none.
+        windows = jnp.array([window or tokens.shape[1] for window in config.windows])
+    with jax.default_matmul_precision(precision):
+        return build(config.of_one_block(), stacked).packed(tokens, start, windows)
 
 
 def residuals(

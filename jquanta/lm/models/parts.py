@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jquanta.lm.models.config import LMConfig
 
@@ -77,15 +77,23 @@ class MLP(nnx.Module):
         return self.down(self.activation(self.up(x)))
 
 
-def rotate(x: Heads, n: int, base: float) -> Heads:
+def rotate(x: Heads, n: int, base: float, places: Int[Array, "B T"] | None = None) -> Heads:
     """Rotate the first ``n`` numbers of each head by an angle that grows with the position.
 
     Number i pairs with number i + n/2; the pair turns by position · base^(-2i/n). The tables are
     exact to the dtype: transformers multiplies positions and rates in float32, and so is off by
     up to 4e-5 at position 1000.
+
+    Args:
+        x: queries or keys.
+        n: how many of a head's numbers are rotated.
+        base: of the rates.
+        places: the position of each token in its document, less than T; None for 0, 1, 2, …
     """
     angles = np.arange(x.shape[1])[:, None] * base ** (-np.arange(0, n, 2) / n)
     cos, sin = (jnp.asarray(table[:, None], x.dtype) for table in (np.cos(angles), np.sin(angles)))
+    if places is not None:
+        cos, sin = cos[places], sin[places]
     first, second, rest = jnp.split(x, [n // 2, n], axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
 
@@ -122,10 +130,10 @@ def _attend(
 def _attend_forward(
     query: Heads, key: Heads, value: Heads, ahead: int, window: int | None, precision: str | None
 ) -> tuple[Heads, tuple[Array, ...]]:
-    wide = jnp.promote_types(query.dtype, jnp.float32)
-    scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=wide)
     distance = ahead + np.arange(query.shape[1])[:, None] - np.arange(key.shape[1])
     seen = (distance >= 0) & (window is None or distance < window)
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=wide)
     scores = jnp.where(seen, scores, -jnp.inf)
     weights = jnp.exp(scores - scores.max(-1, keepdims=True))
     total = weights.sum(-1, keepdims=True)
@@ -158,7 +166,39 @@ def attend_at(
     """``attend`` for the queries of some positions only."""
     query = jnp.take_along_axis(query, at[..., None, None], axis=1)
     ahead = at[:, None, :, None] - jnp.arange(key.shape[1])
-    seen = (ahead >= 0) & (window is None or ahead < window)
+    return _mixed(query, key, value, (ahead >= 0) & (window is None or ahead < window))
+
+
+def attend_packed(
+    query: Heads,
+    key: Heads,
+    value: Heads,
+    start: Int[Array, "B T"],
+    window: int | Int[Array, ""] | None = None,
+) -> Heads:
+    """``attend`` where documents lie side by side in a row, each seeing itself only.
+
+    All scores of a row are made at once: [B, H, T, T] numbers.
+
+    Args:
+        query, key, value: of every position.
+        start: where the document of each position begins in its row.
+        window: tokens that a position sees, itself included; None for all. It may be traced.
+    """
+    place = jnp.arange(query.shape[1])
+    first = start if window is None else jnp.maximum(start, place - window + 1)
+    # What lies from the document's start to the position itself is of the same document.
+    seen = (first[:, :, None] <= place) & (place <= place[:, None])
+    return _mixed(query, key, value, seen[:, None])
+
+
+def _mixed(
+    query: Float[Array, "B T_out H head_dim"],
+    key: Heads,
+    value: Heads,
+    seen: Bool[Array, "B #H T_out T"],
+) -> Float[Array, "B T_out H head_dim"]:
+    """Each query's mean of the values whose keys it sees. A GPU makes the softmax in one pass."""
     wide = jnp.promote_types(query.dtype, jnp.float32)
     scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=wide)
     shares = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1).astype(value.dtype)

@@ -7,7 +7,9 @@ import numpy as np
 import xarray as xr
 
 from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.losses.batches import LONGEST_FIRST
 from jquanta.lm.losses.column import Column, group_name, make_root
+from jquanta.lm.losses.legs import Leg
 
 SIZES = (20_000, 110_000, 300_000, 790_000)
 ABOVE, BELOW = 5.0, 0.3  # the paper's
@@ -85,5 +87,5 @@ def store(
         )
         written = Column(path)
         written.write(0, np.ascontiguousarray(column, np.float32))
-        (written.finish if finished else written.mark)(corpus.n_documents)
+        (written.finish if finished else written.mark)([Leg(LONGEST_FIRST, corpus.n_documents)])
     return out

@@ -110,7 +110,7 @@ def test_the_plan(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     told = capsys.readouterr().out
     assert "suite@step1: " in told
     assert "parameters without embeddings, float32" in told
-    assert "padded to 1 lengths (64)" in told
+    assert "1 lengths of rows (64)" in told
     assert "of the positions are padding" in told
     assert tree(tmp_path) == before
 

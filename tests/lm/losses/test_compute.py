@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,16 +17,17 @@ import jquanta as jq
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.lm.corpus.reader import open_corpus
 from jquanta.lm.corpus.tokenizer import train_tokenizer
-from jquanta.lm.losses import column
-from jquanta.lm.losses.batches import plan_batches
+from jquanta.lm.losses import column, packing, ways
 from jquanta.lm.losses.column import Column
-from jquanta.lm.losses.compute import add_column, compute_losses
+from jquanta.lm.losses.compute import add_column, compute_losses, plan_for
 from jquanta.lm.models.config import GPTNeoXConfig
 from jquanta.lm.weights.load import fingerprint, load_model
 from jquanta.lm.weights.save import save_model
 from tests.lm.corpus.samples import texts, tree, write_corpus
 from tests.lm.losses import examples
 from tests.lm.losses.examples import NEO, NEOX, USED, Watch
+
+either_way = pytest.mark.usefixtures("either_way")
 
 TOKENS = 100  # of a batch: six batches of the example's documents
 ROUNDING = 5e-5  # as in test_cross_entropy
@@ -47,6 +50,7 @@ def compute(home: Path, out: Path, *models: str, watch: Watch | None = None) -> 
     return found.loss.to_numpy()
 
 
+@either_way
 def test_a_column_is_what_plain_code_gives(home: Path, tmp_path: Path) -> None:
     """As Zarr alone reads it, with its contract's attributes; documents without predictions too."""
     watch = Watch()
@@ -75,6 +79,7 @@ def test_a_column_is_what_plain_code_gives(home: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "lock").exists()
 
 
+@either_way
 @pytest.mark.parametrize("tokens", [1, 64, 500, 10**6])
 def test_the_batch_changes_nothing_but_rounding(home: Path, tmp_path: Path, tokens: int) -> None:
     found = compute_losses(home / "corpus", home / "neox", tmp_path / "a", batch_tokens=tokens)
@@ -82,6 +87,7 @@ def test_the_batch_changes_nothing_but_rounding(home: Path, tmp_path: Path, toke
     np.testing.assert_allclose(found.loss, wanted, rtol=0, atol=ROUNDING)
 
 
+@either_way
 def test_an_interrupted_column_continues_with_the_same_bits(home: Path, tmp_path: Path) -> None:
     whole = compute(home, tmp_path / "whole")
     out = tmp_path / "out"
@@ -101,6 +107,7 @@ def test_an_interrupted_column_continues_with_the_same_bits(home: Path, tmp_path
     assert watch.reports[0][3] > (~missing).sum()
 
 
+@either_way
 def test_a_crash_between_losses_and_mark_is_no_harm(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,9 +124,76 @@ def test_a_crash_between_losses_and_mark_is_no_harm(
 def documents_of(home: Path, batches: int) -> int:
     """Documents in the first batches."""
     corpus = open_corpus(home / "corpus")
-    return plan_batches(np.diff(corpus.starts), NEOX.context, TOKENS).batches[batches - 1].done
+    return plan_for(corpus, NEOX, TOKENS).batches[batches - 1].done
 
 
+def test_devices_of_another_kind_continue(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch by one way, one by the other, and so on: no document twice, and none left out."""
+    wanted = compute(home, tmp_path / "whole")
+    monkeypatch.setattr(packing, "ALIGNMENT", 32)
+    monkeypatch.setattr(packing, "SHORTEST_ROW", 32)
+    out, done, orders = tmp_path / "out", [0], []
+    for way in (ways.ROWS, ways.LENGTHS, ways.ROWS):
+        monkeypatch.setitem(ways.WAYS, "cpu", way)
+        watch = Watch(stop_at=1)
+        with pytest.raises(Interrupted):
+            compute(home, out, watch=watch)
+        group = examples.stored(out, "neox@main")
+        done.append(group.attrs["documents_done"])
+        orders = [order for order, _ in group.attrs["legs"]]
+        # Reports count all documents that are done, whoever did them.
+        assert watch.reports[0][2] > done[-2]
+    assert done == sorted(set(done))
+    assert orders == ["rows of 64", "longest first", orders[2]]
+    assert re.fullmatch(r"rows of \d+", orders[2])
+    monkeypatch.setitem(ways.WAYS, "cpu", ways.LENGTHS)
+    np.testing.assert_allclose(compute(home, out), wanted, rtol=0, atol=ROUNDING)
+    last = examples.stored(out, "neox@main").attrs
+    assert last["documents_done"] == sum(number for _, number in last["legs"]) == 11
+
+
+def begun(home: Path, out: Path) -> Any:
+    """A column that was interrupted, as Zarr alone opens it for a change."""
+    import zarr
+
+    with pytest.raises(Interrupted):
+        compute(home, out, watch=Watch(stop_at=3))
+    return zarr.open_group(str(out / "neox@main"), mode="r+")
+
+
+def without(group: Any, name: str) -> dict[str, Any]:
+    return {key: value for key, value in group.attrs.asdict().items() if key != name}
+
+
+@pytest.mark.parametrize("way", ["LENGTHS", "ROWS"])
+def test_a_column_of_an_old_version_continues(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """It does not say in which order documents were taken: the longest first."""
+    whole = compute(home, tmp_path / "whole")
+    group = begun(home, tmp_path / "out")
+    group.attrs.put(without(group, "legs"))
+    monkeypatch.setitem(ways.WAYS, "cpu", getattr(ways, way))
+    watch = Watch()
+    found = compute(home, tmp_path / "out", watch=watch)
+    done = group.attrs["documents_done"]
+    assert watch.lines == [f"neox@main: continuing after {done} of 11 documents"]
+    if way == "LENGTHS":
+        assert found.tobytes() == whole.tobytes()
+    np.testing.assert_allclose(found, whole, rtol=0, atol=ROUNDING)
+
+
+def test_a_column_of_a_later_version_is_refused(home: Path, tmp_path: Path) -> None:
+    group = begun(home, tmp_path / "out")
+    for order in ("rows of", "rows of 064", "by the moon"):
+        group.attrs.update({"legs": [[order, 3]]})
+        with pytest.raises(BadInput, match=f"another version of jquanta, .*{order}.*; go on with"):
+            compute(home, tmp_path / "out")
+
+
+@either_way
 def test_another_batch_size_continues_too(home: Path, tmp_path: Path) -> None:
     whole = compute(home, tmp_path / "whole")
     with pytest.raises(Interrupted):
@@ -141,6 +215,7 @@ def test_a_finished_column_is_left_alone(home: Path, tmp_path: Path) -> None:
     assert tree(out).items() > before.items()
 
 
+@either_way
 def test_documents_across_chunks(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,20 +270,24 @@ def test_parameters_at_hand(home: Path, tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 import jax
+from jquanta.lm.losses import packing, ways
+if sys.argv[4] == "rows":
+    ways.WAYS["cpu"], packing.ALIGNMENT, packing.SHORTEST_ROW = ways.ROWS, 32, 32
 from jquanta.lm.losses.compute import compute_losses
-compute_losses(sys.argv[1], sys.argv[2], sys.argv[3], batch_tokens=100)
+compute_losses(*sys.argv[1:4], batch_tokens=100)
 print(jax.local_device_count())
 """
 
 
-def test_four_devices_compute_what_one_does(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["lengths", "rows"])
+def test_four_devices_compute_what_one_does(home: Path, tmp_path: Path, way: str) -> None:
     flags = "--xla_force_host_platform_device_count=4"
     done = subprocess.run(
         [
             sys.executable,
             "-c",
             PROGRAM,
-            *map(str, (home / "corpus", home / "neox", tmp_path / "4")),
+            *map(str, (home / "corpus", home / "neox", tmp_path / "4", way)),
         ],
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,

@@ -10,7 +10,9 @@ import jquanta as jq
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses import column
+from jquanta.lm.losses.batches import LONGEST_FIRST
 from jquanta.lm.losses.column import Column, group_name, make_root
+from jquanta.lm.losses.legs import Leg
 from jquanta.lm.losses.reader import mean_loss, require_corpus, slices
 from tests.lm.losses import examples
 
@@ -36,7 +38,7 @@ def fake(out: Path, corpus: Corpus, model: str, revision: str, finished: bool = 
     )
     written = Column(path)
     written.write(0, numbers)
-    (written.finish if finished else written.mark)(3)
+    (written.finish if finished else written.mark)([Leg(LONGEST_FIRST, 3)])
     return numbers
 
 

@@ -21,6 +21,7 @@ import torch
 
 from jquanta.lm.models import parts
 from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.layout import Apart
 from jquanta.lm.models.network import build, init
 from jquanta.lm.models.pythia import pythia
 from jquanta.lm.weights.save import save_model
@@ -86,11 +87,16 @@ def test_rotary(head_dim: int) -> None:
     assert abs(np.asarray(mine - x))[:, 1:, :, :n].max() > 0.5
 
 
+def alone(module: Any, x: np.ndarray, window: int | None = None) -> Any:
+    """A module's output, compiled, where each document has a row of its own."""
+    return jax.jit(lambda x: module(x, Apart(window)))(jnp.asarray(x))
+
+
 @pytest.mark.usefixtures("x64")
 def test_neox_attention(neox: Any) -> None:
     model, config, params = neox
     x, stock = spied(model, model.gpt_neox.layers[1].attention, examples.documents(2, LENGTH))
-    mine = jax.jit(build(config, params).layers[1].attention.__call__)(jnp.asarray(x))
+    mine = alone(build(config, params).layers[1].attention, x)
     state = twins.under(model.state_dict(), "gpt_neox.layers.1.attention")
     twin = [twins.neox_attention(state, torch.tensor(d), 2, config.rotary_dim) for d in x]
     close(mine, torch.stack(twin), EXACT)
@@ -101,7 +107,7 @@ def test_neox_attention(neox: Any) -> None:
 def test_neox_block(neox: Any) -> None:
     model, config, params = neox
     x, stock = spied(model, model.gpt_neox.layers[1], examples.documents(2, LENGTH))
-    mine = jax.jit(build(config, params).layers[1].__call__)(jnp.asarray(x))
+    mine = alone(build(config, params).layers[1], x)
     state = twins.under(model.state_dict(), "gpt_neox.layers.1")
     twin = [twins.neox_block(state, torch.tensor(d), 2, config.rotary_dim) for d in x]
     close(mine, torch.stack(twin), EXACT)
@@ -145,7 +151,7 @@ def test_neo_attention(neo: Any) -> None:
     tokens = examples.documents(1, neo_length(config))
     for layer, window in ((0, None), (1, config.window)):
         x, stock = spied(model, model.transformer.h[layer].attn, tokens)
-        mine = jax.jit(build(config, params).layers[layer].attention.__call__)(jnp.asarray(x))
+        mine = alone(build(config, params).layers[layer].attention, x, window)
         state = twins.under(model.state_dict(), f"transformer.h.{layer}.attn.attention")
         close(mine[0], twins.neo_attention(state, torch.tensor(x[0]), 2, window), EXACT)
         close(mine, stock, STOCK_NEO)
@@ -156,7 +162,7 @@ def test_neo_block(neo: Any) -> None:
     model, config, params = neo
     tokens = examples.documents(1, neo_length(config))
     x, stock = spied(model, model.transformer.h[1], tokens)
-    mine = jax.jit(build(config, params).layers[1].__call__)(jnp.asarray(x))
+    mine = alone(build(config, params).layers[1], x, config.window)
     state = twins.under(model.state_dict(), "transformer.h.1")
     close(mine[0], twins.neo_block(state, torch.tensor(x[0]), 2, config.window), EXACT)
     close(mine, stock, STOCK_NEO)

@@ -8,8 +8,10 @@ import numpy as np
 
 from jquanta.lm.corpus.reader import Corpus, open_corpus
 from jquanta.lm.corpus.tokenizer import train_tokenizer
+from jquanta.lm.losses.batches import LONGEST_FIRST
 from jquanta.lm.losses.column import Column as Stored
 from jquanta.lm.losses.column import group_name, make_root
+from jquanta.lm.losses.legs import Leg
 from jquanta.qdg.clusters import imported, save_clusters
 from jquanta.qdg.matrix import SIMILARITY
 from jquanta.qdg.pages.page import Column, Page
@@ -99,7 +101,7 @@ def stored(out: Path, corpus: Corpus, model: str, revision: str, size: int) -> n
     Stored.create(out / group_name(model, revision), corpus.n_predictions, attributes)
     column = Stored(out / group_name(model, revision))
     column.write(0, numbers)
-    column.finish(corpus.n_documents)
+    column.finish([Leg(LONGEST_FIRST, corpus.n_documents)])
     return numbers
 
 

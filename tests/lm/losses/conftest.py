@@ -1,0 +1,20 @@
+"""The ways in which losses are computed, forced."""
+
+import pytest
+
+from jquanta.lm.losses import packing, ways
+
+
+@pytest.fixture
+def by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way of an accelerator, on a CPU, with rows as short as the examples' longest document."""
+    monkeypatch.setitem(ways.WAYS, "cpu", ways.ROWS)
+    monkeypatch.setattr(packing, "ALIGNMENT", 32)
+    monkeypatch.setattr(packing, "SHORTEST_ROW", 32)
+
+
+@pytest.fixture(params=["lengths", "rows"])
+def either_way(request: pytest.FixtureRequest) -> None:
+    """Once the way of a CPU, once that of an accelerator."""
+    if request.param == "rows":
+        request.getfixturevalue("by_rows")
