@@ -2,8 +2,10 @@
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,15 +14,27 @@ from benchmarks.gpu.record import Row
 from benchmarks.gpu.timing import Programs, peak_row
 from benchmarks.losses import matmul_rate, operations
 from benchmarks.stopwatch import timed
+from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.losses import compute, rows
+from jquanta.lm.losses.batches import Batch
 from jquanta.lm.losses.compute import batch_losses, on_devices, plan_for
+from jquanta.lm.models.config import LMConfig
 
 PASSES = 3
 TOKENS = {"14m": 1_000_000, "70m": 500_000, "1.4b": 200_000}
 SMALL_TOKENS = 1_000
 
 
-def measure(small: bool, size: str) -> Iterator[Row]:
-    """A first pass over the documents, which compiles, and some more."""
+def measure(small: bool, size: str, algorithm: str = rows.FLOAT32) -> Iterator[Row]:
+    """A first pass over the documents, which compiles, and some more.
+
+    Args:
+        small: fewer tokens.
+        size: of the model.
+        algorithm: of float32 products on an accelerator; another than the project's own is
+            compared with it at the end.
+    """
+    own, rows.FLOAT32 = rows.FLOAT32, algorithm
     dtype = jnp.bfloat16 if size == "1.4b" else jnp.float32
     with subject(size, SMALL_TOKENS if small else TOKENS[size], small, dtype) as (
         config,
@@ -29,7 +43,7 @@ def measure(small: bool, size: str) -> Iterator[Row]:
     ):
         programs = Programs()
         began = time.perf_counter()
-        plan = plan_for(corpus, config)
+        plan = plan_for(corpus, config, dtype=dtype)
         model = on_devices(config, params)
         for number, _ in enumerate(batch_losses(config, model, corpus, plan.batches)):
             if number == 0:
@@ -57,3 +71,18 @@ def measure(small: bool, size: str) -> Iterator[Row]:
             note=f"of {name}{', HIGHEST' if dtype == jnp.float32 else ''}",
         )
         yield peak_row()
+        if algorithm != own:
+            yield from _compared(config, model, corpus, plan.batches[:1], own)
+
+
+def _compared(
+    config: LMConfig, model: Any, corpus: Corpus, batches: Sequence[Batch], own: str
+) -> Iterator[Row]:
+    """How far the losses of a batch are from those by the project's own algorithm."""
+    ((_, found),) = batch_losses(config, model, corpus, batches)
+    rows.FLOAT32 = own
+    jax.clear_caches()
+    compute._program.cache_clear()
+    ((_, expected),) = batch_losses(config, model, corpus, batches)
+    apart = np.nanmax(np.abs(found - expected))
+    yield Row("largest difference of a loss", float(apart), "nats", note=f"from {own}")
