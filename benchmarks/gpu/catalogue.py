@@ -59,6 +59,7 @@ PARTS = (
         shares=True,
     ),
     Part("grid", "a pack of the 480-run grid", 30, "trainer", ("grid",)),
+    Part("stacks", "a step of stacked networks by several algorithms", 40, "stacks", spare=True),
     Part("losses-14m", "per-token losses, 14m, float32", 25, "losses", ("14m",)),
     Part("losses-70m", "per-token losses, 70m, float32", 25, "losses", ("70m",)),
     Part(
