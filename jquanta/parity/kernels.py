@@ -61,6 +61,9 @@ PROGRAMS = 512
 """Kernel programs wanted at least, about four for each multiprocessor of a large GPU. With twice as
 many the kernels take as long, and their partial sums more memory."""
 
+LEAST_SEGMENTS = 8
+"""Pieces of a batch at least: programs are of unequal length, and short ones even out."""
+
 TOP = 13
 """The largest number of a column is scaled to 2^13 … 2^14 before it is split: far from float16's
 largest, 2^16, and its smallest, 2^-24."""
@@ -121,7 +124,7 @@ class Tiling:
             tiles: tiles of hidden units.
         """
         choices = [16, 32, 64, *range(CHUNK, MOST_COLUMNS + 1, CHUNK)]
-        whole = -(-batch * tiles // PROGRAMS)
+        whole = max(1, min(batch * tiles // PROGRAMS, batch // LEAST_SEGMENTS))
         segment = -(-whole // BACKWARD_SAMPLES) * BACKWARD_SAMPLES
         found = [cls(n_bits, n_codes, batch, k, segment) for k in choices if k > n_bits]
         return min(found, key=lambda tiling: tiling.cost, default=None)
