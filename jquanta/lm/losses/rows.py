@@ -121,7 +121,7 @@ def batch_bytes(config: LMConfig, dtype: DTypeLike, rows: int, length: int) -> i
 
     Of each position and head, a score for each position of the row, and the share made of it. Of
     each position, ten times the stream's D numbers: queries, keys, values and norms beside the
-    scores, or twice 4 D and the stream itself in the MLP. XLA plans 3 to 19% less for an H200, at
+    scores, or twice 4 D and the stream itself in the MLP. XLA plans 1 to 19% less for an H200, at
     14m, 70m, 1.4b and 12b and rows of 1,024 or 2,048; where the logits take more, as much as they.
     """
     size = jnp.dtype(dtype).itemsize
