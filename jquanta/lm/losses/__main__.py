@@ -65,13 +65,14 @@ def command(argv: Sequence[str]) -> None:
         raise BadInput("--corpus is missing: give a corpus folder, made by jquanta corpus")
     if options.out is None:
         raise BadInput("--out is missing: give the folder for the losses")
+    import jax
+
     from jquanta.lm.corpus.reader import open_corpus
     from jquanta.lm.losses.compute import plan_for, run_job
     from jquanta.lm.losses.estimate import estimate, product_rate
     from jquanta.lm.losses.job import make_job
     from jquanta.lm.losses.progress import OneBar
     from jquanta.lm.models.network import count
-    from jquanta.sweep.plan import device_name
 
     with OneBar() as line, warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: line.say(f"warning: {message}")
@@ -90,7 +91,8 @@ def command(argv: Sequence[str]) -> None:
         print(*sorted(set(map(str, plans.values()))), sep="\n", flush=True)
         if options.plan:
             rate = product_rate(job.dtype)
-            print(f"a large product on {device_name()}: {rate:.1e} operations a second")
+            kind = jax.local_devices()[0].device_kind
+            print(f"{jax.local_device_count()} x {kind}: {rate:.1e} operations a second measured")
             for checkpoint in job.checkpoints:
                 config = checkpoint.config
                 taken = estimate(config, plans[config], job.dtype, rate)
