@@ -52,7 +52,9 @@ class Options:
         int | None,
         door.option("tokens of a batch on each device (default: 512; what fits a GPU)", "INT"),
     ] = None
-    plan: Annotated[bool, door.option("print columns and batches, and compute nothing")] = False
+    plan: Annotated[
+        bool, door.option("print columns, batches, time, memory and disk; compute nothing")
+    ] = False
     debug: Annotated[bool, door.option("show the traceback of an error")] = False
 
 
@@ -63,8 +65,11 @@ def command(argv: Sequence[str]) -> None:
         raise BadInput("--corpus is missing: give a corpus folder, made by jquanta corpus")
     if options.out is None:
         raise BadInput("--out is missing: give the folder for the losses")
+    import jax
+
     from jquanta.lm.corpus.reader import open_corpus
     from jquanta.lm.losses.compute import plan_for, run_job
+    from jquanta.lm.losses.estimate import estimate, product_rate
     from jquanta.lm.losses.job import make_job
     from jquanta.lm.losses.progress import OneBar
     from jquanta.lm.models.network import count
@@ -78,11 +83,21 @@ def command(argv: Sequence[str]) -> None:
             size = count(checkpoint.config)[1]
             print(f"{checkpoint.label}: {size:,} parameters without embeddings, {job.dtype}")
         plans = {
-            str(plan_for(job.corpus, checkpoint.config, options.batch_tokens, job.dtype))
+            checkpoint.config: plan_for(
+                job.corpus, checkpoint.config, options.batch_tokens, job.dtype
+            )
             for checkpoint in job.checkpoints
         }
-        print(*sorted(plans), sep="\n", flush=True)
-        if not options.plan:
+        print(*sorted(set(map(str, plans.values()))), sep="\n", flush=True)
+        if options.plan:
+            rate = product_rate(job.dtype)
+            kind = jax.local_devices()[0].device_kind
+            print(f"{jax.local_device_count()} x {kind}: {rate:.1e} operations a second measured")
+            for checkpoint in job.checkpoints:
+                config = checkpoint.config
+                taken = estimate(config, plans[config], job.dtype, rate)
+                print(f"{checkpoint.label}: {taken}")
+        else:
             run_job(job, batch_tokens=options.batch_tokens, monitor=line)
     if not options.plan:
         print(f"losses    {job.out}")

@@ -72,11 +72,12 @@ class Plan:
     def __str__(self) -> str:
         if not self.batches:
             return "no predictions"
-        rows = [batch.rows for batch in self.batches]
+        rows = sorted({batch.rows for batch in self.batches})
+        span = f"{rows[0]}" if len(rows) == 1 else f"{rows[0]} to {rows[-1]}"
         return (
             f"{self.predictions:,} predictions of {self.documents:,} documents in "
-            f"{len(self.batches):,} batches of {min(rows)} to {max(rows)} rows; "
-            f"{len(self.lengths)} lengths of rows ({', '.join(map(str, self.lengths))}): "
+            f"{len(self.batches):,} batches of {span} rows, "
+            f"{' or '.join(map(str, self.lengths))} positions each: "
             f"{self.padding:.1%} of the positions are padding"
         )
 

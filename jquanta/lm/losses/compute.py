@@ -24,6 +24,7 @@ from jquanta.lm.losses.column import Column, group_name, label_of, make_root, re
 from jquanta.lm.losses.job import Checkpoint, Job, make_job, require_fit, require_room, require_same
 from jquanta.lm.losses.legs import Leg, left_by
 from jquanta.lm.losses.reader import open_losses
+from jquanta.lm.losses.rows import algorithm
 from jquanta.lm.losses.ways import Way, way_here
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, count
@@ -155,6 +156,7 @@ def add_column(
                 "corpus": corpus.meta.corpus,
                 "source": corpus.meta.source,
                 "dtype": dtype,
+                "precision": algorithm(dtype, jax.default_backend()),
             }
             Column.create(path, corpus.n_predictions, environment() | identity)
         column = Column(path)

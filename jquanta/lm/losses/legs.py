@@ -38,7 +38,7 @@ def left_by(predictions: NDArray[np.int64], legs: Sequence[Leg]) -> NDArray[np.i
 
 def known(order: str) -> bool:
     """Whether this version can tell the order from its name."""
-    return order == LONGEST_FIRST or order == packed_order(_row(order))
+    return order == LONGEST_FIRST or (_row(order) > 0 and order == packed_order(_row(order)))
 
 
 def _ordered(predictions: NDArray[np.int64], order: str) -> NDArray[np.int64]:

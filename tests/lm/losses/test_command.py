@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -110,7 +111,11 @@ def test_the_plan(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     told = capsys.readouterr().out
     assert "suite@step1: " in told
     assert "parameters without embeddings, float32" in told
-    assert "1 lengths of rows (64)" in told
+    assert "15 batches of 2 rows, 64 positions each: " in told
+    number = r"[\d,.]+"
+    taken = rf"about {number} s of computing, {number} GB of memory, 4 MB of disk"
+    for step in (1, 2):
+        assert re.search(rf"^suite@step{step}: {taken}$", told, re.MULTILINE)
     assert "of the positions are padding" in told
     assert tree(tmp_path) == before
 

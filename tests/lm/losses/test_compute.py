@@ -68,7 +68,7 @@ def test_a_column_is_what_plain_code_gives(home: Path, tmp_path: Path) -> None:
         told = dict(group.attrs)
         assert told["corpus"] == corpus.meta.corpus
         assert told["weights"] == fingerprint(params)
-        assert told["dtype"] == "float32"
+        assert (told["dtype"], told["precision"]) == ("float32", "highest")
         assert told["versions"]["jquanta"] == jq.__version__
         assert (told["model"], told["revision"]) == (name, "main")
     assert {stage for stage, *_ in watch.reports} == {"neox@main", "neo@main"}
@@ -187,7 +187,7 @@ def test_a_column_of_an_old_version_continues(
 
 def test_a_column_of_a_later_version_is_refused(home: Path, tmp_path: Path) -> None:
     group = begun(home, tmp_path / "out")
-    for order in ("rows of", "rows of 064", "by the moon"):
+    for order in ("rows of", "rows of 0", "rows of 064", "by the moon"):
         group.attrs.update({"legs": [[order, 3]]})
         with pytest.raises(BadInput, match=f"another version of jquanta, .*{order}.*; go on with"):
             compute(home, tmp_path / "out")

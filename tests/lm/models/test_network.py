@@ -12,6 +12,7 @@ from jaxtyping import Array
 from jquanta.errors import BadInput
 from jquanta.lm.models import parts
 from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
+from jquanta.lm.models.layout import Apart
 from jquanta.lm.models.network import (
     build,
     count,
@@ -82,7 +83,7 @@ def test_residuals_are_the_stream_around_each_block(model: Any) -> None:
     stream = residuals(config, params, SHORT)
     assert [x.shape for x in stream] == [(3, 9, 64)] * 3
     module = build(config, params)
-    close(stream[1], module.layers[0](stream[0]))
+    close(stream[1], module.layers[0](stream[0], Apart()))
     close(features(config, params, SHORT), module.final_norm(stream[2]))
 
 
