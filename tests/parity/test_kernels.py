@@ -41,7 +41,13 @@ MIXES: dict[str, list[RunConfig]] = {
         small_run(task__n_tasks=1, network__width=1, train__batch_size=1)
     ],
     "many codes in several blocks, several segments, widths beyond a tile": [
-        small_run(task__n_tasks=300, task__n_bits=60, network__width=w, train__batch_size=1500)
+        small_run(
+            task__n_tasks=300,
+            task__n_bits=60,
+            network__width=w,
+            train__batch_size=1500,
+            eval__points_per_task=45,
+        )
         for w in (3, 64, 65, 200)
     ],
     "bits in two chunks": [
