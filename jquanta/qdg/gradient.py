@@ -11,11 +11,13 @@ from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.columns import logits
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, count
+from jquanta.qdg import scanned
 from jquanta.qdg.memory import available, size
 from jquanta.qdg.parameters import PAPER, chosen, require_shapes
 from jquanta.qdg.rows import Rows, per_sample, require_float32
 from jquanta.qdg.samples import samples
 from jquanta.qdg.selection import Selection
+from jquanta.qdg.ways import way_here
 
 
 def loss(
@@ -62,18 +64,24 @@ def gradient_rows(
     names: tuple[str, ...],
     batch_tokens: int | None = None,
 ) -> Rows:
-    """The gradients of a selection as a source for ``exact``."""
+    """The gradients of a selection as a source for ``exact``.
+
+    On a CPU an array for each parameter, by its name. On accelerators those of like layers are one
+    array, which ``Rows.by_name`` takes apart.
+    """
     require_shapes(config, params)
     require_float32(params)
     operations = 6.0 * count(config)[1]  # a multiplication and an addition, there and twice back
     selection.require_corpus(corpus)
+    loops = way_here().scanned
     return per_sample(
-        gradient(config, names),
-        dict(params),
+        (scanned.gradient if loops else gradient)(config, names),
+        scanned.stacked(config, params, names) if loops else dict(params),
         samples(corpus, selection.index, config),
         config,
         operations,
         batch_tokens,
+        by_name=partial(scanned.by_name, config, names) if loops else None,
     )
 
 
@@ -81,17 +89,22 @@ def loss_rows(config: LMConfig, params: Params, corpus: Corpus, selection: Selec
     """The loss of each sample in nats, from its prefix alone: rows of a single number."""
     selection.require_corpus(corpus)
     return per_sample(
-        _loss(config),
-        dict(params),
+        _loss(config, way_here().scanned),
+        loss_constants(config, params),
         samples(corpus, selection.index, config),
         config,
         operations=2.0 * count(config)[1],
     )
 
 
+def loss_constants(config: LMConfig, params: Params) -> Params:
+    """Parameters as the constants of ``loss_rows``."""
+    return scanned.stacked(config, params) if way_here().scanned else dict(params)
+
+
 @cache
-def _loss(config: LMConfig) -> Callable[[Params, Array, Array, Array], Array]:
-    return partial(loss, config)
+def _loss(config: LMConfig, loops: bool) -> Callable[[Params, Array, Array, Array], Array]:
+    return partial(scanned.loss, config, ()) if loops else partial(loss, config)
 
 
 def gradients(

@@ -23,7 +23,7 @@ from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params
 from jquanta.qdg.clusters import save_dataset
-from jquanta.qdg.gradient import gradient_rows, loss_rows
+from jquanta.qdg.gradient import gradient_rows, loss_constants, loss_rows
 from jquanta.qdg.memory import available
 from jquanta.qdg.panels import inner, unit
 from jquanta.qdg.parameters import PAPER, chosen
@@ -130,14 +130,16 @@ def mechanisms(
     moving = np.flatnonzero(~held & ours)
     by = gradient_rows(config, params, *rows_of(moving), names)
     directions = _directions(by, label[moving], stepped, monitor)
+    named = by.by_name(directions)
     foretold = _slopes(gradient_rows(config, params, *rows_of(seen), names), directions, monitor)
     length = step * math.sqrt(sum(float(jnp.square(params[name]).sum()) for name in names))
     losses = loss_rows(config, params, *rows_of(seen))
     before = losses.all()
     change = np.empty((len(stepped), len(seen)))
     for number in range(len(stepped)):
-        moved = {name: params[name] - length * directions[name][number] for name in names}
-        change[number] = dataclasses.replace(losses, constants={**params, **moved}).all() - before
+        moved = {name: params[name] - length * named[name][number] for name in names}
+        constants = loss_constants(config, {**params, **moved})
+        change[number] = dataclasses.replace(losses, constants=constants).all() - before
         monitor.work("steps", (number + 1) / len(stepped))
     both = ("cluster", "sample")
     return xr.Dataset(
@@ -236,7 +238,7 @@ def _drawn(
 def _directions(
     rows: Rows, label: Int[np.ndarray, " q"], wanted: Int[np.ndarray, " n"], monitor: Monitor
 ) -> dict[str, Array]:
-    """Unit mean gradients of the wanted clusters, an array [n, …] a name."""
+    """Unit mean gradients of the wanted clusters, arrays [n, …] as the rows have them."""
     sums = None
     for start, stop, batch in rows.batches():
         weights = (label[rows.order[start:stop]] == wanted[:, None]).astype(np.float32)

@@ -21,23 +21,10 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, count
 from jquanta.qdg.programs import Programs
 from jquanta.qdg.samples import Batch, Plan, Samples, plan
+from jquanta.qdg.ways import way_here
 
 OneSample = Callable[[Any, Int[Array, " T"], Int[Array, ""], Int[Array, ""]], Any]
 """(constants, tokens, place of the prefix's last token, target) → a tree of arrays."""
-
-CPU_TOKENS = 2**11
-"""Of a batch: what a core does before it asks for more. It takes one sample after the other."""
-
-GPU_TOKENS = 2**14
-"""Of a batch on each device."""
-
-MOST_ROWS = 32
-"""Samples of a batch on each device: an eighth of a panel, so that batches fill panels well."""
-
-COMPILE_SECONDS = 3.0
-CPU_RATE, GPU_RATE = 9e10, 2e13
-"""What a program takes to compile beside others, and operations a second once it is: they set how
-many lengths are worth compiling. Only their ratio's size matters."""
 
 SAMPLES = "samples"
 """The axis of the mesh over which rows are cut."""
@@ -57,6 +44,7 @@ class Rows:
         samples: prefixes and targets.
         plan: in what order and in which batches.
         programs: for the shapes of its batches.
+        by_name: the arrays of a batch by the names they are asked for in ``flat``.
     """
 
     one: OneSample
@@ -64,6 +52,7 @@ class Rows:
     samples: Samples
     plan: Plan
     programs: Programs[Any]
+    by_name: Callable[[Any], Any] = lambda found: found
 
     @property
     def stops(self) -> list[int]:
@@ -103,7 +92,9 @@ class Rows:
         Raises:
             BadInput: if it would take more.
         """
-        sizes = [math.prod(self.row[name].shape) for name in names]
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), self.row)
+        shapes = jax.eval_shape(self.by_name, one)
+        sizes = [math.prod(shapes[name].shape) for name in names]
         shape = len(self.order), sum(sizes)
         if 4 * math.prod(shape) > budget:
             raise BadInput(
@@ -112,7 +103,8 @@ class Rows:
                 "similarity, which keeps only some rows at a time"
             )
         out = np.empty(shape, np.float32)
-        for start, stop, found in self.batches():
+        for start, stop, batch in self.batches():
+            found = self.by_name(batch)
             parts = [np.asarray(found[name]).reshape(stop - start, -1) for name in names]
             out[self.order[start:stop]] = np.concatenate(parts, 1)
         return out
@@ -154,6 +146,7 @@ def per_sample(
     config: LMConfig,
     operations: float,
     batch_tokens: int | None = None,
+    by_name: Callable[[Any], Any] | None = None,
 ) -> Rows:
     """``one`` for every sample, on all local devices.
 
@@ -163,24 +156,46 @@ def per_sample(
         samples: prefixes and targets.
         config: the model's shape.
         operations: of ``one``, a token, attention apart: it weighs padding against compiling.
-        batch_tokens: tokens of a batch on each device; one sample at least.
+        batch_tokens: tokens of a batch on each device; one sample at least. What suits the devices
+            by default.
+        by_name: see ``Rows``.
     """
     if batch_tokens is not None and batch_tokens < 1:
         raise BadInput(f"batch_tokens = {batch_tokens}: give 1 or more")
-    cpu = jax.default_backend() == "cpu"
-    rate = CPU_RATE if cpu else GPU_RATE * jax.local_device_count()
+    way, devices = way_here(), jax.local_device_count()
+    shapes = jax.eval_shape(lambda: constants)
+    like = jax.ShapeDtypeStruct((), jnp.int32)
+    row = jax.eval_shape(one, shapes, jax.ShapeDtypeStruct((1,), jnp.int32), like, like)
+    made = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(row))
+
+    def fit(length: int) -> float:
+        if batch_tokens:
+            return batch_tokens / length
+        return way.fit(length, made + max(made, kept(config, length)))
+
     found = plan(
         samples.lengths,
         config.context,
-        tokens=batch_tokens or (CPU_TOKENS if cpu else GPU_TOKENS),
-        most=MOST_ROWS,
-        devices=jax.local_device_count(),
+        fit=fit,
+        most=way.lengths,
+        alignment=way.alignment,
+        devices=devices,
         bend=2.0 * config.layers * config.width / count(config)[1],  # scores, and sums by them
-        price=COMPILE_SECONDS * rate / operations,
+        price=way.compile_seconds * way.rate * devices / operations,
     )
-    shapes = [(batch.rows, batch.length) for batch in found.batches]
-    build = partial(_compiled, one, jax.eval_shape(lambda: constants), _wide())
-    return Rows(one, constants, samples, found, Programs(build, shapes, at_once()))
+    batches = [(batch.rows, batch.length) for batch in found.batches]
+    build = partial(_compiled, one, shapes, _wide())
+    programs = Programs(build, batches, at_once())
+    return Rows(one, constants, samples, found, programs, by_name or (lambda found: found))
+
+
+def kept(config: LMConfig, length: int) -> float:
+    """Bytes of a sample that a float32 backward pass needs of the way there, about.
+
+    In every layer and for every position, two arrays of attention's weights [H, T], and 26 numbers
+    for each of the stream's D: four arrays of the MLP's 4·D, queries, keys, values and norms.
+    """
+    return 4.0 * config.layers * length * (2 * config.heads * length + 26 * config.width)
 
 
 def at_once() -> int:
@@ -188,7 +203,7 @@ def at_once() -> int:
 
     A sample's products are too small for several cores to share.
     """
-    whole = jax.default_backend() == "cpu" and jax.local_device_count() == 1
+    whole = way_here().one_by_one and jax.local_device_count() == 1
     return cores.count() if whole else 1
 
 
@@ -233,18 +248,22 @@ def _compiled(one: OneSample, constants: Any, wide: bool, rows: int, length: int
     constants = jax.tree.map(lambda x: like(x.shape, x.dtype, everywhere), constants)
     tokens, each = like((rows, length), jnp.int32, cut), like((rows,), jnp.int32, cut)
     with jax.enable_x64(wide):
-        return _program(one, mesh()).lower(constants, tokens, each, each).compile()
+        return (
+            _program(one, mesh(), way_here().one_by_one)
+            .lower(constants, tokens, each, each)
+            .compile()
+        )
 
 
 @cache
-def _program(one: OneSample, devices: Mesh) -> Any:
+def _program(one: OneSample, devices: Mesh, one_by_one: bool) -> Any:
     """All samples of a batch under jit, each device with its own.
 
     A core takes one after the other: what is made of one sample stays in its cache.
     """
 
     def each(constants: Any, *inputs: Array) -> Any:
-        if jax.default_backend() == "cpu":
+        if one_by_one:
             return jax.lax.map(lambda sample: one(constants, *sample), inputs)
         return jax.vmap(one, in_axes=(None, 0, 0, 0))(constants, *inputs)
 

@@ -4,7 +4,7 @@ The loss at a position depends on nothing after it (paper section 6: the referen
 documents all the same).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,8 +103,9 @@ def plan(
     lengths: NDArray[np.int64],
     context: int,
     *,
-    tokens: int,
-    most: int,
+    fit: Callable[[int], float],
+    most: int = MOST_LENGTHS,
+    alignment: int = 1,
     devices: int = 1,
     bend: float = 0.0,
     price: float = 0.0,
@@ -114,20 +115,22 @@ def plan(
     Args:
         lengths: [Q] of the prefixes.
         context: the most tokens that the model takes.
-        tokens: of a batch on each device; one sample at least.
-        most: samples of a batch on each device.
+        fit: samples of a given length that a batch on each device takes at most; one at least.
+        most: padded lengths, at most.
+        alignment: padded lengths are multiples of this, but for the context.
         devices: the samples of a batch are a multiple of this.
         bend: a sample of T tokens is as much work as T + bend · T² tokens without attention.
         price: of one more length, a program to compile, in such tokens: what it must save.
     """
     order = np.argsort(-lengths, kind="stable")
-    padded = np.array(_lengths(lengths, context, bend, price))
+    aligned = np.minimum(-(-lengths // alignment) * alignment, context)
+    padded = np.array(_lengths(aligned, context, most, bend, price))
     batches: list[Batch] = []
     start = 0
     while start < len(order):
         length = int(padded[np.searchsorted(padded, lengths[order[start]])])
         # A power of two, so that batches of all lengths fill a panel of as many rows.
-        share = min(most, max(1, tokens // length))
+        share = max(1, int(fit(length)))
         rows = devices * 2 ** (share.bit_length() - 1)
         stop = min(start + rows, len(order))
         batches.append(Batch(start, stop, rows, length))
@@ -135,7 +138,9 @@ def plan(
     return Plan(order, tuple(batches))
 
 
-def _lengths(lengths: NDArray[np.int64], context: int, bend: float, price: float) -> Sequence[int]:
+def _lengths(
+    lengths: NDArray[np.int64], context: int, most: int, bend: float, price: float
+) -> Sequence[int]:
     """Padded lengths, ascending: those of the number that costs least, programs counted."""
 
     def cost(found: list[int]) -> float:
@@ -143,6 +148,6 @@ def _lengths(lengths: NDArray[np.int64], context: int, bend: float, price: float
         return float(work(padded, bend).sum()) + price * len(found)
 
     choices: list[Any] = [
-        padded_lengths(lengths, context, most, bend) for most in range(1, MOST_LENGTHS + 1)
+        padded_lengths(lengths, context, number, bend) for number in range(1, most + 1)
     ]
     return min(choices, key=cost)

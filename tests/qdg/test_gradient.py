@@ -5,6 +5,7 @@ two blocks and back: 1e-6 of the gradient's size where both sides sum in another
 asked, of cosines too.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.network import shapes
 from jquanta.lm.weights.load import load_model
+from jquanta.qdg import ways
 from jquanta.qdg.gradient import gradient, gradient_rows, gradients
 from jquanta.qdg.parameters import chosen, columns
 from jquanta.qdg.samples import plan, samples
@@ -112,7 +114,8 @@ def one_by_one(corpus: Corpus) -> np.ndarray:
 def test_batch_and_padding_change_nothing_but_rounding(
     corpus: Corpus, one_by_one: np.ndarray, monkeypatch: pytest.MonkeyPatch, batch_tokens: int
 ) -> None:
-    monkeypatch.setattr("jquanta.qdg.rows.COMPILE_SECONDS", 0.0)  # as many lengths as there may be
+    free = replace(ways.CPU, compile_seconds=0.0)  # as many lengths as there may be
+    monkeypatch.setitem(ways.WAYS, "cpu", free)
     selection = examples.selection(corpus, every=FEW)
     names = chosen(NEOX)
     rows = gradient_rows(NEOX, parameters(), corpus, selection, names, batch_tokens)
@@ -142,7 +145,7 @@ def test_prefixes_end_before_the_target(corpus: Corpus) -> None:
 @pytest.mark.parametrize("price", [0, 300, 10**9])
 def test_plans_cover_all_samples_at_sufficient_length(devices: int, price: int) -> None:
     lengths = np.random.default_rng(0).integers(1, 900, 333)
-    found = plan(lengths, 1000, tokens=2048, most=32, devices=devices, price=price)
+    found = plan(lengths, 1000, fit=lambda length: 2048 / length, devices=devices, price=price)
     assert sorted(found.order.tolist()) == list(range(333))
     assert [batch.start for batch in found.batches[1:]] == [b.stop for b in found.batches[:-1]]
     assert (found.batches[0].start, found.batches[-1].stop) == (0, 333)
@@ -161,7 +164,7 @@ def test_attention_makes_padding_dearer() -> None:
     lengths = np.random.default_rng(0).integers(1, 900, 333)
 
     def used(bend: float) -> int:
-        found = plan(lengths, 1000, tokens=2048, most=32, price=20_000, bend=bend)
+        found = plan(lengths, 1000, fit=lambda length: 2048 / length, price=20_000, bend=bend)
         return len({batch.length for batch in found.batches})
 
     assert used(1 / 300) > used(0.0)

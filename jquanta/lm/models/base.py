@@ -75,14 +75,21 @@ class Network(nnx.Module):
             start: where the document of each position begins in its row.
             windows: of each layer; None where all see everything.
         """
+        x = self.embedded(tokens, Packed(start).places)
+        return self.final_norm(self.looped(x, start, windows))
+
+    def looped(
+        self, x: Stream, start: Int[Array, "B T"], windows: Int[Array, " layers"] | None
+    ) -> Stream:
+        """The stream of packed documents after some blocks, the parameters of which the module's
+        only block holds, stacked."""
         graph, stacked = nnx.split(self.layers[0])
 
         def block(x: Stream, own: tuple[Any, Any]) -> tuple[Stream, None]:
             parameters, window = own
             return nnx.merge(graph, parameters)(x, Packed(start, window)), None
 
-        x = self.embedded(tokens, Packed(start).places)
-        return self.final_norm(jax.lax.scan(block, x, (stacked, windows))[0])
+        return jax.lax.scan(block, x, (stacked, windows))[0]
 
     def embedded(
         self, tokens: Int[Array, "B T"], places: Int[Array, "B T"] | None = None

@@ -10,7 +10,16 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jquanta.lm.models.parts import Heads, Stream, attend, attend_at, attend_packed, rows_at
+from jquanta.lm.models.parts import (
+    Heads,
+    Stream,
+    attend,
+    attend_at,
+    attend_packed,
+    attend_single,
+    rows_at,
+    single,
+)
 
 
 class Apart(NamedTuple):
@@ -67,4 +76,32 @@ class Packed(NamedTuple):
         return x
 
 
-Layout = Apart | Packed
+class Single(NamedTuple):
+    """Each row of the batch is a document, of which one position is wanted.
+
+    As ``Apart``, but a position is taken by a sum in which all others are zero, not by its index:
+    what comes back to it is then no scatter, which a GPU would make one by one.
+
+    Attributes:
+        at: the position wanted, the same in all rows.
+        window: tokens that it sees, itself included; None for all up to itself.
+    """
+
+    at: Int[Array, ""]
+    window: int | None = None
+
+    @property
+    def places(self) -> None:
+        """Positions are 0, 1, 2, … in every row."""
+        return None
+
+    def attend(self, query: Heads, key: Heads, value: Heads) -> Float[Array, "B 1 H head_dim"]:
+        """Causal attention of the position wanted."""
+        return attend_single(query, key, value, self.at, self.window)
+
+    def wanted(self, x: Stream) -> Float[Array, "B 1 D"]:
+        """The stream at the position wanted."""
+        return single(x, self.at)
+
+
+Layout = Apart | Packed | Single

@@ -192,6 +192,15 @@ def attend_packed(
     return _mixed(query, key, value, seen[:, None])
 
 
+def attend_single(
+    query: Heads, key: Heads, value: Heads, at: Int[Array, ""], window: int | None = None
+) -> Float[Array, "B 1 H head_dim"]:
+    """``attend`` for the query of one position, without looking anything up."""
+    ahead = at - jnp.arange(key.shape[1])
+    seen = (ahead >= 0) & (window is None or ahead < window)
+    return _mixed(single(query, at), key, value, seen[None, None, None])
+
+
 def _mixed(
     query: Float[Array, "B T_out H head_dim"],
     key: Heads,
@@ -208,6 +217,12 @@ def _mixed(
 def rows_at(x: Stream, at: Int[Array, "B T_out"] | None) -> Float[Array, "B T_out D"]:
     """Some positions of the stream; all of them for None."""
     return x if at is None else jnp.take_along_axis(x, at[..., None], axis=1)
+
+
+def single(x: Float[Array, "B T *rest"], at: Int[Array, ""]) -> Float[Array, "B 1 *rest"]:
+    """One position, as a sum over all: its gradient is a selection, not a scatter."""
+    chosen = (jnp.arange(x.shape[1]) == at).reshape(-1, *(1,) * (x.ndim - 2))
+    return jnp.where(chosen, x, 0).sum(1, keepdims=True)
 
 
 def split_heads(x: Stream, heads: int) -> Heads:
