@@ -92,19 +92,19 @@ EACH = (jnp.zeros((4, 200), jnp.int32), jnp.zeros(4, jnp.int32), jnp.zeros(4, jn
 
 @MODELS
 def test_gradients(config: LMConfig, params: Params) -> None:
-    program = rows._program(gradient(config, chosen(config, PAPER)), rows.mesh())
+    program = rows._program(gradient(config, chosen(config, PAPER)), rows.mesh(), False)
     lowered_for_cuda(program, dict(params), *EACH)
 
 
 @MODELS
 def test_losses_of_samples(config: LMConfig, params: Params) -> None:
-    lowered_for_cuda(rows._program(_loss(config), rows.mesh()), dict(params), *EACH)
+    lowered_for_cuda(rows._program(_loss(config), rows.mesh(), False), dict(params), *EACH)
 
 
 @MODELS
 def test_sketches(config: LMConfig, params: Params) -> None:
     around = sketch.projections(config, chosen(config, PAPER), 8, jax.random.key(0))
-    program = rows._program(sketch._sketch(config, ()), rows.mesh())
+    program = rows._program(sketch._sketch(config, ()), rows.mesh(), False)
     lowered_for_cuda(program, (dict(params), around), *EACH)
 
 
