@@ -26,6 +26,7 @@ array, and Triton has no population count.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,8 +55,8 @@ CHUNK = 128
 """Most columns of the inputs in one product; wider inputs take several."""
 
 MOST_COLUMNS = 256
-"""Inputs of more columns are left to XLA: a tile's weights and inputs must fit the shared memory,
-133 of the 164 KB that an A100 has."""
+"""Inputs of more columns are left to XLA: a tile's weights and inputs must fit the shared memory of
+a multiprocessor."""
 
 PROGRAMS = 512
 """Kernel programs wanted at least, about four for each multiprocessor of a large GPU. With twice as
@@ -206,14 +207,19 @@ def forward(
         The sums over each tile's units [T, B], and 1 where a unit is active, else 0, float8 [P, U].
     """
     tiles, units = len(distribution), out.shape[0]
+    rows = tiling.padded
+    if 2**31 < rows * units <= 2**32:
+        # Pallas counts bytes up to 2^32 with 32 bits, and Triton takes those as signed: what lies
+        # beyond 2^31 would be written before the array. A larger array is counted with 64 bits.
+        rows = 2**32 // units + 1
     return pl.pallas_call(
         partial(_forward, tiling),
         grid=(tiles, tiling.segments),
         out_shape=(
             jax.ShapeDtypeStruct((tiles, tiling.batch), jnp.float32),
-            jax.ShapeDtypeStruct((tiling.padded, units), ActiveByte),
+            jax.ShapeDtypeStruct((rows, units), ActiveByte),
         ),
-        **_options(warps=4, stages=2),
+        **_options(warps=4, stages=_forward_stages(tiling)),
     )(inputs, segments, distribution, high, low, out)
 
 
@@ -432,6 +438,26 @@ def _options(warps: int, stages: int) -> dict[str, Any]:
     if interpreted():
         return {"interpret": True}
     return {"compiler_params": plt.CompilerParams(num_warps=warps, num_stages=stages)}
+
+
+def _forward_stages(tiling: Tiling) -> int:
+    """Loads of samples in flight in the forward kernel.
+
+    Beside weights of 256 columns two of them need 102,400 bytes of shared memory. GPUs of compute
+    capability 8.6, 8.9 and 12 have 101,376 (GeForce RTX, A10, L4, L40).
+    """
+    return 2 if len(tiling.chunks) == 1 or capability() in AMPLE else 1
+
+
+AMPLE = (8.0, 9.0, 10.0, 10.3)
+"""Compute capabilities of the GPUs with at least 163 KB of shared memory for a program: A100, H100
+and H200, B200, B300."""
+
+
+def capability() -> float:
+    """The compute capability of the NVIDIA GPU at hand, such as 9.0; 0 for any other device."""
+    found = str(getattr(jax.local_devices()[0], "compute_capability", ""))
+    return float(found) if re.fullmatch(r"\d+\.\d+", found) else 0.0
 
 
 def interpreted() -> bool:

@@ -1,7 +1,6 @@
 """How the networks of a pack lie side by side, and which way they are computed."""
 
 import enum
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -184,11 +183,7 @@ def backend_here() -> str:
     Triton's matrix products need an NVIDIA GPU of compute capability 8.0 (Ampere) or newer.
     """
     backend = jax.default_backend()
-    if backend != "gpu":
-        return backend
-    capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
-    modern = re.fullmatch(r"\d+\.\d+", capability) and float(capability) >= 8
-    return "gpu" if modern else "other"
+    return "other" if backend == "gpu" and kernels.capability() < 8 else backend
 
 
 def way_of(run: RunConfig, backend: str, dtype: Any = jnp.float32) -> tuple[Way, str]:

@@ -67,7 +67,9 @@ def run_bytes(run: RunConfig, backend: str | None = None) -> int:
         tiling, units = _tiling(run), kernels.padded_units(width)
         state = 8 * BYTES * (run.task.n_tasks + run.task.n_bits + 3) * units
         halves = BYTES * (run.task.n_bits + tiling.blocks * tiling.block) * units
-        partial_sums = BYTES * tiling.blocks * tiling.columns * units
+        # Of a segment for each block, and of those that a batch is cut into at least.
+        segments = tiling.blocks + kernels.LEAST_SEGMENTS
+        partial_sums = BYTES * segments * tiling.columns * units
         samples = (units + 2 * BYTES * units // kernels.UNITS + 4 * BYTES) * batch
         evaluation = BYTES * (points + codes) * (units + 3)
         return state + max(halves + partial_sums + samples, evaluation)
@@ -107,8 +109,8 @@ def pack_operations(runs: Sequence[RunConfig]) -> float:
 
 
 def useful_share(runs: Sequence[RunConfig], backend: str | None = None) -> float:
-    """Of the operations that training executes, those that count: the rest pads epochs, tiles of
-    samples and, in the kernels, tiles of hidden units."""
+    """Of the operations that training executes, the share that counts. The rest is padding: of
+    epochs and of tiles of samples; in the kernels of hidden units and input columns, too."""
     useful = executed = 0.0
     for run in runs:
         kept = float(run.batch_size)
@@ -120,11 +122,14 @@ def useful_share(runs: Sequence[RunConfig], backend: str | None = None) -> float
 
 
 def _executed(run: RunConfig, backend: str | None) -> float:
-    """Samples that a step computes for each hidden unit that counts."""
+    """Samples that a step computes for each hidden unit that counts, padding of units and columns
+    included."""
     way = way_here(run, backend)
     if way is Way.KERNELS:
-        padding = kernels.padded_units(run.network.width) / run.network.width
-        return padding * _samples(_tiling(run))
+        tiling, width = _tiling(run), run.network.width
+        used = run.task.n_bits + min(tiling.block, run.task.n_codes)
+        padding = kernels.padded_units(width) / width * tiling.columns / used
+        return padding * _samples(tiling)
     count, size = tiles(run.batch_size, CPU_TILE if way is Way.TILES else None)
     return count * size
 

@@ -1,6 +1,7 @@
 """The GPU kernels against their twins in interpret mode; and that they lower for CUDA."""
 
 from collections.abc import Iterator
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -63,6 +64,25 @@ def real(block: Block) -> np.ndarray:
     return np.concatenate([s + np.arange(w) for s, w in zip(starts, block.widths, strict=True)])
 
 
+def batch_of(pack: Packed, step: int) -> Any:
+    """What the pack's gradients read in one step."""
+    return next_batch(pack.layout, pack.data, jnp.uint32(step))
+
+
+next_batch = jax.jit(packed.next_batch, static_argnums=0)
+gradients = jax.jit(packed.gradients, static_argnums=1)
+segments_of = jax.jit(kernels.segments_of, static_argnums=1)
+sorted_sums = jax.jit(xla.sorted_sums, static_argnums=2)
+
+
+@cache
+def alone(run: RunConfig) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Evaluation 3 of a run by itself after 20 steps, losses by subtask; and its weights."""
+    stack = solo.Stack([run])
+    state = stack.advance(stack.start(), 20)
+    return np.asarray(stack.evaluate(state, 3).subtask_loss[0]), stack.weights(state, 0)
+
+
 def grown(state: packed.State) -> tuple[Weights, ...]:
     """Weights away from the linear regime."""
     return jax.tree.map(lambda w: 3 * w, state.weights)
@@ -77,14 +97,10 @@ def test_gradients_equal_the_twins(name: str) -> None:
     """
     runs = MIXES[name]
     fast = Packed(runs, way=Way.KERNELS)
-    batch = packed.next_batch(fast.layout, fast.data, jnp.uint32(3))
-    (found,) = jax.jit(packed.gradients, static_argnums=1)(
-        grown(fast.start()), fast.layout, batch, fast.data.codes
-    )
+    (found,) = gradients(grown(fast.start()), fast.layout, batch_of(fast, 3), fast.data.codes)
     with jax.enable_x64(True):
         slow = Packed(runs, jnp.float64, Way.TILES)
-        batch = packed.next_batch(slow.layout, slow.data, jnp.uint32(3))
-        twins = packed.gradients(grown(slow.start()), slow.layout, batch, slow.data.codes)
+        twins = gradients(grown(slow.start()), slow.layout, batch_of(slow, 3), slow.data.codes)
         twins = jax.tree.map(np.asarray, twins)
     (block,) = fast.layout.blocks
     places = real(block)
@@ -122,25 +138,22 @@ def test_a_member_equals_its_solo_run(way: Way, shared: dict[str, Any]) -> None:
     state = pack.advance(pack.start(), 20)
     metrics = pack.evaluate(state, 3)
     for place, run in enumerate(runs):
-        alone = solo.Stack([run])
-        twin = alone.advance(alone.start(), 20)
-        np.testing.assert_allclose(
-            metrics.subtask_loss[place], alone.evaluate(twin, 3).subtask_loss[0], atol=1e-5
-        )
-        for name, values in alone.weights(twin, 0).items():
+        loss, weights = alone(run)
+        np.testing.assert_allclose(metrics.subtask_loss[place], loss, atol=1e-5)
+        for name, values in weights.items():
             np.testing.assert_allclose(pack.weights(state, place)[name], values, atol=2e-5)
 
 
 @pytest.mark.parametrize("way", [Way.KERNELS, Way.WHOLE])
 def test_batches_drawn_ahead_are_the_same_and_so_is_what_comes_of_them(way: Way) -> None:
     """Bit for bit, whatever the slices: 23 steps are a block of 16 batches and a part of one."""
-    pack = Packed(mixed(train__train_size=57), way=way)
+    pack = Packed(mixed(train__train_size=57)[:4], way=way)
     assert pack.layout.ahead == 16
-    many = jax.vmap(lambda step: packed.next_batch(pack.layout, pack.data, step))(
+    many = jax.vmap(lambda step: next_batch(pack.layout, pack.data, step))(
         jnp.arange(4, 8, dtype=jnp.uint32)
     )
     for i in range(4):
-        one = packed.next_batch(pack.layout, pack.data, jnp.uint32(4 + i))
+        one = batch_of(pack, 4 + i)
         jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda x, i=i: x[i], many), one)
     whole, parts = pack.advance(pack.start(), 23), pack.start()
     for count in (1, 17, 5):
@@ -150,7 +163,7 @@ def test_batches_drawn_ahead_are_the_same_and_so_is_what_comes_of_them(way: Way)
 
 def test_a_diverging_network_touches_nobody() -> None:
     """Bit for bit, though it shares the kernels' programs with the others."""
-    quiet = mixed()
+    quiet = mixed()[:4]
     wild = [
         run if place != 2 else small_run(network__width=33, train__lr=1e20)
         for place, run in enumerate(quiet)
@@ -166,18 +179,20 @@ def test_a_diverging_network_touches_nobody() -> None:
         np.testing.assert_array_equal(beside, calm)
 
 
-@settings(max_examples=25)
+@settings(max_examples=40)  # of few shapes: each is compiled
 @given(
-    codes=st.lists(st.integers(0, 39), min_size=1, max_size=60),
-    block=st.integers(1, 50),
-    segment=st.integers(1, 20),
+    codes=st.sampled_from([1, 60]).flatmap(
+        lambda n: st.lists(st.integers(0, 39), min_size=n, max_size=n)
+    ),
+    block=st.sampled_from([1, 7, 40, 50]),
+    segment=st.sampled_from([1, 8, 20]),
 )
 def test_segments_hold_every_sample_once_and_of_one_block(
     codes: list[int], block: int, segment: int
 ) -> None:
     code = np.sort(codes).astype(np.int32)
     tiling = kernels.Tiling(10, 40, len(code), 10 + block, segment)
-    found = np.asarray(kernels.segments_of(jnp.asarray(code), tiling)).T
+    found = np.asarray(segments_of(jnp.asarray(code), tiling)).T
     assert len(found) == tiling.segments
     seen = [sample for first, end, _ in found for sample in range(first, end)]
     assert sorted(seen) == list(range(len(code)))
@@ -186,13 +201,17 @@ def test_segments_hold_every_sample_once_and_of_one_block(
         assert (code[first:end] // block == number).all()
 
 
-@settings(max_examples=25)  # each length is compiled
-@given(keys=st.lists(st.integers(0, 9), min_size=1, max_size=40))
+@settings(max_examples=40)  # of few lengths: each is compiled
+@given(
+    keys=st.sampled_from([1, 2, 7, 40]).flatmap(
+        lambda n: st.lists(st.integers(0, 9), min_size=n, max_size=n)
+    )
+)
 def test_sorted_sums_are_those_of_each_key_alone(keys: list[int]) -> None:
     """A key beside one of values 2^40 times larger keeps its own sum: nothing is subtracted."""
     key = np.sort(keys).astype(np.int32)
     values = np.where(key % 2 == 0, 2.0**40, 1.0)[:, None] * np.ones(3)
-    found = xla.sorted_sums(jnp.asarray(values, jnp.float32), jnp.asarray(key), 10)
+    found = sorted_sums(jnp.asarray(values, jnp.float32), jnp.asarray(key), 10)
     expected = np.array([values[key == k].sum(0) for k in range(10)])
     np.testing.assert_array_equal(found, expected)
 
@@ -202,6 +221,44 @@ def test_two_float16_parts_hold_22_bits() -> None:
     high, low = (np.asarray(part, np.float64) for part in kernels.split(jnp.asarray(x)))
     assert (np.abs(high + low - x) <= 2.0**-22 * np.abs(x)).all()
     assert np.abs(low).max() > 0
+
+
+@pytest.mark.parametrize("tiles", [1, 1700, 2000, 3500])
+def test_no_array_s_bytes_are_counted_with_a_sign_bit(tiles: int) -> None:
+    """Pallas counts an array's bytes with 32 bits up to 2^32, and Triton takes them as signed.
+
+    2,000 tiles of 20,000 samples are 2.6e9 bytes of active units: half of them would be lost.
+    """
+    tiling = kernels.Tiling.of(100, 500, 20_000, tiles)
+    assert tiling is not None
+    units, rows = tiles * kernels.UNITS, 100 + tiling.blocks * tiling.block
+    half = jax.ShapeDtypeStruct((rows, units), jnp.float16)
+    z, active = jax.eval_shape(
+        partial(kernels.forward, tiling),
+        jax.ShapeDtypeStruct((1, tiling.padded, tiling.columns), jnp.float16),
+        jax.ShapeDtypeStruct((1, 3, tiling.segments), jnp.int32),
+        jax.ShapeDtypeStruct((tiles,), jnp.int32),
+        half,
+        half,
+        jax.ShapeDtypeStruct((units,), jnp.float32),
+    )
+    assert active.shape[0] >= tiling.padded
+    assert active.shape[1] == units
+    for array in (half, z, active):
+        assert array.size <= 2**31 or array.size * array.dtype.itemsize > 2**32
+
+
+@pytest.mark.parametrize(("kind", "stages"), [(9.0, 2), (8.0, 2), (8.6, 1), (12.0, 1), (0.0, 1)])
+def test_wide_inputs_fit_the_shared_memory_of_smaller_gpus(
+    kind: float, stages: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled for 8.9 by XLA, 256 columns with two stages ask for 102,400 of 101,376 bytes."""
+    monkeypatch.setattr(kernels, "capability", lambda: kind)
+    wide, narrow = (kernels.Tiling.of(n_bits, 1, 100, 1) for n_bits in (200, 100))
+    assert wide is not None
+    assert narrow is not None
+    assert kernels._forward_stages(wide) == stages
+    assert kernels._forward_stages(narrow) == 2
 
 
 @pytest.mark.parametrize(
