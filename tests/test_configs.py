@@ -14,7 +14,14 @@ from jquanta.parity import packed
 from jquanta.parity.config import RunConfig, from_values, to_values
 from jquanta.parity.layout import Way
 from jquanta.sweep.config import load_config, varying
-from jquanta.sweep.estimate import H200, card_seconds, pack_bytes, pack_operations, useful_share
+from jquanta.sweep.estimate import (
+    H200,
+    card_seconds,
+    pack_bytes,
+    pack_operations,
+    programs,
+    useful_share,
+)
 from jquanta.sweep.plan import plan
 from jquanta.sweep.report import print_plan
 
@@ -233,6 +240,20 @@ def test_a_gpu_s_time_grows_with_work_and_never_falls_under_its_peaks() -> None:
     assert card_seconds([wide]) > products / H200.half
 
 
+def test_programs_are_counted_by_what_differs_in_them() -> None:
+    """Datasets larger than a batch share their two programs; the smaller four have their own."""
+    assert programs([[run] for run in load("fig2-data")], "gpu") == 2 * (1 + 4)
+    assert programs([[run] for run in load("data-bits")], "gpu") == 2 * 140
+    assert programs([load("compositional")[:3], load("compositional")[:2]], "gpu") == 2 * 2
+
+
+def test_columns_that_hold_neither_a_bit_nor_a_code_are_padding() -> None:
+    """One subtask of 200 bits uses 201 of 256 columns. Figure 2's inputs fill all their 128."""
+    (wide,) = [run for run in load("data-bits") if run.task.n_bits == 200][-1:]
+    (full,) = load("fig15")
+    assert useful_share([wide], "gpu") < 201 / 256 < useful_share([full], "gpu")
+
+
 def test_three_quarters_of_what_the_kernels_compute_for_figure_2_counts() -> None:
     assert 0.75 < useful_share(load("fig2-width"), "gpu") < 0.80
 
@@ -241,8 +262,10 @@ def test_a_plan_tells_cores_and_an_assumed_gpu(capsys: pytest.CaptureFixture[str
     print_plan(load_config(CONFIGS / "fig2-width.toml"))
     plain = capsys.readouterr().out
     assert re.search(r"^time      about \d\S* \w+ here", plain, re.M)
-    assert re.search(r"^GPU       about \d\S* \w+ on one NVIDIA H200; packs: 1, ", plain, re.M)
-    assert "scaled by the rates of NVIDIA H200: 736 Tflop/s in float16" in plain
+    assert re.search(
+        r"^GPU       about \d\S* \w+ on one NVIDIA H200, and compiling 2 .*packs: 1, ", plain, re.M
+    )
+    assert "measured on an H200: 736 Tflop/s in float16" in plain
     assert re.search(r"^way       XLA, in tiles .*: this is a CPU$", plain, re.M)
     print_plan(load_config(CONFIGS / "data-alpha-k.toml"))
     early = capsys.readouterr().out

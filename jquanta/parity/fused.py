@@ -51,13 +51,15 @@ def gradients(
     rows = _rows_of(block, own.rows, codes)
     high, low, scale = _split_columns(own.bits, rows + own.bias, tiling)
     parts, active = kernels.forward(*common, high, low, own.out * scale)
-    # One row of 1 and 0 a network: adds up its tiles. Sums of few terms, in a fixed order.
+    # tiles[r, t] is 1 where tile t belongs to network r, else 0: the product adds up each network's
+    # tiles, in a fixed order.
     tiles = xla.membership(tuple(n // kernels.UNITS for n in block.padded), jnp.float32)
     z = jnp.matmul(tiles, parts, precision=PRECISION) + own.shift[:, None]
 
     sign = batch.sign[np.array(block.distributions)]
     dz = xla.logit_gradient(z, sign, batch.weight[None])
-    # At most one sample's weight: scaled up, what float16 cannot hold is below 2^-38 of that.
+    # |dz| is at most its sample's weight, so |dz / unit| is at most 2^TOP. What two float16 parts
+    # then cannot hold is below 2^-38 of the weight.
     unit = batch.weight.max() * 2.0**-kernels.TOP
     beyond = (0, 0), (0, tiling.padded - tiling.batch)
     halves = (jnp.pad(half, beyond) for half in kernels.split(dz / unit))
@@ -71,7 +73,11 @@ def gradients(
 def _split_columns(
     bits: Float32[Array, "N U"], rows: Float32[Array, "C U"], tiling: kernels.Tiling
 ) -> tuple[Float16[Array, "rows U"], Float16[Array, "rows U"], Float32[Array, " U"]]:
-    """Bits' weights above the rows of whole blocks of codes: two float16 parts, times a scale."""
+    """Bits' weights and, below them, the rows of all codes, with zeros up to whole blocks.
+
+    Returns:
+        Two float16 parts, whose sum times the scale is the weights; and each unit's scale.
+    """
     top = jnp.maximum(jnp.abs(bits).max(0), jnp.abs(rows).max(0))
     scale = kernels.powers_below(top) * 2.0**-kernels.TOP
     missing = tiling.blocks * tiling.block - len(rows)
@@ -89,6 +95,7 @@ def _by_code(
     found = []
     for units, one in block.groups:
         first, end, number = segments[one]
+        # own[k, g]: whether segment g is of block k. An empty one is of none.
         own = (number == jnp.arange(tiling.blocks)[:, None]) & (end > first)
         part = sums[:, :, units]
         joined = jnp.einsum("kg,gmu->kmu", own.astype(part.dtype), part, precision=PRECISION)

@@ -102,12 +102,12 @@ class Tiling:
 
     @property
     def segments(self) -> int:
-        """Segments that there can be at most: one more than whole ones for each block."""
+        """Most segments of a batch: the full ones, and for each block one that is not full."""
         return -(-self.batch // self.segment) + self.blocks
 
     @property
     def padded(self) -> int:
-        """Samples with a tile of padding, which a segment's last tile may read."""
+        """Samples and a tile of zeros behind them: the last segment's last tile reads into it."""
         return self.batch + BACKWARD_SAMPLES
 
     @property
@@ -132,11 +132,11 @@ class Tiling:
 
     @property
     def cost(self) -> float:
-        """Operations of a unit, in multiplications of a column.
+        """What a unit costs in a step: samples times columns, and what the blocks add to that.
 
-        A block costs half a tile of padding, and partial sums: 8 bytes a column, written and
-        read at 4.3 TB/s, take as long as 8 float16 operations for each of 116 samples at
-        500 Tflop/s.
+        Each block ends with half a tile of padding on average. It also has its own partial sums,
+        4 bytes a column, written and read. At 4.3 TB/s that takes as long as the products of 116
+        samples, which are 8 operations a column each, at 500 Tflop/s.
         """
         return self.columns * (self.batch + self.blocks * (BACKWARD_SAMPLES / 2 + 116))
 
@@ -154,7 +154,7 @@ def split(x: Float32[Array, "*shape"]) -> tuple[Float16[Array, "*shape"], Float1
 def powers_below(x: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """The largest power of two that is at most |x|; 1 for 0. Scaling by it is exact."""
     exponent = jnp.floor(jnp.log2(jnp.where(x == 0, 1, jnp.abs(x))))
-    # Rounded logarithms may be one too large or too small: harmless, since TOP leaves room.
+    # Near a power of two a rounded logarithm may be off by one. That is harmless: TOP leaves room.
     return jnp.exp2(jnp.clip(exponent, -100, 100))
 
 
@@ -162,12 +162,14 @@ def segments_of(code: Int32[Array, " B"], tiling: Tiling) -> Int32[Array, "3 G"]
     """First sample, end and block of each segment of a sorted batch; an empty one ends where it
     begins."""
     edges = jnp.arange(tiling.blocks + 1) * tiling.block
+    # Where each block's samples start, how many segments it takes, and the number after its last.
     starts = jnp.searchsorted(code, edges, method="compare_all").astype(jnp.int32)
     count = -(-jnp.diff(starts) // tiling.segment)
     ends = jnp.cumsum(count)
     number = jnp.arange(tiling.segments)
     after = jnp.searchsorted(ends, number, side="right", method="compare_all")
-    block = jnp.minimum(after, tiling.blocks - 1)
+    block = jnp.minimum(after, tiling.blocks - 1)  # beyond the last segment any will do
+    # number - (ends - count) is a segment's place within its block.
     first = starts[block] + (number - ends[block] + count[block]) * tiling.segment
     last = jnp.minimum(first + tiling.segment, starts[block + 1])
     there = number < ends[-1]
@@ -239,7 +241,9 @@ def _forward(
     own = distribution[tile]
     first, end, block = (segments[own, i, segment] for i in range(3))
     column, unit = jnp.arange(UNITS), pl.ds(tile * UNITS, UNITS)
-    weights = []  # stay in shared memory while the samples pass
+    # The tile's weights, loaded once: they stay in shared memory while all samples pass. Below the
+    # bits' weights lie the rows of all blocks, of which this segment needs those of its own.
+    weights = []
     for chunk in tiling.chunks:
         row = chunk.start + jnp.arange(chunk.stop - chunk.start)
         row = row + jnp.where(row < tiling.n_bits, 0, block * tiling.block)
@@ -254,6 +258,7 @@ def _forward(
         for chunk, (upper, lower) in zip(tiling.chunks, weights, strict=True):
             x = inputs[own, sample, chunk]
             hidden = hidden + _dot(x, upper) + _dot(x, lower)
+        # The last tile reads beyond the segment. What comes of that is not stored.
         inside = start + jnp.arange(FORWARD_SAMPLES) < end
         sums = jnp.sum(jnp.maximum(hidden, 0.0) * factor[None, :], axis=1)
         plt.store(z.at[tile, sample], sums, mask=inside)
@@ -323,15 +328,18 @@ def _backward(
         sample = pl.ds(start, BACKWARD_SAMPLES)
         inside = start + jnp.arange(BACKWARD_SAMPLES) < end
         mask = jnp.broadcast_to(inside[:, None], (BACKWARD_SAMPLES, UNITS))
-        # What lies beyond the segment belongs to another or was never written.
+        # Beyond the segment lie another's samples, or bytes that were never written: they count 0.
         on = plt.load(active.at[sample, unit], mask=mask, other=0.0).astype(jnp.float16)
         x = inputs[own, sample, column]
+        # The gradient at the hidden sums, without the factor ``out``, which is common to a unit's
+        # samples. A number times 0 or 1 is exact, so that both halves stay what they were.
         upper, lower = ((on * part[net, sample][:, None]).T for part in (high, low))
         # Added tile by tile in float32: a matrix unit cuts off the bits that a long sum outgrows.
         return total + (_dot(upper, x) + _dot(lower, x))
 
     zero = jnp.zeros((UNITS, width), jnp.float32)
     total = jax.lax.fori_loop(0, _tiles(first, end, BACKWARD_SAMPLES), step, zero).T
+    # The chunk's first columns may be bits and its last ones codes: each array takes its own.
     place = chunk * width + jnp.arange(width)
     units = (tile * UNITS + jnp.arange(UNITS))[None, :]
     for sums, start, count in ((by_bit, 0, tiling.n_bits), (by_code, tiling.n_bits, tiling.block)):
@@ -353,7 +361,7 @@ POINTS, CODES = 32, 32
 """Test points and codes of a program of ``losses``: one warp's."""
 
 UNROLLED = 8
-"""Hidden units that it takes at once. Tiles of units are multiples."""
+"""Hidden units that it takes in one round of its loop. ``UNITS`` is a multiple."""
 
 
 def losses(
@@ -408,7 +416,9 @@ def _losses(
     code, point = pl.ds(group * CODES, CODES), pl.ds(block * POINTS, POINTS)
 
     def units(i: Array, z: Array) -> Array:
-        for j in range(UNROLLED):  # beyond the network's last unit ``out`` is 0
+        # The last round may pass the network's last unit. Its padding follows, up to a multiple of
+        # UNITS and so of UNROLLED, where ``out`` is 0.
+        for j in range(UNROLLED):
             unit = first + i * UNROLLED + j
             sums = hidden[unit, point][None, :] + rows[unit, code][:, None]
             z = z + out[unit] * jnp.maximum(sums, 0.0)
@@ -421,7 +431,8 @@ def _losses(
     def word(i: Array, common: Array) -> Array:
         return common ^ (words[i, point][None, :] & masks[own, i, code][:, None])
 
-    # The parity of all words is that of their exclusive or, folded to its last bit.
+    # Triton has no population count. The parity of all words is that of their exclusive or, whose
+    # halves are folded onto each other until one bit is left.
     folded = jax.lax.fori_loop(0, n_words, word, jnp.zeros((CODES, POINTS), jnp.uint32))
     for places in (16, 8, 4, 2, 1):
         folded = folded ^ (folded >> places)

@@ -198,8 +198,9 @@ def _require_way(folder: RunFolder, pack: Pack, here: Way | None) -> None:
     done = (folder.checkpoints / pack.name / DONE_MARK).exists()
     if here and pack.way not in (None, here.name) and not done:  # older folders do not tell
         raise BadInput(
-            f"--out {folder.path}: begun by {Way[pack.way].value}, and this device takes "
-            f"{here.value}; continue on a device like the first, or give another folder"
+            f"--out {folder.path}: begun with {Way[pack.way].value}; this device would go on with "
+            f"{here.value}, which cannot read those checkpoints; continue on a device like the "
+            "first, or give another folder"
         )
 
 

@@ -12,6 +12,7 @@ from jquanta.parity import kernels
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import (
     CPU_TILE,
+    Layout,
     Way,
     ahead,
     backend_here,
@@ -196,6 +197,15 @@ def card_seconds(runs: Sequence[RunConfig], card: Card = H200) -> float:
     step = products + (weights + partial_sums) / card.copy + STEP_SECONDS
     evaluations = points * units / (HIDDEN_RATE * card.single)
     return steps * step + evaluations + _evaluations(first) * EVALUATION_SECONDS
+
+
+def programs(packs: Sequence[Sequence[RunConfig]], backend: str | None = None) -> int:
+    """Different programs that packs need: for each layout one that trains, one that evaluates."""
+    layouts = set()
+    for pack in packs:
+        way = way_here(pack[0], backend)
+        layouts.add((Program.of(pack[0]), len(pack)) if way is None else Layout.of(pack, way))
+    return 2 * len(layouts)
 
 
 def this_card() -> Card:

@@ -70,7 +70,8 @@ def print_plan(config: SweepConfig, memory: int | None = None) -> None:
         seconds = sum(estimate.card_seconds(pack, card) for pack in packs)
         print(
             f"time      {about} {duration(seconds / jax.local_device_count())} here "
-            f"({estimate.device_name()})\n          {_rates(card)}"
+            f"({estimate.device_name()}), and compiling {estimate.programs(packs, 'gpu')} programs"
+            f"\n          {_rates(card)}"
         )
         return
     rate = estimate.product_rate()
@@ -82,7 +83,8 @@ def print_plan(config: SweepConfig, memory: int | None = None) -> None:
     packs = _packed(runs, plan.plan(runs, int(plan.DEVICE_SHARE * card.memory), backend="gpu"))
     most = max(estimate.pack_bytes(pack, "gpu") for pack in packs)
     print(
-        f"GPU       {about} {duration(sum(map(estimate.card_seconds, packs)))} on one {card.name}; "
+        f"GPU       {about} {duration(sum(map(estimate.card_seconds, packs)))} on one {card.name}, "
+        f"and compiling {estimate.programs(packs, 'gpu')} programs; "
         f"packs: {_sizes(packs)}, up to {_bytes(most)}\n          {_rates(card)}"
     )
 
@@ -99,8 +101,11 @@ def _way(pack: list[RunConfig]) -> str:
 
 def _rates(card: "Card") -> str:
     """What an estimate for a GPU rests on."""
+    from jquanta.sweep.estimate import H200
+
+    scaled = "" if card == H200 else f", scaled by the rates of {card.name}"
     return (
-        f"(from the times of an H200, scaled by the rates of {card.name}: "
+        f"(from times measured on an H200{scaled}: "
         f"{card.half / 1e12:.0f} Tflop/s in float16, {card.single / 1e12:.0f} in float32, "
         f"{card.copy / 1e12:.1f} TB/s)"
     )
