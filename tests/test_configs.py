@@ -242,7 +242,7 @@ def test_a_plan_tells_cores_and_an_assumed_gpu(capsys: pytest.CaptureFixture[str
     plain = capsys.readouterr().out
     assert re.search(r"^time      about \d\S* \w+ here", plain, re.M)
     assert re.search(r"^GPU       about \d\S* \w+ on one NVIDIA H200; packs: 1, ", plain, re.M)
-    assert "scaled by the rates of NVIDIA H200: 736 Tflop/s in float16" in plain
+    assert "scaled by the rates of NVIDIA H200: 767 Tflop/s in float16" in plain
     assert re.search(r"^way       XLA, in tiles .*: this is a CPU$", plain, re.M)
     print_plan(load_config(CONFIGS / "data-alpha-k.toml"))
     early = capsys.readouterr().out

@@ -101,8 +101,8 @@ class Tiling:
 
     @property
     def segments(self) -> int:
-        """Segments that there can be at most: one more than whole ones for each block."""
-        return -(-self.batch // self.segment) + self.blocks
+        """Segments that there can be at most: each block but one ends with a part of one."""
+        return -(-self.batch // self.segment) + self.blocks - 1
 
     @property
     def padded(self) -> int:

@@ -1,13 +1,11 @@
 """How the networks of a pack lie side by side, and which way they are computed."""
 
 import enum
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32
@@ -178,25 +176,12 @@ def ahead(way: Way, batch_size: int) -> int:
     return 1 if way is Way.TILES else max(1, min(MOST_AHEAD, AHEAD_SAMPLES // batch_size))
 
 
-def backend_here() -> str:
-    """``cpu`` or ``tpu``; ``gpu`` for one that the kernels are for, ``other`` for any other.
-
-    Triton's matrix products need an NVIDIA GPU of compute capability 8.0 (Ampere) or newer.
-    """
-    backend = jax.default_backend()
-    if backend != "gpu":
-        return backend
-    capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
-    modern = re.fullmatch(r"\d+\.\d+", capability) and float(capability) >= 8
-    return "gpu" if modern else "other"
-
-
 def way_of(run: RunConfig, backend: str, dtype: Any = jnp.float32) -> tuple[Way, str]:
     """How a pack of runs like this one is computed on ``backend``, and why: one place decides.
 
     Args:
         run: the first of the pack.
-        backend: as ``backend_here`` names them.
+        backend: as ``devices.kind`` names them.
         dtype: of the weights.
     """
     if backend == "cpu":

@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jquanta import devices
 from jquanta.parity import kernels
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import (
     CPU_TILE,
     Way,
     ahead,
-    backend_here,
     distribution,
     packable,
     tiles,
@@ -28,7 +28,7 @@ BYTES = 4  # float32
 
 def way_here(run: RunConfig, backend: str | None = None) -> Way | None:
     """How a pack of such runs is computed; None for a stack, which is not packed."""
-    return way_of(run, backend or backend_here())[0] if packable(run) else None
+    return way_of(run, backend or devices.kind())[0] if packable(run) else None
 
 
 def _tiling(run: RunConfig) -> kernels.Tiling:
@@ -154,15 +154,17 @@ class Card:
     copy: float
 
 
-H200 = Card("NVIDIA H200", 141 * 10**9, 736e12, 51e12, 4.1e12)
+H200 = Card("NVIDIA H200", 141 * 10**9, 767e12, 50e12, 4.0e12)
 """Measured by ``python -m benchmarks.gpu --parts rates``."""
 
-# Shares of those rates, from the times of Figure 2's 30 networks on it (``--parts step``).
-KERNEL_SHARE = 0.45  # of the float16 rate: both kernels
+# Shares of those rates, from the times of Figure 2's 30 networks and of 160 of the grid on it
+# (``--parts step,grid``), and of single networks.
+KERNEL_SHARE = 0.41  # of the float16 rate: both kernels
 WEIGHT_BYTES = 60  # moved for each weight in a step: Adam, splitting, sums
-STEP_SECONDS = 40e-6  # 30 launches
+STEP_SECONDS = 30e-6  # between the kernels
+LEAST_SECONDS, LEAST_FINITE_SECONDS = 100e-6, 160e-6  # to launch a step's programs; finite data
 HIDDEN_RATE = 0.055  # hidden units of test points a second, of the float32 rate
-EVALUATION_SECONDS = 150e-6
+EVALUATION_SECONDS = 550e-6
 WHOLE_UNITS, WHOLE_HIDDEN = 0.0066, 0.029  # by XLA: units of samples and points, of the copy rate
 STACK_SHARE, STACK_PASSES = 0.5, 12  # not measured: of both rates; reads and writes of activations
 
@@ -188,7 +190,8 @@ def card_seconds(runs: Sequence[RunConfig], card: Card = H200) -> float:
     products = 8 * tiling.columns * padded * _samples(tiling) / (KERNEL_SHARE * card.half)
     weights = WEIGHT_BYTES * padded * (first.task.n_tasks + first.task.n_bits + 3)
     partial_sums = 2 * BYTES * tiling.segments * tiling.columns * padded
-    step = products + (weights + partial_sums) / card.copy + STEP_SECONDS
+    busy = products + (weights + partial_sums) / card.copy + STEP_SECONDS
+    step = max(busy, LEAST_SECONDS if first.online else LEAST_FINITE_SECONDS)
     evaluations = points * units / (HIDDEN_RATE * card.single)
     return steps * step + evaluations + _evaluations(first) * EVALUATION_SECONDS
 
@@ -201,7 +204,7 @@ def this_card() -> Card:
         H200,
         name=device.device_kind,
         memory=memory,
-        half=product_rate(4096, jnp.bfloat16),
+        half=product_rate(8192, jnp.bfloat16),
         single=product_rate(4096),
         copy=_copy_rate(),
     )
