@@ -171,6 +171,8 @@ def per_sample(
     def fit(length: int) -> float:
         if batch_tokens:
             return batch_tokens / length
+        # While what is kept goes, gradients come, stacked by layer. In the end they are copied into
+        # rows, where memory is free again.
         return way.fit(length, made + max(made, kept(config, length)))
 
     found = plan(
@@ -194,6 +196,8 @@ def kept(config: LMConfig, length: int) -> float:
 
     In every layer and for every position, two arrays of attention's weights [H, T], and 26 numbers
     for each of the stream's D: four arrays of the MLP's 4·D, queries, keys, values and norms.
+    With the gradients, XLA plans 5% less to 3% more than ``per_sample`` counts by this, for an H200
+    at 14m, 70m and 1.4b with 512 and with 1,024 tokens.
     """
     return 4.0 * config.layers * length * (2 * config.heads * length + 26 * config.width)
 
