@@ -304,7 +304,7 @@ def rows_of(rows: "Rows") -> "dict[str, Any]":
     import jax
     import jax.numpy as jnp
 
-    parts = [found for _, _, found in rows.batches()]
+    parts = [dict(rows.by_name(found)) for _, _, found in rows.batches()]
     flat = {
         name: jnp.concatenate([part.pop(name) for part in parts]).reshape(len(rows.order), -1)
         for name in list(parts[0])

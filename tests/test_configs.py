@@ -265,7 +265,7 @@ def test_a_plan_tells_cores_and_an_assumed_gpu(capsys: pytest.CaptureFixture[str
     assert re.search(
         r"^GPU       about \d\S* \w+ on one NVIDIA H200, and compiling 2 .*packs: 1, ", plain, re.M
     )
-    assert "measured on an H200: 736 Tflop/s in float16" in plain
+    assert "measured on an H200: 767 Tflop/s in float16" in plain
     assert re.search(r"^way       XLA, in tiles .*: this is a CPU$", plain, re.M)
     print_plan(load_config(CONFIGS / "data-alpha-k.toml"))
     early = capsys.readouterr().out

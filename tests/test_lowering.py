@@ -98,7 +98,8 @@ def test_gradients(config: LMConfig, params: Params) -> None:
 
 @MODELS
 def test_losses_of_samples(config: LMConfig, params: Params) -> None:
-    lowered_for_cuda(rows._program(_loss(config), rows.mesh(), False), dict(params), *EACH)
+    program = rows._program(_loss(config, False), rows.mesh(), False)
+    lowered_for_cuda(program, dict(params), *EACH)
 
 
 @MODELS

@@ -45,9 +45,8 @@ class Part:
 
 # The seconds of those that are not spare add up to eight minutes.
 PARTS = (
-    Part("rates", "products of several precisions, and a copy", 40, "rates"),
-    Part("step", "a step and an evaluation of Figure 2's 30 networks", 40, "trainer", ("step",)),
-    Part("kernels", "packed training against solo training: errors", 45, "kernels"),
+    Part("rates", "products of several precisions, and a copy", 45, "rates"),
+    Part("step", "a step and an evaluation of Figure 2's 30 networks", 30, "trainer", ("step",)),
     Part(
         "rivals", "step against three rivals in torch", 60, "rivals", needs=("torch",), shares=True
     ),
@@ -58,23 +57,24 @@ PARTS = (
         "figure2",
         shares=True,
     ),
-    Part("grid", "a pack of the 480-run grid", 30, "trainer", ("grid",)),
+    Part("grid", "a pack of the 480-run grid", 35, "trainer", ("grid",)),
+    Part("losses-14m", "per-token losses, 14m, float32", 30, "losses", ("14m",)),
+    Part("losses-70m", "per-token losses, 70m, float32", 30, "losses", ("70m",)),
+    Part("losses-1.4b", "per-token losses, 1.4b, bfloat16", 35, "losses", ("1.4b",)),
+    Part("gradients-70m", "QDG's gradients, 70m", 50, "gradients", ("70m",)),
+    Part("similarity", "exact similarity of 1,000 samples, 70m", 45, "similarity", ("1000",)),
+    Part("kmeans", "thirty cluster counts of 10,000 samples", 60, "kmeans"),
+    Part("kernels", "packed training against solo: errors", 90, "kernels", spare=True),
     Part("stacks", "a step of stacked networks by several algorithms", 40, "stacks", spare=True),
-    Part("losses-14m", "per-token losses, 14m, float32", 25, "losses", ("14m",)),
-    Part("losses-70m", "per-token losses, 70m, float32", 25, "losses", ("70m",)),
+    Part("gradients-14m", "QDG's gradients, 14m", 30, "gradients", ("14m",), spare=True),
     Part(
-        "losses-70m-x3",
-        "the same by three TF32 products for each",
-        40,
+        "losses-70m-highest",
+        "the same without matrix units, and how far apart losses are",
+        90,
         "losses",
-        ("70m", "TF32_TF32_F32_X3"),
+        ("70m", "highest"),
         spare=True,
     ),
-    Part("losses-1.4b", "per-token losses, 1.4b, bfloat16", 30, "losses", ("1.4b",)),
-    Part("gradients-14m", "QDG's gradients, 14m", 20, "gradients", ("14m",)),
-    Part("gradients-70m", "QDG's gradients, 70m", 25, "gradients", ("70m",)),
-    Part("similarity", "exact similarity of 1,000 samples, 70m", 35, "similarity", ("1000",)),
-    Part("kmeans", "thirty cluster counts of 10,000 samples", 45, "kmeans"),
     Part(
         "losses-70m-again",
         "a second process: what the compilation cache saves",

@@ -14,6 +14,7 @@ from jquanta.parity import kernels, xla
 from jquanta.parity.layout import Batch, Block, Layout, Weights
 from jquanta.parity.network import PRECISION
 from jquanta.parity.task import unpack
+from jquanta.parity.tiling import UNITS, Tiling, columns_of, segments_of
 
 
 class Inputs(NamedTuple):
@@ -29,8 +30,8 @@ def inputs_of(layout: Layout, batch: Batch) -> Inputs:
     """The batch of ``packed.draw_batch`` for the kernels."""
     tiling, every = layout.tiling, range(len(batch.subtask))
     return Inputs(
-        jnp.stack([kernels.inputs_of(batch.bits, batch.subtask[a], tiling) for a in every]),
-        jnp.stack([kernels.segments_of(batch.subtask[a], tiling) for a in every]),
+        jnp.stack([columns_of(batch.bits, batch.subtask[a], tiling) for a in every]),
+        jnp.stack([segments_of(batch.subtask[a], tiling) for a in every]),
         batch.sign,
         batch.weight,
     )
@@ -44,7 +45,7 @@ def gradients(
 ) -> tuple[Weights, ...]:
     """Gradients of every network's mean cross-entropy (nats) over the batch."""
     (own,), (block,), tiling = weights, layout.blocks, layout.tiling
-    network = block.owner[:: kernels.UNITS].astype(np.int32)
+    network = block.owner[::UNITS].astype(np.int32)
     distribution = np.array(block.distributions, np.int32)[network]
     common = tiling, batch.inputs, batch.segments, jnp.asarray(distribution)
 
@@ -53,7 +54,7 @@ def gradients(
     parts, active = kernels.forward(*common, high, low, own.out * scale)
     # tiles[r, t] is 1 where tile t belongs to network r, else 0: the product adds up each network's
     # tiles, in a fixed order.
-    tiles = xla.membership(tuple(n // kernels.UNITS for n in block.padded), jnp.float32)
+    tiles = xla.membership(tuple(n // UNITS for n in block.padded), jnp.float32)
     z = jnp.matmul(tiles, parts, precision=PRECISION) + own.shift[:, None]
 
     sign = batch.sign[np.array(block.distributions)]
@@ -71,7 +72,7 @@ def gradients(
 
 
 def _split_columns(
-    bits: Float32[Array, "N U"], rows: Float32[Array, "C U"], tiling: kernels.Tiling
+    bits: Float32[Array, "N U"], rows: Float32[Array, "C U"], tiling: Tiling
 ) -> tuple[Float16[Array, "rows U"], Float16[Array, "rows U"], Float32[Array, " U"]]:
     """Bits' weights and, below them, the rows of all codes, with zeros up to whole blocks.
 
@@ -89,7 +90,7 @@ def _by_code(
     block: Block,
     sums: Float32[Array, "G M U"],
     segments: Int32[Array, "A 3 G"],
-    tiling: kernels.Tiling,
+    tiling: Tiling,
 ) -> Float32[Array, "C U"]:
     """Each segment's sums by the codes of its block, added up over the segments of a block."""
     found = []

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32
@@ -14,6 +13,7 @@ from jaxtyping import Array, Float, Int32
 from jquanta.parity import kernels
 from jquanta.parity.config import RunConfig
 from jquanta.parity.solo import Program
+from jquanta.parity.tiling import MOST_COLUMNS, UNITS, Tiling, padded_units
 
 CPU_BLOCK = 400  # units: tile x block x 4 bytes = 1.6 MB is what two cores' caches hold
 CPU_TILE = 1000  # samples
@@ -135,9 +135,9 @@ class Layout:
         return ahead(self.way, self.program.batch_size)
 
     @property
-    def tiling(self) -> kernels.Tiling:
+    def tiling(self) -> Tiling:
         """How the inputs lie in the kernels' products."""
-        program, units = self.program, sum(map(kernels.padded_units, self.widths))
+        program, units = self.program, sum(map(padded_units, self.widths))
         found = tiling_of(program, units)
         assert found is not None  # else ``way_of`` would not have chosen the kernels
         return found
@@ -146,7 +146,7 @@ class Layout:
     def blocks(self) -> list[Block]:
         """The networks cut into blocks. The kernels take all of them at once."""
         if self.way is Way.KERNELS:
-            padded = tuple(map(kernels.padded_units, self.widths))
+            padded = tuple(map(padded_units, self.widths))
             every = slice(0, len(self.widths))
             return [Block(every, self.widths, padded, self.distributions)]
         ends = np.cumsum(self.widths).tolist()
@@ -177,21 +177,12 @@ def ahead(way: Way, batch_size: int) -> int:
     return 1 if way is Way.TILES else max(1, min(MOST_AHEAD, AHEAD_SAMPLES // batch_size))
 
 
-def backend_here() -> str:
-    """``cpu`` or ``tpu``; ``gpu`` for one that the kernels are for, ``other`` for any other.
-
-    Triton's matrix products need an NVIDIA GPU of compute capability 8.0 (Ampere) or newer.
-    """
-    backend = jax.default_backend()
-    return "other" if backend == "gpu" and kernels.capability() < 8 else backend
-
-
 def way_of(run: RunConfig, backend: str, dtype: Any = jnp.float32) -> tuple[Way, str]:
     """How a pack of runs like this one is computed on ``backend``, and why: one place decides.
 
     Args:
         run: the first of the pack.
-        backend: as ``backend_here`` names them.
+        backend: as ``devices.kind`` names them.
         dtype: of the weights.
     """
     if backend == "cpu":
@@ -203,8 +194,8 @@ def way_of(run: RunConfig, backend: str, dtype: Any = jnp.float32) -> tuple[Way,
         )
     if dtype != jnp.float32:
         return Way.WHOLE, f"the kernels compute in float32, not {jnp.dtype(dtype).name}"
-    if tiling_of(Program.of(run), kernels.UNITS) is None:
-        most = kernels.MOST_COLUMNS
+    if tiling_of(Program.of(run), UNITS) is None:
+        most = MOST_COLUMNS
         return (
             Way.WHOLE,
             f"the kernels take fewer than {most} task bits, and these are {run.task.n_bits}",
@@ -212,10 +203,10 @@ def way_of(run: RunConfig, backend: str, dtype: Any = jnp.float32) -> tuple[Way,
     return Way.KERNELS, "this is a GPU that they are written for"
 
 
-def tiling_of(program: Program, units: int) -> kernels.Tiling | None:
+def tiling_of(program: Program, units: int) -> Tiling | None:
     """How a pack's inputs lie in the kernels' products; None where they are too wide."""
     codes = program.n_codes or program.n_tasks
-    return kernels.Tiling.of(program.n_bits, codes, program.batch_size, units // kernels.UNITS)
+    return Tiling.of(program.n_bits, codes, program.batch_size, units // UNITS)
 
 
 def tiles(batch_size: int, most: int | None) -> tuple[int, int]:

@@ -32,7 +32,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Shaped, UInt32
 
-from jquanta import streams
+from jquanta import devices, streams
 from jquanta.parity import fused, solo, xla
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import (
@@ -42,7 +42,6 @@ from jquanta.parity.layout import (
     Layout,
     Way,
     Weights,
-    backend_here,
     distribution,
     way_of,
 )
@@ -231,7 +230,7 @@ class Packed:
 
     def __init__(self, runs: Sequence[RunConfig], dtype: Any = jnp.float32, way: Way | None = None):
         self.runs, self.dtype = tuple(runs), dtype
-        self.layout = Layout.of(runs, way or way_of(runs[0], backend_here(), dtype)[0])
+        self.layout = Layout.of(runs, way or way_of(runs[0], devices.kind(), dtype)[0])
         found = {distribution(run): run for run in runs}
         tasks = [make_task(run.task, run.train.seed) for run in found.values()]
         self.data = PackData(

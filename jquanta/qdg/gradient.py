@@ -71,18 +71,15 @@ def gradient_rows(
     """
     require_shapes(config, params)
     require_float32(params)
-    operations = 6.0 * count(config)[1]  # a multiplication and an addition, there and twice back
     selection.require_corpus(corpus)
-    loops = way_here().scanned
-    return per_sample(
-        (scanned.gradient if loops else gradient)(config, names),
-        scanned.stacked(config, params, names) if loops else dict(params),
-        samples(corpus, selection.index, config),
-        config,
-        operations,
-        batch_tokens,
-        by_name=partial(scanned.by_name, config, names) if loops else None,
-    )
+    told = samples(corpus, selection.index, config)
+    operations = 6.0 * count(config)[1]  # a multiplication and an addition, there and twice back
+    if not way_here().scanned:
+        one, constants = gradient(config, names), dict(params)
+        return per_sample(one, constants, told, config, operations, batch_tokens)
+    one, constants = scanned.gradient(config, names), scanned.stacked(config, params, names)
+    by_name = partial(scanned.by_name, config, names)
+    return per_sample(one, constants, told, config, operations, batch_tokens, by_name)
 
 
 def loss_rows(config: LMConfig, params: Params, corpus: Corpus, selection: Selection) -> Rows:

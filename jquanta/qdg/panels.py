@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
-from jquanta.lm.losses.rows import algorithm
+from jquanta.lm.models.network import PRECISION
 from jquanta.qdg.rows import SAMPLES, Source, in_order, mesh
 
 
@@ -121,7 +121,7 @@ def inner(one: Any, other: Any) -> Float[Array, "rows others"]:
         lambda x, y: jnp.matmul(
             _flat(x),
             _flat(y).T,
-            precision=algorithm(x.dtype, jax.default_backend()),
+            precision=PRECISION,
             preferred_element_type=jnp.float32,
         )[: len(x), : len(y)],
         one,

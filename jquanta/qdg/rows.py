@@ -44,7 +44,7 @@ class Rows:
         samples: prefixes and targets.
         plan: in what order and in which batches.
         programs: for the shapes of its batches.
-        by_name: the arrays of a batch by the names they are asked for in ``flat``.
+        by_name: of a batch's arrays, the same under the names by which ``flat`` is asked for them.
     """
 
     one: OneSample
@@ -52,7 +52,7 @@ class Rows:
     samples: Samples
     plan: Plan
     programs: Programs[Any]
-    by_name: Callable[[Any], Any] = lambda found: found
+    by_name: Callable[[Any], Any]
 
     @property
     def stops(self) -> list[int]:
@@ -136,7 +136,7 @@ class Rows:
         program = self.programs(batch.rows, batch.length)
         found = program(self._placed, *jax.device_put(inputs, NamedSharding(mesh(), P(SAMPLES))))
         count = batch.stop - batch.start
-        return found if count == batch.rows else jax.tree.map(lambda x: x[:count], found)
+        return found if count == batch.rows else _first(found, count)
 
 
 def per_sample(
@@ -146,7 +146,7 @@ def per_sample(
     config: LMConfig,
     operations: float,
     batch_tokens: int | None = None,
-    by_name: Callable[[Any], Any] | None = None,
+    by_name: Callable[[Any], Any] = lambda found: found,
 ) -> Rows:
     """``one`` for every sample, on all local devices.
 
@@ -171,6 +171,8 @@ def per_sample(
     def fit(length: int) -> float:
         if batch_tokens:
             return batch_tokens / length
+        # While what is kept goes, gradients come, stacked by layer. In the end they are copied into
+        # rows, where memory is free again.
         return way.fit(length, made + max(made, kept(config, length)))
 
     found = plan(
@@ -186,7 +188,7 @@ def per_sample(
     batches = [(batch.rows, batch.length) for batch in found.batches]
     build = partial(_compiled, one, shapes, _wide())
     programs = Programs(build, batches, at_once())
-    return Rows(one, constants, samples, found, programs, by_name or (lambda found: found))
+    return Rows(one, constants, samples, found, programs, by_name)
 
 
 def kept(config: LMConfig, length: int) -> float:
@@ -194,6 +196,8 @@ def kept(config: LMConfig, length: int) -> float:
 
     In every layer and for every position, two arrays of attention's weights [H, T], and 26 numbers
     for each of the stream's D: four arrays of the MLP's 4·D, queries, keys, values and norms.
+    With the gradients, XLA plans 5% less to 3% more than ``per_sample`` counts by this, for an H200
+    at 14m, 70m and 1.4b with 512 and with 1,024 tokens.
     """
     return 4.0 * config.layers * length * (2 * config.heads * length + 26 * config.width)
 
@@ -277,6 +281,12 @@ def _program(one: OneSample, devices: Mesh, one_by_one: bool) -> Any:
             check_vma=False,  # devices share nothing
         )
     )
+
+
+@partial(jax.jit, static_argnums=1)
+def _first(found: Any, count: int) -> Any:
+    """The first rows of all arrays, by one program."""
+    return jax.tree.map(lambda x: x[:count], found)
 
 
 def require_float32(params: Params) -> None:

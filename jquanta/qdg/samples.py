@@ -125,13 +125,15 @@ def plan(
     order = np.argsort(-lengths, kind="stable")
     aligned = np.minimum(-(-lengths // alignment) * alignment, context)
     padded = np.array(_lengths(aligned, context, most, bend, price))
+    all_samples = 2 ** (-(-len(order) // devices) - 1).bit_length()
     batches: list[Batch] = []
     start = 0
     while start < len(order):
         length = int(padded[np.searchsorted(padded, lengths[order[start]])])
-        # A power of two, so that batches of all lengths fill a panel of as many rows.
+        # A power of two, so that batches of all lengths fill a panel of as many rows; and no larger
+        # than what takes all samples.
         share = max(1, int(fit(length)))
-        rows = devices * 2 ** (share.bit_length() - 1)
+        rows = devices * min(2 ** (share.bit_length() - 1), all_samples)
         stop = min(start + rows, len(order))
         batches.append(Batch(start, stop, rows, length))
         start = stop

@@ -20,11 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jquanta.lm.losses.rows import algorithm
 from jquanta.lm.models.base import Network
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.layout import Packed, Single
-from jquanta.lm.models.network import Params, build, shapes
+from jquanta.lm.models.network import PRECISION, Params, build, shapes
 
 BLOCK = "layers.0."
 """How the parameters of a model's only block begin."""
@@ -124,8 +123,7 @@ def loss(
         )
 
     *loops, last = runs(config, names)
-    dtype = next(iter(params.values())).dtype
-    with jax.default_matmul_precision(algorithm(dtype, jax.default_backend())):
+    with jax.default_matmul_precision(PRECISION):
         x = network(last).embedded(tokens[None])
         for run in loops:
             # A window as long as the prefix is none. Where no block has one, none is asked for.

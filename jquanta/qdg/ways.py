@@ -23,7 +23,10 @@ MOST_ROWS = 32
 """Samples of a batch on a CPU: an eighth of a panel, so that batches fill panels well."""
 
 GPU_TOKENS = 2**16
-"""Of a batch on each device at most: the products of any model then fill the device."""
+"""Of a batch on each device at most. The program for a model of 6 layers is about a thousand
+kernels a batch; at a few µs to start one, that is some ms. At 14m a token is 7 million operations,
+so that by ``GPU_RATE`` 2**14 tokens take 6 ms, and 2**16 take 24, of which the starts are little.
+Larger models come to the bound of memory first."""
 
 BATCH_SHARE = 1 / 8
 """Of an accelerator's free memory, what a batch of gradients may take with all that is kept for
@@ -31,12 +34,13 @@ its backward pass. Panels take 0.7 (``memory.SHARE``) together with two batches 
 larger batch leaves fewer panels in memory, so that each gradient is made more often."""
 
 CPU_RATE, GPU_RATE = 9e10, 2e13
-"""Operations a second. For a GPU that is two fifths of an H200's rate in float32 without TF32, 51
-Tflop/s: what is not a product takes time, too."""
+"""Operations a second. For a GPU it is two fifths of what an H200 was measured to do in large
+products of float32 without TF32, 5.1e13: not all products are large, and not all is products."""
 
 CPU_COMPILE, GPU_COMPILE = 3.0, 20.0
 """Seconds that a program takes to compile beside others: with the rate, they set how many padded
-lengths are worth it. Without trying candidates XLA takes 8 s for a GPU."""
+lengths are worth it. A GPU's are an estimate until they are measured on one: compiling for an H200
+without trying candidates took 8 s on two idle cores, and trying them comes on top."""
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jquanta.parity import kernels
+from jquanta import devices
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import (
     CPU_TILE,
     Layout,
     Way,
     ahead,
-    backend_here,
     distribution,
     packable,
     tiles,
@@ -23,18 +22,27 @@ from jquanta.parity.layout import (
     way_of,
 )
 from jquanta.parity.solo import Program
+from jquanta.parity.tiling import (
+    BACKWARD_SAMPLES,
+    FORWARD_SAMPLES,
+    LEAST_SEGMENTS,
+    PROGRAMS,
+    UNITS,
+    Tiling,
+    padded_units,
+)
 
 BYTES = 4  # float32
 
 
 def way_here(run: RunConfig, backend: str | None = None) -> Way | None:
     """How a pack of such runs is computed; None for a stack, which is not packed."""
-    return way_of(run, backend or backend_here())[0] if packable(run) else None
+    return way_of(run, backend or devices.kind())[0] if packable(run) else None
 
 
-def _tiling(run: RunConfig) -> kernels.Tiling:
+def _tiling(run: RunConfig) -> Tiling:
     """Of the run by itself: that of its pack has as many columns, and fewer segments."""
-    tiling = tiling_of(Program.of(run), kernels.padded_units(run.network.width))
+    tiling = tiling_of(Program.of(run), padded_units(run.network.width))
     assert tiling is not None
     return tiling
 
@@ -55,7 +63,7 @@ def shared_bytes(run: RunConfig, backend: str | None = None) -> int:
         tiling = _tiling(run)
         # Inputs in float16; while a batch is sorted, keys and words twice.
         sample = 2 * tiling.columns + 2 * BYTES * (run.task.n_bits / 32 + 3)
-        partial_sums = BYTES * kernels.PROGRAMS * kernels.UNITS * tiling.columns
+        partial_sums = BYTES * PROGRAMS * UNITS * tiling.columns
         return int(ahead(way, run.batch_size) * tiling.padded * sample) + partial_sums
     return ahead(way, run.batch_size) * run.batch_size * BYTES * (run.task.n_bits + 8)
 
@@ -65,13 +73,13 @@ def run_bytes(run: RunConfig, backend: str | None = None) -> int:
     way, batch = way_here(run, backend), run.batch_size
     width, points, codes = run.network.width, run.eval.points_per_task, run.task.n_codes
     if way is Way.KERNELS:
-        tiling, units = _tiling(run), kernels.padded_units(width)
+        tiling, units = _tiling(run), padded_units(width)
         state = 8 * BYTES * (run.task.n_tasks + run.task.n_bits + 3) * units
         halves = BYTES * (run.task.n_bits + tiling.blocks * tiling.block) * units
         # Of a segment for each block, and of those that a batch is cut into at least.
-        segments = tiling.blocks + kernels.LEAST_SEGMENTS
+        segments = tiling.blocks + LEAST_SEGMENTS
         partial_sums = BYTES * segments * tiling.columns * units
-        samples = (units + 2 * BYTES * units // kernels.UNITS + 4 * BYTES) * batch
+        samples = (units + 2 * BYTES * units // UNITS + 4 * BYTES) * batch
         evaluation = BYTES * (points + codes) * (units + 3)
         return state + max(halves + partial_sums + samples, evaluation)
     state = 6 * run.n_params  # weights, Adam's two moments, gradients, and one copy of each pass
@@ -129,15 +137,15 @@ def _executed(run: RunConfig, backend: str | None) -> float:
     if way is Way.KERNELS:
         tiling, width = _tiling(run), run.network.width
         used = run.task.n_bits + min(tiling.block, run.task.n_codes)
-        padding = kernels.padded_units(width) / width * tiling.columns / used
+        padding = padded_units(width) / width * tiling.columns / used
         return padding * _samples(tiling)
     count, size = tiles(run.batch_size, CPU_TILE if way is Way.TILES else None)
     return count * size
 
 
-def _samples(tiling: kernels.Tiling) -> float:
+def _samples(tiling: Tiling) -> float:
     """Samples that the kernels compute, on average: each block of codes ends within a tile."""
-    half = (kernels.FORWARD_SAMPLES + kernels.BACKWARD_SAMPLES) / 4
+    half = (FORWARD_SAMPLES + BACKWARD_SAMPLES) / 4
     return tiling.batch + tiling.blocks * half
 
 
@@ -160,15 +168,17 @@ class Card:
     copy: float
 
 
-H200 = Card("NVIDIA H200", 141 * 10**9, 736e12, 51e12, 4.1e12)
+H200 = Card("NVIDIA H200", 141 * 10**9, 767e12, 50e12, 4.0e12)
 """Measured by ``python -m benchmarks.gpu --parts rates``."""
 
-# Shares of those rates, from the times of Figure 2's 30 networks on it (``--parts step``).
-KERNEL_SHARE = 0.45  # of the float16 rate: both kernels
+# Shares of those rates, from the times of Figure 2's 30 networks and of 160 of the grid on it
+# (``--parts step,grid``), and of single networks.
+KERNEL_SHARE = 0.41  # of the float16 rate: both kernels
 WEIGHT_BYTES = 60  # moved for each weight in a step: Adam, splitting, sums
-STEP_SECONDS = 40e-6  # 30 launches
+STEP_SECONDS = 30e-6  # between the kernels
+LEAST_SECONDS, LEAST_FINITE_SECONDS = 100e-6, 160e-6  # to launch a step's programs; finite data
 HIDDEN_RATE = 0.055  # hidden units of test points a second, of the float32 rate
-EVALUATION_SECONDS = 150e-6
+EVALUATION_SECONDS = 550e-6
 WHOLE_UNITS, WHOLE_HIDDEN = 0.0066, 0.029  # by XLA: units of samples and points, of the copy rate
 STACK_SHARE, STACK_PASSES = 0.5, 12  # not measured: of both rates; reads and writes of activations
 
@@ -187,14 +197,15 @@ def card_seconds(runs: Sequence[RunConfig], card: Card = H200) -> float:
     if way is Way.WHOLE:
         samples = float(steps) * first.batch_size / WHOLE_UNITS + points / WHOLE_HIDDEN
         return samples * units / card.copy + steps * STEP_SECONDS
-    padded = sum(kernels.padded_units(run.network.width) for run in runs)
+    padded = sum(padded_units(run.network.width) for run in runs)
     tiling = tiling_of(Program.of(first), padded)
     assert tiling is not None
     # Two float16 parts, forward and backward, a multiplication and an addition each.
     products = 8 * tiling.columns * padded * _samples(tiling) / (KERNEL_SHARE * card.half)
     weights = WEIGHT_BYTES * padded * (first.task.n_tasks + first.task.n_bits + 3)
     partial_sums = 2 * BYTES * tiling.segments * tiling.columns * padded
-    step = products + (weights + partial_sums) / card.copy + STEP_SECONDS
+    busy = products + (weights + partial_sums) / card.copy + STEP_SECONDS
+    step = max(busy, LEAST_SECONDS if first.online else LEAST_FINITE_SECONDS)
     evaluations = points * units / (HIDDEN_RATE * card.single)
     return steps * step + evaluations + _evaluations(first) * EVALUATION_SECONDS
 
@@ -216,7 +227,7 @@ def this_card() -> Card:
         H200,
         name=device.device_kind,
         memory=memory,
-        half=product_rate(4096, jnp.bfloat16),
+        half=product_rate(8192, jnp.bfloat16),
         single=product_rate(4096),
         copy=_copy_rate(),
     )

@@ -45,7 +45,7 @@ def print_plan(config: SweepConfig, memory: int | None = None) -> None:
     """
     import jax
 
-    from jquanta.parity.layout import backend_here
+    from jquanta import devices
     from jquanta.sweep import estimate, plan
 
     describe(config)
@@ -65,7 +65,7 @@ def print_plan(config: SweepConfig, memory: int | None = None) -> None:
         f"memory    about {_bytes(most)} of arrays in the largest pack, of {_bytes(memory)} to use"
     )
     print(f"results   about {_bytes(estimate.stored_bytes(runs))} on disk")
-    if backend_here() == "gpu":
+    if devices.kind() == "gpu":
         card = estimate.this_card()
         seconds = sum(estimate.card_seconds(pack, card) for pack in packs)
         print(
@@ -91,10 +91,11 @@ def print_plan(config: SweepConfig, memory: int | None = None) -> None:
 
 def _way(pack: list[RunConfig]) -> str:
     """How a pack is computed here, and why."""
-    from jquanta.parity.layout import backend_here, packable, way_of
+    from jquanta import devices
+    from jquanta.parity.layout import packable, way_of
 
     if packable(pack[0]):
-        way, why = way_of(pack[0], backend_here())
+        way, why = way_of(pack[0], devices.kind())
         return f"{way.value}: {why}"
     return "networks stacked by equal shape: they are not of one hidden layer of ReLUs"
 

@@ -4,9 +4,12 @@ import tomllib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
+import zarr  # here, so that what it misses is told before hours of training, not after
+from zarr.storage import LocalStore  # a path could be taken for an address
 
 from jquanta.errors import BadInput
 from jquanta.parity.config import FIELDS, RunConfig, to_values
@@ -23,19 +26,14 @@ from jquanta.sweep.schema import (
     field_coordinates,
 )
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 CHUNK = 2**20  # numbers in a chunk of the largest arrays: 4 MiB
 
 
-def template(config: SweepConfig, attributes: dict[str, Any]) -> "xr.Dataset":
+def template(config: SweepConfig, attributes: dict[str, Any]) -> xr.Dataset:
     """The Dataset of a sweep before anything is known: the right shape, all missing.
 
     The missing values take no memory: each array repeats one number.
     """
-    import xarray as xr
-
     runs = config.runs()
     steps = sorted({step for run in runs for step in run.evaluation_steps})
     sizes = {
@@ -89,9 +87,6 @@ class Store:
     """A Dataset being written under a temporary name, pack by pack."""
 
     def __init__(self, folder: RunFolder, config: SweepConfig, attributes: dict[str, Any]):
-        import zarr
-        from zarr.storage import LocalStore  # a path could be taken for an address
-
         self.path = folder.results
         self.part = self.path.with_name(self.path.name + ".part")
         remove(self.part)
@@ -126,9 +121,6 @@ class Store:
 
     def publish(self) -> None:
         """Give the Dataset its final name."""
-        import zarr
-        from zarr.storage import LocalStore
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # zarr: consolidated metadata is not in its format 3
             zarr.consolidate_metadata(LocalStore(self.part))
@@ -150,7 +142,7 @@ def save_weights(path: Path, weights: dict[str, np.ndarray]) -> None:
     part.replace(path)
 
 
-def open_results(path: Path | str) -> "xr.Dataset":
+def open_results(path: Path | str) -> xr.Dataset:
     """Open a finished sweep's Dataset, lazily.
 
     Args:

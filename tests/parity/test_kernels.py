@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jquanta import devices
 from jquanta.parity import kernels, packed, solo, xla
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import Block, Way, way_of
 from jquanta.parity.packed import Packed, Weights
+from jquanta.parity.tiling import UNITS, Tiling, segments_of
 from tests.cuda import lowered_for_cuda, scatters
 from tests.parity.test_packed import mixed
 from tests.parity.twins import small_run
@@ -71,7 +73,7 @@ def batch_of(pack: Packed, step: int) -> Any:
 
 next_batch = jax.jit(packed.next_batch, static_argnums=0)
 gradients = jax.jit(packed.gradients, static_argnums=1)
-segments_of = jax.jit(kernels.segments_of, static_argnums=1)
+segments = jax.jit(segments_of, static_argnums=1)
 sorted_sums = jax.jit(xla.sorted_sums, static_argnums=2)
 
 
@@ -191,8 +193,8 @@ def test_segments_hold_every_sample_once_and_of_one_block(
     codes: list[int], block: int, segment: int
 ) -> None:
     code = np.sort(codes).astype(np.int32)
-    tiling = kernels.Tiling(10, 40, len(code), 10 + block, segment)
-    found = np.asarray(segments_of(jnp.asarray(code), tiling)).T
+    tiling = Tiling(10, 40, len(code), 10 + block, segment)
+    found = np.asarray(segments(jnp.asarray(code), tiling)).T
     assert len(found) == tiling.segments
     seen = [sample for first, end, _ in found for sample in range(first, end)]
     assert sorted(seen) == list(range(len(code)))
@@ -229,9 +231,9 @@ def test_no_array_s_bytes_are_counted_with_a_sign_bit(tiles: int) -> None:
 
     2,000 tiles of 20,000 samples are 2.6e9 bytes of active units: half of them would be lost.
     """
-    tiling = kernels.Tiling.of(100, 500, 20_000, tiles)
+    tiling = Tiling.of(100, 500, 20_000, tiles)
     assert tiling is not None
-    units, rows = tiles * kernels.UNITS, 100 + tiling.blocks * tiling.block
+    units, rows = tiles * UNITS, 100 + tiling.blocks * tiling.block
     half = jax.ShapeDtypeStruct((rows, units), jnp.float16)
     z, active = jax.eval_shape(
         partial(kernels.forward, tiling),
@@ -253,8 +255,8 @@ def test_wide_inputs_fit_the_shared_memory_of_smaller_gpus(
     kind: float, stages: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compiled for 8.9 by XLA, 256 columns with two stages ask for 102,400 of 101,376 bytes."""
-    monkeypatch.setattr(kernels, "capability", lambda: kind)
-    wide, narrow = (kernels.Tiling.of(n_bits, 1, 100, 1) for n_bits in (200, 100))
+    monkeypatch.setattr(devices, "capability", lambda: kind)
+    wide, narrow = (Tiling.of(n_bits, 1, 100, 1) for n_bits in (200, 100))
     assert wide is not None
     assert narrow is not None
     assert kernels._forward_stages(wide) == stages

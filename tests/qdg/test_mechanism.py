@@ -13,6 +13,7 @@ from jaxtyping import Array
 from jquanta import qdg
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
+from jquanta.qdg import ways
 from jquanta.qdg.clusters import imported
 from jquanta.qdg.commands import mechanism as door
 from jquanta.qdg.gradient import loss_rows
@@ -49,9 +50,12 @@ def test_halves_are_held_out() -> None:
     assert np.abs(often - share).max() < 5 * np.sqrt(0.25 / 500)
 
 
-@pytest.mark.parametrize("others", [0, 9])
-def test_equal_to_plain_code(corpus: Corpus, others: int) -> None:
+@pytest.mark.parametrize(("others", "way"), [(0, ways.CPU), (9, ways.CPU), (0, ways.ACCELERATOR)])
+def test_equal_to_plain_code(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, others: int, way: ways.Way
+) -> None:
     """Flat gradients, one step after another, whole documents."""
+    monkeypatch.setitem(ways.WAYS, "cpu", way)
     params, step = parameters(), 0.01
     selection = examples.selection(corpus, 5)
     clusters = imported([np.sort(np.random.default_rng(0).integers(0, 3, len(selection)))])

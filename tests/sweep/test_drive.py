@@ -265,6 +265,26 @@ def test_a_full_disk_or_device_is_one_line_and_can_be_resumed(
     assert_same(folder, tiny)
 
 
+def test_a_folder_begun_on_another_kind_of_device_is_refused(
+    tmp_path: Path, saving_often: None
+) -> None:
+    """Its checkpoints hold other arrays: taken for damaged, they would be deleted."""
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(Crash):
+        jq.run_sweep(LONG, folder.path, monitor=Saboteur(9, crash))
+    packs = folder.read_record()["packs"]
+    assert {pack["way"] for pack in packs} == {"TILES"}
+    folder.update_record(packs=[pack | {"way": "KERNELS"} for pack in packs])
+    before = sorted(path for path in folder.checkpoints.rglob("*"))
+    told = r"begun with GPU kernels; this device would go on with XLA, in tiles"
+    with pytest.raises(BadInput, match=told):
+        jq.run_sweep(LONG, folder.path)
+    assert sorted(path for path in folder.checkpoints.rglob("*")) == before
+    # A folder of an older version does not tell, and goes on.
+    folder.update_record(packs=[{k: pack[k] for k in ("name", "members")} for pack in packs])
+    jq.run_sweep(LONG, folder.path)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_where_it_stopped(
     number: signal.Signals, whole: Path, tmp_path: Path

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 from numpy.typing import NDArray
 
+from jquanta import devices
 from jquanta.ending import shortage
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.lm.corpus.progress import Monitor, Silence
@@ -156,7 +157,7 @@ def add_column(
                 "corpus": corpus.meta.corpus,
                 "source": corpus.meta.source,
                 "dtype": dtype,
-                "precision": algorithm(dtype, jax.default_backend()),
+                "precision": algorithm(dtype, devices.kind()),
             }
             Column.create(path, corpus.n_predictions, environment() | identity)
         column = Column(path)

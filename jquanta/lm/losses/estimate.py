@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jquanta import devices
 from jquanta.lm.losses.batches import Plan
 from jquanta.lm.losses.column import CHUNK, NUMBER
 from jquanta.lm.losses.rows import algorithm, batch_bytes, logits_bytes, parameter_bytes
@@ -19,7 +20,7 @@ SHARES = {"cpu": 0.6}
 and 0.70 at 70m on 2 CPU cores, padding not counted."""
 
 OTHER_SHARE = 0.4
-"""The same on other devices: an assumption."""
+"""The same on other devices: on an H200 0.41 at 70m in float32, 0.48 at 1.4b in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def product_rate(dtype: DTypeLike, seconds: float = 0.2) -> float:
     """Operations a second of a large product on all local devices, one of them measured."""
     backend = jax.default_backend()
     size = 1024 if backend == "cpu" else 8192
-    with jax.default_matmul_precision(algorithm(dtype, backend)):
+    with jax.default_matmul_precision(algorithm(dtype, devices.kind())):
         product = jax.jit(lambda a: jnp.matmul(a, a) / size)
         matrix = jax.block_until_ready(product(jnp.ones((size, size), dtype)))
         number, began = 0, time.perf_counter()
@@ -93,5 +94,5 @@ def product_rate(dtype: DTypeLike, seconds: float = 0.2) -> float:
             number += 1
     took = time.perf_counter() - began
     # The devices of a CPU share its cores, which a single product already has.
-    devices = 1 if backend == "cpu" else jax.local_device_count()
-    return devices * 2 * size**3 * number / took
+    count = 1 if backend == "cpu" else jax.local_device_count()
+    return count * 2 * size**3 * number / took

@@ -90,10 +90,11 @@ def plan_rows(predictions: NDArray[np.int64], length: int, most: int, devices: i
         devices: the rows of a batch are a multiple of this.
     """
     packing = pack(predictions, length)
-    count = -(-packing.rows // (most * devices))
-    rows = devices * -(-packing.rows // (max(count, 1) * devices))  # as equal as can be
+    count = max(1, -(-packing.rows // (most * devices)))
+    each = max(1, -(-packing.rows // (count * devices)))  # as equal as can be
+    rows = devices * min(most, _round_number(each))
     batches = []
-    for first in range(0, packing.rows, max(rows, 1)):
+    for first in range(0, packing.rows, rows):
         a, b = np.searchsorted(packing.row, [first, first + rows]).tolist()
         batches.append(
             Batch(
@@ -111,3 +112,13 @@ def plan_rows(predictions: NDArray[np.int64], length: int, most: int, devices: i
         len(packing.documents),
         int(predictions.sum()),
     )
+
+
+def _round_number(n: int) -> int:
+    """``n`` or a little more, of three binary digits: 1, … 8, 10, 12, 14, 16, 20, …
+
+    Batches of few different sizes, so that a program that was compiled and kept for one corpus
+    often serves another. A corpus of eight batches or more has full ones.
+    """
+    step = 2 ** max(0, n.bit_length() - 3)
+    return -(-n // step) * step

@@ -17,6 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 from numpy.typing import NDArray
 
+from jquanta import devices
 from jquanta.lm.losses.batches import Plan, plan_batches
 from jquanta.lm.losses.cross_entropy import Model, losses, prepare
 from jquanta.lm.losses.packing import plan_rows, row_length
@@ -104,7 +105,7 @@ def _losses_of_rows(
     start: Int[Array, "B T"],
 ) -> Float[Array, "B T"]:
     dtype = next(iter(stacked.values())).dtype
-    precision = algorithm(dtype, jax.default_backend())
+    precision = algorithm(dtype, devices.kind())
     return packed_losses(config, stacked, inputs, targets, start, precision=precision)
 
 

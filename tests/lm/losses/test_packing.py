@@ -78,6 +78,20 @@ def test_the_order_does_not_depend_on_batches(
     assert next(orders) == next(orders)
 
 
+def test_corpora_share_few_sizes_of_batches() -> None:
+    """From eight batches on a single one. A quarter of the rows is empty at most."""
+    plans = {rows: plan_rows(np.full(rows, 512), 512, 64, devices=2) for rows in range(1, 1500)}
+    assert len({plan.batches[0].rows for plan in plans.values()}) == 20
+    assert {plan.batches[0].rows for rows, plan in plans.items() if rows > 7 * 128} == {128}
+    for rows, plan in plans.items():
+        each = -(-rows // (2 * len(plan.batches)))
+        assert each <= plan.batches[0].rows / 2 < each * 5 / 4
+
+
+def test_a_small_corpus_makes_a_small_batch() -> None:
+    assert plan_rows(np.full(3, 512), 512, 10**6).batches[0].rows == 3
+
+
 def test_documents_as_long_as_the_row() -> None:
     found = pack(np.array([64, 1, 63, 0, 64, 2]), 64)
     assert found.documents.tolist() == [0, 4, 2, 1, 5]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jax.typing import DTypeLike
 
+from jquanta import devices
 from jquanta.lm.losses import rows, ways
 from jquanta.lm.losses.compute import (
     _arrays,
@@ -252,14 +253,15 @@ def test_the_program_lowers_for_a_gpu(config: LMConfig, dtype: str, precision: s
 
 
 def test_one_constant_chooses_the_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where an accelerator computes, and for float32 alone."""
-    monkeypatch.setattr(rows, "FLOAT32", "TF32_TF32_F32_X3")
+    """Where a recent NVIDIA GPU computes, and for float32 alone."""
+    assert rows.FLOAT32 == "TF32_TF32_F32_X3"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(devices, "kind", lambda: "gpu")
     program = _program(ways.way_here(), NEOX, _mesh())
     program.clear_cache()
     assert "lhs_precision_type = tf32" in for_cuda(program, NEOX)
     assert "tf32" not in for_cuda(program, NEOX, jnp.bfloat16)
-    assert algorithm(jnp.float64, "gpu") == algorithm("float32", "cpu") == "highest"
+    assert algorithm(jnp.float64, "gpu") == algorithm("float32", "other") == "highest"
     program.clear_cache()
 
 
