@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int32
 from jquanta.parity import kernels
 from jquanta.parity.config import RunConfig
 from jquanta.parity.solo import Program
-from jquanta.parity.tiling import MOST_COLUMNS, UNITS, Tiling, padded_units
+from jquanta.parity.tiling import MOST_BLOCKS, MOST_COLUMNS, UNITS, Tiling, padded_units
 
 CPU_BLOCK = 400  # units: tile x block x 4 bytes = 1.6 MB is what two cores' caches hold
 CPU_TILE = 1000  # samples
@@ -194,12 +194,12 @@ def way_of(run: RunConfig, backend: str, dtype: Any = jnp.float32) -> tuple[Way,
         )
     if dtype != jnp.float32:
         return Way.WHOLE, f"the kernels compute in float32, not {jnp.dtype(dtype).name}"
-    if tiling_of(Program.of(run), UNITS) is None:
-        most = MOST_COLUMNS
-        return (
-            Way.WHOLE,
-            f"the kernels take fewer than {most} task bits, and these are {run.task.n_bits}",
-        )
+    bits, tiling = run.task.n_bits, tiling_of(Program.of(run), UNITS)
+    if tiling is None:
+        return Way.WHOLE, f"the kernels take fewer than {MOST_COLUMNS} task bits, not {bits}"
+    if tiling.blocks > MOST_BLOCKS:
+        codes = f"{tiling.n_codes:,} subtasks or codes"
+        return Way.WHOLE, f"beside {bits} task bits the kernels have no room for {codes}"
     return Way.KERNELS, "this is a GPU that they are written for"
 
 

@@ -25,6 +25,9 @@ MOST_COLUMNS = 256
 """Inputs of more columns are left to XLA: a tile's weights and inputs must fit the shared memory of
 a multiprocessor."""
 
+MOST_BLOCKS = 256
+"""Packs of more blocks are left to XLA: each block pads a tile and has partial sums of its own."""
+
 PROGRAMS = 512
 """Kernel programs wanted at least, about four for each multiprocessor of a large GPU. With twice as
 many the kernels take as long, and their partial sums more memory."""

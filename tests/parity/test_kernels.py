@@ -273,6 +273,20 @@ def test_wide_inputs_fit_the_shared_memory_of_smaller_gpus(
         (small_run(), "gpu", jnp.float32, Way.KERNELS, "GPU"),
         (small_run(task__n_bits=255), "gpu", jnp.float32, Way.KERNELS, "GPU"),
         (small_run(task__n_bits=256), "gpu", jnp.float32, Way.WHOLE, "fewer than 256 task bits"),
+        (
+            small_run(task__n_bits=250, task__n_tasks=10_000),
+            "gpu",
+            jnp.float32,
+            Way.WHOLE,
+            "beside 250 task bits the kernels have no room for 10,000 subtasks",
+        ),
+        (
+            small_run(task__n_bits=100, task__k=3, task__n_tasks=10_000),
+            "gpu",
+            jnp.float32,
+            Way.KERNELS,
+            "GPU",
+        ),
     ],
     ids=str,
 )
