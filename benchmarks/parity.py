@@ -58,7 +58,8 @@ def measure(options: Options) -> "Record":
     """Time all contestants on the runs of the workload, which differ in width only."""
     from benchmarks import contest, machine, memory, record
     from jquanta.sweep.config import load_config
-    from jquanta.sweep.plan import device_name, use_cores
+    from jquanta.sweep.estimate import device_name
+    from jquanta.sweep.plan import use_cores
 
     begun = machine.start()
     repeats = options.repeats or (4 if options.quick else 9)
