@@ -8,7 +8,7 @@ Written with Pallas for Triton. Three ideas carry them:
   the sample's code within a *block* of neighbouring codes. Samples are sorted by code, so a
   *segment* of samples of one block is one plain product with the bits' weights and the block's rows
   below each other; its transpose gives the gradients of both. No lookup, no scatter, no atomic
-  addition: each sum is made in a fixed order, so results are the same bits at every run.
+  addition: each sum is made in a fixed order, and equal inputs give equal bits.
 * **Products on the matrix units, to float32's precision.** Inputs are 0 or 1, exact in float16.
   The other factor is split into the sum of two float16 numbers, which hold 22 of a float32's 24
   bits; products are accumulated in float32.

@@ -197,8 +197,9 @@ def _require_way(folder: RunFolder, pack: Pack, here: Way | None) -> None:
     """Refuse a pack begun on another kind of device: its checkpoints hold other arrays."""
     done = (folder.checkpoints / pack.name / DONE_MARK).exists()
     if here and pack.way not in (None, here.name) and not done:  # older folders do not tell
+        begun = Way[pack.way].value if pack.way in Way.__members__ else pack.way
         raise BadInput(
-            f"--out {folder.path}: begun with {Way[pack.way].value}; this device would go on with "
+            f"--out {folder.path}: begun with {begun}; this device would go on with "
             f"{here.value}, which cannot read those checkpoints; continue on a device like the "
             "first, or give another folder"
         )
