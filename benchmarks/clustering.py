@@ -10,11 +10,11 @@ from sklearn.metrics import adjusted_rand_score
 
 from benchmarks.command import say
 from benchmarks.stopwatch import timed
-from jquanta.qdg.affinity import affinity_of, normalised
-from jquanta.qdg.clusters import COUNTS
-from jquanta.qdg.kmeans import kmeans
-from jquanta.qdg.spectral import embed
-from jquanta.qdg.toy import LIKE_MODELS, Cell, sizes, vectors
+from jquanta.qdg.clusters.affinity import affinity_of, normalised
+from jquanta.qdg.clusters.cluster import COUNTS
+from jquanta.qdg.clusters.kmeans import kmeans
+from jquanta.qdg.clusters.spectral import embed
+from jquanta.qdg.known.toy import LIKE_MODELS, Cell, sizes, vectors
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from benchmarks.machine import Hardware, device_slug
-from jquanta import door
+from jquanta.cli import door
 from jquanta.errors import BadInput
 from jquanta.sweep import folder
 

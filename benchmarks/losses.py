@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from benchmarks import command, texts
 from benchmarks.command import Head, say
 from benchmarks.stopwatch import timed
-from jquanta import door
+from jquanta.cli import door
 
 if TYPE_CHECKING:
     import numpy as np

@@ -104,7 +104,7 @@ def _nvidia() -> tuple[float | None, str | None]:
 
 def versions(*others: str) -> dict[str, str]:
     """Of what is compared: Python, JAX, torch where there is one, and ``others``."""
-    from jquanta import __version__
+    from jquanta.version import __version__
 
     found = {"jquanta": __version__, "python": platform.python_version()}
     for name in ("jax", "jaxlib", "torch", *others):

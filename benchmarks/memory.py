@@ -11,8 +11,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from jquanta import memory
 from jquanta.errors import RunFailed
+from jquanta.machine import memory
 from jquanta.sweep.config import load_config
 
 STEPS = 3

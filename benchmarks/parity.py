@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from benchmarks import command
 from benchmarks.command import say
-from jquanta import door
+from jquanta.cli import door
 
 if TYPE_CHECKING:
     import torch

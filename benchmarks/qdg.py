@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from benchmarks import command, similarity
 from benchmarks.command import Head
 from benchmarks.similarity import Timing
-from jquanta import door
+from jquanta.cli import door
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,9 +101,9 @@ def measure(options: Options) -> Record:
     from benchmarks import clustering, machine, texts
     from jquanta.lm.models.network import init
     from jquanta.lm.models.pythia import pythia
-    from jquanta.qdg.parameters import chosen, count
-    from jquanta.qdg.samples import samples
-    from jquanta.qdg.selection import given
+    from jquanta.qdg.samples.prefixes import samples
+    from jquanta.qdg.samples.selection import given
+    from jquanta.qdg.views.parameters import chosen, count
 
     begun = machine.start()
     usual = WORKLOADS[machine.torch_device().type, options.mode]

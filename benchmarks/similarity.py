@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jquanta.lm.corpus.reader import Corpus
     from jquanta.lm.models.config import LMConfig
     from jquanta.lm.models.network import Params
-    from jquanta.qdg.selection import Selection
+    from jquanta.qdg.samples.selection import Selection
 
 RIVAL_BATCHES = (1024, 4096)  # tokens of a batch of vmap; the better counts
 
@@ -126,8 +126,8 @@ def contest(
     """Time reference, vmap, ours and sketch: each a first pass, then in turn."""
     from benchmarks.torch_gradients import Once, PerSample, Reference, blockwise, names
     from benchmarks.torch_losses import Rival
-    from jquanta.qdg.matrix import EXACT, SKETCH, similarity
-    from jquanta.qdg.samples import samples
+    from jquanta.qdg.cosines.similarity import EXACT, SKETCH, similarity
+    from jquanta.qdg.samples.prefixes import samples
 
     model = Rival(config, params, scratch / "model").model
     wanted, index = names(config), selection.index[part]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from benchmarks import command
 from benchmarks.command import Head, say
 from benchmarks.stopwatch import timed
-from jquanta import door
+from jquanta.cli import door
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from jquanta.lm.corpus.reader import Corpus
     from jquanta.lm.models.config import LMConfig
     from jquanta.lm.models.network import Params
-    from jquanta.qdg.rows import Rows
-    from jquanta.qdg.selection import Selection
+    from jquanta.qdg.samples.selection import Selection
+    from jquanta.qdg.views.per_sample import Rows
 
 PREFIX = 64  # tokens before a prediction, at most: a sketch is the same work for a longer one
 
@@ -168,7 +168,7 @@ class Record(Head):
     results: tuple[Result, ...]
 
     def summary(self) -> str:
-        from jquanta.qdg.sketch import SIZE
+        from jquanta.qdg.views.sketch import SIZE
 
         words = []
         for result in self.results:
@@ -211,7 +211,7 @@ def untrained(shape: str, samples: int, scratch: Path) -> Subject:
     from benchmarks import texts
     from jquanta.lm.models.network import init
     from jquanta.lm.models.pythia import pythia
-    from jquanta.qdg.selection import given
+    from jquanta.qdg.samples.selection import given
 
     config = pythia(shape)
     corpus = texts.synthetic(scratch / shape, np.full(samples, PREFIX + 1))
@@ -227,7 +227,7 @@ def trained(path: Path, samples: int) -> Subject:
     from jquanta.lm.losses.job import open_checkpoint
     from jquanta.lm.weights.load import read_params
     from jquanta.qdg.config import load_qdg
-    from jquanta.qdg.selection import given, select
+    from jquanta.qdg.samples.selection import given, select
 
     wanted = load_qdg(path)
     corpus = jq.open_corpus(wanted.input.corpus)
@@ -245,10 +245,10 @@ def compare(subject: Subject, workload: Workload) -> Result:
     import numpy as np
 
     from benchmarks.similarity import off_diagonal
-    from jquanta.qdg.gradient import gradient_rows
-    from jquanta.qdg.parameters import chosen, count
-    from jquanta.qdg.samples import samples
-    from jquanta.qdg.sketch import SIZE, sketch_rows
+    from jquanta.qdg.samples.prefixes import samples
+    from jquanta.qdg.views.gradient import gradient_rows
+    from jquanta.qdg.views.parameters import chosen, count
+    from jquanta.qdg.views.sketch import SIZE, sketch_rows
 
     name, *parts = subject
     names = chosen(subject.config)

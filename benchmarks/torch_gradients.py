@@ -13,8 +13,8 @@ from benchmarks.stopwatch import timed
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.weights.tables import source_keys
-from jquanta.qdg.parameters import chosen
-from jquanta.qdg.samples import Samples
+from jquanta.qdg.samples.prefixes import Samples
+from jquanta.qdg.views.parameters import chosen
 
 Block = Callable[[range], torch.Tensor]
 """Samples → their gradients over their norms, [q, P]."""

@@ -11,11 +11,13 @@ Everything that a command does is one call::
 Names load on first use, so that importing the package stays quick.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from jquanta.lazy import attributes
+from jquanta.version import __version__
 
 if TYPE_CHECKING:
-    from jquanta import emergence, powerlaw, scaling, theory
+    from jquanta import powerlaw, theory
     from jquanta.figures.catalogue import draw
     from jquanta.lm.corpus.build import build_corpus
     from jquanta.lm.corpus.reader import open_corpus
@@ -23,26 +25,27 @@ if TYPE_CHECKING:
     from jquanta.lm.losses.reader import open_losses
     from jquanta.lm.pretrain.drive import pretrain
     from jquanta.lm.weights.load import load_model
+    from jquanta.sweep import emergence, scaling
     from jquanta.sweep.config import load_config
     from jquanta.sweep.drive import run_sweep
     from jquanta.sweep.store import load_run, open_results
-
-__version__ = "0.1.0"
-
 _HOMES = {
     "build_corpus": "jquanta.lm.corpus.build",
     "compute_losses": "jquanta.lm.losses.compute",
     "draw": "jquanta.figures.catalogue",
+    "emergence": "jquanta.sweep.emergence",
     "load_config": "jquanta.sweep.config",
     "load_model": "jquanta.lm.weights.load",
     "load_run": "jquanta.sweep.store",
     "open_corpus": "jquanta.lm.corpus.reader",
     "open_losses": "jquanta.lm.losses.reader",
     "open_results": "jquanta.sweep.store",
+    "powerlaw": "jquanta.powerlaw",
     "pretrain": "jquanta.lm.pretrain.drive",
     "run_sweep": "jquanta.sweep.drive",
+    "scaling": "jquanta.sweep.scaling",
+    "theory": "jquanta.theory",
 }
-_MODULES = ("emergence", "powerlaw", "scaling", "theory")
 
 __all__ = [
     "__version__",
@@ -63,13 +66,7 @@ __all__ = [
     "theory",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in _MODULES:
-        return importlib.import_module(f"jquanta.{name}")
-    raise AttributeError(f"module 'jquanta' has no attribute {name!r}")
+__getattr__ = attributes(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -4,20 +4,21 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from jquanta import __version__, door
+from jquanta.cli import door
 from jquanta.errors import BadInput
+from jquanta.version import __version__
 
 COMMANDS = {
     "sweep": ("jquanta.sweep.__main__", "train a sweep of multitask sparse-parity networks"),
-    "corpus": ("jquanta.lm.corpus.__main__", "tokenise documents into a corpus"),
-    "pretrain": ("jquanta.lm.pretrain.__main__", "pretrain a small suite of language models"),
-    "losses": ("jquanta.lm.losses.__main__", "per-token losses of language models"),
-    "qdg": ("jquanta.qdg.__main__", "discover a language model's quanta from its gradients"),
-    "explore": ("jquanta.qdg.pages.__main__", "browse the clusters of a QDG run, or as LaTeX"),
-    "emergence": ("jquanta.qdg.commands.emergence", "when each quantum of a QDG run is learned"),
-    "assign": ("jquanta.qdg.commands.assign", "to which quantum the tokens of a text belong"),
-    "mechanism": ("jquanta.qdg.commands.mechanism", "whether quanta are separate mechanisms"),
-    "figures": ("jquanta.figures.__main__", "draw the paper's figures from stored results"),
+    "corpus": ("jquanta.cli.corpus", "tokenise documents into a corpus"),
+    "pretrain": ("jquanta.cli.pretrain", "pretrain a small suite of language models"),
+    "losses": ("jquanta.cli.losses", "per-token losses of language models"),
+    "qdg": ("jquanta.cli.qdg", "discover a language model's quanta from its gradients"),
+    "explore": ("jquanta.cli.explore", "browse the clusters of a QDG run, or as LaTeX"),
+    "emergence": ("jquanta.cli.emergence", "when each quantum of a QDG run is learned"),
+    "assign": ("jquanta.cli.assign", "to which quantum the tokens of a text belong"),
+    "mechanism": ("jquanta.cli.mechanism", "whether quanta are separate mechanisms"),
+    "figures": ("jquanta.cli.figures", "draw the paper's figures from stored results"),
 }
 
 USAGE = "\n".join(

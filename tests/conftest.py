@@ -12,7 +12,7 @@ from beartype import BeartypeConf, beartype
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-from jquanta import cache
+from jquanta.machine import cache
 
 CHECKED = ("jquanta.parity", "jquanta.streams")
 """What runs with its shapes, dtypes and types checked at every call."""
@@ -40,10 +40,10 @@ settings.load_profile("jquanta")
 @pytest.fixture(autouse=True, scope="session")
 def _as_a_library() -> Iterator[None]:
     """Commands that tests call here must not keep what thousands of tests free, nor cut the CPU."""
-    from jquanta import cores, memory  # late: see ``early``
+    from jquanta.machine import cores, malloc  # late: see ``early``
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "keep_freed", lambda: False)
+        patch.setattr(malloc, "keep_freed", lambda: False)
         patch.setattr(cores, "as_devices", lambda: False)
         yield
 

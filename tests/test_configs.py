@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import pytest
 
+from jquanta.cli.sweep_report import print_plan
 from jquanta.parity import packed
 from jquanta.parity.config import RunConfig, from_values, to_values
 from jquanta.parity.layout import Way
@@ -23,7 +24,6 @@ from jquanta.sweep.estimate import (
     useful_share,
 )
 from jquanta.sweep.plan import plan
-from jquanta.sweep.report import print_plan
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

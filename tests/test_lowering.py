@@ -13,11 +13,13 @@ from jquanta.lm.pretrain.config import TrainConfig
 from jquanta.lm.pretrain.step import initial, make_mesh, make_step
 from jquanta.parity import packed, solo
 from jquanta.parity.layout import Way
-from jquanta.qdg import kmeans, panels, rows, sketch
-from jquanta.qdg.assignment import _product
-from jquanta.qdg.gradient import _loss, gradient
-from jquanta.qdg.mechanism import _inner, _weighted
-from jquanta.qdg.parameters import PAPER, chosen
+from jquanta.qdg.clusters import kmeans
+from jquanta.qdg.cosines import panels
+from jquanta.qdg.questions.assignment import _product
+from jquanta.qdg.questions.mechanism import _inner, _weighted
+from jquanta.qdg.views import per_sample, sketch
+from jquanta.qdg.views.gradient import _loss, gradient
+from jquanta.qdg.views.parameters import PAPER, chosen
 from tests.cuda import as_on_a_gpu, lowered_for_cuda, scatters
 from tests.parity.twins import small_run
 
@@ -92,20 +94,20 @@ EACH = (jnp.zeros((4, 200), jnp.int32), jnp.zeros(4, jnp.int32), jnp.zeros(4, jn
 
 @MODELS
 def test_gradients(config: LMConfig, params: Params) -> None:
-    program = rows._program(gradient(config, chosen(config, PAPER)), rows.mesh(), False)
+    program = per_sample._program(gradient(config, chosen(config, PAPER)), per_sample.mesh(), False)
     lowered_for_cuda(program, dict(params), *EACH)
 
 
 @MODELS
 def test_losses_of_samples(config: LMConfig, params: Params) -> None:
-    program = rows._program(_loss(config, False), rows.mesh(), False)
+    program = per_sample._program(_loss(config, False), per_sample.mesh(), False)
     lowered_for_cuda(program, dict(params), *EACH)
 
 
 @MODELS
 def test_sketches(config: LMConfig, params: Params) -> None:
     around = sketch.projections(config, chosen(config, PAPER), 8, jax.random.key(0))
-    program = rows._program(sketch._sketch(config, ()), rows.mesh(), False)
+    program = per_sample._program(sketch._sketch(config, ()), per_sample.mesh(), False)
     lowered_for_cuda(program, (dict(params), around), *EACH)
 
 
@@ -114,7 +116,7 @@ ROWS = {"kernel": jnp.ones((4, 6, 8)), "bias": jnp.ones((4, 8))}
 
 @pytest.mark.parametrize("absolute", [False, True])
 def test_similarity(absolute: bool) -> None:
-    devices = rows.mesh()
+    devices = per_sample.mesh()
     panel = jax.tree.map(lambda x: jnp.tile(x, (4, *[1] * (x.ndim - 1))), ROWS)
     programs = (
         lowered_for_cuda(panels._place(devices), panel, ROWS, jnp.int32(4)),

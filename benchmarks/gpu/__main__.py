@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from benchmarks.gpu.catalogue import Part, asked_for
 from benchmarks.gpu.record import Row
-from jquanta import door
+from jquanta.cli import door
 from jquanta.errors import BadInput, RunFailed
 
 WIDTH = 110  # columns of the table

@@ -18,7 +18,7 @@ from benchmarks import machine
 from benchmarks.command import say
 from benchmarks.gpu.catalogue import asked_for
 from benchmarks.gpu.record import Record, Row
-from jquanta import door
+from jquanta.cli import door
 from jquanta.sweep import folder
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from benchmarks.gpu.record import Row
 from benchmarks.stopwatch import timed
 from jquanta.errors import RunFailed
-from jquanta.sweep.folder import RunFolder
+from jquanta.sweep.folder import SweepFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS, MORE = 2_000, 12_000
@@ -86,4 +86,4 @@ def _sweep(steps: int, small: bool) -> Sweep:
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise RunFailed(f"the sweep of {steps} steps failed: {reason}")
-        return Sweep(wall, RunFolder(out).read_record()["seconds"])
+        return Sweep(wall, SweepFolder(out).read_record()["seconds"])

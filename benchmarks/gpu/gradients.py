@@ -8,9 +8,9 @@ import jax
 from benchmarks.gpu.models import samples_of, subject, tokens_for
 from benchmarks.gpu.record import Row
 from benchmarks.gpu.timing import Programs, peak_row
-from jquanta.qdg.gradient import gradient_rows
-from jquanta.qdg.parameters import chosen
-from jquanta.qdg.samples import samples
+from jquanta.qdg.samples.prefixes import samples
+from jquanta.qdg.views.gradient import gradient_rows
+from jquanta.qdg.views.parameters import chosen
 
 SAMPLES, SMALL_SAMPLES = 256, 4
 

@@ -7,8 +7,8 @@ from benchmarks.clustering import cosines, counts_for
 from benchmarks.gpu.record import Row
 from benchmarks.gpu.timing import Programs, peak_row
 from benchmarks.stopwatch import timed
-from jquanta.lm.corpus.progress import Silence
-from jquanta.qdg.clusters import COUNTS, cluster
+from jquanta.qdg.clusters.cluster import COUNTS, cluster
+from jquanta.run.progress import Silence
 
 SAMPLES, SMALL_SAMPLES = 10_000, 200
 RESTARTS, SMALL_RESTARTS = 30, 2
@@ -20,7 +20,7 @@ class _Laps(Silence):
     def __init__(self) -> None:
         self.began, self.ends = time.perf_counter(), list[float]()
 
-    def work(self, stage: str, share: float, documents: int = 0, tokens: int = 0) -> None:
+    def work(self, stage: str, share: float, detail: str = "", *, measured: bool = True) -> None:
         """See ``Monitor``."""
         if stage == "clusters":
             self.ends.append(time.perf_counter() - self.began)

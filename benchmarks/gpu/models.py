@@ -17,7 +17,7 @@ from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.network import Params, init
 from jquanta.lm.models.pythia import pythia
-from jquanta.qdg.selection import Selection, given
+from jquanta.qdg.samples.selection import Selection, given
 
 TINY = GPTNeoXConfig(layers=2, width=32, heads=2, vocab=50304)
 

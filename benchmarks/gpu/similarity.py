@@ -7,7 +7,7 @@ from benchmarks.gpu.models import samples_of, subject, tokens_for
 from benchmarks.gpu.record import Row
 from benchmarks.gpu.timing import Programs, peak_row
 from benchmarks.stopwatch import timed
-from jquanta.qdg.matrix import similarity
+from jquanta.qdg.cosines.similarity import similarity
 
 SIZE = "70m"
 ONCE = 5_000

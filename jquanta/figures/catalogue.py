@@ -42,7 +42,7 @@ SOURCES = {
     "qdg": Source(
         "a folder of quanta discovery from gradients (fig5: or a .npy file of labels, "
         "counts × samples; fig16, fig17: of the toy model)",
-        "made by jquanta qdg, those of the toy model by python -m jquanta.qdg.toy",
+        "made by jquanta qdg, those of the toy model by python -m jquanta.qdg.known.toy",
     ),
 }
 
@@ -193,7 +193,7 @@ def draw(
     nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise BadInput(f"--out {folder}: cannot be written; give another folder")
-    module = importlib.import_module(f"jquanta.figures.{figure.replace('-', '_')}")
+    module = importlib.import_module(f"jquanta.figures.{_room(figure)}.{figure.replace('-', '_')}")
     try:
         drawing: Drawing = module.draw(opened, folder, **options)
     except BadInput as error:
@@ -236,10 +236,16 @@ def _open(source: str, paths: Sequence[Path | str], sizes: Sequence[int]) -> Any
 
         return [open_results(path) for path in paths]
     if source == "losses":
-        from jquanta.lm.analysis.tables import open_table
+        from jquanta.lm.taxonomy.tables import open_table
 
         return open_table(paths, sizes)
     return Path(paths[0]) if source else []
+
+
+def _room(figure: str) -> str:
+    """The folder of a figure's module."""
+    source = {"runs": "sweep", "losses": "lm", "qdg": "qdg", "": "theory"}
+    return source[FIGURES[figure].source]
 
 
 def _home(paths: Sequence[Path | str]) -> Path:

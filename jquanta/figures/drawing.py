@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jquanta.sweep.folder import write_whole
+from jquanta.run.files import write_whole
 
 if TYPE_CHECKING:
     from jquanta.powerlaw import Fit

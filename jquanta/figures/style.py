@@ -8,7 +8,7 @@ import numpy as np
 
 from jquanta.errors import BadInput
 from jquanta.figures.drawing import decimals
-from jquanta.sweep.folder import remove
+from jquanta.run.files import remove
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -7,28 +7,17 @@ from them.
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from jquanta.errors import BadInput
 from jquanta.parity.codes import Code, parse_codes, refused
+from jquanta.run.settings import MAX_SEED, knob, require
 
 Scalar = int | float | bool | str
 
 MAX_TRAIN_SIZE = 2**31  # dataset positions are uint32, with room for the last, short batch
-MAX_SEED = 2**32 - 1
 MAX_BITS = 2**15 - 1  # subsets are stored as int16
-
-
-def knob(default: Any, help: str) -> Any:
-    """A configuration field with its default and the text that ``--help`` shows."""
-    return field(default=default, metadata={"help": help})
-
-
-def require(ok: bool, name: str, value: object, remedy: str) -> None:
-    """Raise ``BadInput`` naming the field, its value and the remedy unless ``ok``."""
-    if not ok:
-        raise BadInput(f"{name} = {value}: {remedy}")
 
 
 @dataclass(frozen=True)

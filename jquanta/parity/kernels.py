@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jaxtyping import Array, Float16, Float32, Int32, UInt32
 
-from jquanta import devices
+from jquanta.machine import devices
 from jquanta.parity.tiling import BACKWARD_SAMPLES, FORWARD_SAMPLES, UNITS, Tiling
 
 try:

@@ -32,7 +32,8 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Shaped, UInt32
 
-from jquanta import devices, streams
+from jquanta import streams
+from jquanta.machine import devices
 from jquanta.parity import fused, solo, xla
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import (

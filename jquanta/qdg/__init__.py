@@ -13,45 +13,44 @@ Or all of it at once, and what can be asked of the result::
 Names load on first use.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from jquanta.lazy import attributes
 
 if TYPE_CHECKING:
-    from jquanta.qdg.assignment import assign
-    from jquanta.qdg.clusters import cluster, cluster_features, imported, open_clusters
-    from jquanta.qdg.emergence import cluster_losses, emerged
-    from jquanta.qdg.gradient import gradients
-    from jquanta.qdg.matrix import open_similarity, similarity
-    from jquanta.qdg.mechanism import mechanisms
-    from jquanta.qdg.pairs import exact
+    from jquanta.qdg.clusters.cluster import cluster, cluster_features, imported, open_clusters
+    from jquanta.qdg.cosines.blockwise import exact
+    from jquanta.qdg.cosines.similarity import open_similarity, similarity
     from jquanta.qdg.pipeline import run
+    from jquanta.qdg.questions.assignment import assign
+    from jquanta.qdg.questions.emergence import cluster_losses, emerged
+    from jquanta.qdg.questions.mechanism import mechanisms
     from jquanta.qdg.results import open_run
-    from jquanta.qdg.selection import Newly, Selection, given, open_selection, select
-    from jquanta.qdg.sketch import sketches
+    from jquanta.qdg.samples.selection import Newly, Selection, given, open_selection, select
+    from jquanta.qdg.views.gradient import gradients
+    from jquanta.qdg.views.sketch import sketches
 
-# A function and the module that holds it are never named alike: importing the module would hide
-# the function.
 _HOMES = {
-    "Newly": "selection",
-    "Selection": "selection",
-    "assign": "assignment",
-    "cluster": "clusters",
-    "cluster_features": "clusters",
-    "cluster_losses": "emergence",
-    "emerged": "emergence",
-    "exact": "pairs",
-    "given": "selection",
-    "gradients": "gradient",
-    "imported": "clusters",
-    "mechanisms": "mechanism",
-    "open_clusters": "clusters",
-    "open_run": "results",
-    "open_selection": "selection",
-    "open_similarity": "matrix",
-    "run": "pipeline",
-    "select": "selection",
-    "similarity": "matrix",
-    "sketches": "sketch",
+    "Newly": "jquanta.qdg.samples.selection",
+    "Selection": "jquanta.qdg.samples.selection",
+    "assign": "jquanta.qdg.questions.assignment",
+    "cluster": "jquanta.qdg.clusters.cluster",
+    "cluster_features": "jquanta.qdg.clusters.cluster",
+    "cluster_losses": "jquanta.qdg.questions.emergence",
+    "emerged": "jquanta.qdg.questions.emergence",
+    "exact": "jquanta.qdg.cosines.blockwise",
+    "given": "jquanta.qdg.samples.selection",
+    "gradients": "jquanta.qdg.views.gradient",
+    "imported": "jquanta.qdg.clusters.cluster",
+    "mechanisms": "jquanta.qdg.questions.mechanism",
+    "open_clusters": "jquanta.qdg.clusters.cluster",
+    "open_run": "jquanta.qdg.results",
+    "open_selection": "jquanta.qdg.samples.selection",
+    "open_similarity": "jquanta.qdg.cosines.similarity",
+    "run": "jquanta.qdg.pipeline",
+    "select": "jquanta.qdg.samples.selection",
+    "similarity": "jquanta.qdg.cosines.similarity",
+    "sketches": "jquanta.qdg.views.sketch",
 }
 
 __all__ = [
@@ -77,11 +76,7 @@ __all__ = [
     "sketches",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"jquanta.qdg.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'jquanta.qdg' has no attribute {name!r}")
+__getattr__ = attributes(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

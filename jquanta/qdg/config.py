@@ -9,13 +9,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from jquanta import tables
 from jquanta.errors import BadInput
-from jquanta.memory import parse_bytes
-from jquanta.parity.config import MAX_SEED, knob, require
-from jquanta.qdg.affinity import AFFINITIES
-from jquanta.qdg.clusters import KMEANS, chosen_counts
-from jquanta.qdg.induction import order_of
+from jquanta.qdg.clusters.affinity import AFFINITIES
+from jquanta.qdg.clusters.cluster import KMEANS, chosen_counts
+from jquanta.qdg.samples.induction import order_of
+from jquanta.run import settings
+from jquanta.run.settings import MAX_SEED, knob, parse_bytes, require
 
 DEFAULT = Path(__file__).with_name("default.toml")
 """The embedded configuration; configs/qdg/stdlib.toml is the same file."""
@@ -39,7 +38,9 @@ class InputConfig:
     revision: str = knob("", "of the model; a subfolder where it is a folder (empty: main)")
     corpus: str = knob("", "a corpus folder; it is built there if [input] has a source")
     losses: str = knob("", "folder of losses on the corpus; what is missing is computed there")
-    also: str = tables.listed("", "further models on the corpus, whose losses the page shows, too")
+    also: str = settings.listed(
+        "", "further models on the corpus, whose losses the page shows, too"
+    )
     source: str = knob("", "what the corpus is built from; see jquanta corpus (empty: it exists)")
     tokenizer: str = knob("", "of the corpus (empty: the model's)")
     documents: int = knob(0, "documents of the source to take; 0 for all")
@@ -125,7 +126,7 @@ class SimilarityConfig:
 class ClusterConfig:
     """Spectral clustering for each count."""
 
-    counts: str = tables.listed(
+    counts: str = settings.listed(
         "", "numbers of clusters (empty: the paper's, to a fifth of the samples)"
     )
     affinity: str = knob("angular", "angular (the paper), absolute or shifted")
@@ -138,12 +139,12 @@ class ClusterConfig:
         require(0 <= self.seed <= MAX_SEED, "cluster.seed", self.seed, f"give 0 to {MAX_SEED}")
         require_one_of(AFFINITIES, "cluster.affinity", self.affinity)
         require_one_of(KMEANS, "cluster.kmeans", self.kmeans)
-        tables.numbers("cluster.counts", self.counts)
+        settings.numbers("cluster.counts", self.counts)
 
     @property
     def chosen(self) -> tuple[int, ...] | None:
         """The counts, or None for the paper's."""
-        return tables.numbers("cluster.counts", self.counts) or None
+        return settings.numbers("cluster.counts", self.counts) or None
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ SECTIONS: dict[str, type] = {
     "cluster": ClusterConfig,
     "page": PageConfig,
 }
-FIELDS = tables.fields_of(SECTIONS)
+FIELDS = settings.fields_of(SECTIONS)
 
 DEAR = [
     *(f"input.{name}" for name in ("model", "revision", "corpus", "losses")),
@@ -226,13 +227,13 @@ def load_qdg(
         content, where = dict(source), "the configuration"
     else:
         path = Path(DEFAULT if source is None else source)
-        content, where = tables.read_toml(path, "configs/qdg/"), str(path)
-    name = tables.take_name(content, "quanta")
-    values = tables.flatten(content, SECTIONS, FIELDS, where)
+        content, where = settings.read_toml(path, "configs/qdg/"), str(path)
+    name = settings.take_name(content, "quanta")
+    values = settings.flatten(content, SECTIONS, FIELDS, where)
     for field, value in (flags or {}).items():
         if field not in FIELDS:
-            raise tables.unknown(field, "a flag", FIELDS)
-        values[field] = tables.from_text(FIELDS[field], value)
+            raise settings.unknown(field, "a flag", FIELDS)
+        values[field] = settings.from_text(FIELDS[field], value)
     return QDGConfig(
-        name, **{part: tables.build(part, cls, values, FIELDS) for part, cls in SECTIONS.items()}
+        name, **{part: settings.build(part, cls, values, FIELDS) for part, cls in SECTIONS.items()}
     )

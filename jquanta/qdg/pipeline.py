@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jquanta.errors import BadInput, JquantaError
-from jquanta.lm.corpus.progress import Monitor, Silence
-from jquanta.qdg.clusters import chosen_counts
+from jquanta.qdg.clusters.cluster import chosen_counts
 from jquanta.qdg.config import InputConfig, QDGConfig, load_qdg
 from jquanta.qdg.results import STAGES, stored_config
-from jquanta.sweep.folder import DONE, FAILED, RUNNING, RunFolder, environment, now, write_whole
+from jquanta.run.environment import environment, now
+from jquanta.run.files import write_whole
+from jquanta.run.folder import DONE, FAILED, RUNNING, RunFolder
+from jquanta.run.progress import Monitor, Silence
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from jquanta.lm.corpus.reader import Corpus
     from jquanta.lm.losses.job import Checkpoint
-    from jquanta.qdg.selection import Selection
+    from jquanta.qdg.samples.selection import Selection
 
 PAGE = "quanta.html"
 
@@ -56,8 +58,8 @@ def run(
         RunFailed: if the disk or a device is full. The same call continues.
         Interrupted: on Ctrl-C. The same call continues.
     """
-    from jquanta.qdg.clusters import open_clusters
-    from jquanta.qdg.matrix import SIMILARITY
+    from jquanta.qdg.clusters.cluster import open_clusters
+    from jquanta.qdg.cosines.similarity import SIMILARITY
 
     if not isinstance(config, QDGConfig):
         config = load_qdg(config)
@@ -116,7 +118,7 @@ class _Inputs(NamedTuple):
 
 def _check(folder: RunFolder, before: QDGConfig | None, config: QDGConfig) -> None:
     """Raise ``BadInput`` unless the folder can take, or already holds, the configuration."""
-    from jquanta.qdg.selection import SELECTION, open_selection
+    from jquanta.qdg.samples.selection import SELECTION, open_selection
 
     path = folder.path
     if path.exists() and not path.is_dir():
@@ -143,7 +145,7 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
     from jquanta.lm.losses.reader import open_losses
     from jquanta.lm.weights.load import read_config
     from jquanta.lm.weights.sources import open_source
-    from jquanta.qdg.parameters import chosen
+    from jquanta.qdg.views.parameters import chosen
 
     wanted = config.input
     path = Path(wanted.corpus)
@@ -190,7 +192,7 @@ def _stages(
     from jquanta.lm.losses.job import Job
     from jquanta.lm.losses.reader import open_losses
     from jquanta.lm.weights.load import read_params
-    from jquanta.qdg.matrix import open_similarity, similarity
+    from jquanta.qdg.cosines.similarity import open_similarity, similarity
 
     corpus, own = inputs.corpus, inputs.checkpoints[0]
     columns = Path(config.input.losses)
@@ -229,7 +231,7 @@ def _selection(
     model: str,
     monitor: Monitor,
 ) -> "Selection":
-    from jquanta.qdg.selection import SELECTION, Newly, open_selection, select
+    from jquanta.qdg.samples.selection import SELECTION, Newly, open_selection, select
 
     if (path / SELECTION).exists():
         selection = open_selection(path)
@@ -255,7 +257,7 @@ def _selection(
 def _clusters(
     path: Path, config: QDGConfig, similarity: "xr.Dataset", monitor: Monitor
 ) -> "xr.Dataset":
-    from jquanta.qdg.clusters import STORE, cluster, open_clusters, save_clusters
+    from jquanta.qdg.clusters.cluster import STORE, cluster, open_clusters, save_clusters
 
     wanted = config.cluster
     settings = json.dumps(dataclasses.asdict(wanted))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jquanta import tables
 from jquanta.errors import BadInput
 from jquanta.qdg.config import SECTIONS, QDGConfig, load_qdg
-from jquanta.sweep.folder import RunFolder
+from jquanta.run import settings
+from jquanta.run.folder import RunFolder
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jquanta.lm.corpus.reader import Corpus
     from jquanta.lm.models.config import LMConfig
     from jquanta.lm.models.network import Params
-    from jquanta.qdg.selection import Selection
+    from jquanta.qdg.samples.selection import Selection
 
 CONFIG = "config.toml"
 STAGES = ("selection.zarr", "similarity.zarr", "clusters.zarr")
@@ -64,9 +64,9 @@ def open_run(path: Path | str | None) -> Results:
             another one.
     """
     from jquanta.lm.corpus.reader import open_corpus
-    from jquanta.qdg.clusters import open_clusters
-    from jquanta.qdg.matrix import open_similarity
-    from jquanta.qdg.selection import open_selection
+    from jquanta.qdg.clusters.cluster import open_clusters
+    from jquanta.qdg.cosines.similarity import open_similarity
+    from jquanta.qdg.samples.selection import open_selection
 
     if path is None:
         raise BadInput("RESULTS is missing: give a folder that jquanta qdg made")
@@ -91,7 +91,7 @@ def stored_config(folder: Path) -> QDGConfig:
     Raises:
         BadInput: if it is another kind of run, or its files are damaged.
     """
-    tables.require_kind(folder / CONFIG, SECTIONS, "jquanta qdg")
+    settings.require_kind(folder / CONFIG, SECTIONS, "jquanta qdg")
     config = load_qdg(folder / CONFIG)
     made = RunFolder(folder).read_record().get("folder")
 

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from jquanta import door, tables
-from jquanta.memory import parse_bytes
+from jquanta.cli import door
 from jquanta.parity.config import SECTIONS
+from jquanta.run import settings
+from jquanta.run.settings import parse_bytes
 from jquanta.sweep.config import SweepConfig, load_config
 
 _METAVARS: dict[Any, str] = {
@@ -20,10 +21,10 @@ _METAVARS: dict[Any, str] = {
     str: "WORD",
 }
 
-_Task: Any = tables.flags_of("task", SECTIONS["task"], _METAVARS)
-_Network: Any = tables.flags_of("network", SECTIONS["network"], _METAVARS)
-_Train: Any = tables.flags_of("train", SECTIONS["train"], _METAVARS)
-_Eval: Any = tables.flags_of("eval", SECTIONS["eval"], _METAVARS)
+_Task: Any = settings.flags_of("task", SECTIONS["task"], _METAVARS)
+_Network: Any = settings.flags_of("network", SECTIONS["network"], _METAVARS)
+_Train: Any = settings.flags_of("train", SECTIONS["train"], _METAVARS)
+_Eval: Any = settings.flags_of("eval", SECTIONS["eval"], _METAVARS)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Options:
 
     def resolve(self) -> SweepConfig:
         """The configuration with the flags applied. Raises ``BadInput``."""
-        flags = tables.given_flags(self, SECTIONS)
+        flags = settings.given_flags(self, SECTIONS)
         return load_config(self.config, flags=flags, mini=self.mini)
 
 
@@ -72,13 +73,13 @@ def command(argv: Sequence[str]) -> None:
     options = door.parse(Options, argv, "python -m jquanta.sweep")
     config = options.resolve()
     folder = options.out or Path("runs") / config.name
-    from jquanta.sweep import report  # late: jax takes its time
+    from jquanta.cli import sweep_report  # late: jax takes its time
 
     memory = None if options.memory is None else parse_bytes(options.memory)
     if options.plan:
-        report.print_plan(config, memory)
+        sweep_report.print_plan(config, memory)
     else:
-        report.train(config, folder, memory)
+        sweep_report.train(config, folder, memory)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jquanta import tables
 from jquanta.errors import BadInput
 from jquanta.parity.config import FIELDS, SECTIONS, RunConfig, Scalar, from_values, to_values
+from jquanta.run import settings
 from jquanta.sweep.values import parse_values
 
 Values = dict[str, tuple[Scalar, ...]]
@@ -89,7 +89,7 @@ def load_config(
     if isinstance(source, Mapping):
         content = dict(source)
     else:
-        content = tables.read_toml(Path(DEFAULT if source is None else source), "configs/")
+        content = settings.read_toml(Path(DEFAULT if source is None else source), "configs/")
     small = content.pop("mini", None if mini else {})
     if small is None:
         raise BadInput("--mini: the configuration has no [mini] table; run it without --mini")
@@ -101,10 +101,10 @@ def load_config(
     if mini:
         base |= overrides
         blocks = small_blocks or blocks
-        name = f"{name[: tables.MAX_NAME - len('-mini')]}-mini"
+        name = f"{name[: settings.MAX_NAME - len('-mini')]}-mini"
     chosen = dict(flags or {})
     for field in chosen.keys() - FIELDS.keys():
-        raise tables.unknown(field, "a flag", FIELDS)
+        raise settings.unknown(field, "a flag", FIELDS)
     notes: dict[str, None] = {}
 
     def resolved(block: Mapping[str, Any]) -> Values:
@@ -135,11 +135,11 @@ def varying(runs: list[RunConfig]) -> dict[str, list[Scalar]]:
 def _split(content: dict[str, Any], where: str) -> tuple[dict[str, Any], list[Any], str]:
     """The fields, the blocks' fields and the name of a document."""
     content = dict(content)
-    name, blocks = tables.take_name(content, "sweep"), content.pop("sweep", [])
+    name, blocks = settings.take_name(content, "sweep"), content.pop("sweep", [])
     if not isinstance(blocks, list) or not all(isinstance(block, Mapping) for block in blocks):
         raise BadInput(f"sweep in {where}: write each block under its own [[sweep]]")
     flat, *each = (
-        tables.flatten(table, SECTIONS, FIELDS, place)
+        settings.flatten(table, SECTIONS, FIELDS, place)
         for table, place in [(content, where), *((block, "[[sweep]]") for block in blocks)]
     )
     return flat, each, name

@@ -1,60 +1,45 @@
 """Train a sweep: packs one after another, each resumable, into one Dataset."""
 
-import contextlib
 import dataclasses
 import queue
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
+import xarray as xr
 
-from jquanta.ending import Interrupts, shortage
-from jquanta.errors import BadInput, Interrupted, RunFailed
+from jquanta.errors import BadInput, Interrupted
+from jquanta.machine.memory import usable
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import Way
 from jquanta.parity.packed import Packed
 from jquanta.parity.solo import Metrics, Stack
 from jquanta.parity.stopping import Endings
+from jquanta.run.environment import now
+from jquanta.run.files import remove
+from jquanta.run.progress import Monitor, Silence
+from jquanta.run.stop import Interrupts
 from jquanta.sweep.config import SweepConfig, load_config
 from jquanta.sweep.estimate import pack_operations, way_here
-from jquanta.sweep.folder import DONE, FAILED, RunFolder, now, remove
-from jquanta.sweep.journal import Journal, read_evaluations
-from jquanta.sweep.plan import Pack, device_memory, plan, trainer_of
+from jquanta.sweep.folder import SweepFolder
+from jquanta.sweep.journal import STATES, Journal, read_evaluations
+from jquanta.sweep.plan import Pack, plan, trainer_of
+from jquanta.sweep.scaling import NATS_PER_BIT
 from jquanta.sweep.store import Store, open_results, save_weights
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 DONE_MARK = "done"
 """The file that says that a pack is trained."""
 
+MEMORY_REMEDY = "sweep fewer or smaller runs at once; then the same command continues"
+
 SLICE_SECONDS = 1.0
 """Updates are sent to the device in slices of about this long, so that Ctrl-C is soon heard."""
-
-
-class Monitor(Protocol):
-    """What watches a sweep, such as a progress bar."""
-
-    def work(self, share: float, loss: float | None) -> None:
-        """``share`` of the whole work was done since the last call; the latest mean loss."""
-
-    def say(self, line: str) -> None:
-        """Something a person should know."""
-
-
-class Silence:
-    """A monitor that keeps quiet."""
-
-    def work(self, share: float, loss: float | None) -> None:
-        """Nothing."""
-
-    def say(self, line: str) -> None:
-        """Nothing."""
 
 
 def run_sweep(
@@ -64,7 +49,7 @@ def run_sweep(
     mini: bool = False,
     memory: int | None = None,
     monitor: Monitor | None = None,
-) -> "xr.Dataset":
+) -> xr.Dataset:
     """Train every run of a configuration, or continue where an earlier call stopped.
 
     Args:
@@ -88,32 +73,30 @@ def run_sweep(
     if out is None:
         with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
             return run_sweep(config, Path(scratch) / "run", memory=memory, monitor=monitor).load()
-    folder = RunFolder(out)
+    folder = SweepFolder(out)
     folder.check(config)
-    if folder.config.exists() and folder.state == DONE:
+    if folder.done:
         return open_results(folder.path)
     with folder.locked():
-        if folder.state != DONE:  # another process may have finished it before the lock was ours
-            with _failures_recorded(folder):
+        if not folder.done:  # another process may have finished it before the lock was ours
+            with folder.failures_recorded(MEMORY_REMEDY):
                 _train_all(folder, config, memory, monitor or Silence())
         remove(folder.checkpoints)
     return open_results(folder.path)
 
 
 def _train_all(
-    folder: RunFolder, config: SweepConfig, memory: int | None, monitor: Monitor
+    folder: SweepFolder, config: SweepConfig, memory: int | None, monitor: Monitor
 ) -> None:
     runs = config.runs()
     packs = _settled_plan(folder, config, runs, memory)
     began = time.monotonic()
-    earlier = folder.read_record().get("seconds", 0.0)
-    told = f"interrupted; {folder.path} holds a checkpoint: the same command continues"
-    with Interrupts(told) as interrupts:
+    message = f"interrupted; {folder.path} holds a checkpoint: the same command continues"
+    with Interrupts(message) as interrupts:
         try:
             _train_packs(folder, packs, runs, monitor, interrupts)
         finally:
-            with contextlib.suppress(OSError):  # a full disk has its own report
-                folder.update_record(seconds=round(earlier + time.monotonic() - began, 1))
+            folder.add_seconds(time.monotonic() - began)
         store = Store(folder, config, _attributes(folder.read_record()))
         for pack in packs:
             interrupts.check()
@@ -125,11 +108,11 @@ def _train_all(
                 own = Metrics(*(column[:, place] for column in evaluations))
                 store.add(number, runs[number], own, int(endings.last[place]))
         store.publish()
-        folder.update_record(state=DONE, finished=now())
+        folder.finish()
 
 
 def _attributes(record: dict[str, Any]) -> dict[str, Any]:
-    """What the Dataset tells of its making."""
+    """What the Dataset says of its making."""
     return {
         **{f"{name}_version": number for name, number in record["versions"].items()},
         **{name: str(record[name]) for name in ("commit", "device", "platform")},
@@ -139,7 +122,7 @@ def _attributes(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train_packs(
-    folder: RunFolder,
+    folder: SweepFolder,
     packs: Sequence[Pack],
     runs: Sequence[RunConfig],
     monitor: Monitor,
@@ -150,6 +133,7 @@ def _train_packs(
     Packs share nothing, so devices need not wait for each other; a pack that fails makes the
     others write a checkpoint and stop.
     """
+    training = Training(monitor)
     work = {pack: pack_operations([runs[i] for i in pack.members]) for pack in packs}
     shares = {pack: operations / sum(work.values()) for pack, operations in work.items()}
     devices: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
@@ -161,7 +145,7 @@ def _train_packs(
         try:
             interrupts.check()
             with jax.default_device(device):
-                PackRun(folder, pack, runs, shares[pack], monitor, interrupts).finish()
+                PackRun(folder, pack, runs, shares[pack], training, interrupts).finish()
         except BaseException:
             interrupts.asked = True
             raise
@@ -181,19 +165,20 @@ def _train_packs(
 
 
 def _settled_plan(
-    folder: RunFolder, config: SweepConfig, runs: Sequence[RunConfig], memory: int | None
+    folder: SweepFolder, config: SweepConfig, runs: Sequence[RunConfig], memory: int | None
 ) -> list[Pack]:
     """The packs, as the folder's record has them if it was begun: checkpoints depend on them."""
-    stored = folder.read_record().get("packs") if folder.config.exists() else None
+    stored = folder.read_record().get("packs") if folder.begun else None
     packs = [Pack(p["name"], tuple(p["members"]), p.get("way")) for p in stored or []]
     for pack in packs:
         _require_way(folder, pack, way_here(runs[pack.members[0]]))
-    packs = packs or plan(runs, memory or device_memory(), jax.local_device_count())
-    folder.begin(config, packs=[dataclasses.asdict(pack) for pack in packs])
+    packs = packs or plan(runs, memory or usable(), jax.local_device_count())
+    entries = [dataclasses.asdict(pack) for pack in packs]
+    folder.begin(config.name, config.to_toml(), packs=entries)
     return packs
 
 
-def _require_way(folder: RunFolder, pack: Pack, here: Way | None) -> None:
+def _require_way(folder: SweepFolder, pack: Pack, here: Way | None) -> None:
     """Refuse a pack begun on another kind of device: its checkpoints hold other arrays."""
     done = (folder.checkpoints / pack.name / DONE_MARK).exists()
     if here and pack.way not in (None, here.name) and not done:  # older folders do not tell
@@ -205,22 +190,44 @@ def _require_way(folder: RunFolder, pack: Pack, here: Way | None) -> None:
         )
 
 
+class Training:
+    """The progress of all packs together, which may train in several threads."""
+
+    def __init__(self, monitor: Monitor):
+        self.monitor, self.lock = monitor, threading.Lock()
+        self.share, self.detail = 0.0, ""
+
+    def add(self, share: float, loss: float | None) -> None:
+        """A share of the whole work is done.
+
+        Args:
+            share: done since the last call.
+            loss: the latest mean test loss, in nats; None for what was restored from disk.
+        """
+        with self.lock:
+            self.share += share
+            if loss is not None:
+                self.detail = f"mean loss {loss / NATS_PER_BIT:.3f} bits"
+            measured = loss is not None
+            self.monitor.work("training", self.share, self.detail, measured=measured)
+
+
 class PackRun:
     """The training of one pack, from its newest checkpoint to its last evaluation."""
 
     def __init__(
         self,
-        folder: RunFolder,
+        folder: SweepFolder,
         pack: Pack,
         runs: Sequence[RunConfig],
         share: float,
-        monitor: Monitor,
+        training: Training,
         interrupts: Interrupts,
     ):
         self.folder, self.pack, self.share = folder, pack, share
         self.runs = [runs[i] for i in pack.members]
         self.steps = self.runs[0].evaluation_steps
-        self.monitor, self.interrupts = monitor, interrupts
+        self.training, self.interrupts = training, interrupts
         self.endings = Endings(self.runs)
         self.path = folder.checkpoints / pack.name
         self.done_mark = self.path / DONE_MARK
@@ -229,28 +236,26 @@ class PackRun:
     def finish(self) -> None:
         """Train what is missing."""
         if self.done_mark.exists():
-            self.monitor.work(self.share, None)
+            self.training.add(self.share, None)
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        trainer, journal = trainer_of(self.runs), Journal(self.path)
-        try:
+        trainer = trainer_of(self.runs)
+        with Journal(self.path) as journal:
             self._train(trainer, journal)
-        finally:
-            journal.close()
         self.done_mark.touch()
-        remove(self.path / "states")
+        remove(self.path / STATES)
 
     def _train(self, trainer: Packed | Stack, journal: Journal) -> None:
         start = trainer.start()
         found, damaged = journal.restore(start)
         for line in damaged:
-            self.monitor.say(f"{line}; going back to the one before")
+            self.training.monitor.say(f"{line}; going back to the one before")
         state, updates = start, 0
         if found:
             state, updates = jax.tree.map(jax.numpy.asarray, found.state), found.updates
             for loss in journal.evaluations().loss:
                 self.endings.see(loss)
-            self.monitor.work(self.share * updates / self.steps[-1], None)
+            self.training.add(self.share * updates / self.steps[-1], None)
         while not self.endings.all_reached:
             number = self.endings.evaluations
             state, updates = self._advance(trainer, journal, state, updates, self.steps[number])
@@ -260,9 +265,9 @@ class PackRun:
             for place in self.endings.ending_now.tolist():
                 file = self.folder.weight_file(self.pack.members[place])
                 save_weights(file, trainer.weights(state, place))
-            if journal.due:
+            if journal.checkpoints.due:
                 journal.save(state, updates)
-        self.monitor.work(self.share * (1 - updates / self.steps[-1]), self.endings.latest)
+        self.training.add(self.share * (1 - updates / self.steps[-1]), self.endings.latest)
         journal.save(state, updates)
 
     def _advance(
@@ -277,27 +282,8 @@ class PackRun:
             updates += count
             if count == self.slice:
                 self.slice = max(1, int(count * min(2.0, SLICE_SECONDS / max(seconds, 1e-3))))
-            self.monitor.work(self.share * count / self.steps[-1], self.endings.latest)
+            self.training.add(self.share * count / self.steps[-1], self.endings.latest)
             if self.interrupts.asked:
                 journal.save(state, updates)
                 self.interrupts.check()
         return state, updates
-
-
-@contextlib.contextmanager
-def _failures_recorded(folder: RunFolder) -> Iterator[None]:
-    """Turn what a full disk or device raises into one line, and say so in the record."""
-    try:
-        yield
-    except Interrupted:
-        raise
-    except Exception as error:
-        reason = shortage(
-            error, "sweep fewer or smaller runs at once; then the same command continues"
-        )
-        with contextlib.suppress(OSError):
-            if folder.record.exists():
-                folder.update_record(state=FAILED, error=reason or str(error))
-        if reason is None:
-            raise
-        raise RunFailed(reason) from error

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jquanta import devices
+from jquanta.machine import devices
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import (
     CPU_TILE,

@@ -1,39 +1,23 @@
-"""A pack's progress on disk: orbax checkpoints of its state, and the evaluations so far.
+"""A pack's progress on disk: checkpoints of its state, and the evaluations so far.
 
 Evaluations are written first and the state after them, both under their final names only when
 whole. So at any kill the newest readable state has all its evaluations beside it, and what lies
 beyond it is written again, bit for bit.
 """
 
-import errno
-import logging
-import os
 import re
-import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from jquanta.parity.solo import Metrics
-from jquanta.sweep.folder import remove
+from jquanta.run.checkpoint import Checkpoints
+from jquanta.run.files import remove, whole
 
-KEPT = 2
-"""States kept: the newest, and the one before in case the newest is damaged."""
-
-COST_SHARE = 0.01
-"""Checkpoints take at most this share of the time."""
-
-LEAST_INTERVAL = 15.0
-"""Seconds between checkpoints, however cheap they are."""
-
-
-SPARE_ROOM = 2**18
-"""Bytes that a checkpoint may take beyond its numbers."""
+STATES = "states"
+"""The folder of the checkpoints, within the pack's."""
 
 
 class Progress(NamedTuple):
@@ -45,49 +29,29 @@ class Progress(NamedTuple):
 
 
 class Journal:
-    """Checkpoints and evaluations of one pack."""
+    """Checkpoints and evaluations of one pack, in a folder."""
 
     def __init__(self, path: Path):
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax raises its errors, too
         self.path = path.absolute()
         self.pending: list[Metrics] = []
         self.written = 0  # evaluations on disk
-        self._last_save = time.monotonic()
-        self._cost = 0.0
-        self._states = ocp.CheckpointManager(
-            self.path / "states",
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=KEPT, enable_async_checkpointing=False, create=True
-            ),
-        )
+        self.checkpoints = Checkpoints(self.path / STATES)
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.checkpoints.close()
 
     def record(self, metrics: Metrics) -> None:
         """Take in one evaluation, runs first."""
         self.pending.append(Metrics(*map(np.array, metrics)))  # copies: device memory is let go
 
-    @property
-    def due(self) -> bool:
-        """Whether it is time for a checkpoint."""
-        interval = max(LEAST_INTERVAL, self._cost / COST_SHARE)
-        return time.monotonic() - self._last_save > interval
-
     def save(self, state: Any, updates: int) -> None:
         """Write the evaluations taken in, then the state after ``updates`` updates."""
-        began = time.monotonic()
         if self.pending:
             self._write_evaluations()
-        if updates not in self._states.all_steps():
-            leaves = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(state))}
-            self._require_room(sum(leaf.nbytes for leaf in leaves.values()))
-            extra = {"evaluations": self.written}
-            self._states.save(
-                updates,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(leaves), progress=ocp.args.JsonSave(extra)
-                ),
-            )
-        self._last_save = time.monotonic()
-        self._cost = self._last_save - began
+        self.checkpoints.save(updates, state, {"evaluations": self.written})
 
     def restore(self, template: Any) -> tuple[Progress | None, list[str]]:
         """The newest state that can be read, in the structure of ``template``.
@@ -95,50 +59,28 @@ class Journal:
         Returns:
             The progress, or None to begin afresh, and a line for each damaged checkpoint.
         """
-        damaged = []
-        leaves, structure = jax.tree.flatten(template)
-        abstract = {str(i): ocp.utils.to_shape_dtype_struct(leaf) for i, leaf in enumerate(leaves)}
-        for updates in sorted(self._states.all_steps(), reverse=True):
-            try:
-                found = self._states.restore(
-                    updates,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()
-                    ),
-                )
-                evaluations = found["progress"]["evaluations"]
-                self._keep_evaluations(evaluations)
-                self.evaluations()  # readable, too
-            except Exception as error:  # whatever a damaged file makes orbax raise
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                damaged.append(f"checkpoint at {updates:,} updates cannot be read ({reason[:120]})")
-                self._states.delete(updates)
-                continue
-            restored = [found["state"][str(i)] for i in range(len(leaves))]
-            return Progress(jax.tree.unflatten(structure, restored), updates, evaluations), damaged
-        self._keep_evaluations(0)
-        return None, damaged
+        found, damaged = self.checkpoints.restore(template, self._go_back)
+        if found is None:
+            self._keep_evaluations(0)
+            return None, damaged
+        return Progress(found.tree, found.step, found.extra["evaluations"]), damaged
 
     def evaluations(self) -> Metrics:
         """All evaluations on disk: [evaluation, run, …]."""
         return read_evaluations(self.path)
 
-    def close(self) -> None:
-        """Let go of orbax's resources."""
-        self._states.close()
-
-    def _require_room(self, size: int) -> None:
-        """Raise on a full disk before orbax does: what its threads print then is no help."""
-        if shutil.disk_usage(self.path).free < size + SPARE_ROOM:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+    def _go_back(self, extra: dict[str, Any]) -> None:
+        """Keep just the evaluations that belong to a checkpoint. Raises if one is missing or
+        cannot be read."""
+        self._keep_evaluations(extra["evaluations"])
+        self.evaluations()
 
     def _write_evaluations(self) -> None:
         last = self.written + len(self.pending)
         stacked = Metrics(*(np.stack(column) for column in zip(*self.pending, strict=True)))
-        part = self.path / "evaluations.part"
-        with part.open("wb") as file:
+        name = f"evaluations-{self.written:07d}-{last:07d}.npz"
+        with whole(self.path / name) as part, part.open("wb") as file:
             np.savez(file, **stacked._asdict())
-        part.replace(self.path / f"evaluations-{self.written:07d}-{last:07d}.npz")
         self.pending, self.written = [], last
 
     def _keep_evaluations(self, count: int) -> None:

@@ -9,10 +9,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import jax
-
-from jquanta import cores
-from jquanta.memory import free
+from jquanta.machine import cores
+from jquanta.machine.memory import HOST_SHARE, free
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import distribution, packable
 from jquanta.parity.packed import Packed
@@ -59,7 +57,7 @@ def plan(
         members = [i for same in group.values() for i in same]
         work = [run_operations(runs[i]) for i in members]
         parts = math.ceil(sum(work) / share * (1 - 1e-9))  # rounding must not split a whole
-        for part in dealt(work, parts):
+        for part in shared_out(work, parts):
             for piece in _cut([members[i] for i in part], runs, memory, backend):
                 way = way_here(runs[piece[0]], backend)
                 name = f"pack-{len(packs):04d}"
@@ -67,18 +65,23 @@ def plan(
     return packs
 
 
-def dealt(work: Sequence[float], hands: int) -> list[list[int]]:
-    """Pieces of ``work`` dealt out, the largest first, each to whoever has least; none is empty.
+def shared_out(work: Sequence[float], workers: int) -> list[list[int]]:
+    """Share out pieces of work: the largest first, each to the worker who has least so far.
 
-    The pieces of a hand are in their own order.
+    Args:
+        work: of each piece.
+        workers: how many there are.
+
+    Returns:
+        The numbers of each worker's pieces, ascending; a worker without any is left out.
     """
-    found: list[list[int]] = [[] for _ in range(hands)]
-    total = [0.0] * hands
+    found: list[list[int]] = [[] for _ in range(workers)]
+    total = [0.0] * workers
     for piece in sorted(range(len(work)), key=lambda i: -work[i]):
         least = total.index(min(total))
         found[least].append(piece)
         total[least] += work[piece]
-    return [sorted(hand) for hand in found if hand]
+    return [sorted(pieces) for pieces in found if pieces]
 
 
 BALANCE = 0.8
@@ -93,7 +96,7 @@ def use_cores(runs: Sequence[RunConfig], memory: int | None = None) -> None:
     count = cores.count()
     packs = plan(runs, memory or int(HOST_SHARE * free()) // count, count, "cpu")
     work = [pack_operations([runs[i] for i in pack.members]) for pack in packs]
-    longest = max(sum(work[i] for i in hand) for hand in dealt(work, count))
+    longest = max(sum(work[i] for i in pieces) for pieces in shared_out(work, count))
     if sum(work) >= BALANCE * count * longest:
         cores.as_devices()
 
@@ -133,16 +136,3 @@ def _cut(
         kinds.add(kind)
         left -= need
     yield piece
-
-
-DEVICE_SHARE, HOST_SHARE = 0.8, 0.5
-"""Of the free memory, what packs may take: the rest is for what is not counted."""
-
-
-def device_memory() -> int:
-    """Bytes that a pack may take on each device: most of what is free there."""
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() or {}
-    if "bytes_limit" in stats:
-        return int(DEVICE_SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
-    return int(HOST_SHARE * free()) // jax.local_device_count()

@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr  # here, so that what it misses is told before hours of training, not after
+from flax import nnx
+from safetensors.numpy import load_file, save_file
 from zarr.storage import LocalStore  # a path could be taken for an address
 
 from jquanta.errors import BadInput
 from jquanta.parity.config import FIELDS, RunConfig, to_values
+from jquanta.parity.network import make_network
 from jquanta.parity.solo import Metrics
 from jquanta.parity.task import Task, make_task
+from jquanta.run.arrays import consolidate, open_group
+from jquanta.run.files import remove, whole
 from jquanta.sweep.config import SweepConfig, load_config
-from jquanta.sweep.folder import DONE, RunFolder, remove
+from jquanta.sweep.folder import SweepFolder
 from jquanta.sweep.schema import (
     RUN_COORDINATES,
     SCHEMA_VERSION,
@@ -86,7 +90,7 @@ def template(config: SweepConfig, attributes: dict[str, Any]) -> xr.Dataset:
 class Store:
     """A Dataset being written under a temporary name, pack by pack."""
 
-    def __init__(self, folder: RunFolder, config: SweepConfig, attributes: dict[str, Any]):
+    def __init__(self, folder: SweepFolder, config: SweepConfig, attributes: dict[str, Any]):
         self.path = folder.results
         self.part = self.path.with_name(self.path.name + ".part")
         remove(self.part)
@@ -100,7 +104,7 @@ class Store:
                 consolidated=False,
                 zarr_format=3,
             )
-        self.group = zarr.open_group(LocalStore(self.part), mode="r+")
+        self.group = open_group(self.part, "r+")
 
     def add(self, number: int, run: RunConfig, metrics: Metrics, last: int) -> None:
         """Write one run: its evaluations [evaluation, …], valid up to number ``last``."""
@@ -121,9 +125,7 @@ class Store:
 
     def publish(self) -> None:
         """Give the Dataset its final name."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # zarr: consolidated metadata is not in its format 3
-            zarr.consolidate_metadata(LocalStore(self.part))
+        consolidate(self.part)
         remove(self.path)
         self.part.replace(self.path)
 
@@ -134,12 +136,9 @@ class Store:
 
 def save_weights(path: Path, weights: dict[str, np.ndarray]) -> None:
     """Write one network's weights by name, whole or not at all."""
-    from safetensors.numpy import save_file
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_file({name: np.ascontiguousarray(w) for name, w in weights.items()}, part)
-    part.replace(path)
+    with whole(path) as part:
+        save_file({name: np.ascontiguousarray(w) for name, w in weights.items()}, part)
 
 
 def open_results(path: Path | str) -> xr.Dataset:
@@ -155,19 +154,15 @@ def open_results(path: Path | str) -> xr.Dataset:
     Raises:
         BadInput: if there are no results, or not yet, or of another schema.
     """
-    import xarray as xr
-    from zarr.storage import LocalStore
-
-    path = Path(path)
-    folder = RunFolder(path.parent if path.name == "results.zarr" else path)
+    folder = SweepFolder(path)
     if not folder.path.is_dir():
         raise BadInput(f"{folder.path}: no such run folder; train one: python -m jquanta.sweep")
-    if not folder.config.exists():
+    if not folder.begun:
         raise BadInput(
             f"{folder.path}: not a run folder (no config.toml); train one with "
             f"python -m jquanta.sweep --out {folder.path}"
         )
-    if folder.state != DONE or not folder.results.exists():
+    if not folder.done or not folder.results.exists():
         folder.read_config()  # refuses another kind of run
         raise BadInput(
             f"{folder.path}: this sweep is not finished; resume it with "
@@ -193,17 +188,11 @@ def load_run(path: Path | str, run: int) -> tuple[Task, Any, Any]:
     Raises:
         BadInput: as ``open_results``, and if there is no such run.
     """
-    from flax import nnx
-    from safetensors.numpy import load_file
-
-    from jquanta.parity.network import make_network
-
     dataset = open_results(path)
     runs = load_config(tomllib.loads(dataset.attrs["config"])).runs()
     if not 0 <= run < len(runs):
         raise BadInput(f"run {run}: {path} has runs 0 to {len(runs) - 1}")
-    folder = RunFolder(Path(path).parent if Path(path).name == "results.zarr" else path)
-    stored = load_file(folder.weight_file(run))
+    stored = load_file(SweepFolder(path).weight_file(run))
     network, weights = nnx.split(make_network(runs[run]))
     for place, leaf in nnx.to_flat_state(weights):
         leaf.set_value(stored[".".join(map(str, place))])

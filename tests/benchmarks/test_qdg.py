@@ -31,12 +31,12 @@ from jquanta.lm.models import pythia
 from jquanta.lm.models.config import GPTNeoXConfig
 from jquanta.lm.models.network import init, shapes
 from jquanta.lm.weights.tables import source_keys
-from jquanta.qdg.clusters import COUNTS
-from jquanta.qdg.gradient import gradients
-from jquanta.qdg.matrix import similarity
-from jquanta.qdg.parameters import chosen, columns
-from jquanta.qdg.samples import samples
-from jquanta.qdg.selection import Selection, given
+from jquanta.qdg.clusters.cluster import COUNTS
+from jquanta.qdg.cosines.similarity import similarity
+from jquanta.qdg.samples.prefixes import samples
+from jquanta.qdg.samples.selection import Selection, given
+from jquanta.qdg.views.gradient import gradients
+from jquanta.qdg.views.parameters import chosen, columns
 
 CONFIG = GPTNeoXConfig(layers=2, width=32, heads=1, vocab=50304)
 LENGTHS = np.array([5, 0, 33, 1, 2, 20])

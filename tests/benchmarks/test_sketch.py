@@ -10,10 +10,10 @@ import pytest
 from benchmarks import sketch
 from benchmarks.sketch import Workload, bias, cosines, grams, inner, rows_of, untrained
 from jquanta.lm.models import pythia
-from jquanta.qdg.gradient import gradient_rows
-from jquanta.qdg.matrix import similarity
-from jquanta.qdg.parameters import chosen
-from jquanta.qdg.sketch import sketch_rows
+from jquanta.qdg.cosines.similarity import similarity
+from jquanta.qdg.views.gradient import gradient_rows
+from jquanta.qdg.views.parameters import chosen
+from jquanta.qdg.views.sketch import sketch_rows
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jquanta.figures import style
-from jquanta.figures.select import apart
+from jquanta.figures.sweep.select import apart
 from tests.sweep.synthetic import planted
 
 

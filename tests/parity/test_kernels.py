@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jquanta import devices
+from jquanta.machine import devices
 from jquanta.parity import kernels, packed, solo, xla
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import Block, Way, way_of

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from jquanta.lm.corpus.reader import Corpus, open_corpus
-from jquanta.qdg.selection import Selection, given
+from jquanta.qdg.samples.selection import Selection, given
 from tests.lm.corpus.samples import write_corpus
-from tests.lm.losses.examples import Watch
 from tests.lm.models import examples as models
+from tests.monitors import Watch
 
 __all__ = ["LENGTHS", "Watch", "corpus", "losses", "selection"]
 

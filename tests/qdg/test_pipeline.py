@@ -9,14 +9,15 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from jquanta import qdg
+from jquanta.cli.explore import main as explore
+from jquanta.cli.qdg import main
 from jquanta.errors import BadInput
 from jquanta.lm.losses.compute import compute_losses
-from jquanta.qdg.__main__ import main
 from jquanta.qdg.config import DEFAULT, load_qdg
-from jquanta.qdg.pages.__main__ import main as explore
 from jquanta.qdg.pipeline import PAGE
 from tests.lm.losses import examples
-from tests.qdg import planted
+from tests.monitors import Watch
+from tests.qdg.clusters import planted
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -75,7 +76,7 @@ def test_each_stage_is_what_its_own_call_gives(place: Path, done: Path) -> None:
 
 
 def test_a_finished_folder_is_left_alone(place: Path, done: Path) -> None:
-    before, watch = modified(done), examples.Watch()
+    before, watch = modified(done), Watch()
     qdg.run(settings(place), done, monitor=watch)
     assert modified(done) == before
     assert any("nothing to do" in line for line in watch.lines)
@@ -96,7 +97,7 @@ def test_what_a_finished_folder_lost_is_made_again(place: Path, tmp_path: Path, 
 
 def test_other_clusters_leave_the_similarity_alone(place: Path, tmp_path: Path) -> None:
     qdg.run(settings(place), tmp_path / "run")
-    before, watch = modified(tmp_path / "run"), examples.Watch()
+    before, watch = modified(tmp_path / "run"), Watch()
     other = settings(place, cluster={"counts": "3"})
     clusters = qdg.run(other, tmp_path / "run", monitor=watch)
     after = modified(tmp_path / "run")
@@ -111,7 +112,7 @@ def test_an_interrupted_run_continues(
     place: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("jquanta.qdg.clusters.cluster", _interrupt)
+        patch.setattr("jquanta.qdg.clusters.cluster.cluster", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             qdg.run(settings(place), tmp_path / "run")
     before = modified(tmp_path / "run")

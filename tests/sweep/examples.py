@@ -149,23 +149,6 @@ def assert_same(one: Path, other: Path) -> None:
     } - {"figures"}
 
 
-class Saboteur:
-    """A monitor that lets something happen at the given number of its calls."""
-
-    def __init__(self, at: int, happen: Callable[[], None]):
-        self.at, self.happen = at, happen
-        self.shares: list[float] = []
-        self.lines: list[str] = []
-
-    def work(self, share: float, loss: float | None) -> None:
-        self.shares.append(share)
-        if len(self.shares) == self.at:
-            self.happen()
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
 class Crash(Exception):
     pass
 

@@ -9,9 +9,10 @@ import xarray as xr
 
 import jquanta as jq
 from jquanta.parity.config import RunConfig
+from jquanta.run.folder import DONE
 from jquanta.sweep import schema
 from jquanta.sweep.config import SweepConfig
-from jquanta.sweep.folder import DONE, RunFolder
+from jquanta.sweep.folder import SweepFolder
 from jquanta.sweep.store import template
 from tests.sweep.examples import Config
 
@@ -93,7 +94,7 @@ def planted(changes: Config | None = None) -> xr.Dataset:
 
 def stored(results: xr.Dataset, config: SweepConfig, path: Path) -> Path:
     """A finished run folder that holds ``results``."""
-    folder = RunFolder(path)
+    folder = SweepFolder(path)
     path.mkdir(parents=True)
     folder.begin(config)
     with warnings.catch_warnings():

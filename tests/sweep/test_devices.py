@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import jquanta as jq
-from jquanta import cores
+from jquanta.cli import sweep_report
+from jquanta.machine import cores
 from jquanta.parity.config import from_values
-from jquanta.sweep import report
 from jquanta.sweep.config import load_config
 from jquanta.sweep.estimate import run_bytes, run_operations
-from jquanta.sweep.folder import RunFolder
+from jquanta.sweep.folder import SweepFolder
 from jquanta.sweep.plan import dealt, plan, use_cores
 from tests.sweep.examples import TINY
 
@@ -52,7 +52,7 @@ def test_eight_devices_train_what_one_does(tmp_path: Path) -> None:
     assert count == 8
     assert len(used) > 1
     one, eight = jq.run_sweep(SWEEP, tmp_path / "one"), jq.open_results(tmp_path / "eight")
-    packs = [len(RunFolder(tmp_path / name).read_record()["packs"]) for name in ("one", "eight")]
+    packs = [len(SweepFolder(tmp_path / name).read_record()["packs"]) for name in ("one", "eight")]
     assert packs == [1, 4]
     np.testing.assert_allclose(eight.loss, one.loss, atol=1e-5)
     np.testing.assert_allclose(eight.subtask_loss, one.subtask_loss, atol=1e-4)
@@ -109,6 +109,6 @@ def test_the_command_asks_for_the_cores(
     asked: list[int] = []
     monkeypatch.setattr("jquanta.sweep.plan.use_cores", lambda runs, _: asked.append(len(runs)))
     config = load_config(SWEEP)
-    report.print_plan(config)
-    report.train(config, tmp_path / "run")
+    sweep_report.print_plan(config)
+    sweep_report.train(config, tmp_path / "run")
     assert asked == [4, 4]

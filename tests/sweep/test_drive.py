@@ -14,15 +14,16 @@ from safetensors.numpy import load_file
 
 import jquanta as jq
 from jquanta.errors import BadInput, Interrupted
+from jquanta.run.folder import FAILED, RUNNING
 from jquanta.sweep import journal
 from jquanta.sweep.__main__ import main
-from jquanta.sweep.folder import FAILED, RUNNING, RunFolder
+from jquanta.sweep.folder import SweepFolder
+from tests.monitors import Watch
 from tests.sweep.examples import (
     LONG,
     SUM_ROUNDING,
     TINY,
     Crash,
-    Saboteur,
     assert_same,
     crash,
     evaluated,
@@ -34,7 +35,7 @@ from tests.sweep.examples import (
 @pytest.fixture
 def saving_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every evaluation."""
-    monkeypatch.setattr(journal, "LEAST_INTERVAL", 0.0)
+    monkeypatch.setattr(checkpoint, "LEAST_INTERVAL", 0.0)
     monkeypatch.setattr(journal, "COST_SHARE", 1e9)
 
 
@@ -47,7 +48,7 @@ def test_the_same_sweep_twice_is_equal_bit_for_bit(tiny: Path, tmp_path: Path) -
 
 
 def final_weights(folder: Path, run: int) -> dict[str, np.ndarray]:
-    return load_file(RunFolder(folder).weight_file(run))
+    return load_file(SweepFolder(folder).weight_file(run))
 
 
 # Runs in other company are compiled in other shapes: sums of float32 products are rounded in
@@ -159,12 +160,12 @@ def test_a_crash_anywhere_is_made_good(at: int, whole: Path, tmp_path: Path) -> 
     """The monitor is called after each slice of updates; whatever it raises is a crash there."""
     folder = tmp_path / "run"
     with pytest.raises(Crash):
-        jq.run_sweep(LONG, folder, monitor=Saboteur(at, crash))
-    record = RunFolder(folder).read_record()
+        jq.run_sweep(LONG, folder, monitor=Watch(at, happen=crash))
+    record = SweepFolder(folder).read_record()
     assert (record["state"], record["error"]) == (FAILED, "on purpose")
     assert not (folder / "results.zarr").exists()
     assert not (folder / "lock").exists()
-    monitor = Saboteur(3, crash)  # and once more, somewhat further on
+    monitor = Watch(3, happen=crash)  # and once more, somewhat further on
     with pytest.raises(Crash):
         jq.run_sweep(LONG, folder, monitor=monitor)
     assert monitor.lines == []
@@ -175,7 +176,7 @@ def test_a_crash_anywhere_is_made_good(at: int, whole: Path, tmp_path: Path) -> 
 def test_a_crash_without_a_checkpoint_begins_again(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(Crash):
-        jq.run_sweep(LONG, folder, monitor=Saboteur(12, crash))
+        jq.run_sweep(LONG, folder, monitor=Watch(12, happen=crash))
     jq.run_sweep(LONG, folder)
     assert_same(folder, whole)
 
@@ -213,7 +214,7 @@ def test_a_damaged_checkpoint_is_said_and_passed_over(
 ) -> None:
     folder = tmp_path / "run"
     with pytest.raises(Crash):
-        jq.run_sweep(LONG, folder, monitor=Saboteur(14, crash))
+        jq.run_sweep(LONG, folder, monitor=Watch(14, happen=crash))
     pack = folder / "checkpoints" / "pack-0000"
     states = sorted((pack / "states").iterdir(), key=lambda path: int(path.name))
     assert len(states) == 2
@@ -224,7 +225,7 @@ def test_a_damaged_checkpoint_is_said_and_passed_over(
     else:
         newest = max(pack.glob("evaluations-*.npz"))
         newest.write_bytes(newest.read_bytes()[:100])
-    monitor = Saboteur(0, crash)
+    monitor = Watch()
     jq.run_sweep(LONG, folder, monitor=monitor)
     (line,) = monitor.lines
     assert f"checkpoint at {int(states[-1].name)} updates cannot be read" in line
@@ -258,7 +259,7 @@ def test_a_full_disk_or_device_is_one_line_and_can_be_resumed(
     said = capsys.readouterr().err
     assert said.startswith(f"jquanta: {reason}")
     assert said.count("\n") == 1
-    assert RunFolder(folder).state == FAILED
+    assert SweepFolder(folder).state == FAILED
     with pytest.raises(BadInput, match="not finished"):
         jq.open_results(folder)
     jq.run_sweep(TINY, folder)
@@ -269,9 +270,9 @@ def test_a_folder_begun_on_another_kind_of_device_is_refused(
     tmp_path: Path, saving_often: None
 ) -> None:
     """Its checkpoints hold other arrays: taken for damaged, they would be deleted."""
-    folder = RunFolder(tmp_path / "run")
+    folder = SweepFolder(tmp_path / "run")
     with pytest.raises(Crash):
-        jq.run_sweep(LONG, folder.path, monitor=Saboteur(9, crash))
+        jq.run_sweep(LONG, folder.path, monitor=Watch(9, happen=crash))
     packs = folder.read_record()["packs"]
     assert {pack["way"] for pack in packs} == {"TILES"}
     folder.update_record(packs=[pack | {"way": "KERNELS"} for pack in packs])
@@ -290,16 +291,16 @@ def test_a_signal_saves_where_it_stopped(
     number: signal.Signals, whole: Path, tmp_path: Path
 ) -> None:
     folder, before = tmp_path / "run", signal.getsignal(number)
-    stop = Saboteur(9, lambda: os.kill(os.getpid(), number))
+    stop = Watch(9, happen=lambda: os.kill(os.getpid(), number))
     with pytest.raises(Interrupted, match=r"holds a checkpoint: the same command continues"):
         jq.run_sweep(LONG, folder, monitor=stop)
     assert signal.getsignal(number) == before
     assert len(stop.shares) == 9  # heard at once
-    assert RunFolder(folder).state == RUNNING
-    monitor = Saboteur(0, crash)
+    assert SweepFolder(folder).state == RUNNING
+    monitor = Watch()
     jq.run_sweep(LONG, folder, monitor=monitor)
-    assert monitor.shares[0] == pytest.approx(sum(stop.shares))  # nothing is trained again
-    assert sum(monitor.shares) == pytest.approx(1)
+    assert monitor.shares[0] == pytest.approx(stop.shares[-1])  # nothing is trained again
+    assert monitor.shares[-1] == pytest.approx(1)
     assert_same(folder, whole)
 
 
@@ -308,7 +309,7 @@ def test_a_signal_saves_where_it_stopped(
 
 def test_a_finished_folder_is_left_alone(tiny: Path) -> None:
     before = tree(tiny)
-    results = jq.run_sweep(TINY, tiny, monitor=Saboteur(1, crash))
+    results = jq.run_sweep(TINY, tiny, monitor=Watch(1, happen=crash))
     assert results.sizes["run"] == 2
     assert tree(tiny) == before
 
@@ -321,7 +322,7 @@ def test_another_configuration_is_refused(tiny: Path) -> None:
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
-    with RunFolder(tmp_path).locked():
+    with SweepFolder(tmp_path).locked():
         before = tree(tmp_path)
         with pytest.raises(BadInput, match=f"in use by process {os.getpid()}"):
             jq.run_sweep(TINY, tmp_path)
@@ -334,16 +335,16 @@ def test_a_folder_that_another_finished_meanwhile_is_left_alone(
     """Between the look at the folder and the lock, the process that held it may have finished."""
     folder = tmp_path / "run"
     shutil.copytree(tiny, folder)
-    RunFolder(folder).update_record(state=RUNNING)
-    locked, before = RunFolder.locked, {}
+    SweepFolder(folder).update_record(state=RUNNING)
+    locked, before = SweepFolder.locked, {}
 
-    def late(self: RunFolder) -> object:
+    def late(self: SweepFolder) -> object:
         self.update_record(state="done")
         before.update(tree(folder))
         return locked(self)
 
-    monkeypatch.setattr(RunFolder, "locked", late)
-    jq.run_sweep(TINY, folder, monitor=Saboteur(1, crash))
+    monkeypatch.setattr(SweepFolder, "locked", late)
+    jq.run_sweep(TINY, folder, monitor=Watch(1, happen=crash))
     assert tree(folder) == before
 
 

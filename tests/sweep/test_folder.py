@@ -8,8 +8,10 @@ import pytest
 
 import jquanta as jq
 from jquanta.errors import BadInput
+from jquanta.run.files import write_whole
+from jquanta.run.folder import DONE, RUNNING
 from jquanta.sweep.config import load_config
-from jquanta.sweep.folder import DONE, RUNNING, RunFolder, write_whole
+from jquanta.sweep.folder import SweepFolder
 from tests.sweep.examples import TINY, tree
 
 CONFIG = load_config(TINY)
@@ -17,13 +19,13 @@ CONFIG = load_config(TINY)
 
 def test_a_new_folder_and_an_empty_one_will_do(tmp_path: Path) -> None:
     before = tree(tmp_path)
-    RunFolder(tmp_path / "a" / "b").check(CONFIG)
-    RunFolder(tmp_path).check(CONFIG)
+    SweepFolder(tmp_path / "a" / "b").check(CONFIG)
+    SweepFolder(tmp_path).check(CONFIG)
     assert tree(tmp_path) == before
 
 
 def test_beginning_writes_what_a_reader_needs(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = SweepFolder(tmp_path)
     assert folder.state is None
     folder.begin(CONFIG, extra=3)
     assert folder.state == RUNNING
@@ -37,7 +39,7 @@ def test_beginning_writes_what_a_reader_needs(tmp_path: Path) -> None:
 
 
 def test_the_same_runs_may_be_written_differently(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = SweepFolder(tmp_path)
     folder.begin(CONFIG)
     folder.check(load_config(TINY | {"name": "other", "network.width": "lin(3, 5, 2)"}))
     for change in ({"network.width": [5, 3]}, {"network.width": 3}, {"train.seed": 1}):
@@ -54,14 +56,14 @@ def test_the_same_runs_may_be_written_differently(tmp_path: Path) -> None:
 )
 def test_a_folder_of_something_else_says_so(tmp_path: Path, content: str, says: str) -> None:
     (tmp_path / "config.toml").write_text(content)
-    for call in (lambda: RunFolder(tmp_path).check(CONFIG), lambda: jq.open_results(tmp_path)):
+    for call in (lambda: SweepFolder(tmp_path).check(CONFIG), lambda: jq.open_results(tmp_path)):
         with pytest.raises(BadInput, match=says):
             call()
 
 
 def test_what_a_kill_at_the_very_start_leaves_is_no_obstacle(tmp_path: Path) -> None:
     """The lock, and the configuration's temporary file."""
-    folder = RunFolder(tmp_path)
+    folder = SweepFolder(tmp_path)
     folder.lock.write_text("process 1 on elsewhere\n")
     folder.config.with_name("config.toml.part").write_text("name")
     folder.check(CONFIG)
@@ -89,7 +91,7 @@ def test_text_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def hold(path: Path, ready: Any, release: Any) -> None:
-    with RunFolder(path).locked():
+    with SweepFolder(path).locked():
         ready.set()
         release.wait(60)
 
@@ -104,7 +106,7 @@ def test_another_process_is_kept_out_while_the_lock_is_held(tmp_path: Path) -> N
         before = tree(tmp_path)
         with (
             pytest.raises(BadInput, match=f"in use by process {process.pid} on ") as error,
-            RunFolder(tmp_path).locked(),
+            SweepFolder(tmp_path).locked(),
         ):
             raise AssertionError("two processes hold the folder")
         assert str(error.value).startswith(f"--out {tmp_path}: ")
@@ -114,7 +116,7 @@ def test_another_process_is_kept_out_while_the_lock_is_held(tmp_path: Path) -> N
         process.join(60)
     assert process.exitcode == 0
     assert tree(tmp_path) == {}  # the lock goes with its holder
-    with RunFolder(tmp_path).locked():
+    with SweepFolder(tmp_path).locked():
         assert {path.name for path in tmp_path.iterdir()} == {"lock"}
 
 
@@ -126,7 +128,7 @@ def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path: Path) -> None:
     assert ready.wait(60)
     process.kill()
     process.join(60)
-    folder = RunFolder(tmp_path)
+    folder = SweepFolder(tmp_path)
     assert folder.lock.exists()
     folder.check(CONFIG)
     with folder.locked():
@@ -138,7 +140,7 @@ def test_a_lock_that_was_just_given_up_is_not_shared(
 ) -> None:
     """Its holder removes the file between our opening and our locking of it: what we then hold is
     no file that others would find."""
-    folder, lock = RunFolder(tmp_path), fcntl.flock
+    folder, lock = SweepFolder(tmp_path), fcntl.flock
 
     def late(file: Any, operation: int) -> None:
         folder.lock.unlink()

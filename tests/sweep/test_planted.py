@@ -11,7 +11,7 @@ import xarray as xr
 from scipy import stats
 
 import jquanta as jq
-from jquanta.scaling import LEARNED_BELOW, NATS_PER_BIT
+from jquanta.sweep.scaling import LEARNED_BELOW, NATS_PER_BIT
 from tests.sweep.examples import Config
 
 PLANTED: Config = {

@@ -11,24 +11,25 @@ import pytest
 
 import jquanta as jq
 from jquanta.errors import BadInput
+from tests.monitors import Watch
 from tests.processes import Command
-from tests.sweep.examples import LONG, Saboteur, assert_same, crash, toml
+from tests.sweep.examples import LONG, assert_same, toml
 
 # The command itself, with a beat (a byte on a pipe) and a nap after each slice of updates, so that
 # a signal can be sent at a chosen place whatever the machine's speed, and frequent checkpoints.
 COMMAND = """
 import os, sys, time
-from jquanta.sweep import journal, report
+from jquanta.run import checkpoint, progress
 from jquanta.sweep.__main__ import main
 for name, value in (("LEAST_INTERVAL", 0.0), ("COST_SHARE", 1e9)):
-    assert hasattr(journal, name)
-    setattr(journal, name, value)
-work = report.ProgressLine.work
-def slow(self, share, loss):
-    work(self, share, loss)
+    assert hasattr(checkpoint, name)
+    setattr(checkpoint, name, value)
+work = progress.Bar.work
+def slow(self, *report, **more):
+    work(self, *report, **more)
     os.write(int(os.environ["BEATS"]), b".")
     time.sleep(0.05)
-report.ProgressLine.work = slow
+progress.Bar.work = slow
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -81,7 +82,7 @@ def test_an_interrupted_command_says_so_and_continues(
         "checkpoints",
         "weights",
     }
-    monitor = Saboteur(0, crash)
+    monitor = Watch()
     jq.run_sweep(LONG, folder, monitor=monitor)
     assert monitor.shares[0] > 0  # what was done is not done again
     assert monitor.lines == []

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 import jquanta as jq
-from jquanta import progress
-from jquanta.sweep import report
+from jquanta.cli import sweep_report
+from jquanta.run import progress
+from jquanta.run.progress import Bar
 from jquanta.sweep.__main__ import main
+from jquanta.sweep.drive import Training
 from tests.sweep.examples import TINY, flags, toml, tree
 from tests.sweep.synthetic import ALPHA_D, ALPHA_N, ALPHA_S, planted
 
@@ -97,7 +99,7 @@ def test_diverged_runs_are_said(here: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_exponents_are_printed_beside_theory(capsys: pytest.CaptureFixture[str]) -> None:
-    report.summarise(planted())
+    sweep_report.summarise(planted())
     lines = capsys.readouterr().out.splitlines()
     for fit, learned, name, exponent, theory in zip(
         lines[::2],
@@ -118,7 +120,7 @@ def test_exponents_are_printed_beside_theory(capsys: pytest.CaptureFixture[str])
 def test_an_alpha_without_theory_is_reported_all_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    report.summarise(planted({"task.alpha": -0.5}))
+    sweep_report.summarise(planted({"task.alpha": -0.5}))
     out = capsys.readouterr().out
     assert [f"alpha_{scale}" in out for scale in "NSD"] == [True] * 3
     assert "theory" not in out
@@ -130,11 +132,12 @@ def test_an_alpha_without_theory_is_reported_all_the_same(
 def test_progress_in_a_log_is_a_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with report.ProgressLine() as line:
-        line.work(0.25, math.log(2))
+    with Bar("training", "compiling") as line:
+        training = Training(line)
+        training.add(0.25, math.log(2))
         assert capsys.readouterr().err == ""  # not at every call
         monkeypatch.setattr(progress, "LINE_SECONDS", -1.0)
-        line.work(0.25, math.log(2) / 2)
+        training.add(0.25, math.log(2) / 2)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith("50%  ")
@@ -148,8 +151,8 @@ def test_progress_in_a_terminal_is_a_live_bar(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    with report.ProgressLine() as line:
-        line.work(0.5, math.log(2))
+    with Bar("training", "compiling") as line:
+        Training(line).add(0.5, math.log(2))
         line.say("checkpoint [1] cannot be read")
     said = capsys.readouterr().err
     assert "training" in said
@@ -160,8 +163,9 @@ def test_progress_in_a_terminal_is_a_live_bar(
 
 def test_a_loss_that_is_not_known_is_no_measure_of_speed() -> None:
     """What was restored took no time now: time left is told from what this call trains."""
-    with report.ProgressLine() as line:
-        line.work(0.9, None)
+    with Bar("training", "compiling") as line:
+        training = Training(line)
+        training.add(0.9, None)
         assert line.left() == "compiling"
-        line.work(0.01, 0.5)
+        training.add(0.01, 0.5)
         assert line.left().endswith("left")

@@ -18,9 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from jquanta import __version__
-from jquanta.ending import shortage
-from jquanta.errors import BadInput, Interrupted, RunFailed
+from jquanta.errors import BadInput, Interrupted
 from jquanta.lm.corpus.layout import (
     META,
     OFFSET_DTYPE,
@@ -33,11 +31,15 @@ from jquanta.lm.corpus.layout import (
     sha256_of,
     token_dtype,
 )
-from jquanta.lm.corpus.progress import Monitor, Silence
 from jquanta.lm.corpus.reader import Corpus, open_corpus, prediction_starts
 from jquanta.lm.corpus.sources import Document, Source, open_source
 from jquanta.lm.corpus.tokenizer import Encode, LoadedTokenizer, encoder, load_tokenizer
-from jquanta.sweep.folder import RunFolder, remove, write_whole
+from jquanta.run.checkpoint import Due
+from jquanta.run.files import LOCK, PART, remove, require_place, write_whole
+from jquanta.run.folder import RunFolder
+from jquanta.run.progress import Monitor, Silence, Speed
+from jquanta.run.stop import Interrupts, shortage_in_one_line
+from jquanta.version import __version__
 
 MAX_LENGTH = 1024
 """Tokens that documents are cut to: the paper's."""
@@ -51,8 +53,8 @@ BATCH_CHARACTERS = 2**22
 DOCUMENT_COST = 64
 """What a document counts besides its characters, so that empty ones fill a batch, too."""
 
-CHECKPOINT_SECONDS = 10.0
-"""At most this much work is lost in a crash."""
+LEAST_INTERVAL, COST_SHARE = 10.0, 0.05
+"""Seconds of work that a crash may cost, and the share of the time that saving may take."""
 
 HEADER_BYTES = 128
 """What numpy's header of a list takes, whatever its length: it leaves room for the digits."""
@@ -103,7 +105,7 @@ def build_corpus(
     monitor = monitor or Silence()
     loaded = load_tokenizer(tokenizer)
     out = Path(out).expanduser()
-    _check_place(out)
+    _require_place(out)
     if next(source.documents(), None) is None:
         raise BadInput(f"{source.name}: holds no documents")
     recipe = Recipe(
@@ -114,7 +116,8 @@ def build_corpus(
         long=long,
     )
     if not (out / META).exists():
-        _build(source, loaded, recipe, out, monitor)
+        with shortage_in_one_line("give fewer documents"):
+            _build(source, loaded, recipe, out, monitor)
         return open_corpus(out)
     corpus = open_corpus(out)
     _require_same(out, corpus.meta.recipe, recipe)
@@ -135,23 +138,11 @@ def _hash(source: Source, monitor: Monitor) -> str:
     return source.sha256(advance)
 
 
-def _check_place(out: Path) -> None:
+def _require_place(out: Path) -> None:
     """Raise ``BadInput`` unless a corpus can be built, or lies, at ``out``. Writes nothing."""
-    try:
-        if out.exists() and not out.is_dir():
-            raise BadInput(f"--out {out}: is a file; give the path of a folder")
-        if (out / META).exists():
-            return
-        if out.exists() and any(out.iterdir()):
-            raise BadInput(f"--out {out}: holds other files and no {META}; give a new folder")
-        if out.is_mount():  # nothing can be renamed to it
-            raise BadInput(f"--out {out}: is the root of a disk; give a folder in it")
-        place = out.resolve()
-        nearest = next(path for path in place.parents if path.exists())
-        if not out.name or not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-            raise BadInput(f"--out {out}: {nearest} is not writable; give another folder")
-    except OSError as error:
-        raise BadInput(f"--out {str(out)[:80]}: {error.strerror}; give another folder") from None
+    require_place(out, META)
+    if out.is_mount() or not out.name:  # the finished folder is renamed to it
+        raise BadInput(f"--out {out}: is the root of a disk; give a folder in it")
 
 
 def _require_same(folder: Path, found: Recipe, wanted: Recipe) -> None:
@@ -166,7 +157,7 @@ def _build(
     source: Source, loaded: LoadedTokenizer, recipe: Recipe, out: Path, monitor: Monitor
 ) -> None:
     place = out.resolve()
-    part = place.with_name(place.name + ".part")
+    part = place.with_name(place.name + PART)
     made = [folder for folder in part.parents if not folder.exists()]
     dtype = token_dtype(loaded.vocab_size)
     _read_progress(part, recipe, dtype)  # refuses before anything is written
@@ -176,9 +167,13 @@ def _build(
             monitor.say(f"{part}: continuing after {progress.documents:,} documents")
         whole = recipe.long == "split"
         encode = encoder(loaded.tokenizer, None if whole else recipe.max_length)
+        message = f"interrupted; {part}: the same command continues"
         try:
-            with _Arrays(part, dtype, recipe, progress) as arrays:
-                _fill(arrays, source, encode, monitor)
+            with (
+                _Arrays(part, dtype, recipe, progress) as arrays,
+                Interrupts(message) as interrupts,
+            ):
+                _fill(arrays, source, encode, interrupts, monitor)
                 arrays.finish()
             _describe(part, arrays.progress, source.name, loaded, recipe)
             part.rename(place)
@@ -188,13 +183,6 @@ def _build(
                 for folder in made:
                     folder.rmdir()
             raise
-        except KeyboardInterrupt:
-            raise Interrupted(f"interrupted; {part}: the same command continues") from None
-        except OSError as error:
-            reason = shortage(error, "give fewer documents")
-            if reason is None:
-                raise
-            raise RunFailed(reason) from error
     _clear(place)
 
 
@@ -205,7 +193,7 @@ def _reopen(path: Path) -> BinaryIO:
 
 def _clear(folder: Path) -> None:
     """Delete what a finished corpus needs no more."""
-    for name in (PROGRESS, RunFolder(folder).lock.name):
+    for name in (PROGRESS, LOCK):
         remove(folder / name)
 
 
@@ -230,7 +218,7 @@ def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progres
     path = part / PROGRESS
     if not path.exists():
         # What a kill at the very start leaves is no obstacle.
-        little = {"lock", PROGRESS + ".part"}
+        little = {LOCK, PROGRESS + PART}
         if part.is_file() or (part.exists() and {p.name for p in part.iterdir()} - little):
             raise BadInput(f"--out: {part}, where it is built, is not ours; move it away")
         return _Progress(0, 0, 0)
@@ -251,8 +239,12 @@ def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progres
     return progress
 
 
-def _fill(arrays: "_Arrays", source: Source, encode: Encode, monitor: Monitor) -> None:
+def _fill(
+    arrays: "_Arrays", source: Source, encode: Encode, interrupts: Interrupts, monitor: Monitor
+) -> None:
     """Append what is missing."""
+    speed = Speed("tokens")
+    speed(arrays.progress.tokens)
     size, limit = max(1, source.size), arrays.recipe.limit
     taken = arrays.progress.taken
     documents = itertools.islice(
@@ -265,7 +257,8 @@ def _fill(arrays: "_Arrays", source: Source, encode: Encode, monitor: Monitor) -
         arrays.append(pieces, len(batch))
         made, tokens, taken = arrays.progress
         share = max(batch[-1].position / size, taken / (limit or np.inf))
-        monitor.work("tokenising", share, made, tokens)
+        monitor.work("tokenising", share, f"{made:,} documents  {speed(tokens)}")
+        interrupts.check()
 
 
 def _pieces(row: list[int], length: int) -> list[list[int]]:
@@ -293,6 +286,7 @@ class _Arrays:
         self, part: Path, dtype: np.dtype[Any], recipe: Recipe, progress: _Progress
     ) -> None:
         self.path, self.dtype, self.recipe, self.progress = part, dtype, recipe, progress
+        self.due = Due(LEAST_INTERVAL, COST_SHARE)
         self._record()  # first: it says whose the arrays are
         self.tokens, self.offsets = (_reopen(part / name) for name in (TOKENS, OFFSETS))
         self._cut()
@@ -304,7 +298,7 @@ class _Arrays:
     def __exit__(
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
-        if kind is KeyboardInterrupt:
+        if kind is Interrupted:
             self._checkpoint()
         for file in (self.tokens, self.offsets):
             file.close()
@@ -323,7 +317,7 @@ class _Arrays:
         self.progress = _Progress(
             self.progress.documents + len(rows), int(ends[-1]), self.progress.taken + taken
         )
-        if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+        if self.due:
             self._checkpoint()
 
     def finish(self) -> None:
@@ -349,15 +343,16 @@ class _Arrays:
 
     def _checkpoint(self) -> None:
         """Bring the numbers to the disk, then the progress that counts on them."""
+        began = time.monotonic()
         for file in (self.tokens, self.offsets):
             file.flush()
             os.fsync(file.fileno())
         self._record()
+        self.due.saved(began)
 
     def _record(self) -> None:
         record = {"recipe": dataclasses.asdict(self.recipe), "progress": self.progress}
         write_whole(self.path / PROGRESS, json.dumps(record) + "\n")
-        self.saved = time.monotonic()
 
 
 def _describe(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.layout import TOKENIZER
-from jquanta.sweep.folder import write_whole
+from jquanta.run.files import write_whole
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

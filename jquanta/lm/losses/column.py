@@ -13,16 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
+from zarr.storage import LocalStore
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses.batches import LONGEST_FIRST
 from jquanta.lm.losses.legs import Leg, known
-from jquanta.sweep.folder import now, remove
+from jquanta.run.arrays import open_group
+from jquanta.run.checkpoint import Due
+from jquanta.run.environment import now
+from jquanta.run.files import whole
 
 SCHEMA_VERSION = 1
 KIND = "per-token losses"
+
+ROOT = "zarr.json"
+"""The file that makes a folder a Zarr group."""
 
 CHUNK = 2**20
 """Losses in a chunk: 4 MiB."""
@@ -45,17 +53,9 @@ def label_of(attributes: dict[str, Any]) -> str:
     return f"{attributes['model']}@{attributes['revision']}"
 
 
-def open_group(path: Path, mode: Any = "r") -> Any:
-    """The Zarr group in a folder."""
-    import zarr
-    from zarr.storage import LocalStore  # a path could be taken for an address
-
-    return zarr.open_group(LocalStore(path, read_only=mode == "r"), mode=mode)
-
-
 def read_attributes(path: Path) -> dict[str, Any] | None:
     """What a group says of itself; None where there is no group."""
-    if not (path / "zarr.json").is_file():
+    if not (path / ROOT).is_file():
         return None
     try:
         return dict(open_group(path).attrs)
@@ -65,9 +65,6 @@ def read_attributes(path: Path) -> dict[str, Any] | None:
 
 def make_root(path: Path, corpus: Corpus) -> None:
     """Mark a folder as one of losses on a corpus, if it is not yet."""
-    import zarr
-    from zarr.storage import LocalStore
-
     if read_attributes(path) is None:
         attributes = {
             "kind": KIND,
@@ -89,29 +86,26 @@ class Column:
         self.array = self.group["loss"]
         self._chunks: dict[int, NDArray[np.float32]] = {}
         self._changed: set[int] = set()
-        self._due = time.monotonic() + LEAST_INTERVAL
+        self.due = Due(LEAST_INTERVAL, MARK_SHARE)
 
     @staticmethod
     def create(path: Path, predictions: int, attributes: dict[str, Any]) -> None:
         """A group without any losses yet. It appears whole."""
-        import zarr
-        from zarr.storage import LocalStore
-
-        part = path.with_name(path.name + ".part")
-        remove(part)
-        group = zarr.create_group(LocalStore(part), attributes={**attributes, "documents_done": 0})
-        group.create_array(
-            "loss",
-            shape=(predictions,),
-            chunks=(CHUNK,),
-            dtype=NUMBER,
-            fill_value=np.nan,
-            compressors=None,
-            filters=None,
-            dimension_names=("prediction",),
-            attributes={"units": "nats", "long_name": "cross-entropy of each prediction"},
-        )
-        part.replace(path)
+        with whole(path) as part:
+            group = zarr.create_group(
+                LocalStore(part), attributes={**attributes, "documents_done": 0}
+            )
+            group.create_array(
+                "loss",
+                shape=(predictions,),
+                chunks=(CHUNK,),
+                dtype=NUMBER,
+                fill_value=np.nan,
+                compressors=None,
+                filters=None,
+                dimension_names=("prediction",),
+                attributes={"units": "nats", "long_name": "cross-entropy of each prediction"},
+            )
 
     @property
     def legs(self) -> list[Leg]:
@@ -131,11 +125,6 @@ class Column:
         """Whether all of them are."""
         return "finished" in self.group.attrs
 
-    @property
-    def due(self) -> bool:
-        """Whether it is time for a mark."""
-        return time.monotonic() > self._due
-
     def write(self, first: int, losses: NDArray[np.float32]) -> None:
         """Put the losses of predictions ``first``, ``first`` + 1, … in their place."""
         while len(losses):
@@ -153,8 +142,7 @@ class Column:
         self._changed.clear()
         done = sum(leg.done for leg in legs)
         self.group.attrs.update({"documents_done": done, "legs": list(legs), **attributes})
-        ended = time.monotonic()
-        self._due = ended + max(LEAST_INTERVAL, (ended - began) / MARK_SHARE)
+        self.due.saved(began)
 
     def finish(self, legs: Sequence[Leg]) -> None:
         """Say that the column is whole."""
@@ -167,8 +155,7 @@ class Column:
             if not path.exists():
                 # All of it is written now: a disk that is full says so here, not in the middle.
                 path.parent.mkdir(parents=True, exist_ok=True)
-                part = path.with_name(path.name + ".part")
-                part.write_bytes(np.full(CHUNK, np.nan, NUMBER).tobytes())
-                part.replace(path)
+                with whole(path) as part:
+                    part.write_bytes(np.full(CHUNK, np.nan, NUMBER).tobytes())
             self._chunks[number] = np.memmap(path, NUMBER, "r+", shape=(CHUNK,))
         return self._chunks[number]

@@ -1,24 +1,21 @@
 """Compute losses: checkpoints × corpus → columns, each resumable at any document."""
 
-import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+import xarray as xr
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 from jaxtyping import Array
 from numpy.typing import NDArray
 
-from jquanta import devices
-from jquanta.ending import shortage
-from jquanta.errors import BadInput, Interrupted, RunFailed
-from jquanta.lm.corpus.progress import Monitor, Silence
+from jquanta.errors import BadInput, RunFailed
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses.batches import Batch, Plan
 from jquanta.lm.losses.column import Column, group_name, label_of, make_root, read_attributes
@@ -30,13 +27,13 @@ from jquanta.lm.losses.ways import Way, way_here
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, count
 from jquanta.lm.weights.load import fingerprint, read_params, warn_of_equals
-from jquanta.sweep.folder import RunFolder, environment
+from jquanta.machine import devices
+from jquanta.run.environment import environment
+from jquanta.run.folder import RunFolder
+from jquanta.run.progress import Monitor, Part, Silence, Speed
+from jquanta.run.stop import Interrupts, shortage_in_one_line
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-ROWS = "rows"
-"""The axis of the mesh over which batches are cut."""
+MEMORY_REMEDY = "give fewer --batch_tokens; then the same command continues"
 
 AHEAD = 2
 """Batches given to the devices before the first of them is waited for."""
@@ -51,7 +48,7 @@ def compute_losses(
     dtype: str = "float32",
     batch_tokens: int | None = None,
     monitor: Monitor | None = None,
-) -> "xr.Dataset":
+) -> xr.Dataset:
     """Losses of every prediction of a corpus under every checkpoint, or what is missing of them.
 
     Documents are spread over all local devices. Columns that are finished are left alone. One
@@ -102,7 +99,7 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
             _read_on_host(checkpoint, job.dtype),
             origin=checkpoint.origin,
             batch_tokens=batch_tokens,
-            monitor=_Part(monitor, before, own),
+            monitor=Part(monitor, before, own),
         )
         before += own
     stored = [read_attributes(job.column(checkpoint)) or {} for checkpoint in job.checkpoints]
@@ -143,7 +140,7 @@ def add_column(
     require_room(out, corpus)
     require_same(path, label, corpus, dtype, weights)
     _require_batch(batch_tokens)
-    with RunFolder(out).locked(), _one_line_for_what_is_full():
+    with RunFolder(out).locked(), shortage_in_one_line(MEMORY_REMEDY):
         make_root(out, corpus)
         if read_attributes(path) is None:
             total, size = count(config)
@@ -186,17 +183,17 @@ def _fill(
         monitor.say(f"{label}: continuing after {done:,} of {documents:,} documents")
     left = [batch for batch in plan.batches if batch.done > leg.done]
     seen = corpus.n_predictions - sum(int(_counts(corpus, batch).sum()) for batch in left)
-    try:
+    speed = Speed("tokens")
+    with Interrupts(f"interrupted; {column.path}: the same command continues") as interrupts:
         for batch, found in batch_losses(config, on_devices(config, params), corpus, left):
             _write(column, label, corpus, batch, found)
             leg = leg._replace(done=batch.done)
             seen += int(_counts(corpus, batch).sum())
-            monitor.work(label, seen / corpus.n_predictions, before + leg.done, seen)
-            if column.due:
+            detail = f"{before + leg.done:,} documents  {speed(seen)}"
+            monitor.work(label, seen / corpus.n_predictions, detail)
+            if column.due or interrupts.asked:
                 column.mark([*earlier, leg])
-    except KeyboardInterrupt:
-        column.mark([*earlier, leg])
-        raise Interrupted(f"interrupted; {column.path}: the same command continues") from None
+            interrupts.check()
     column.finish([*earlier, leg])
 
 
@@ -259,7 +256,7 @@ def _require_batch(tokens: int | None) -> None:
 
 def on_devices(config: LMConfig, params: Params) -> Any:
     """Parameters as ``batch_losses`` takes them: a copy on each local device."""
-    put = partial(jax.device_put, device=NamedSharding(_mesh(), P()))
+    put = partial(jax.device_put, device=devices.copied(devices.mesh()))
     return way_here().prepare(config, params, put)
 
 
@@ -277,11 +274,11 @@ def batch_losses(
     Yields:
         each batch with its losses [rows, length] in nats, NaN where there is no prediction.
     """
-    mesh = _mesh()
+    mesh = devices.mesh()
     program = _program(way_here(), config, mesh)
     sent: deque[tuple[Batch, Array]] = deque()
     for batch in batches:
-        arrays = jax.device_put(_arrays(corpus, batch), NamedSharding(mesh, P(ROWS)))
+        arrays = jax.device_put(_arrays(corpus, batch), devices.cut(mesh))
         sent.append((batch, program(model, *arrays)))
         if len(sent) > AHEAD:
             batch, found = sent.popleft()
@@ -290,20 +287,17 @@ def batch_losses(
         yield batch, np.asarray(found)
 
 
-def _mesh() -> Mesh:
-    return Mesh(np.array(jax.local_devices()), (ROWS,))
-
-
 @cache
 def _program(way: Way, config: LMConfig, mesh: Mesh) -> Any:
     """The losses under jit, each device with its own rows. One a shape of model: revisions share
     what is compiled."""
+    rows = P(devices.DEVICES)
     return jax.jit(
         jax.shard_map(
             partial(way.losses, config),
             mesh=mesh,
-            in_specs=(P(), P(ROWS), P(ROWS), P(ROWS)),
-            out_specs=P(ROWS),
+            in_specs=(P(), rows, rows, rows),
+            out_specs=rows,
             check_vma=False,  # devices share nothing: loops may run a different number of times
         )
     )
@@ -345,30 +339,3 @@ def _read_on_host(checkpoint: Checkpoint, dtype: str) -> Params:
 def _cost(config: LMConfig) -> int:
     """Multiplications a token, but for attention's: what columns of unequal size are weighed by."""
     return count(config)[1] + config.vocab * config.width
-
-
-class _Part:
-    """A monitor of one column, which passes on the share of the whole."""
-
-    def __init__(self, monitor: Monitor, before: float, own: float):
-        self.monitor, self.before, self.own = monitor, before, own
-
-    def work(self, stage: str, share: float, documents: int = 0, tokens: int = 0) -> None:
-        """See ``Monitor``."""
-        self.monitor.work(stage, self.before + self.own * share, documents, tokens)
-
-    def say(self, line: str) -> None:
-        """See ``Monitor``."""
-        self.monitor.say(line)
-
-
-@contextlib.contextmanager
-def _one_line_for_what_is_full() -> Iterator[None]:
-    """Turn what a full disk or device raises into one line with its remedy."""
-    try:
-        yield
-    except (OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
-        reason = shortage(error, "give fewer --batch_tokens; then the same command continues")
-        if reason is None:
-            raise
-        raise RunFailed(reason) from error

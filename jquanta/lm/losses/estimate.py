@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jquanta import devices
 from jquanta.lm.losses.batches import Plan
 from jquanta.lm.losses.column import CHUNK, NUMBER
 from jquanta.lm.losses.rows import algorithm, batch_bytes, logits_bytes, parameter_bytes
 from jquanta.lm.losses.ways import ROWS, way_here
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import count
+from jquanta.machine import devices
 
 SHARES = {"cpu": 0.6}
 """Of the rate of a large product, what a whole pass reaches: benchmarks.losses found 0.57 at 14m

@@ -1,7 +1,7 @@
 """What a call is to compute, checked before anything is loaded or written."""
 
 import hashlib
-import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,11 @@ import numpy as np
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.layout import TOKENIZER
 from jquanta.lm.corpus.reader import Corpus, open_corpus
-from jquanta.lm.losses.column import KIND, group_name, label_of, read_attributes
+from jquanta.lm.losses.column import KIND, ROOT, group_name, label_of, read_attributes
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.weights.load import read_config, read_tokenizer
 from jquanta.lm.weights.sources import Hub, Source, open_source
+from jquanta.run.files import require_place
 
 DTYPES = ("float32", "bfloat16")
 
@@ -110,8 +111,6 @@ def make_job(
 
 def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> Checkpoint:
     """A model's shape and files, if it fits the corpus. Warns where a name is an old one."""
-    import warnings
-
     source = open_source(model, revision)
     for note in source.notes:
         warnings.warn(note, stacklevel=2)
@@ -152,20 +151,9 @@ def require_fit(config: LMConfig, corpus: Corpus, label: str) -> None:
 
 def require_room(out: Path, corpus: Corpus) -> None:
     """Raise ``BadInput`` unless ``out`` can take, or already holds, losses on this corpus."""
-    try:
-        if out.exists() and not out.is_dir():
-            raise BadInput(f"--out {out}: is a file; give the path of a folder")
-        place = out.resolve()
-        nearest = next(path for path in (place, *place.parents) if path.exists())
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-            raise BadInput(f"--out {out}: {nearest} is not writable; give another folder")
-        stored = read_attributes(out)
-        if stored is None:
-            if out.exists() and {path.name for path in out.iterdir()} - {"lock"}:
-                raise BadInput(f"--out {out}: holds other files; give a new folder")
-            return
-    except OSError as error:
-        raise BadInput(f"--out {str(out)[:80]}: {error.strerror}; give another folder") from None
+    if not require_place(out, ROOT):
+        return
+    stored = read_attributes(out) or {}
     if stored.get("kind") != KIND:
         raise BadInput(f"--out {out}: holds another Zarr group; give a new folder")
     if stored["corpus"] != corpus.meta.corpus:

@@ -14,9 +14,9 @@ from jquanta.lm.losses.column import (
     KIND,
     SCHEMA_VERSION,
     label_of,
-    open_group,
     read_attributes,
 )
+from jquanta.run.arrays import open_group
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -13,7 +13,6 @@ from jaxtyping import Array, Float, Int
 
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import PRECISION, Params, count, packed_features, unembedding
-from jquanta.memory import free
 
 FLOAT32 = "TF32_TF32_F32_X3"
 """The algorithm of float32 products on a recent NVIDIA GPU: one of ``jax.lax.DotAlgorithmPreset``'s
@@ -32,9 +31,6 @@ WIDE = 4
 
 MOST_POSITIONS = 2**16
 """Positions of a batch on each device at most: products are large enough to fill any device."""
-
-SHARE = 0.8
-"""Of a device's free memory, what is counted here may take: the rest is for what is not."""
 
 
 def algorithm(dtype: DTypeLike, device: str) -> str:
@@ -107,9 +103,9 @@ def rows_that_fit(config: LMConfig, dtype: DTypeLike, length: int, memory: float
         config: the model's shape.
         dtype: of parameters and products.
         length: of a row: T.
-        memory: bytes free, before the parameters are there.
+        memory: bytes that may be taken, by the parameters too.
     """
-    left = SHARE * memory - parameter_bytes(config, dtype) - logits_bytes(config)
+    left = memory - parameter_bytes(config, dtype) - logits_bytes(config)
     rows = min(left / batch_bytes(config, dtype, 1, length), MOST_POSITIONS / length)
     return 2 ** max(0, int(np.log2(max(rows, 1))))
 
@@ -135,11 +131,3 @@ def batch_bytes(config: LMConfig, dtype: DTypeLike, rows: int, length: int) -> i
     size = jnp.dtype(dtype).itemsize
     scores, stream = config.heads * length * (WIDE + size), 10 * config.width * size
     return rows * length * (scores + stream)
-
-
-def free_memory() -> int:
-    """Bytes that a batch and the parameters may take on each local device."""
-    stats = [device.memory_stats() or {} for device in jax.local_devices()]
-    if all("bytes_limit" in found for found in stats):
-        return min(found["bytes_limit"] - found.get("bytes_in_use", 0) for found in stats)
-    return free() // len(stats)

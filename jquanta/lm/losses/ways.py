@@ -17,13 +17,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 from numpy.typing import NDArray
 
-from jquanta import devices
 from jquanta.lm.losses.batches import Plan, plan_batches
 from jquanta.lm.losses.cross_entropy import Model, losses, prepare
 from jquanta.lm.losses.packing import plan_rows, row_length
-from jquanta.lm.losses.rows import algorithm, free_memory, packed_losses, rows_that_fit
+from jquanta.lm.losses.rows import algorithm, packed_losses, rows_that_fit
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, stack
+from jquanta.machine import devices
+from jquanta.machine.memory import usable
 
 CPU_TOKENS = 2**9
 """Positions of a batch. Measured at 14m and 70m, more make no token faster, and so few that a long
@@ -91,7 +92,7 @@ def _plan_rows(
 ) -> Plan:
     length = row_length(predictions)
     if tokens is None:
-        most = rows_that_fit(config, dtype, length, free_memory())
+        most = rows_that_fit(config, dtype, length, usable())
     else:
         most = max(1, tokens // length)
     return plan_rows(predictions, length, most, devices)

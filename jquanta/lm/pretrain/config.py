@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jquanta import tables
 from jquanta.errors import BadInput
 from jquanta.lm.models.config import GPTNeoXConfig
-from jquanta.parity.config import MAX_SEED, knob, require
+from jquanta.run import settings
+from jquanta.run.settings import MAX_SEED, knob, require
 
 DEFAULT = Path(__file__).with_name("default.toml")
 """The embedded configuration; configs/lm/stdlib.toml is the same file."""
@@ -52,7 +52,9 @@ class TrainConfig:
     weight_decay: float = knob(0.1, "decoupled, of matrices only (AdamW)")
     clip: float = knob(1.0, "most that the gradient's norm may be")
     checkpoints: int = knob(8, "saved models a size, each at twice the steps of the one before")
-    seeds: str = tables.listed("0", 'seeds of every size, such as "0, 1, 2", trained side by side')
+    seeds: str = settings.listed(
+        "0", 'seeds of every size, such as "0, 1, 2", trained side by side'
+    )
 
     def __post_init__(self) -> None:
         for name in ("tokens", "context", "batch", "checkpoints"):
@@ -153,7 +155,7 @@ class ModelConfig:
 
 SECTIONS: dict[str, type] = {"corpus": CorpusConfig, "train": TrainConfig}
 MODEL, SMOKE = "model", "smoke"
-FIELDS = tables.fields_of(SECTIONS)
+FIELDS = settings.fields_of(SECTIONS)
 MODEL_FIELDS = {f.name: f for f in dataclasses.fields(ModelConfig)}
 
 
@@ -228,7 +230,7 @@ def load_suite(
         content, where = dict(source), "the configuration"
     else:
         path = Path(DEFAULT if source is None else source)
-        content, where = tables.read_toml(path, "configs/lm/"), str(path)
+        content, where = settings.read_toml(path, "configs/lm/"), str(path)
     small = content.pop(SMOKE, None if smoke else {})
     if not isinstance(small, Mapping):
         raise BadInput(
@@ -242,29 +244,29 @@ def load_suite(
         name, values, models = f"{name}-smoke", values | small_values, small_models or models
     for field, value in (flags or {}).items():
         if field not in FIELDS:
-            raise tables.unknown(field, "a flag", FIELDS)
-        values[field] = tables.from_text(FIELDS[field], value)
-    parts = {part: tables.build(part, cls, values, FIELDS) for part, cls in SECTIONS.items()}
+            raise settings.unknown(field, "a flag", FIELDS)
+        values[field] = settings.from_text(FIELDS[field], value)
+    parts = {part: settings.build(part, cls, values, FIELDS) for part, cls in SECTIONS.items()}
     return SuiteConfig(name, models=tuple(map(_model, models)), **parts)
 
 
 def _split(content: dict[str, Any], where: str) -> tuple[str, dict[str, Any], list[Any]]:
     """The name, the fields by their dotted names, and the models of a document."""
     content = dict(content)
-    name, models = tables.take_name(content, "suite"), content.pop(MODEL, [])
+    name, models = settings.take_name(content, "suite"), content.pop(MODEL, [])
     if not isinstance(models, list) or not all(isinstance(model, Mapping) for model in models):
         raise BadInput(f"{MODEL} in {where}: write each model under its own [[{MODEL}]]")
-    return name, tables.flatten(content, SECTIONS, FIELDS, where), models
+    return name, settings.flatten(content, SECTIONS, FIELDS, where), models
 
 
 def _model(entries: Mapping[str, Any]) -> ModelConfig:
     for name in entries:
         if name not in MODEL_FIELDS:
-            raise tables.unknown(name, f"[[{MODEL}]]", MODEL_FIELDS)
+            raise settings.unknown(name, f"[[{MODEL}]]", MODEL_FIELDS)
     missing = [name for name in ("layers", "width", "heads") if name not in entries]
     if missing:
         raise BadInput(f"[[{MODEL}]]: has no {', '.join(missing)}")
     values = {
-        name: tables.typed(name, MODEL_FIELDS[name], value) for name, value in entries.items()
+        name: settings.typed(name, MODEL_FIELDS[name], value) for name, value in entries.items()
     }
     return ModelConfig(**values)

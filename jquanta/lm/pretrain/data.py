@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from jquanta import streams
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.build import build_corpus
-from jquanta.lm.corpus.progress import Monitor
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.corpus.sources import Advance, Document, Files, Source, open_source
 from jquanta.lm.corpus.stdlib import split, stdlib_files
 from jquanta.lm.corpus.tokenizer import END_OF_TEXT, load_tokenizer, train_tokenizer
 from jquanta.lm.pretrain.config import STDLIB, CorpusConfig, SuiteConfig
+from jquanta.run.progress import Monitor
 
 WHOLE = 10**9
 """Tokens that a training document may have: any file."""

@@ -1,35 +1,36 @@
 """Pretrain a suite: one size after another, each resumable, with the losses of every checkpoint."""
 
-import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import xarray as xr
 from jaxtyping import Array
 
-from jquanta.ending import Interrupts, shortage
-from jquanta.errors import BadInput, Interrupted, RunFailed
+from jquanta.errors import BadInput, RunFailed
 from jquanta.lm.losses.compute import add_column
 from jquanta.lm.losses.reader import open_losses
 from jquanta.lm.models.network import Params
 from jquanta.lm.pretrain.config import ModelConfig, SuiteConfig, load_suite
 from jquanta.lm.pretrain.data import Data, prepare
 from jquanta.lm.pretrain.folder import SuiteFolder
-from jquanta.lm.pretrain.progress import Silence, Watch, Within
 from jquanta.lm.pretrain.state import Progress, restore_state, save_state
-from jquanta.lm.pretrain.step import State, initial, make_mesh, make_step, place, spread
+from jquanta.lm.pretrain.step import State, initial, make_step
 from jquanta.lm.weights.save import save_model
-from jquanta.sweep.folder import DONE, FAILED, now, remove
+from jquanta.machine import devices
+from jquanta.run.checkpoint import Checkpoints, Due
+from jquanta.run.files import remove
+from jquanta.run.progress import Monitor, Part, Silence
+from jquanta.run.stop import Interrupts
 
-if TYPE_CHECKING:
-    import xarray as xr
+SAVE_SECONDS, SAVE_SHARE = 60.0, 0.05
+"""Seconds of training that a crash may cost, and the share of the time that saving may take."""
 
-SAVE_SECONDS = 60.0
-"""Seconds of training that a crash may cost."""
+MEMORY_REMEDY = "lower train.batch, and give another folder"
 
 AHEAD = 2
 """Steps given to the devices before the first of them is waited for."""
@@ -43,8 +44,8 @@ def pretrain(
     out: Path | str | None = None,
     *,
     smoke: bool = False,
-    watch: Watch | None = None,
-) -> "xr.Dataset":
+    monitor: Monitor | None = None,
+) -> xr.Dataset:
     """Train every size of a configuration, or continue where an earlier call stopped::
 
         losses = jq.pretrain("configs/lm/stdlib.toml")
@@ -55,7 +56,7 @@ def pretrain(
             the embedded default, Python's standard library.
         out: the run folder; ``runs/NAME`` by default.
         smoke: apply the configuration's ``[smoke]`` table.
-        watch: told of the progress.
+        monitor: is told of the progress.
 
     Returns:
         The losses of every checkpoint on the held-out text (``jquanta.open_losses``), columns
@@ -72,41 +73,40 @@ def pretrain(
     folder = SuiteFolder(Path("runs") / config.name if out is None else out)
     folder.check(config)
     if not folder.done:
-        made = folder.run.missing()
-        with folder.run.locked():
+        made = folder.missing()
+        with folder.locked():
             if not folder.done:  # another process may have finished before the lock was ours
-                with _failures_told(folder):
-                    _finish(folder, config, watch or Silence(), made)
+                with folder.failures_recorded(MEMORY_REMEDY):
+                    _finish(folder, config, monitor or Silence(), made)
     return open_losses(folder.losses)
 
 
-def _finish(folder: SuiteFolder, config: SuiteConfig, watch: Watch, made: list[Path]) -> None:
+def _finish(folder: SuiteFolder, config: SuiteConfig, monitor: Monitor, made: list[Path]) -> None:
     """Do what is missing."""
     began, fresh = time.monotonic(), not folder.begun
-    earlier = folder.run.read_record().get("seconds", 0.0)
-    folder.begin(config)
+    folder.begin(config.name, config.to_toml())
     try:
-        # Its stages each run from 0 to 1; together they are DATA_SHARE, told when they are over.
-        data = prepare(config, folder.corpora, folder.tokenizer, Within(watch, "", 0.0, 0.0))
+        # Its stages each run from 0 to 1. Together they are DATA_SHARE, which is shown at the end.
+        stages = Part(monitor, 0.0, 0.0, quiet=True)
+        data = prepare(config, folder.corpora, folder.tokenizer, stages)
     except BadInput:
         if fresh:
-            folder.run.withdraw(made)
+            folder.withdraw(made)
         raise
     try:
-        watch.say(_told(config, data))
+        monitor.say(_summary(config, data))
         works = [_work(config, model, data) for model in config.models]
         total, before = sum(work.all for work in works), 0
         for model, work in zip(config.models, works, strict=True):
-            Size(folder, config, model, data, watch, work, before / total, total).finish()
+            Size(folder, config, model, data, monitor, work, before / total, total).finish()
             before += work.all
     finally:
-        with contextlib.suppress(OSError):  # a full disk has its own report
-            folder.run.update_record(seconds=round(earlier + time.monotonic() - began, 1))
-    folder.run.update_record(state=DONE, finished=now())
-    remove(folder.run.checkpoints)
+        folder.add_seconds(time.monotonic() - began)
+    folder.finish()
+    remove(folder.checkpoints)
 
 
-def _told(config: SuiteConfig, data: Data) -> str:
+def _summary(config: SuiteConfig, data: Data) -> str:
     epochs = config.train.steps * config.train.batch / data.windows.count
     return (
         f"corpus    {data.windows.corpus.n_tokens:,} tokens to train on ({epochs:.2f} epochs), "
@@ -141,7 +141,7 @@ class Size:
         config: SuiteConfig,
         model: ModelConfig,
         data: Data,
-        watch: Watch,
+        monitor: Monitor,
         work: _Work,
         behind: float,
         total: int,
@@ -151,40 +151,42 @@ class Size:
         self.goals = config.train.checkpoint_steps
         self.network = model.network(data.vocab, config.train.context)
         self.peak = config.lr(model)
-        self.watch, self.work, self.behind, self.total = watch, work, behind, total
+        self.monitor, self.work, self.behind, self.total = monitor, work, behind, total
 
     def finish(self) -> None:
         """Train what is missing."""
         if all(self.folder.has_losses(name, self.goals[-1]) for name in self.names):
             return  # the last losses are there, and so all others
-        mesh = make_mesh(self.train.batch)
-        first, progress = self._begin()
-        state = place(first, mesh)
-        step = make_step(self.network, self.train, self.peak, mesh)
+        mesh = devices.mesh(self.train.batch)
+        with Checkpoints(self.folder.size(self.label), Due(SAVE_SECONDS, SAVE_SHARE)) as saved:
+            first, progress = self._begin(saved)
+            state = jax.device_put(first, devices.copied(mesh))
+            step = make_step(self.network, self.train, self.peak, mesh)
 
-        def take(state: State, number: int) -> tuple[State, Array]:
-            size = self.train.batch
-            batches = [self.data.windows.batch(seed, number, size) for seed in self.seeds]
-            return step(state, spread(np.stack(batches), mesh))
+            def take(state: State, number: int) -> tuple[State, Array]:
+                size = self.train.batch
+                batches = [self.data.windows.batch(seed, number, size) for seed in self.seeds]
+                return step(state, jax.device_put(np.stack(batches), devices.cut(mesh, 1)))
 
-        for goal in (goal for goal in self.goals if goal >= progress.steps):
-            told = f"interrupted; {self.folder.path}: the same command continues"
-            with Interrupts(told) as interrupts:
-                state, progress = self._advance(take, state, progress, goal, interrupts)
-                # First of all: whatever ends the process now, the model saved is this state's.
-                self._save(state, progress)
-                interrupts.check()
-            for i, name in enumerate(self.names):
-                self._publish(name, goal, {key: x[i] for key, x in state.params.items()})
-        remove(self.folder.state(self.label))
+            for goal in (goal for goal in self.goals if goal >= progress.steps):
+                message = f"interrupted; {self.folder.path}: the same command continues"
+                with Interrupts(message) as interrupts:
+                    state, progress = self._advance(take, saved, state, progress, goal, interrupts)
+                    # First of all: whatever ends the process now, the model saved is this state's.
+                    self._save(saved, state, progress)
+                    interrupts.check()
+                for i, name in enumerate(self.names):
+                    self._publish(name, goal, {key: x[i] for key, x in state.params.items()})
+        remove(self.folder.size(self.label))
 
-    def _begin(self) -> tuple[State, Progress]:
+    def _begin(self, saved: Checkpoints) -> tuple[State, Progress]:
         """The state on disk, or the first one."""
-        state, progress = initial(self.network, self.train, self.peak), Progress()
-        path = self.folder.state(self.label)
-        if path.exists():
-            state, progress = restore_state(path, state)
-            self.watch.say(
+        first = initial(self.network, self.train, self.peak)
+        state, progress, damaged = restore_state(saved, first)
+        for line in damaged:
+            self.monitor.say(f"{self.label}: {line}; going back to the one before")
+        if progress.steps:
+            self.monitor.say(
                 f"{self.label}: continuing after {progress.steps:,} of {self.train.steps:,} steps"
             )
         for name in self.names:  # of a state that somebody deleted: to be made again
@@ -196,13 +198,14 @@ class Size:
     def _advance(
         self,
         take: Callable[[State, int], tuple[State, Array]],
+        saved: Checkpoints,
         state: State,
         progress: Progress,
         goal: int,
         interrupts: Interrupts,
     ) -> tuple[State, Progress]:
         """Train up to ``goal`` updates; a state is saved now and then, and when asked to stop."""
-        began = saved = time.monotonic()
+        began = time.monotonic()
         sent: deque[tuple[int, Array]] = deque()
 
         def now_at(steps: int) -> Progress:
@@ -216,19 +219,18 @@ class Size:
             sent.append((number + 1, losses))
             if len(sent) > AHEAD:
                 tell(*sent.popleft())
-            if interrupts.asked or time.monotonic() - saved > SAVE_SECONDS:
-                self._save(jax.block_until_ready(state), now_at(number + 1))
+            if interrupts.asked or saved.due:
+                self._save(saved, jax.block_until_ready(state), now_at(number + 1))
                 interrupts.check()
-                saved = time.monotonic()
         for steps, losses in sent:
             tell(steps, losses)
         return state, now_at(goal)
 
-    def _save(self, state: State, progress: Progress) -> None:
-        save_state(self.folder.state(self.label), state, progress)
-        others = self.folder.run.read_record().get("training_seconds", {})
+    def _save(self, saved: Checkpoints, state: State, progress: Progress) -> None:
+        save_state(saved, state, progress)
+        others = self.folder.read_record().get("training_seconds", {})
         own = {self.label: round(progress.seconds, 1)}
-        self.folder.run.update_record(training_seconds=others | own)
+        self.folder.update_record(training_seconds=others | own)
 
     def _tell(self, steps: int, losses: Array, rate: float) -> None:
         """Report ``steps`` updates in all, at ``rate`` a second, the last with these losses."""
@@ -240,7 +242,7 @@ class Size:
             )
         tokens = rate * self.train.batch * self.train.context * len(self.seeds)
         columns = len(self.names) * sum(goal < steps for goal in self.goals)
-        self.watch.work(
+        self.monitor.work(
             f"{self.label} step {steps:,}/{self.train.steps:,}",
             self._share(steps, columns),
             f"{tokens:,.0f} tokens/s  loss {loss:.2f} nats",
@@ -259,23 +261,6 @@ class Size:
         save_model(self.folder.model(name, goal), self.network, params, test.tokenizer)
         behind = len(self.names) * self.goals.index(goal) + self.names.index(name)
         before, after = self._share(goal, behind), self._share(goal, behind + 1)
-        stage = Within(self.watch, f"{name}@{revision} losses", before, after - before)
-        add_column(self.folder.losses, test, name, revision, self.network, params, monitor=stage)
-
-
-@contextlib.contextmanager
-def _failures_told(folder: SuiteFolder) -> Iterator[None]:
-    """Turn what stops a suite into one line, and say in the record what failed."""
-    try:
-        yield
-    except (KeyboardInterrupt, Interrupted):
-        raise Interrupted(f"interrupted; {folder.path}: the same command continues") from None
-    except Exception as error:
-        if isinstance(error, BadInput):
-            raise
-        reason = shortage(error, "lower train.batch, and give another folder")
-        with contextlib.suppress(OSError):
-            folder.run.update_record(state=FAILED, error=reason or str(error))
-        if reason is None:
-            raise
-        raise RunFailed(reason) from error
+        stage = f"{name}@{revision} losses"
+        part = Part(self.monitor, before, after - before, stage, quiet=True)
+        add_column(self.folder.losses, test, name, revision, self.network, params, monitor=part)

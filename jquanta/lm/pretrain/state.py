@@ -1,15 +1,15 @@
-"""The state of training on disk: one file a size, replaced when the next is whole."""
+"""The state of a size's training on disk."""
 
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from jquanta.errors import BadInput
 from jquanta.lm.pretrain.step import State
+from jquanta.run.checkpoint import Checkpoints
 
 
 class Progress(NamedTuple):
@@ -19,27 +19,32 @@ class Progress(NamedTuple):
     seconds: float = 0.0
 
 
-def save_state(path: Path, state: State, progress: Progress) -> None:
-    """Write parameters and optimizer state, and only then give the file its name."""
-    from safetensors.numpy import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
-    part = path.with_name(path.name + ".part")
-    save_file(leaves, part, metadata={"progress": json.dumps(progress)})
-    with part.open("rb") as file:
-        os.fsync(file.fileno())  # else a power cut could leave the name on an empty file
-    part.replace(path)
+def save_state(checkpoints: Checkpoints, state: State, progress: Progress) -> None:
+    """Write parameters and optimizer state after ``progress.steps`` updates."""
+    checkpoints.save(progress.steps, state, {"seconds": progress.seconds})
 
 
-def restore_state(path: Path, like: State) -> tuple[State, Progress]:
-    """What ``save_state`` wrote, in the structure of ``like``.
+def restore_state(checkpoints: Checkpoints, first: State) -> tuple[State, Progress, list[str]]:
+    """The newest state on disk, in the structure of ``first``.
+
+    Returns:
+        The state, ``first`` where there is none; its progress; and a line for each damaged
+        checkpoint.
 
     Raises:
-        BadInput: if the file cannot be read, or is of another network.
+        BadInput: if a file of version 0.1 cannot be read, or is of another network.
     """
-    from safetensors import SafetensorError, safe_open
+    found, damaged = checkpoints.restore(first)
+    if found:
+        return found.tree, Progress(found.step, found.extra["seconds"]), damaged
+    old = checkpoints.folder.with_name(f"{checkpoints.folder.name}.safetensors")
+    if old.exists() and not damaged:
+        return (*_read_file(old, first), [])
+    return first, Progress(), damaged
 
+
+def _read_file(path: Path, like: State) -> tuple[State, Progress]:
+    """The state in a file of safetensors, as version 0.1 wrote it."""
     leaves, structure = jax.tree.flatten(like)
     try:
         with safe_open(path, framework="numpy") as file:

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
@@ -21,6 +20,7 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import PRECISION, Params, features, init, unembedding
 from jquanta.lm.pretrain.config import TrainConfig
 from jquanta.lm.pretrain.cross_entropy import mean_cross_entropy
+from jquanta.machine.devices import DEVICES
 
 CPU_TOKENS = 1024
 """Tokens that a CPU works through at once, adding up gradients, so that activations stay near the
@@ -28,9 +28,6 @@ caches: 0.7 to 0.8 of the time that 4,096 at once take (2 cores, widths 32 to 12
 
 LAST = 0.1
 """Share of the peak learning rate that is left at the end, as Pythia was trained."""
-
-WINDOWS = "windows"
-"""The axis of the mesh over which batches are cut."""
 
 
 class State(NamedTuple):
@@ -107,12 +104,6 @@ def gradients(
     return jax.tree.map(lambda x: x / len(parts), total)
 
 
-def make_mesh(batch: int) -> Mesh:
-    """As many local devices as cut the windows of a step into equal shares."""
-    count = int(np.gcd(batch, jax.local_device_count()))
-    return Mesh(np.array(jax.local_devices()[:count]), (WINDOWS,), axis_types=(AxisType.Auto,))
-
-
 @cache
 def make_step(config: LMConfig, train: TrainConfig, peak: float, mesh: Mesh) -> Step:
     """The compiled step. It takes the state's memory for the state that it returns.
@@ -121,7 +112,7 @@ def make_step(config: LMConfig, train: TrainConfig, peak: float, mesh: Mesh) -> 
         config: the networks' shape.
         train: the recipe.
         peak: learning rate.
-        mesh: of ``make_mesh``.
+        mesh: devices that cut the windows of a batch into equal shares.
 
     Returns:
         A function of the state and of windows [seeds, batch, context + 1], which gives the next
@@ -133,11 +124,11 @@ def make_step(config: LMConfig, train: TrainConfig, peak: float, mesh: Mesh) -> 
 
     def one(state: State, windows: Int[Array, "B window"]) -> tuple[State, Float[Array, ""]]:
         found = gradients(config, state.params, windows, at_once)
-        value, slopes = jax.lax.pmean(found, WINDOWS)
+        value, slopes = jax.lax.pmean(found, DEVICES)
         changes, memory = update(slopes, state.optimizer, state.params)
         return State(optax.apply_updates(state.params, changes), memory), value
 
-    cut = P(None, WINDOWS)
+    cut = P(None, DEVICES)
     shared = jax.shard_map(
         jax.vmap(one), mesh=mesh, in_specs=(P(), cut), out_specs=(P(), P()), check_vma=False
     )
@@ -150,13 +141,3 @@ def part_of(windows: int, context: int) -> int:
         return windows
     most = max(1, CPU_TOKENS // context)
     return next(n for n in range(min(most, windows), 0, -1) if windows % n == 0)
-
-
-def place(state: State, mesh: Mesh) -> State:
-    """The state on every device of the mesh."""
-    return jax.device_put(state, NamedSharding(mesh, P()))
-
-
-def spread(windows: np.ndarray, mesh: Mesh) -> Array:
-    """Windows [seeds, batch, context + 1], cut over the mesh."""
-    return jax.device_put(windows, NamedSharding(mesh, P(None, WINDOWS)))

@@ -10,7 +10,7 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params
 from jquanta.lm.weights import tables
 from jquanta.lm.weights.files import SAFETENSORS
-from jquanta.sweep.folder import write_whole
+from jquanta.run.files import write_whole
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

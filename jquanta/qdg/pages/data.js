@@ -118,7 +118,7 @@ function matches(data, find, before, after) {
   return found;
 }
 
-/** Text as LaTeX: the same as jquanta.qdg.latex.escape, by the same tables. */
+/** Text as LaTeX: the same as jquanta.qdg.pages.latex.escape, by the same tables. */
 function escapeLatex(latex, text, boxed = false) {
   const characters = Array.from(text);
   const blank = (c) => c === ' ' || c === '\n' || c === '\t';
@@ -143,7 +143,7 @@ function escapeLatex(latex, text, boxed = false) {
   return made;
 }
 
-/** Samples as a fragment: the same as jquanta.qdg.latex.fragment. */
+/** Samples as a fragment: the same as jquanta.qdg.pages.latex.fragment. */
 function latexOf(latex, samples, title) {
   const escaped = (text, boxed) => escapeLatex(latex, text, boxed);
   const made = samples.map(({ before, target, after, note }) => {

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
-from jquanta.lm.corpus.progress import Monitor, Silence
 from jquanta.lm.corpus.reader import Corpus, open_corpus
-from jquanta.qdg.clusters import open_clusters
-from jquanta.qdg.matrix import SIMILARITY, open_similarity
-from jquanta.qdg.pages.closeness import Closeness, closeness
+from jquanta.qdg.clusters.closeness import Closeness, closeness
+from jquanta.qdg.clusters.cluster import open_clusters
+from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity
 from jquanta.qdg.pages.page import Column, Page
 from jquanta.qdg.pages.texts import Text, texts
 from jquanta.qdg.results import CONFIG, stored_config
-from jquanta.qdg.selection import Selection, open_selection
+from jquanta.qdg.samples.selection import Selection, open_selection
+from jquanta.run.progress import Monitor, Silence
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jquanta.qdg.latex import Shown
+from jquanta.qdg.pages.latex import Shown
 from jquanta.qdg.pages.texts import Text
 
 

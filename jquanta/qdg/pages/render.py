@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jquanta.qdg import latex
+from jquanta.qdg.pages import latex
 from jquanta.qdg.pages.page import Page
 
 SCRIPTS = ("data.js", "text.js", "drawing.js", "page.js")

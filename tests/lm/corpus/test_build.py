@@ -19,10 +19,11 @@ import jquanta
 from jquanta.errors import BadInput, Interrupted
 from jquanta.lm.corpus import build
 from jquanta.lm.corpus.build import build_corpus
-from jquanta.lm.corpus.progress import Silence
 from jquanta.lm.corpus.reader import open_corpus
 from jquanta.lm.corpus.sources import open_source
+from jquanta.run.progress import Silence
 from tests.lm.corpus.samples import FORMATS, folder, jsonl, jsonl_gz, jsonl_zst, texts, tree, twin
+from tests.monitors import Watch
 
 MAX_LENGTH = 50
 DOCUMENTS = texts(120)
@@ -184,23 +185,16 @@ def test_truncation_and_padding_of_the_tokenizer_file_are_not_ours(
 
 @pytest.mark.usefixtures("small")
 def test_progress_rises_to_the_whole(tokenizer: Path, tmp_path: Path) -> None:
-    class Watch(Silence):
-        def __init__(self) -> None:
-            self.seen: list[tuple[str, float, int, int]] = []
-
-        def work(self, stage: str, share: float, documents: int = 0, tokens: int = 0) -> None:
-            self.seen.append((stage, share, documents, tokens))
-
     for write in FORMATS:
         (tmp_path / write.__name__).mkdir()
         source = write(tmp_path / write.__name__, DOCUMENTS)
         watch = Watch()
         corpus = build_corpus(source, tokenizer, tmp_path / "out" / write.__name__, monitor=watch)
         for stage in ("hashing the source", "tokenising"):
-            shares = [share for name, share, _, _ in watch.seen if name == stage]
+            shares = [share for name, share, _ in watch.reports if name == stage]
             assert shares == sorted(shares)
             assert shares[-1] == pytest.approx(1)
-        assert watch.seen[-1][2:] == (corpus.n_documents, corpus.n_tokens)
+        assert watch.reports[-1][2].startswith(f"{corpus.n_documents:,} documents")
 
 
 # Memory

@@ -16,7 +16,7 @@ import zstandard
 
 import jquanta
 from jquanta import __main__ as front
-from jquanta.lm.corpus import __main__ as corpus
+from jquanta.cli import corpus as corpus
 from jquanta.lm.corpus import build
 from tests.lm.corpus.samples import folder, jsonl, lines, texts, tree
 

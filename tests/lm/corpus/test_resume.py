@@ -16,7 +16,7 @@ import jquanta
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.lm.corpus import build
 from jquanta.lm.corpus.build import build_corpus
-from jquanta.lm.corpus.progress import Silence
+from jquanta.run.progress import Silence
 from tests.lm.corpus.samples import FORMATS, jsonl, jsonl_zst, texts, tree
 
 MAX_LENGTH = 50
@@ -103,11 +103,14 @@ def test_what_is_done_is_not_done_again(
         first: int | None = None
         said = ""
 
-        def work(self, stage: str, share: float, documents: int = 0, tokens: int = 0) -> None:
+        def work(
+            self, stage: str, share: float, detail: str = "", *, measured: bool = True
+        ) -> None:
+            documents = int(detail.split()[0]) if detail else 0
             if documents and self.first is None:
                 self.first = documents
             if documents > 60 and self.stop:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
 
         def say(self, line: str) -> None:
             self.said = line
@@ -129,8 +132,8 @@ def test_what_is_done_is_not_done_again(
 COMMAND = """
 import os, sys, time
 from jquanta.lm.corpus import build
-from jquanta.lm.corpus.__main__ import main
-for name, value in (("BATCH_CHARACTERS", 2000), ("CHECKPOINT_SECONDS", 0.02)):
+from jquanta.cli.corpus import main
+for name, value in (("BATCH_CHARACTERS", 2000), ("LEAST_INTERVAL", 0.02), ("COST_SHARE", 1e9)):
     assert hasattr(build, name)
     setattr(build, name, value)
 append = build._Arrays.append

@@ -197,7 +197,7 @@ def load_in_new_process(
     """The hub's client reads its settings when it is imported."""
     script = """
 import hashlib, sys
-from jquanta import door
+from jquanta.cli import door
 from jquanta.lm.corpus.tokenizer import load_tokenizer
 def command(argv):
     print(hashlib.sha256(load_tokenizer(argv[0]).file).hexdigest())

@@ -67,23 +67,6 @@ def plain_column(config: LMConfig, params: Params, corpus: Corpus) -> np.ndarray
     return np.concatenate([plain(config, params, document) for document in documents])
 
 
-class Watch:
-    """A monitor that remembers, and may end the work at a given report."""
-
-    def __init__(self, stop_at: int | None = None, error: type[BaseException] = KeyboardInterrupt):
-        self.lines: list[str] = []
-        self.reports: list[tuple[str, float, int, int]] = []
-        self.stop_at, self.error = stop_at, error
-
-    def work(self, stage: str, share: float, documents: int = 0, tokens: int = 0) -> None:
-        self.reports.append((stage, share, documents, tokens))
-        if len(self.reports) == self.stop_at:
-            raise self.error
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
 def stored(out: Path, name: str) -> Any:
     """A column as Zarr alone reads it."""
     import zarr

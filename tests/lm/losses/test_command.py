@@ -11,7 +11,7 @@ import pytest
 
 import jquanta as jq
 from jquanta import __main__ as front
-from jquanta.lm.losses.__main__ import main
+from jquanta.cli.losses import main
 from jquanta.lm.losses.compute import compute_losses
 from tests.lm.corpus.samples import tree
 from tests.lm.losses import examples
@@ -24,16 +24,17 @@ KILLS = int(os.environ.get("JQUANTA_TEST_KILLS", "3"))
 # can be sent at a chosen place whatever the machine's speed, and a mark after every batch.
 COMMAND = """
 import os, sys, time
-from jquanta.lm.losses import column, progress
-from jquanta.lm.losses.__main__ import main
+from jquanta.cli.losses import main
+from jquanta.lm.losses import column
+from jquanta.run import progress
 assert hasattr(column, "LEAST_INTERVAL") and hasattr(column, "MARK_SHARE")
 column.LEAST_INTERVAL, column.MARK_SHARE = 0.0, 1e9
-work = progress.OneBar.work
-def slow(self, *report):
-    work(self, *report)
+work = progress.Bar.work
+def slow(self, *report, **more):
+    work(self, *report, **more)
     os.write(int(os.environ["BEATS"]), b".")
     time.sleep(0.05)
-progress.OneBar.work = slow
+progress.Bar.work = slow
 sys.exit(main(sys.argv[1:]))
 """
 

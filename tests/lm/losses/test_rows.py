@@ -12,22 +12,15 @@ import numpy as np
 import pytest
 from jax.typing import DTypeLike
 
-from jquanta import devices
 from jquanta.lm.losses import rows, ways
-from jquanta.lm.losses.compute import (
-    _arrays,
-    _mesh,
-    _program,
-    batch_losses,
-    on_devices,
-    plan_for,
-)
+from jquanta.lm.losses.compute import _arrays, _mesh, _program, batch_losses, on_devices, plan_for
 from jquanta.lm.losses.packing import plan_rows
 from jquanta.lm.losses.rows import algorithm, packed_losses, rows_that_fit
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.layout import Packed
 from jquanta.lm.models.network import Params, build, packed_features, stack
 from jquanta.lm.models.pythia import pythia
+from jquanta.machine import devices
 from tests.lm.losses import examples
 from tests.lm.losses.examples import NEO, NEOX, VOCAB, parameters, plain
 

@@ -46,28 +46,6 @@ def suite(source: Path, **changes: Any) -> SuiteConfig:
     return load_suite(table(source, **changes))
 
 
-class Saboteur:
-    """A watch that remembers, and ends the work at a given report of training or losses."""
-
-    def __init__(self, stop_at: int | None = None, error: type[BaseException] = KeyboardInterrupt):
-        self.shares: list[float] = []
-        self.told: list[tuple[str, str]] = []
-        self.lines: list[str] = []
-        self.seen = 0
-        self.stop_at, self.error = stop_at, error
-
-    def work(self, stage: str, share: float, told: str = "") -> None:
-        self.shares.append(share)
-        self.told.append((stage, told))
-        if "step" in stage:
-            self.seen += 1
-        if self.seen == self.stop_at:
-            raise self.error
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
 def content(folder: Path) -> dict[str, bytes]:
     """What a finished suite holds, but for times and places."""
     return {

@@ -10,8 +10,8 @@ import pytest
 
 import jquanta as jq
 from jquanta import __main__ as front
+from jquanta.cli.pretrain import main
 from jquanta.lm.losses.reader import mean_loss
-from jquanta.lm.pretrain.__main__ import main
 from tests.lm.corpus.samples import tree
 from tests.lm.pretrain.examples import content, suite
 from tests.processes import Command
@@ -24,17 +24,18 @@ KILLS = int(os.environ.get("JQUANTA_TEST_KILLS", "2"))
 # can be sent at a chosen place whatever the machine's speed, and a state saved after each step.
 COMMAND = """
 import os, sys, time
-from jquanta.lm.pretrain import drive, progress
-from jquanta.lm.pretrain.__main__ import main
+from jquanta.cli.pretrain import main
+from jquanta.lm.pretrain import drive
+from jquanta.run import progress
 assert hasattr(drive, "SAVE_SECONDS")
-drive.SAVE_SECONDS = -1.0
-work = progress.SuiteLine.work
-def slow(self, *report):
-    work(self, *report)
+drive.SAVE_SECONDS, drive.SAVE_SHARE = -1.0, 1e9
+work = progress.Bar.work
+def slow(self, *report, **more):
+    work(self, *report, **more)
     if "step" in report[0]:
         os.write(int(os.environ["BEATS"]), b".")
         time.sleep(0.05)
-progress.SuiteLine.work = slow
+progress.Bar.work = slow
 sys.exit(main(sys.argv[1:]))
 """
 

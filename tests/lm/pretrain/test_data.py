@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from jquanta.errors import BadInput
-from jquanta.lm.corpus.progress import Silence
 from jquanta.lm.corpus.reader import open_corpus
 from jquanta.lm.corpus.sources import open_source
 from jquanta.lm.corpus.tokenizer import train_tokenizer
 from jquanta.lm.pretrain.config import CorpusConfig
 from jquanta.lm.pretrain.data import Part, Windows, parts, prepare
+from jquanta.run.progress import Silence
 from tests.lm.corpus.samples import jsonl, texts, tree, write_corpus
 from tests.lm.pretrain.examples import suite
 

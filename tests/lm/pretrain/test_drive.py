@@ -7,21 +7,32 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM
 
 import jquanta as jq
+from jquanta.cli.pretrain_report import table as told
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.lm.losses.reader import mean_loss
 from jquanta.lm.pretrain import data, drive
 from jquanta.lm.pretrain.config import load_suite
-from jquanta.lm.pretrain.report import table as told
+from jquanta.lm.pretrain.state import restore_state
+from jquanta.lm.pretrain.step import initial
+from jquanta.run.checkpoint import Checkpoints
+from jquanta.run.files import remove
 from tests.lm.corpus.samples import tree
-from tests.lm.pretrain.examples import Saboteur, content, suite
+from tests.lm.pretrain.examples import content, suite
 
 SIZES, STEPS = ("3.31k", "12.8k"), (4, 8, 16)
+
+
+def watch(stop_at: int | None = None) -> Watch:
+    """A monitor that ends the work at a given report of training or losses."""
+    return Watch(stop_at, counts=lambda stage: "step" in stage)
 
 
 def test_what_is_in_the_folder(source: Path, whole: Path) -> None:
@@ -102,38 +113,70 @@ def test_a_break_anywhere_changes_nothing(
 ) -> None:
     """Ended at report after report, as by a crash: the end is the same, bit for bit."""
     monkeypatch.setattr(drive, "SAVE_SECONDS", -1.0 if each else 1e9)
-    folder, breaks, monitor = tmp_path / "run", 0, Saboteur(5)
+    monkeypatch.setattr(drive, "SAVE_SHARE", 1e9)
+    folder, breaks, monitor = tmp_path / "run", 0, watch(5)
     while not (folder / "record.json").exists() or (folder / "checkpoints").exists():
         with contextlib.suppress(Interrupted):
-            jq.pretrain(suite(source), folder, watch=monitor)
+            jq.pretrain(suite(source), folder, monitor=monitor)
         breaks += 1
         assert breaks < 50  # else nothing is ever kept
         # A checkpoint is at most 8 steps from the next, and 14 reports are more.
-        monitor = Saboteur(breaks % 3 + (3 if each else 14))
+        monitor = watch(breaks % 3 + (3 if each else 14))
     assert breaks > 3
     assert content(folder) == content(whole)
 
 
 def test_progress_rises_to_the_whole(source: Path, tmp_path: Path) -> None:
-    monitor = Saboteur()
-    jq.pretrain(suite(source), tmp_path / "run", watch=monitor)
+    monitor = watch()
+    jq.pretrain(suite(source), tmp_path / "run", monitor=monitor)
     assert monitor.shares == sorted(monitor.shares)
     assert monitor.shares[-1] == pytest.approx(1.0)
-    told = [text for stage, text in monitor.told if stage.startswith("3.31k step 16/16")]
-    assert "tokens/s  loss " in told[-1]
+    details = [
+        detail for stage, _, detail in monitor.reports if stage.startswith("3.31k step 16/16")
+    ]
+    assert "tokens/s  loss " in details[-1]
     assert "tokens to train on" in monitor.lines[0]
 
 
 def test_a_state_that_was_lost_is_made_again(source: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(Interrupted):
-        jq.pretrain(suite(source), folder, watch=Saboteur(8))
+        jq.pretrain(suite(source), folder, monitor=watch(8))
     (state,) = (folder / "checkpoints").iterdir()
-    state.write_bytes(state.read_bytes()[:-100])
-    with pytest.raises(BadInput, match="damaged; delete it"):
-        jq.pretrain(suite(source), folder)
-    state.unlink()
-    jq.pretrain(suite(source), folder)
+    for path in [path for path in state.rglob("*") if path.is_file()]:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    monitor = watch()
+    jq.pretrain(suite(source), folder, monitor=monitor)
+    assert "cannot be read" in monitor.lines[1]
+    assert content(folder) == content(whole)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_state_of_version_0_1_goes_on(
+    damaged: bool, source: Path, whole: Path, tmp_path: Path
+) -> None:
+    """It was one file of safetensors a size, its progress in the file's metadata."""
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        jq.pretrain(suite(source), folder, monitor=watch(8))
+    (state,) = (folder / "checkpoints").iterdir()
+    config = suite(source)
+    network = config.models[0].network(config.corpus.vocab, config.train.context)
+    first = initial(network, config.train, config.lr(config.models[0]))
+    with Checkpoints(state) as checkpoints:
+        tree, progress, _ = restore_state(checkpoints, first)
+    remove(state)
+    leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
+    file = state.with_name(f"{state.name}.safetensors")
+    save_file(leaves, file, metadata={"progress": json.dumps(progress)})
+    if damaged:
+        file.write_bytes(file.read_bytes()[:-100])
+        with pytest.raises(BadInput, match="damaged; delete it"):
+            jq.pretrain(suite(source), folder)
+        file.unlink()
+    monitor = watch()
+    jq.pretrain(suite(source), folder, monitor=monitor)
+    assert any("continuing after" in line for line in monitor.lines) is not damaged
     assert content(folder) == content(whole)
 
 

@@ -12,12 +12,12 @@ from jquanta.lm.losses.batches import LONGEST_FIRST
 from jquanta.lm.losses.column import Column as Stored
 from jquanta.lm.losses.column import group_name, make_root
 from jquanta.lm.losses.legs import Leg
-from jquanta.qdg.clusters import imported, save_clusters
-from jquanta.qdg.matrix import SIMILARITY
+from jquanta.qdg.clusters.cluster import imported, save_clusters
+from jquanta.qdg.cosines.similarity import SIMILARITY
 from jquanta.qdg.pages.page import Column, Page
 from jquanta.qdg.pages.texts import Text
-from jquanta.qdg.selection import Selection
-from jquanta.qdg.store import whole, write
+from jquanta.qdg.samples.selection import Selection
+from jquanta.run.arrays import whole, write
 from tests.lm.corpus.samples import texts, twin, write_corpus
 
 COUNTS = (3, 7)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from jquanta.qdg import latex
+from jquanta.qdg.pages import latex
 from jquanta.qdg.pages.page import Page, most_central, shown
 from tests.qdg.pages.conftest import Open
 from tests.qdg.pages.examples import HOSTILE, page

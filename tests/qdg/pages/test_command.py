@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jquanta.qdg.clusters import imported, save_clusters
+from jquanta.cli import explore as explore
+from jquanta.qdg.clusters.closeness import closeness
+from jquanta.qdg.clusters.cluster import imported, save_clusters
 from jquanta.qdg.config import load_qdg
-from jquanta.qdg.matrix import SIMILARITY
-from jquanta.qdg.pages import __main__ as explore
-from jquanta.qdg.pages.closeness import closeness
+from jquanta.qdg.cosines.similarity import SIMILARITY
 from jquanta.qdg.pages.data import page_from
 from jquanta.qdg.pages.page import most_central, shown
 from jquanta.qdg.pages.render import render

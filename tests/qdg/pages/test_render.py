@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jquanta.qdg import latex
+from jquanta.qdg.pages import latex
 from jquanta.qdg.pages.page import Page, most_central, shown
 from jquanta.qdg.pages.render import _file, array, embedded, payload, render
 from tests.qdg.pages.examples import HOSTILE, page

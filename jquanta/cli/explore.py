@@ -1,0 +1,151 @@
+"""``jquanta explore``: clusters of samples as a page to browse, or as LaTeX."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from jquanta.cli import door
+from jquanta.errors import BadInput, RunFailed
+
+if TYPE_CHECKING:
+    from jquanta.qdg.pages.page import Page
+
+
+@dataclass(frozen=True)
+class Options:
+    """Show the clusters of a QDG run: as one HTML file that needs no server and no network.
+
+    RESULTS is a folder that jquanta qdg made. The corpus and the losses that belong to it are those
+    that its config.toml names, unless given here. With losses the page shows how each cluster's
+    mean loss falls over sizes and checkpoints.
+
+    With --latex it writes samples of one cluster instead, the most central first, as in the paper's
+    Figures 1, 13 and 14: a document that compiles, or with --fragment what goes into one.
+
+    Examples:
+      jquanta explore runs/quanta --before 200
+      jquanta explore runs/quanta --latex --count 400 --cluster 50 --samples 12 --out quanta.tex
+
+    In Python: jquanta.qdg.pages.data.page_from, jquanta.qdg.pages.render.render.
+
+    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
+    """
+
+    results: Annotated[
+        Path | None, tyro.conf.Positional, door.option("folder of a QDG run", "RESULTS")
+    ] = None
+    out: Annotated[
+        Path | None,
+        door.option("the file to write (default: quanta.html, or quanta.tex, in RESULTS)", "FILE"),
+    ] = None
+    corpus: Annotated[Path | None, door.option("the samples' corpus folder", "DIR")] = None
+    losses: Annotated[
+        tuple[Path, ...], door.option("folders of losses on that corpus", "DIR …")
+    ] = ()
+    model: Annotated[
+        tuple[str, ...], door.option("which of the losses (default: all)", "MODEL@REVISION …")
+    ] = ()
+    before: Annotated[int, tyro.conf.arg(help="tokens kept before the target")] = 80
+    after: Annotated[int, tyro.conf.arg(help="tokens kept after it")] = 20
+    title: Annotated[str | None, door.option("of the page", "TEXT")] = None
+    latex: Annotated[bool, door.option("write LaTeX of one cluster")] = False
+    fragment: Annotated[bool, door.option("with --latex: leave the document around it out")] = False
+    count: Annotated[int | None, door.option("with --latex: the cluster count", "INT")] = None
+    cluster: Annotated[
+        int | None, door.option("with --latex: the cluster, from 0, the largest", "INT")
+    ] = None
+    samples: Annotated[int, tyro.conf.arg(help="with --latex: how many samples")] = 12
+    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+
+
+def command(argv: Sequence[str]) -> None:
+    """Parse, read, and write one file."""
+    options = door.parse(Options, argv, "jquanta explore")
+    if options.results is None:
+        raise BadInput("RESULTS is missing: give a folder that jquanta qdg made")
+    _require_latex(options)
+    out = options.out or options.results / ("quanta.tex" if options.latex else "quanta.html")
+    if options.results.is_dir():
+        _require_place(out)
+    from jquanta.qdg.pages.data import page_from
+    from jquanta.qdg.pages.render import render
+    from jquanta.run.progress import Bar
+
+    with Bar() as line:
+        page = page_from(
+            options.results,
+            corpus=options.corpus,
+            losses=options.losses,
+            models=options.model or None,
+            before=options.before,
+            after=options.after,
+            title=options.title,
+            monitor=line,
+        )
+        text = _latex(page, options) if options.latex else render(page)
+    _write(out, text)
+    print(f"{out}: {len(text) / 1e6:.3g} MB")
+
+
+def _require_latex(options: Options) -> None:
+    given = {"--fragment": options.fragment, "--count": options.count is not None}
+    given["--cluster"] = options.cluster is not None
+    for flag, there in given.items():
+        if there and not options.latex:
+            raise BadInput(f"{flag}: goes with --latex; give both")
+        if not there and options.latex and flag != "--fragment":
+            raise BadInput(f"{flag} is missing: --latex writes one cluster; name it")
+    if options.samples < 1:
+        raise BadInput(f"--samples {options.samples}: give 1 or more")
+
+
+def _require_place(out: Path) -> None:
+    if out.is_dir():
+        raise BadInput(f"--out {out}: is a folder; give a file, such as {out / 'page.html'}")
+    nearest = next(path for path in out.absolute().parents if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise BadInput(f"--out {out}: {nearest} cannot be written; give another place")
+
+
+def _latex(page: "Page", options: Options) -> str:
+    from jquanta.qdg.pages import latex
+    from jquanta.qdg.pages.page import most_central, shown
+
+    counts = page.counts.tolist()
+    if options.count not in counts:
+        listed = ", ".join(map(str, counts))
+        raise BadInput(f"--count {options.count}: there are clusters for {listed}; give one")
+    count = counts.index(options.count)
+    last = int(page.labels[count].max())
+    if options.cluster is None or not 0 <= options.cluster <= last:
+        raise BadInput(f"--cluster {options.cluster}: there are clusters 0 to {last}; give one")
+    members = most_central(page, count, options.cluster)
+    samples = [shown(page, count, int(i)) for i in members[: options.samples]]
+    title = (
+        f"Cluster {options.cluster} of {options.count}: {len(samples)} of {len(members)} samples"
+    )
+    return (latex.fragment if options.fragment else latex.document)(samples, title)
+
+
+def _write(path: Path, text: str) -> None:
+    from jquanta.run.files import write_whole
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+    except OSError as error:
+        raise RunFailed(f"{path}: {error.strerror}; nothing was written") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's exit code."""
+    return door.enter(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

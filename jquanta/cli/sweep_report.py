@@ -1,0 +1,256 @@
+"""What the sweep command tells a person: the plan, the progress, and the fitted exponents."""
+
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import xarray as xr
+
+from jquanta.errors import BadInput
+from jquanta.figures.catalogue import draw
+from jquanta.machine import devices
+from jquanta.machine.memory import DEVICE_SHARE, usable
+from jquanta.parity.config import RunConfig, Scalar
+from jquanta.parity.layout import packable, way_of
+from jquanta.powerlaw import Fit
+from jquanta.run.progress import Bar, duration
+from jquanta.sweep import estimate, plan
+from jquanta.sweep.config import SweepConfig, varying
+from jquanta.sweep.drive import run_sweep
+from jquanta.sweep.emergence import convergence_step
+from jquanta.sweep.estimate import H200, Card
+from jquanta.sweep.folder import SweepFolder
+from jquanta.sweep.plan import Pack, use_cores
+from jquanta.sweep.scaling import (
+    LEARNED_BELOW,
+    NATS_PER_BIT,
+    NoSuchRuns,
+    data_curve,
+    fit_curve,
+    learned,
+    parameter_curve,
+    predicted,
+    predicted_finite,
+    step_curve,
+)
+
+SHOWN_VALUES = 6
+SHOWN_CODES = 20
+
+
+def print_plan(config: SweepConfig, memory: int | None = None) -> None:
+    """Print what the sweep would train, and what it would take here. Trains nothing.
+
+    Args:
+        config: the sweep.
+        memory: bytes that a pack may take on a device; most of what is free if None.
+    """
+    describe(config)
+    runs = config.runs()
+    plan.use_cores(runs, memory)
+    memory = memory or usable()
+    packs = _packed(runs, plan.plan(runs, memory, jax.local_device_count()))
+    most = max(map(estimate.pack_bytes, packs))
+    about = "at most" if any(run.train.early_stop for run in runs) else "about"
+    print(
+        f"packs     {_sizes(packs)}; "
+        f"{1 - estimate.useful_share(runs):.1%} of what is computed is padding"
+    )
+    for line in dict.fromkeys(map(_way, packs)):
+        print(f"way       {line}")
+    print(
+        f"memory    about {_bytes(most)} of arrays in the largest pack, of {_bytes(memory)} to use"
+    )
+    print(f"results   about {_bytes(estimate.stored_bytes(runs))} on disk")
+    if devices.kind() == "gpu":
+        card = estimate.this_card()
+        seconds = sum(estimate.card_seconds(pack, card) for pack in packs)
+        print(
+            f"time      {about} {duration(seconds / jax.local_device_count())} here "
+            f"({estimate.device_name()}), and compiling {estimate.programs(packs, 'gpu')} programs"
+            f"\n          {_rates(card)}"
+        )
+        return
+    rate = estimate.product_rate()
+    print(
+        f"time      {about} {duration(estimate.cpu_seconds(packs, rate))} here, within a factor "
+        f"of two or three ({estimate.device_name()}, {rate / 1e9:,.0f} Gflop/s in a matrix product)"
+    )
+    card = estimate.H200
+    packs = _packed(runs, plan.plan(runs, int(DEVICE_SHARE * card.memory), backend="gpu"))
+    most = max(estimate.pack_bytes(pack, "gpu") for pack in packs)
+    print(
+        f"GPU       {about} {duration(sum(map(estimate.card_seconds, packs)))} on one {card.name}, "
+        f"and compiling {estimate.programs(packs, 'gpu')} programs; "
+        f"packs: {_sizes(packs)}, up to {_bytes(most)}\n          {_rates(card)}"
+    )
+
+
+def _way(pack: list[RunConfig]) -> str:
+    """How a pack is computed here, and why."""
+    if packable(pack[0]):
+        way, why = way_of(pack[0], devices.kind())
+        return f"{way.value}: {why}"
+    return "networks stacked by equal shape: they are not of one hidden layer of ReLUs"
+
+
+def _rates(card: Card) -> str:
+    """What an estimate for a GPU rests on."""
+    scaled = "" if card == H200 else f", scaled by the rates of {card.name}"
+    return (
+        f"(from times measured on an H200{scaled}: "
+        f"{card.half / 1e12:.0f} Tflop/s in float16, {card.single / 1e12:.0f} in float32, "
+        f"{card.copy / 1e12:.1f} TB/s)"
+    )
+
+
+def _packed(runs: list[RunConfig], packs: list[Pack]) -> list[list[RunConfig]]:
+    return [[runs[i] for i in pack.members] for pack in packs]
+
+
+def _sizes(packs: list[list[RunConfig]]) -> str:
+    least, most = min(map(len, packs)), max(map(len, packs))
+    return f"{len(packs)}, of {least}{f' to {most}' if most > least else ''} run{'s' * (most > 1)}"
+
+
+def train(config: SweepConfig, out: Path, memory: int | None = None) -> None:
+    """Train or continue a sweep in the run folder ``out`` and print what came of it."""
+    folder = SweepFolder(out)
+    folder.check(config)
+    describe(config)
+    if folder.done:
+        print(f"{out}: already trained; nothing to do")
+        results = run_sweep(config, out)
+    else:
+        if folder.checkpoints.exists():
+            print(f"{out}: continuing from its checkpoints")
+        use_cores(config.runs(), memory)
+        began = time.monotonic()
+        with Bar("training", "compiling") as line:
+            results = run_sweep(config, out, memory=memory, monitor=line)
+        print(f"trained   {results.sizes['run']} networks in {duration(time.monotonic() - began)}")
+    summarise(results)
+    print(f"results   {folder.results}")
+    # What a finished folder holds is left alone; figures are drawn where there are none.
+    for path in sorted(folder.figures.glob("*.p*")) or _figures(folder):
+        print(f"figure    {path}")
+
+
+def describe(config: SweepConfig) -> None:
+    """Print the runs, what varies between them, and what a reader should know."""
+    runs = config.runs()
+    params = sorted(run.n_params for run in runs)
+    span = f"{params[0]:,}" + (f" to {params[-1]:,}" if params[-1] > params[0] else "")
+    print(f"{config.name}: {len(runs)} network{'s' * (len(runs) > 1)} of {span} parameters")
+    for field, values in varying(runs).items():
+        print(f"  {field:18} {_values(values)}")
+    print(f"  {_fixed(runs)}")
+    for note in config.notes:
+        print(f"  note: {note}")
+
+
+def summarise(results: xr.Dataset) -> None:
+    """Print the number of subtasks learned and the fitted exponents beside theory, or what came
+    of each code: the theory is of the plain task."""
+    diverged = np.flatnonzero(results.diverged_at.to_numpy() >= 0)
+    if diverged.size:
+        shown = ", ".join(map(str, diverged[:SHOWN_VALUES]))
+        print(f"diverged  {diverged.size} of {results.sizes['run']} runs (run {shown})")
+    if (results.codes != "").any():
+        _summarise_codes(results)
+        return
+    for name, curve_of in (
+        ("alpha_N", parameter_curve),
+        ("alpha_S", step_curve),
+        ("alpha_D", data_curve),
+    ):
+        try:
+            curve = curve_of(results)
+        except NoSuchRuns:
+            continue
+        except BadInput as error:
+            print(f"{name}   not fitted: {error}, or draw: python -m jquanta.figures --help")
+            continue
+        count = learned(curve).to_numpy()
+        best = float(curve.loss.min()) / NATS_PER_BIT
+        try:
+            fit = fit_curve(curve)
+            told = f"{fit}{_theory(curve, fit)}"
+        except BadInput as error:
+            told = f"not fitted: {error}"
+        print(f"{name}   {told}")
+        print(
+            f"          {count.max()} of {curve.attrs['n_tasks']} subtasks below "
+            f"{LEARNED_BELOW} bit; mean loss down to {best:.3f} bits"
+        )
+
+
+def _summarise_codes(results: xr.Dataset) -> None:
+    """Print for each set of codes how many runs learned each of them, and when."""
+    for codes in filter(None, dict.fromkeys(results.codes.to_numpy().tolist())):
+        runs = results.isel(run=(results.codes == codes).to_numpy())
+        steps = convergence_step(runs).to_numpy()
+        words = codes.split()
+        print(f"codes     {_shortened(codes)}")
+        for code, word in enumerate(words[:SHOWN_CODES]):
+            reached = steps[np.isfinite(steps[:, code]), code]
+            when = f", from step {np.median(reached):,.0f}" if reached.size else ""
+            print(
+                f"  {_shortened(word):20} below {LEARNED_BELOW} bit in {reached.size} of "
+                f"{runs.sizes['run']} runs{when}"
+            )
+        if len(words) > SHOWN_CODES:
+            print(f"  … and {len(words) - SHOWN_CODES} more")
+
+
+def _shortened(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _theory(curve: xr.Dataset, fit: Fit) -> str:
+    """What the model predicts, in words."""
+    limit, finite = predicted(curve), predicted_finite(curve, fit)
+    if limit is None:
+        return ""
+    bent = "" if finite is None else f" ({finite:.2f} with only {curve.attrs['n_tasks']} subtasks)"
+    return f"; theory {limit:.2f}{bent}"
+
+
+def _figures(folder: SweepFolder) -> list[Path]:
+    """Draw the figures that the sweep's results hold."""
+    try:
+        return draw("fig2", [folder.path]).paths
+    except BadInput:
+        return []
+
+
+def _values(values: list[Scalar]) -> str:
+    few = values if len(values) <= SHOWN_VALUES else [*values[: SHOWN_VALUES - 1], "…", values[-1]]
+    shown = ", ".join(f"{v:,g}" if isinstance(v, float) else f"{v}" or "none" for v in few)
+    return f"{shown}  ({len(values)} values)"
+
+
+def _fixed(runs: list[RunConfig]) -> str:
+    """The main numbers of the runs, in a line."""
+
+    def span(numbers: set[float]) -> str:
+        low, high = min(numbers), max(numbers)
+        return f"{low:,g}" if low == high else f"{low:,g} to {high:,g}"
+
+    codes = {float(r.task.n_codes) for r in runs if r.task.code_list}
+    alphas = {r.task.alpha for r in runs if r.task.frequencies == "zipf"}
+    return "; ".join(
+        [
+            f"{span({r.task.n_tasks for r in runs})} subtasks of {span({r.task.k for r in runs})} "
+            f"out of {span({r.task.n_bits for r in runs})} bits",
+            *([f"{span(codes)} codes"] if codes else []),
+            *([f"alpha {span(alphas)}"] if alphas else []),
+            f"{span({r.train.steps for r in runs})} steps of "
+            f"{span({r.batch_size for r in runs})} samples",
+        ]
+    )
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

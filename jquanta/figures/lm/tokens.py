@@ -1,0 +1,300 @@
+"""Pages of single tokens: loss against parameters beside the text, as figures 4 and 12 show them.
+
+Which tokens: those asked for, or of each kind a seeded draw without repeats, no two of the same
+document while there are others, in the order of the corpus. Where there are too few, those that
+fall least short of the kind follow, the nearest first.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jquanta.errors import BadInput
+from jquanta.figures import style
+from jquanta.figures.drawing import Drawing, Note, Row, Share, Token
+from jquanta.figures.lm import losses as parts
+from jquanta.figures.lm import typeset
+from jquanta.lm.taxonomy.thresholds import MONOGENIC, POLYGENIC, Monogenic, Polygenic
+from jquanta.sweep.scaling import NATS_PER_BIT
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+    from jquanta.lm.corpus.reader import Corpus
+    from jquanta.lm.taxonomy.kinds import Kind, Taxonomy
+
+ROW = 1.02  # inches of a token
+TOP, BOTTOM, LEFT, RIGHT = 0.34, 0.36, 0.38, 0.04  # ... of the page's edges
+WIDTHS, GAP = ((1.15, 2.0), (1.15, 5.2)), 0.16  # of plot and text, of two columns or one
+MOST = 24  # tokens on a page
+BEFORE, AFTER = 160, 24  # tokens of text, more than there is room for
+
+
+class Shown(NamedTuple):
+    """A token on the page.
+
+    Attributes:
+        kind: in words, for the title.
+        prediction: its number.
+        size: where a monogenic token drops; 0 for others.
+        slope, r2: of the line of loss on ln N.
+    """
+
+    kind: str
+    prediction: int
+    size: int
+    slope: float
+    r2: float
+
+
+def draw_page(
+    name: str,
+    each: int,
+    losses: "xr.Dataset",
+    folder: Path,
+    *,
+    corpus: Path | str | None = None,
+    token: Sequence[int] = (),
+    monogenic: Monogenic = MONOGENIC,
+    polygenic: Polygenic = POLYGENIC,
+    seed: int = 0,
+    step: int | None = None,
+) -> Drawing:
+    """A page of ``each`` tokens of both kinds, or of those asked for, with the shares of kinds.
+
+    Args:
+        name: of the files.
+        each: tokens of a kind, at most.
+        losses: of ``open_table``, nats. Of each model one checkpoint counts.
+        folder: where the files go.
+        corpus: folder of the losses' corpus.
+        token: predictions to show instead, by number in the corpus.
+        monogenic, polygenic: thresholds; the paper's by default.
+        seed: of the choice.
+        step: the checkpoint; by default each model's last.
+
+    Returns:
+        The paths written; shares of kinds, shares that stay solved, and the tokens shown.
+
+    Raises:
+        BadInput: without a corpus, for one of other losses, a token that it does not hold, fewer
+            than three sizes, or losses that are none.
+    """
+    from jquanta.lm.corpus.reader import open_corpus
+    from jquanta.lm.taxonomy.kinds import taxonomy
+    from jquanta.lm.taxonomy.tables import at_step, require_text
+
+    if corpus is None:
+        raise BadInput("--corpus is missing: give the folder of the corpus of these losses")
+    text = open_corpus(corpus)
+    require_text(losses, text)
+    text.locate(list(token))  # refuses what it does not hold
+    if len(token) > MOST:
+        raise BadInput(f"--token: {len(token)} given, and a page holds {MOST}")
+    rules = monogenic, polygenic
+    models = at_step(losses, step)
+    with parts.watching(models) as monitor:
+        kinds = taxonomy(models, *rules, monitor=monitor)
+    rows = parts.mixed_steps(models) + _counts(kinds, models.sizes["model"], rules)
+    if token:
+        columns = [[_asked(int(index), kinds, models) for index in token]]
+        if len(token) > each:
+            half = -(-len(token) // 2)
+            columns = [columns[0][:half], columns[0][half:]]
+    else:
+        columns = []
+        for word, found, near in (
+            ("monogenic", kinds.monogenic, kinds.near_monogenic),
+            ("polygenic", kinds.polygenic, kinds.near_polygenic),
+        ):
+            if len(found) < each:
+                rows.append(_few(word, found, near, kinds.predictions, rules))
+            columns.append(_chosen(word, found, near, text, each, seed))
+        if not any(columns):
+            raise BadInput("; ".join(str(row) for row in rows if isinstance(row, Note)))
+    for shown in [one for column in columns for one in column]:
+        rows.append(_token(shown, models, text))
+    return Drawing(_page(name, folder, [c for c in columns if c], models, text, rules), rows)
+
+
+def _counts(kinds: "Taxonomy", models: int, rules: tuple[Monogenic, Polygenic]) -> list[Row]:
+    """How many tokens are of each kind, and how many stay solved."""
+    from jquanta.lm.taxonomy.kinds import straight_by_chance
+
+    rows: list[Row] = []
+    at = kinds.monogenic.size
+    for size in kinds.sizes[1:].tolist():
+        found = int((at == size).sum())
+        rows.append(Share.counted("monogenic", f"N = {size:,}", found, kinds.predictions))
+    rows.append(Share.counted("polygenic", "all N", len(kinds.polygenic), kinds.predictions))
+    chance = straight_by_chance(models, rules[1].r2)
+    rows.append(
+        Note(
+            f"of tokens without a trend, {chance:.1g} have R² above {rules[1].r2:g} by chance "
+            f"through {models} points, half of them falling"
+        )
+    )
+    for size, solved, lasting in zip(
+        kinds.sizes[:-1].tolist(), kinds.solved, kinds.lasting, strict=False
+    ):
+        rows.append(Share.counted("stay solved", f"N = {size:,}", int(lasting), int(solved)))
+    return rows
+
+
+def _few(
+    kind: str, found: "Kind", near: "Kind", total: int, rules: tuple[Monogenic, Polygenic]
+) -> Note:
+    """That there are too few of a kind, by which rule, and what to do about it."""
+    one, many = rules
+    short = near.take(np.flatnonzero(near.short >= 0))
+    if kind == "monogenic":
+        rule = f"above {one.above:g}, then below {one.below:g} nats"
+        lack = "".join(f"; the nearest falls {by:.2f} nats short" for by in short.short[:1])
+        flags = "--monogenic.above --monogenic.below"
+    else:
+        rule = f"slope below {many.slope:g} nats, R² above {many.r2:g}"
+        lack = "".join(f"; the nearest has R² {r2:.3f}" for r2 in short.r2[:1])
+        flags = "--polygenic.slope --polygenic.r2"
+    told = f"{len(found) or 'no'} token{'s' * (len(found) > 1)} of {total:,} {kind} ({rule})"
+    shown = ", and the nearest are shown, too" if lack else ""
+    return Note(f"{told}{lack}{shown}: other thresholds by {flags}")
+
+
+def _chosen(
+    kind: str, found: "Kind", near: "Kind", text: "Corpus", count: int, seed: int
+) -> list[Shown]:
+    """``count`` tokens of a kind, filled up with those nearest to it."""
+    order = np.random.default_rng(seed).permutation(len(found))
+    some = found.take(np.sort(_apart(found.index, order, text, count)))
+    other = near.take(np.flatnonzero(near.short >= 0)[: count - len(some)])
+    return [
+        Shown(word, int(index), int(size), float(slope), float(r2))
+        for word, tokens in ((kind, some), (f"nearest to {kind}", other))
+        for index, size, slope, r2 in zip(
+            tokens.index, tokens.size, tokens.slope, tokens.r2, strict=True
+        )
+    ]
+
+
+def _apart(index: np.ndarray, order: np.ndarray, text: "Corpus", count: int) -> np.ndarray:
+    """The first ``count`` of ``order`` of different documents, then others."""
+    if not len(order):
+        return order
+    documents, _ = text.locate(index[order])
+    first = np.unique(documents, return_index=True)[1]
+    other = np.setdiff1d(np.arange(len(order)), first)
+    return order[np.concatenate([np.sort(first), other])[:count]]
+
+
+def _asked(index: int, kinds: "Taxonomy", models: "xr.Dataset") -> Shown:
+    """A token by its number, with its kind if it has one."""
+    from jquanta.lm.taxonomy.kinds import lines
+
+    values = models.loss[index : index + 1].to_numpy()
+    slope, r2 = lines(values, np.log(models["size"].to_numpy().astype(float)))
+    words, size = [], 0
+    for kind, found in (("monogenic", kinds.monogenic), ("polygenic", kinds.polygenic)):
+        place = np.flatnonzero(found.index == index)
+        if len(place):
+            words.append(kind)
+            size = max(size, int(found.size[place[0]]))
+    return Shown(" and ".join(words) or "neither kind", index, size, float(slope[0]), float(r2[0]))
+
+
+def _token(shown: Shown, models: "xr.Dataset", text: "Corpus") -> Token:
+    values = models.loss[shown.prediction].to_numpy().astype(float)
+    return Token(
+        shown.kind,
+        shown.prediction,
+        text.context(shown.prediction, 1, 0).target,
+        tuple(models["size"].to_numpy().tolist()),
+        tuple(values.tolist()),
+        shown.slope,
+        shown.r2,
+    )
+
+
+def _page(
+    name: str,
+    folder: Path,
+    columns: list[list[Shown]],
+    models: "xr.Dataset",
+    text: "Corpus",
+    rules: tuple[Monogenic, Polygenic],
+) -> list[Path]:
+    """Draw and save; every token a plot with its text at the right."""
+    rows = max(map(len, columns))
+    height = rows * ROW + TOP + BOTTOM
+    # A plot, its text, and where there is another plot at the right, room for its axis.
+    widths = (*WIDTHS[0], GAP, *WIDTHS[0]) if len(columns) > 1 else WIDTHS[1]
+    figure, axes = style.new_figure(
+        style.PAGE,
+        height,
+        rows,
+        len(widths),
+        gridspec_kw={
+            "left": LEFT / style.PAGE,
+            "right": 1 - RIGHT / style.PAGE,
+            "top": 1 - TOP / height,
+            "bottom": BOTTOM / height,
+            "hspace": 0.42,
+            "wspace": 0.08,
+            "width_ratios": widths,
+        },
+    )
+    figure.set_layout_engine("none")  # (A figure made without one gets one when it is saved.)
+    losses = models.loss[[shown.prediction for column in columns for shown in column]].to_numpy()
+    top = 1.08 * float(losses.max()) / NATS_PER_BIT
+    for place, column in enumerate(columns):
+        pairs = axes[:, 3 * place : 3 * place + 2]
+        for row, shown in enumerate(column):
+            _curve(pairs[row, 0], pairs[row, 1], shown, models, rules, top)
+            typeset.draw_context(pairs[row, 1], text.context(shown.prediction, BEFORE, AFTER))
+            last = row == len(column) - 1
+            pairs[row, 0].tick_params(labelbottom=last)
+            if last:
+                pairs[row, 0].set_xlabel("$N$", labelpad=1)
+        for empty in (*pairs[len(column) :].ravel(), *axes[:, 3 * place + 2 : 3 * place + 3].flat):
+            empty.remove()
+    for row in range(rows):
+        axes[row, 0].set_ylabel("loss (bits)")
+    return style.save(figure, folder, name)
+
+
+def _curve(
+    axes: "Axes",
+    beside: "Axes",
+    shown: Shown,
+    models: "xr.Dataset",
+    rules: tuple[Monogenic, Polygenic],
+    top: float,
+) -> None:
+    """One token's loss against N, with the thresholds or the line that make its kind.
+
+    Its title goes on over the text ``beside`` it.
+    """
+    sizes = models["size"].to_numpy().astype(float)
+    bits = models.loss[shown.prediction].to_numpy().astype(float) / NATS_PER_BIT
+    every = np.unique(sizes)
+    line: Any = {"color": style.GREY, "lw": 0.7}
+    if shown.size:
+        for threshold in (rules[0].above, rules[0].below):
+            axes.axhline(threshold / NATS_PER_BIT, ls=":", **line)
+        told = f"learned at $N$ = {parts.size_name(shown.size)}"
+    else:
+        middle = bits.mean() - shown.slope / NATS_PER_BIT * np.log(sizes).mean()
+        axes.plot(every, middle + shown.slope / NATS_PER_BIT * np.log(every), "--", **line)
+        told = f"slope {shown.slope:.2f}, $R^2$ {shown.r2:.3f}".replace("-", "−")
+    means = [bits[sizes == size].mean() for size in every]
+    axes.plot(every, means, "-", color=style.BLUE, lw=0.9)
+    axes.plot(sizes, bits, "o", color=style.BLUE, ms=2.4, mew=0)
+    axes.set_xscale("log")
+    axes.set_ylim(-0.03 * top, top)
+    axes.margins(x=0.08)
+    style.plain_log_ticks(axes.xaxis)
+    axes.tick_params(labelsize=6, pad=1.5)
+    axes.set_title(shown.kind, fontsize=6, loc="left", pad=2.5)
+    beside.set_title(told, fontsize=6, loc="left", pad=2.5)

@@ -1,0 +1,51 @@
+"""A scaling curve of the mean loss with its fit and theory, as several figures show it."""
+
+from typing import TYPE_CHECKING
+
+from jquanta import powerlaw
+from jquanta.errors import BadInput
+from jquanta.figures import style
+from jquanta.figures.drawing import Measured
+from jquanta.sweep.scaling import NATS_PER_BIT, fit_curve, predicted, predicted_finite, scale_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+SCALE_LABELS = {
+    "n_params": "parameters $N$",
+    "step": "steps $S$",
+    "train_size": "training samples $D$",
+}
+
+_EXPONENTS = {  # name, note
+    "n_params": ("alpha_N", "widths {narrowest} to {width}, after {steps:,} steps"),
+    "step": ("alpha_S", "width {width}, online"),
+    "train_size": ("alpha_D", "width {width}, at the best test loss"),
+}
+
+
+def loss_panel(axes: "Axes", curve: "xr.Dataset") -> list[Measured]:
+    """Draw a curve in bits with its fit and theory; the fit, if there is one."""
+    scale = scale_of(curve)
+    name, note = _EXPONENTS[scale]
+    x, bits = curve[scale].to_numpy(), curve.loss.to_numpy() / NATS_PER_BIT
+    points = "-" if scale == "step" else "o"
+    axes.loglog(x, bits, points, color=style.BLUE, label="trained")
+    theory, measured = predicted(curve), []
+    try:
+        fit: powerlaw.Fit | None = fit_curve(curve)
+    except BadInput:
+        fit = None
+    if fit:
+        finite = predicted_finite(curve, fit)
+        measured.append(Measured.from_fit(name, fit, theory, finite))
+        style.fit_line(axes, fit, rf"\{name}", NATS_PER_BIT)
+        if theory is not None:
+            bent = "" if finite is None else f" ({finite:.2f} for {curve.attrs['n_tasks']} tasks)"
+            label = f"theory: {theory:.2f}{bent}"
+            # below the fit, so that both are seen
+            style.theory_line(axes, fit, theory, label, NATS_PER_BIT, shift=0.7)
+    axes.legend(loc="lower left", frameon=False, handlelength=1.2, borderaxespad=0.1)
+    axes.set_title(note.format(**curve.attrs), fontsize=7, loc="right")
+    return measured

@@ -1,0 +1,199 @@
+"""Losses of several models as one table, from folders or a published array, read in blocks."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+
+from jquanta.errors import BadInput
+from jquanta.lm.losses.column import CHUNK
+from jquanta.lm.models.pythia import PYTHIA
+from jquanta.run.progress import Monitor, Silence
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from jquanta.lm.corpus.reader import Corpus
+
+LEAST_SIZES = 3
+"""Below this many sizes there is no curve against N."""
+
+PUBLISHED = ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b")
+"""Columns of the authors' array, all -v0: six models to fit, and the largest."""
+
+ROUNDING = 1e-3
+"""Nats below zero that rounding explains: a cross-entropy is not negative."""
+
+
+def open_table(paths: Sequence[Path | str], sizes: Sequence[int] = ()) -> "xr.Dataset":
+    """Open losses lazily, as ``jquanta.open_losses`` does, or from one ``.npy`` file.
+
+    Args:
+        paths: folders of losses on one corpus, or one ``.npy`` file: float [predictions, models],
+            nats, mapped from disk. The authors published such a file.
+        sizes: parameters without embeddings of the file's models; if none are given, the paper's
+            first six or seven.
+
+    Returns:
+        ``loss`` (prediction, model), nats, with the coordinates ``model``, ``name``, ``revision``
+        and ``size``, in ascending order of size.
+
+    Raises:
+        BadInput: as ``open_losses``; for a file that is no such array, sizes that do not fit it,
+            or sizes of folders, which know theirs.
+    """
+    files = [path for path in paths if str(path).endswith(".npy")]
+    if files and len(paths) > 1:
+        raise BadInput(f"--losses: {files[0]} is an array of all models; give it alone")
+    if files:
+        return _open_array(Path(files[0]).expanduser(), tuple(sizes))
+    if sizes:
+        raise BadInput("--sizes is for a .npy file of losses; columns in folders know their size")
+    from jquanta.lm.losses.reader import open_losses
+
+    return open_losses(*paths)
+
+
+def step_of(revision: str) -> int | None:
+    """Updates made at a revision ``stepN``; None for others, such as ``main``."""
+    found = re.fullmatch(r"step(\d+)", revision)
+    return int(found[1]) if found else None
+
+
+def at_step(losses: "xr.Dataset", step: int | None = None) -> "xr.Dataset":
+    """One column of each model: its last checkpoint, or the one at ``step``.
+
+    ``main`` and other revisions without a step count as later than all steps.
+
+    Returns:
+        The columns, in ascending order of size.
+
+    Raises:
+        BadInput: if a model has no such checkpoint, or the models have fewer than three sizes.
+    """
+    chosen: dict[str, tuple[float, int]] = {}
+    for place, (name, revision) in enumerate(
+        zip(losses.name.to_numpy().tolist(), losses.revision.to_numpy().tolist(), strict=True)
+    ):
+        at = step_of(revision)
+        if step is None:
+            rank = (np.inf if at is None else float(at), place)
+            chosen[name] = max(chosen.get(name, rank), rank)
+        elif at == step:
+            chosen[name] = (float(step), place)
+    lacking = sorted(set(losses.name.to_numpy().tolist()) - set(chosen))
+    if lacking:
+        raise BadInput(f"--step {step}: no losses of {', '.join(lacking)} at step{step}")
+    found = losses.isel(model=[place for _, place in chosen.values()])
+    found = found.isel(model=np.argsort(found["size"].to_numpy(), kind="stable"))
+    sizes = np.unique(found["size"])
+    if len(sizes) < LEAST_SIZES:
+        listed = ", ".join(f"{size:,}" for size in sizes.tolist())
+        raise BadInput(
+            f"losses of {len(sizes)} sizes of models ({listed}): curves against parameters need "
+            f"at least {LEAST_SIZES}; give the losses of more models"
+        )
+    return found
+
+
+def blocks(
+    losses: "xr.Dataset", size: int = CHUNK, monitor: Monitor | None = None
+) -> "Iterator[tuple[int, Float32[np.ndarray, 'predictions models']]]":
+    """Read a table from top to bottom: the number of each block's first prediction, its losses.
+
+    Args:
+        losses: of ``open_table``; all its models are read.
+        size: predictions of a block; a chunk on disk by default.
+        monitor: hears how far it is.
+
+    Raises:
+        BadInput: naming model and prediction, where a loss is not finite (a column that was not
+            finished) or negative.
+    """
+    monitor = monitor or Silence()
+    rows = losses.sizes["prediction"]
+    if not rows:
+        raise BadInput("this corpus has no predictions")
+    for first in range(0, rows, size):
+        part = losses.loss.isel(prediction=slice(first, first + size)).to_numpy()
+        _require_losses(part, first, losses)
+        yield first, part
+        monitor.work("reading losses", min(1.0, (first + size) / rows))
+
+
+def require_text(losses: "xr.Dataset", corpus: "Corpus") -> None:
+    """Raise ``BadInput`` unless the losses are of this corpus, as far as they can tell."""
+    if losses.attrs["corpus"]:
+        from jquanta.lm.losses.reader import require_corpus
+
+        require_corpus(losses, corpus)
+    elif losses.sizes["prediction"] != corpus.n_predictions:
+        raise BadInput(
+            f"{corpus.path}: {corpus.n_predictions:,} predictions, and the losses of "
+            f"{losses.attrs['source']} are of {losses.sizes['prediction']:,}; give their corpus"
+        )
+
+
+def _require_losses(part: NDArray[Any], first: int, losses: "xr.Dataset") -> None:
+    wrong = ~(np.isfinite(part) & (part >= -ROUNDING))
+    if not wrong.any():
+        return
+    row, column = (int(numbers[0]) for numbers in np.nonzero(wrong))
+    label, value = losses.model.to_numpy()[column], float(part[row, column])
+    if np.isnan(value):
+        raise BadInput(
+            f"{label}: no loss of prediction {first + row} (NaN): the column was not finished; "
+            "run its jquanta losses again"
+        )
+    raise BadInput(
+        f"{label}: loss {value:g} of prediction {first + row}: give cross-entropies in nats, "
+        "finite and not negative"
+    )
+
+
+def _open_array(path: Path, sizes: tuple[int, ...]) -> "xr.Dataset":
+    import xarray as xr
+
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (ValueError, OSError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{path}: cannot be read as a .npy array ({reason})") from None
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise BadInput(
+            f"{path}: holds {array.dtype} of shape {array.shape}; give floats "
+            "[predictions, models]: losses in nats"
+        )
+    models = array.shape[1]
+    names = [f"pythia-{size}-v0" for size in PUBLISHED]
+    if not sizes and models in (len(PUBLISHED) - 1, len(PUBLISHED)):
+        sizes = tuple(PYTHIA[size].non_embedding for size in PUBLISHED[:models])
+    elif not sizes:
+        raise BadInput(
+            f"{path}: {models} models, and the paper's are {len(PUBLISHED)} or the first "
+            f"{len(PUBLISHED) - 1} of them: give their parameters without embeddings by --sizes"
+        )
+    else:
+        names = [f"{size:,}" for size in sizes]
+    if len(sizes) != models or min(sizes) < 1 or len(set(sizes)) < models:
+        raise BadInput(
+            f"--sizes: {len(sizes)} given, {path} has {models} models: give a different positive "
+            "number for each"
+        )
+    table = xr.Dataset(
+        {"loss": (("prediction", "model"), array, {"units": "nats"})},
+        {
+            "model": ("model", names[:models]),
+            "name": ("model", names[:models]),
+            "revision": ("model", ["main"] * models),
+            "size": ("model", np.array(sizes, np.int64), {"units": "1"}),
+        },
+        {"corpus": "", "source": str(path)},
+    )
+    return table.isel(model=np.argsort(sizes)) if list(sizes) != sorted(sizes) else table

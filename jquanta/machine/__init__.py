@@ -1,0 +1,1 @@
+"""What the computer is: its devices, its memory, its cores, and its cache of compiled programs."""

@@ -1,1 +1,0 @@
-"""What is asked of a finished QDG run: one command a question."""

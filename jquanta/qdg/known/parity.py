@@ -1,0 +1,299 @@
+"""``python -m jquanta.qdg.known.parity``: QDG where the quanta are known (the paper's D.1).
+
+Samples of the task on which a trained network's loss is about zero, the gradients of all its
+parameters, their cosines and clusters: the same code as for language models. The true subtask of
+each sample is known, so the clusters can be compared with it.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from flax import nnx
+from jaxtyping import Array, Float, Int, Int32, UInt32
+
+from jquanta import streams
+from jquanta.cli import door
+from jquanta.errors import BadInput
+from jquanta.parity.task import Task, draw, parity, subtask_of, unpack
+from jquanta.run.progress import Bar, Monitor, Silence
+from jquanta.streams import Stream
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+TRUTH = "truth.zarr"
+
+BELOW = 0.01
+"""Nats: "about zero" (the paper gives no number)."""
+
+TRIED = 4
+"""Samples drawn for each one wanted, at most. With the paper's network nearly all pass."""
+
+BATCH = 256
+"""Samples whose gradients are made at once."""
+
+
+class Learned(NamedTuple):
+    """Samples that a network has learned.
+
+    Attributes:
+        words: [Q, words] their task bits, packed.
+        subtask: [Q] which each is of; ascending.
+        label: [Q] their parities; of each subtask the even ones come first.
+        loss: [Q] nats.
+    """
+
+    words: UInt32[Array, "Q words"]
+    subtask: Int32[Array, " Q"]
+    label: Int32[Array, " Q"]
+    loss: Float[Array, " Q"]
+
+
+def sparse_parity(
+    runs: Path | str,
+    run: int = 0,
+    *,
+    samples: int = 10_000,
+    below: float = BELOW,
+    counts: Sequence[int] | None = None,
+    affinity: str = "angular",
+    seed: int = 0,
+    out: Path | str | None = None,
+    memory: int | str | None = None,
+    monitor: Monitor | None = None,
+) -> "xr.Dataset":
+    """QDG on a network that a sweep has trained.
+
+    Args:
+        runs: the sweep's folder.
+        run: the network's number on the run axis.
+        samples: how many; drawn as the task draws them, Zipf-distributed over subtasks.
+        below: nats: only samples with a smaller loss are taken.
+        counts: of clusters; the paper's by default.
+        affinity: ``angular`` (the paper) or ``absolute`` (the public code's), which is blind to
+            the gradient's sign; see ``halves``.
+        seed: of the samples and the clustering.
+        out: folder for ``similarity.zarr``, ``clusters.zarr`` and ``truth.zarr``; nothing is
+            stored by default.
+        memory: for gradients, in bytes or as ``"8 GB"``; most of what is free by default.
+        monitor: is told of the progress.
+
+    Returns:
+        ``cosine`` (sample, other), ``label`` (count, sample), ``subtask`` (sample) in ascending
+        order, and ``ari`` (count): the adjusted Rand index of labels and subtasks, 1 where they
+        are the same, about 0 where they have nothing in common. ``halves`` (count) is the same
+        against subtasks told apart by the sample's parity: the gradients of odd and even samples
+        of one subtask point in opposite directions, so that cosines part them.
+
+    Raises:
+        BadInput: if there is no such run, or it has learned too few samples.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    from jquanta.qdg.clusters.cluster import cluster
+    from jquanta.qdg.cosines.blockwise import exact
+    from jquanta.sweep.store import load_run
+
+    monitor = monitor or Silence()
+    absolute = affinity == "absolute"
+    if samples < 1:
+        raise BadInput(f"--samples {samples}: give 1 or more")
+    task, network, weights = load_run(runs, run)
+    learned = draw_learned(task, network, weights, samples, below, seed)
+    rows = gradient_rows(task, network, weights, learned)
+    found = exact(rows, samples, batch=BATCH, absolute=absolute, memory=memory, monitor=monitor)
+    matrix = found["cosine_abs" if absolute else "cosine"]
+    clusters = cluster(matrix, counts, affinity=affinity, seed=seed, monitor=monitor)
+    subtask = np.asarray(learned.subtask)
+    half = 2 * subtask + np.asarray(learned.label)
+    ari, halves = (
+        np.array([adjusted_rand_score(truth, row) for row in clusters.label.to_numpy()])
+        for truth in (subtask, half)
+    )
+    told = {"runs": str(Path(runs).name), "run": run, "below_nats": below}
+    index = "adjusted Rand index against true subtasks"
+    result = clusters.assign(
+        cosine=(("sample", "other"), matrix, {"long_name": "cosine of gradients"}),
+        subtask=("sample", subtask, {"long_name": "true subtask"}),
+        ari=("count", ari, {"long_name": index}),
+        halves=("count", halves, {"long_name": f"{index}, odd and even samples apart"}),
+    ).assign_attrs(told)
+    if out is not None:
+        _save(result, Path(out).expanduser())
+    return result
+
+
+def draw_learned(
+    task: Task, network: Any, weights: Any, count: int, below: float, seed: int = 0
+) -> Learned:
+    """The first ``count`` samples of a fresh stream on which the loss is ``below``, by subtask and
+    label.
+
+    Raises:
+        BadInput: if of ``TRIED`` times as many too few are.
+    """
+    n_bits = task.config.n_bits
+    key = streams.fold(streams.key(Stream.VALIDATION, seed, n_bits), TRIED)
+    drawn = draw(key, streams.at_index(jnp.arange(TRIED * count, dtype=jnp.uint32)), n_bits)
+    subtask = subtask_of(jnp.asarray(task.thresholds), drawn.uniform)
+    label = parity(drawn.words, jnp.asarray(task.masks)[subtask])
+    loss = np.concatenate(
+        [
+            np.asarray(_losses(network, weights, *part))
+            for part in zip(
+                *(np.array_split(x, TRIED) for x in _host(drawn.words, subtask, label)),
+                [_codes(task)] * TRIED,
+                strict=True,
+            )
+        ]
+    )
+    passed = np.flatnonzero(loss < below)
+    if len(passed) < count:
+        raise BadInput(
+            f"{len(passed):,} of {len(loss):,} samples have a loss below {below} nats, and "
+            f"{count:,} are wanted; give fewer --samples, a higher --below, or a network that was "
+            "trained for longer"
+        )
+    chosen = passed[:count]
+    chosen = chosen[np.lexsort((np.asarray(label)[chosen], np.asarray(subtask)[chosen]))]
+    return Learned(drawn.words[chosen], subtask[chosen], label[chosen], jnp.asarray(loss[chosen]))
+
+
+def gradient_rows(task: Task, network: Any, weights: Any, learned: Learned) -> Any:
+    """Gradients of the loss (nats) of single samples in all parameters, as ``exact`` asks."""
+    codes = _codes(task)
+    program = jax.jit(
+        jax.vmap(jax.grad(_loss, argnums=1), in_axes=(None, None, 0, 0, 0, None)), static_argnums=0
+    )
+
+    def rows(start: int, stop: int) -> Any:
+        part = (x[start:stop] for x in (learned.words, learned.subtask, learned.label))
+        return jax.tree.leaves(program(network, weights, *part, codes))
+
+    return rows
+
+
+def _loss(
+    network: Any,
+    weights: Any,
+    words: UInt32[Array, " words"],
+    subtask: Int[Array, ""],
+    label: Int[Array, ""],
+    codes: Float[Array, "C S"] | None,
+) -> Float[Array, ""]:
+    """Cross-entropy (nats) of one sample.
+
+    By the difference of the logits: 1 - p of a probability that rounds to 1 has no digits left.
+    """
+    model = nnx.merge(network, weights)
+    bits = unpack(words[None], model.layers[0].kernel.shape[0] - model.n_tasks, jnp.float32)
+    logits = model.at(subtask[None], bits, codes)[0]
+    return jax.nn.softplus((1 - 2 * label) * (logits[1] - logits[0]))
+
+
+_losses = jax.jit(jax.vmap(_loss, in_axes=(None, None, 0, 0, 0, None)), static_argnums=0)
+
+
+def _codes(task: Task) -> Float[Array, "C S"] | None:
+    return None if task.codes is None else jnp.asarray(task.codes, jnp.float32)
+
+
+def _host(*arrays: Array) -> list[np.ndarray]:
+    return [np.asarray(array) for array in arrays]
+
+
+def _save(result: "xr.Dataset", folder: Path) -> None:
+    from jquanta.qdg.clusters.cluster import save_clusters
+    from jquanta.run import arrays
+
+    folder.mkdir(parents=True, exist_ok=True)
+    cosine = arrays.variable(("sample", "other"), result.cosine.to_numpy(), **result.cosine.attrs)
+    arrays.write(folder / "similarity.zarr", {"cosine": cosine}, result.attrs)
+    truth = {
+        "subtask": arrays.variable(("sample",), result.subtask.to_numpy(), **result.subtask.attrs),
+        **{
+            name: arrays.variable(("count",), result[name].to_numpy(), **result[name].attrs)
+            for name in ("ari", "halves")
+        },
+    }
+    arrays.write(folder / TRUTH, truth, result.attrs)
+    save_clusters(result[["label", "inertia"]].assign_attrs(result.attrs), folder)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Quanta discovery from gradients on a network that a sweep has trained (the paper's D.1).
+
+    The quanta are known there: the subtasks. For each number of clusters the adjusted Rand index
+    against them is printed, and Figure 15 is drawn from the folder.
+
+    Example:
+      python -m jquanta.sweep configs/fig15.toml --mini
+      python -m jquanta.qdg.known.parity runs/fig15-mini --samples 3000 --out runs/fig15-quanta
+      python -m jquanta.figures fig15 --qdg runs/fig15-quanta
+
+    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
+    """
+
+    runs: Annotated[
+        Path | None, tyro.conf.Positional, door.option("folder of a finished sweep", "RUNS")
+    ] = None
+    run: Annotated[int, door.option("number of the network on the run axis (default: 0)")] = 0
+    samples: Annotated[int, door.option("samples (default: the paper's 10,000)", "INT")] = 10_000
+    below: Annotated[float, door.option(f"nats: loss of a sample (default: {BELOW})")] = BELOW
+    affinity: Annotated[str, door.option("angular (default: the paper's), or absolute", "WORD")] = (
+        "angular"
+    )
+    seed: Annotated[int, door.option("of samples and clusters (default: 0)", "INT")] = 0
+    memory: Annotated[
+        str | None, door.option("for gradients (default: most of what is free)", "'8 GB'")
+    ] = None
+    out: Annotated[Path | None, door.option("folder for the results", "DIR")] = None
+    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+
+
+def command(argv: Sequence[str]) -> None:
+    """Parse, compute, print."""
+    options = door.parse(Options, argv, "python -m jquanta.qdg.known.parity")
+    if options.runs is None:
+        raise BadInput("RUNS is missing: give the folder of a finished sweep")
+    if options.out is None:
+        raise BadInput("--out is missing: give the folder for the results")
+    if options.out.exists() and not (options.out / TRUTH).exists():
+        raise BadInput(f"--out {options.out}: exists and is not of this command; give a new folder")
+    with Bar() as line:
+        found = sparse_parity(
+            options.runs,
+            options.run,
+            samples=options.samples,
+            below=options.below,
+            affinity=options.affinity,
+            seed=options.seed,
+            memory=options.memory,
+            out=options.out,
+            monitor=line,
+        )
+    present = len(np.unique(found.subtask))
+    print(f"{found.sizes['sample']:,} samples of {present} subtasks")
+    print("adjusted Rand index against true subtasks; with odd and even samples told apart")
+    for count, ari, halves in zip(
+        found["count"].values, found.ari.values, found.halves.values, strict=True
+    ):
+        print(f"  {count:5} clusters: {ari:.2f}  {halves:.2f}")
+    print(f"results   {options.out}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's exit code."""
+    return door.enter(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,296 @@
+"""To which quantum a prediction belongs: its gradient among those of a QDG run's samples."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike, NDArray
+
+from jquanta.errors import BadInput
+from jquanta.lm.corpus.layout import Recipe
+from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.network import Params
+from jquanta.machine.memory import usable_together
+from jquanta.qdg.clusters.centres import Centres, centres, to_centres
+from jquanta.qdg.config import ACTIVATIONS, SKETCH
+from jquanta.qdg.cosines.matrices import COSINE, COSINE_ABS
+from jquanta.qdg.cosines.panels import inner, unit
+from jquanta.qdg.results import chosen_count, require_samples, require_weights
+from jquanta.qdg.samples.selection import Selection, given
+from jquanta.qdg.views.activations import activation_rows
+from jquanta.qdg.views.gradient import gradient_rows, loss_rows
+from jquanta.qdg.views.parameters import chosen
+from jquanta.qdg.views.per_sample import Rows
+from jquanta.qdg.views.sketch import sketch_rows
+from jquanta.run.progress import Monitor, Silence
+from jquanta.run.settings import as_bytes
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+NONE = -1
+"""In place of a cluster or sample: a gradient without direction has none."""
+
+
+def assign(
+    config: LMConfig,
+    params: Params,
+    corpus: Corpus,
+    selection: Selection,
+    clusters: "xr.Dataset",
+    similarity: "xr.Dataset",
+    what: str | ArrayLike,
+    *,
+    count: int | None = None,
+    nearest: int = 5,
+    last: int | None = None,
+    memory: int | str | None = None,
+    monitor: Monitor | None = None,
+) -> "xr.Dataset":
+    """The nearest samples and cluster of new predictions' gradients, and how well they fit.
+
+    The samples' gradients are not stored: they are computed again, a batch at a time, as the
+    similarity was made (whole gradients, sketches or activations). The new ones stay in memory.
+
+    The cluster assigned is the one to whose centre, the mean of its unit gradients, the cosine is
+    highest. The score says whether it fits: the share of the cluster's own samples that are less
+    close to the centre of the others than the new gradient is to the cluster's. 0: further out than
+    all of them, so it belongs to no cluster.
+
+    Args:
+        config, params: the model that the similarity was made with.
+        corpus, selection: of the similarity; the corpus' tokenizer is used for text.
+        clusters: of ``cluster``.
+        similarity: of ``similarity``; the cosines within clusters are read from it.
+        what: a text, whose tokens but for the first are predictions (of a text longer than the
+            model's context, its end is taken); or numbers of predictions of the corpus, which are
+            taken in ascending order, each once.
+        count: which clusters; those of the count nearest to the paper's 400 by default.
+        nearest: samples to name for each prediction.
+        last: take the last so many tokens of the text only; all by default.
+        memory: what the new gradients may take, in bytes or as ``"8 GB"``; by default half of what
+            is free.
+        monitor: is told of the progress.
+
+    Returns:
+        By ``token``: ``loss``, nats; ``cluster`` and ``cosine`` to its centre; ``score``; and by
+        ``rank`` the ``nearest`` samples (places in the selection; a sample itself is left out) with
+        ``nearest_cosine``. Coordinates: ``prediction``, its number in the corpus or the text, and
+        ``target``, its text. Where a gradient is zero or not finite there is cluster -1, samples
+        -1 and NaN; a cluster of one has no score (NaN). A prediction that is itself a sample is
+        scored among the others of its cluster.
+
+    Raises:
+        BadInput: if the parts do not go together, the count is unknown, the text is too short, or
+            memory does not do.
+    """
+    count = chosen_count(clusters, count)
+    for name, number in ("nearest", nearest), ("last", last):
+        if number is not None and number < 1:
+            raise BadInput(f"{name} = {number}: give 1 or more")
+    require_samples(selection, clusters)
+    if similarity.attrs["samples"] != selection.hash:
+        raise BadInput("the similarity is not of this selection's samples; compute it anew")
+    require_weights(params, similarity.attrs)
+    absolute = clusters.attrs.get("affinity") == "absolute"
+    name = COSINE_ABS if absolute else COSINE
+    if name not in similarity:
+        raise BadInput(f"the clusters are of {name}, which the similarity lacks; make it with that")
+    monitor = monitor or Silence()
+    source, new, before = _predictions(config, corpus, what, last, monitor)
+    own = _rows(similarity.attrs, config, params, source, new)
+    _require_room(own, usable_together() // 2 if memory is None else as_bytes(memory))
+    rows = _rows(similarity.attrs, config, params, corpus, selection)
+    found = cosines(own, rows, absolute, monitor)
+    middles = centres(similarity[name], clusters.label.sel(count=count).to_numpy())
+    itself = np.zeros(found.shape, bool)
+    if source is corpus:
+        itself = new.index[:, None] == selection.index
+    return _dataset(
+        _assigned(found, middles, itself, nearest),
+        loss_rows(config, params, source, new).all(),
+        before + new.index,
+        [source.context(i, 0, 0).target for i in new.index.tolist()],
+        {"count": count, **{k: similarity.attrs[k] for k in ("mode", "parameters", "samples")}},
+    )
+
+
+def cosines(
+    new: Rows, rows: Rows, absolute: bool = False, monitor: Monitor | None = None
+) -> Float[np.ndarray, "new Q"]:
+    """Cosines of new rows with all others; NaN where a new row has no direction."""
+    monitor = monitor or Silence()
+    made = [unit(batch) for _, _, batch in new.batches()]
+    norms = np.concatenate([np.asarray(norm) for _, norm in made])
+    held = jax.tree.map(lambda *parts: jnp.concatenate(parts), *(rows for rows, _ in made))
+    found = np.empty((len(new.order), len(rows.order)))
+    product = _product(absolute)
+    for start, stop, batch in rows.batches():
+        found[:, rows.order[start:stop]] = np.asarray(product(held, batch))
+        monitor.work("cosines with all samples", stop / len(rows.order))
+    found[~(np.isfinite(norms) & (norms > 0))] = np.nan
+    out = np.empty_like(found)
+    out[new.order] = np.clip(found, -1, 1)
+    return out
+
+
+@cache
+def _product(absolute: bool) -> Any:
+    def program(held: Any, found: Any) -> jax.Array:
+        rows, _ = unit(found)
+        return (
+            inner(jax.tree.map(jnp.abs, held), jax.tree.map(jnp.abs, rows))
+            if absolute
+            else (inner(held, rows))
+        )
+
+    return jax.jit(program)
+
+
+def _predictions(
+    config: LMConfig, corpus: Corpus, what: str | ArrayLike, last: int | None, monitor: Monitor
+) -> tuple[Corpus, Selection, int]:
+    """Predictions of the corpus, or of a text as a corpus of one document; and how many of the
+    text's tokens, before those that the model takes, are left out."""
+    if not isinstance(what, str):
+        if last is not None:
+            raise BadInput("last: goes with a text; leave out what is not wanted")
+        return corpus, given(corpus, what), 0
+    try:
+        tokens = corpus.tokenizer.encode(what, add_special_tokens=False).ids
+    except (TypeError, UnicodeError):  # half of a character, as of an argument that is no UTF-8
+        raise BadInput("text: not UTF-8") from None
+    if len(tokens) < 2:
+        raise BadInput(
+            f"text: {len(tokens)} token{'s' * (len(tokens) != 1)}, and the first is predicted from "
+            "nothing; give at least two"
+        )
+    most = config.context + 1
+    before = max(0, len(tokens) - most)
+    if before:
+        monitor.say(f"text: {len(tokens):,} tokens, of which the model takes the last {most:,}")
+    document = _one_document(corpus, np.array(tokens[before:]))
+    index = np.arange(document.n_predictions)
+    return document, given(document, index if last is None else index[-last:]), before
+
+
+def _one_document(like: Corpus, tokens: NDArray[np.int64]) -> Corpus:
+    """Tokens in memory as a corpus, with the tokenizer of another."""
+    count = len(tokens)
+    meta = dataclasses.replace(
+        like.meta,
+        documents=1,
+        tokens=count,
+        predictions=count - 1,
+        source="text",
+        corpus="text",
+        recipe=Recipe("text", like.meta.recipe.tokenizer, count, None),
+    )
+    offsets, starts = np.array([0, count]), np.array([0, count - 1])
+    return Corpus(like.path, meta, tokens.astype(like.tokens.dtype), offsets, starts)
+
+
+def _rows(
+    told: Mapping[Any, Any],
+    config: LMConfig,
+    params: Params,
+    corpus: Corpus,
+    selection: Selection,
+) -> Rows:
+    """Rows as a similarity of these attributes is made of."""
+    parts = config, params, corpus, selection
+    if told["mode"] == ACTIVATIONS:
+        return activation_rows(*parts, told["layer"])
+    names = chosen(config, told["parameters"])
+    if told["mode"] == SKETCH:
+        return sketch_rows(*parts, names, told["sketch_size"], told["seed"])
+    return gradient_rows(*parts, names)
+
+
+def _require_room(rows: Rows, memory: int) -> None:
+    numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(rows.row))
+    taken = 4 * len(rows.order) * numbers
+    if taken > memory:
+        raise BadInput(
+            f"{len(rows.order):,} gradients of {numbers:,} numbers take {taken / 1e9:.3g} GB of "
+            f"{memory / 1e9:.3g} GB; give fewer tokens"
+        )
+
+
+class _Assigned(NamedTuple):
+    cluster: NDArray[np.int64]
+    cosine: NDArray[np.float64]
+    score: NDArray[np.float64]
+    nearest: NDArray[np.int64]
+    nearest_cosine: NDArray[np.float64]
+
+
+def _assigned(
+    cosines: Float[np.ndarray, "N Q"],
+    middles: Centres,
+    itself: Bool[np.ndarray, "N Q"],
+    nearest: int,
+) -> _Assigned:
+    known = np.isfinite(cosines).all(1)
+    close = np.nan_to_num(to_centres(cosines, middles), nan=-np.inf)
+    best = close.argmax(1)
+    cluster = np.where(known, best, NONE)
+    cosine = np.where(known, close[np.arange(len(best)), best], np.nan)
+    rows = zip(cluster.tolist(), cosine.tolist(), itself, strict=True)
+    score = [math.nan if row[0] == NONE else _score(middles, *row) for row in rows]
+    others = np.where(itself | ~known[:, None], -np.inf, cosines)
+    near = np.argsort(-others, axis=1, kind="stable")[:, :nearest]
+    near_cosine = np.take_along_axis(others, near, 1)
+    there = np.isfinite(near_cosine)
+    return _Assigned(
+        cluster,
+        cosine,
+        np.array(score),
+        np.where(there, near, NONE),
+        np.where(there, near_cosine, np.nan),
+    )
+
+
+def _score(middles: Centres, cluster: int, cosine: float, itself: Bool[np.ndarray, " Q"]) -> float:
+    """The share of a cluster's samples that are less close to the middle of the others."""
+    members = middles.label == cluster
+    if (members & itself).any():  # a sample of the cluster is held to what the others are
+        cosine = float(middles.apart[itself][0])
+        members &= ~itself
+    apart = middles.apart[members]
+    apart = apart[np.isfinite(apart)]
+    return float((apart < cosine).mean()) if len(apart) else math.nan
+
+
+def _dataset(
+    found: _Assigned,
+    losses: NDArray[np.float64],
+    predictions: NDArray[np.int64],
+    targets: list[str],
+    attributes: dict[str, Any],
+) -> "xr.Dataset":
+    import xarray as xr
+
+    def one(values: NDArray[Any], long_name: str, units: str = "1") -> Any:
+        dims = ("token", "rank")[: values.ndim]
+        return dims, values, {"units": units, "long_name": long_name}
+
+    return xr.Dataset(
+        {
+            "loss": one(losses, "cross-entropy of the prediction", "nats"),
+            "cluster": one(found.cluster, "cluster with the nearest centre"),
+            "cosine": one(found.cosine, "cosine to the cluster's centre"),
+            "score": one(found.score, "share of the cluster's samples that fit it less"),
+            "nearest": one(found.nearest, "nearest samples, places in the selection"),
+            "nearest_cosine": one(found.nearest_cosine, "cosine to the nearest samples"),
+        },
+        {"prediction": ("token", predictions), "target": ("token", targets)},
+        attributes,
+    )

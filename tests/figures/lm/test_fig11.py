@@ -1,0 +1,127 @@
+"""Figure 11 from losses whose mean falls with the steps by planted laws."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from jquanta.errors import BadInput
+from jquanta.figures.drawing import Measured, Note
+from jquanta.figures.lm import fig11
+from jquanta.sweep.scaling import NATS_PER_BIT
+from tests.figures.layout import assert_legible, drawn, labels, panels
+from tests.lm.taxonomy.examples import table
+
+STEPS = (0, 10, 30, 100, 300, 1000)
+SLOPES = {"suite-25k": 0.1, "suite-100k": 0.2, "suite-1m": 0.3}
+SIZES = {"suite-25k": 25_000, "suite-100k": 100_000, "suite-1m": 1_000_000}
+ROWS = 4_000
+
+
+def curves(names: dict[str, float], steps: tuple[int, ...] = STEPS) -> xr.Dataset:
+    """Losses whose means are 4 S^-slope nats; one for step 0, one for main, both off."""
+    chance = np.random.default_rng(0)
+    columns, rows = [], []
+    for name, slope in names.items():
+        for step in steps:
+            mean = 4 * max(step, 0.01) ** -slope
+            one = chance.exponential(1, ROWS).clip(0, 6)
+            columns.append(one * mean / one.mean())
+            rows.append((name, SIZES.get(name, 10**6), f"step{step}"))
+    columns.append(np.full(ROWS, 7.0))
+    rows.append((next(iter(names)), SIZES.get(next(iter(names)), 10**6), "main"))
+    names_, sizes, revisions = zip(*rows, strict=True)
+    return table(np.stack(columns, 1), sizes, names_, revisions)
+
+
+def test_every_model_has_its_slope(tmp_path: Path) -> None:
+    figure, measured = drawn(fig11, curves(SLOPES), tmp_path)
+    laws = [row for row in measured if isinstance(row, Measured)]
+    assert [law.of for law in laws] == list(SLOPES)
+    assert [law.exponent for law in laws] == pytest.approx(list(SLOPES.values()))
+    assert {law.window for law in laws} == {(100, 1000)}  # the last part
+    upper = panels(figure)[0]
+    curves_drawn = [line for line in upper.get_lines() if line.get_marker() == "o"]
+    for line, slope in zip(curves_drawn, SLOPES.values(), strict=False):
+        steps, bits = line.get_data()
+        np.testing.assert_array_equal(steps, STEPS[1:])
+        np.testing.assert_allclose(bits, 4 * steps**-slope / NATS_PER_BIT)
+    fitted = [line for line in upper.get_lines() if line.get_marker() != "o"][: len(SLOPES)]
+    for line, curve in itertools.product(fitted, curves_drawn):  # told apart, and on top
+        assert line.get_color() != curve.get_color()
+        assert line.get_linestyle() == "--"
+        assert line.get_zorder() > curve.get_zorder() or not len(curve.get_xdata())
+    assert labels(upper)[:2] == [
+        r"$N$ = 25k: $\alpha_S$ = 0.100",
+        r"$N$ = 100k: $\alpha_S$ = 0.200",
+    ]
+    assert len(panels(figure)) == 1 + 2 * 3  # no axis of tokens: they are not known
+    _, measured = drawn(fig11, curves(SLOPES), tmp_path, fit=(10, 100))
+    assert {law.window for law in measured if isinstance(law, Measured)} == {(10, 100)}
+
+
+def test_distributions_of_every_checkpoint(tmp_path: Path) -> None:
+    losses = curves(SLOPES)
+    figure, _ = drawn(fig11, losses, tmp_path)
+    lower = panels(figure)[1:]
+    titles = [panel.get_title(loc="right") for panel in lower[:3]]
+    assert titles == ["$N$ = 25k", "$N$ = 100k", "$N$ = 1M"]
+    bits = losses.loss.sel(model="suite-100k@step30").to_numpy() / NATS_PER_BIT
+    assert len(lower[1].get_lines()) == len(STEPS) - 1
+    x, p = lower[1].get_lines()[1].get_data()
+    edges = np.append(x - (x[1] - x[0]) / 2, 30)
+    wanted = np.histogram(bits, bins=edges)[0] / (ROWS * np.diff(edges))
+    np.testing.assert_allclose(np.nan_to_num(p), wanted, atol=1e-9)
+    np.testing.assert_allclose(lower[4].get_lines()[1].get_ydata(), x * wanted, atol=1e-8)
+    top = lower[3].get_ylim()[1]
+    last = [panel.get_lines()[-1].get_ydata().max() for panel in lower[3:]]
+    assert max(last) < top <= 3.2 * max(last)  # the late are seen, however high the early
+    assert_legible(figure)
+
+
+def test_pythia_is_shown_over_tokens_and_fitted_as_in_the_paper(tmp_path: Path) -> None:
+    steps = (1000, 4000, 16_000, 32_000, 64_000, 128_000)
+    names = {"EleutherAI/pythia-70m-v0": 0.05, "EleutherAI/pythia-160m-v0": 0.06}
+    figure, measured = drawn(fig11, curves(names, steps), tmp_path)
+    laws = [row for row in measured if isinstance(row, Measured)]
+    assert {law.window for law in laws} == {(16_000, 64_000)}
+    (note,) = (row.note for row in measured if isinstance(row, Note) and "half" in row.note)
+    assert note.startswith("pythia-160m-v0: ")
+    (tokens,) = (axes for axes in figure.axes if axes.get_xlabel() == "tokens")
+    upper = panels(figure)[0]
+    np.testing.assert_allclose(np.array(upper.get_xlim()) * 2_097_152, tokens.get_xlim())
+
+
+def test_tokens_of_a_step_can_be_told(tmp_path: Path) -> None:
+    figure, _ = drawn(fig11, curves(SLOPES), tmp_path, step_tokens=4096)
+    (tokens,) = (axes for axes in figure.axes if axes.get_xlabel() == "tokens")
+    upper = panels(figure)[0]
+    np.testing.assert_allclose(np.array(upper.get_xlim()) * 4096, tokens.get_xlim())
+    with pytest.raises(BadInput, match="--step_tokens 0: give a positive number"):
+        drawn(fig11, curves(SLOPES), tmp_path, step_tokens=0)
+
+
+def test_curves_that_are_none(tmp_path: Path) -> None:
+    losses = curves(SLOPES)
+    with pytest.raises(BadInput, match="no model has losses at two steps"):
+        drawn(fig11, losses.isel(model=losses.revision == "step30"), tmp_path)
+    few = losses.isel(model=losses.revision.isin(["step30", "step100"]))
+    _, measured = drawn(fig11, few, tmp_path)
+    assert not any(isinstance(row, Measured) for row in measured)
+    assert "suite-25k: no fit: " in str(measured[0])
+
+
+def test_many_models_stay_legible(tmp_path: Path) -> None:
+    """Seeds of seven sizes: each has its line, some have their distributions."""
+    sizes = {f"suite-{k}k-seed{seed}": 1000 * k for k in range(10, 80, 10) for seed in (0, 1)}
+    many = [(name, size, f"step{step}") for name, size in sizes.items() for step in (10, 100, 1000)]
+    names, counts, revisions = zip(*many, strict=True)
+    losses = np.random.default_rng(0).exponential(3, (500, len(many)))
+    figure, measured = drawn(fig11, table(losses, counts, names, revisions), tmp_path)
+    assert len([row for row in measured if isinstance(row, Measured)]) == 14
+    assert labels(panels(figure)[0])[0].endswith("(mean of 2)")
+    titles = [panel.get_title(loc="right") for panel in panels(figure)[1:5]]
+    assert titles == ["$N$ = 10k", "$N$ = 30k", "$N$ = 50k", "$N$ = 70k"]
+    assert_legible(figure)
