@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from benchmarks.machine import Hardware, device_slug
 from jquanta.cli import door
 from jquanta.errors import BadInput
-from jquanta.sweep import folder
+from jquanta.run.environment import now
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +42,7 @@ class Head(ABC):
 
     benchmark: str
     mode: str
-    finished: str = field(default_factory=folder.now)
+    finished: str = field(default_factory=now)
     commit: str | None = field(default_factory=folder.commit)
     versions: dict[str, str]
     hardware: Hardware

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jquanta.errors import RunFailed
-from jquanta.machine import memory
+from jquanta.machine import malloc
 from jquanta.sweep.config import load_config
 
 STEPS = 3
@@ -39,7 +39,7 @@ def measure(flags: Mapping[str, object]) -> float:
     from benchmarks.ours import Ours
     from jquanta.sweep.plan import use_cores
 
-    memory.keep_freed()  # as the command line does
+    malloc.keep_freed()  # as the command line does
     runs = load_config({}, flags=flags).runs()
     use_cores(runs)
     device = jax.devices()[0]

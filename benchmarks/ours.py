@@ -7,9 +7,10 @@ from typing import Protocol
 import jax
 
 from jquanta.errors import RunFailed
+from jquanta.machine.memory import usable
 from jquanta.parity.config import RunConfig
 from jquanta.parity.packed import Packed
-from jquanta.sweep.plan import device_memory, plan
+from jquanta.sweep.plan import plan
 
 
 class Contestant(Protocol):
@@ -26,7 +27,7 @@ class Ours:
     """The packs that a sweep would make of the runs, one on each local device."""
 
     def __init__(self, runs: Sequence[RunConfig]):
-        packs, devices = plan(runs, device_memory(), jax.local_device_count()), jax.local_devices()
+        packs, devices = plan(runs, usable(), jax.local_device_count()), jax.local_devices()
         if len(packs) > len(devices):
             raise RunFailed(f"{len(packs)} packs: there is not enough memory to time them at once")
         members = ([runs[i] for i in pack.members] for pack in packs)

@@ -20,6 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, Int
 from numpy.typing import ArrayLike
+from scipy.optimize import least_squares
+from scipy.special import ndtr, stdtrit
 
 from jquanta.errors import BadInput
 
@@ -208,8 +210,6 @@ def fit_irreducible(
         BadInput: as ``fit``; also fewer than 4 points, or points that cannot tell the three
             parameters apart (fewer than 3 different x, or a y that does not vary).
     """
-    from scipy.optimize import least_squares
-
     points = _select(x, y, window, groups, at_least=4)
     _check_level(level)
     if len(np.unique(points.log_x)) < 3:
@@ -349,8 +349,6 @@ def _t_interval(
     level: float,
 ) -> tuple[float, float]:
     """Interval of the exponent, -slope; ``column`` is the slope's among the parameters P."""
-    from scipy.special import stdtrit
-
     n_points, n_parameters = derivatives.shape
     try:
         inverse = np.linalg.inv(derivatives.T @ derivatives)
@@ -377,8 +375,6 @@ def _bootstrap_interval(points: _Points, level: float, seed: int) -> tuple[float
     units with f fitted means, and that few units want Student's t. Both are paid for by taking
     percentiles further out (Hesterberg 2015, The American Statistician 69, "expanded percentile").
     """
-    from scipy.special import ndtr, stdtrit
-
     grouped = points.units is not None
     units = points.units if points.units is not None else np.arange(len(points.log_x))
     n_units = int(units.max()) + 1

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
+from scipy.special import zeta
 
 from jquanta import powerlaw
 from jquanta.errors import BadInput
@@ -261,15 +262,11 @@ def case2_asymptotic(n: ArrayLike, alpha: float, C: float) -> Values:
 
 
 def _zeta(s: float) -> float:
-    from scipy.special import zeta
-
     return float(zeta(s))
 
 
 def _tail(n: Values, s: float) -> Values:
     """Σ_{k>n} k^-s, the Hurwitz zeta function."""
-    from scipy.special import zeta
-
     return np.asarray(zeta(s, n + 1))
 
 

@@ -10,7 +10,8 @@ import pytest
 from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
 from jquanta.lm.models.network import Params, init
 from jquanta.lm.pretrain.config import TrainConfig
-from jquanta.lm.pretrain.step import initial, make_mesh, make_step
+from jquanta.lm.pretrain.step import initial, make_step
+from jquanta.machine.devices import mesh
 from jquanta.parity import packed, solo
 from jquanta.parity.layout import Way
 from jquanta.qdg.clusters import kmeans
@@ -81,7 +82,7 @@ def params(config: LMConfig) -> Params:
 def test_pretraining(config: LMConfig) -> None:
     train = TrainConfig()
     state = jax.eval_shape(lambda: initial(config, train, 1e-3))
-    step = make_step(config, train, 1e-3, make_mesh(train.batch))
+    step = make_step(config, train, 1e-3, mesh(train.batch))
     windows = jnp.zeros((len(train.seed_list), train.batch, config.context + 1), jnp.int32)
     lowered_for_cuda(step, state, windows)
 

@@ -19,7 +19,7 @@ from benchmarks.command import say
 from benchmarks.gpu.catalogue import asked_for
 from benchmarks.gpu.record import Record, Row
 from jquanta.cli import door
-from jquanta.sweep import folder
+from jquanta.run.environment import now
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def follow(name: str, rows: Iterator[Row], small: bool, out: Path) -> Record:
         print(f"  {row}", flush=True)
         record = dataclasses.replace(
             record,
-            finished=folder.now(),
+            finished=now(),
             hardware=machine.hardware(begun),
             measuring_seconds=time.perf_counter() - start,
             rows=(*record.rows, row),

@@ -12,10 +12,11 @@ from benchmarks.gpu.record import Row
 from benchmarks.gpu.timing import Programs, median_row, peak_row
 from benchmarks.parity import WORKLOAD
 from benchmarks.stopwatch import timed
+from jquanta.machine.memory import usable
 from jquanta.parity.config import RunConfig
 from jquanta.sweep.config import load_config
 from jquanta.sweep.estimate import pack_operations
-from jquanta.sweep.plan import device_memory, plan, trainer_of
+from jquanta.sweep.plan import plan, trainer_of
 
 GRID = Path(__file__).resolve().parents[2] / "configs" / "fig10-width.toml"
 SAMPLES = 5
@@ -59,7 +60,7 @@ def _figure2(small: bool) -> Iterator[Row]:
 def _grid(small: bool) -> Iterator[Row]:
     """One pack of the grid; all of them by the plan's count of operations."""
     runs = load_config(GRID, flags=SMALL_GRID if small else {}).runs()
-    packs = [[runs[i] for i in pack.members] for pack in plan(runs, device_memory())]
+    packs = [[runs[i] for i in pack.members] for pack in plan(runs, usable())]
     work = [pack_operations(pack) for pack in packs]
     largest = work.index(max(work))
     units = sum(run.network.width for run in packs[largest])

@@ -5,20 +5,18 @@ give labelled arrays; what never happened is NaN. Runs that diverged are left ou
 several tasks are taken apart as in ``jquanta.sweep.scaling``: ``results.groupby("alpha")``.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+import xarray as xr
 
 from jquanta import powerlaw
 from jquanta.errors import BadInput
 from jquanta.sweep import scaling
 from jquanta.sweep.scaling import LEARNED_BELOW, NATS_PER_BIT, Readout
 
-if TYPE_CHECKING:
-    import xarray as xr
 
-
-def convergence_step(results: "xr.Dataset", below: float = LEARNED_BELOW) -> "xr.DataArray":
+def convergence_step(results: xr.Dataset, below: float = LEARNED_BELOW) -> xr.DataArray:
     """The first evaluated step at which each subtask's test loss is below ``below`` bits.
 
     Args:
@@ -39,7 +37,7 @@ def convergence_step(results: "xr.Dataset", below: float = LEARNED_BELOW) -> "xr
     )
 
 
-def stopping_step(results: "xr.Dataset", readout: Readout = "best") -> "xr.DataArray":
+def stopping_step(results: xr.Dataset, readout: Readout = "best") -> xr.DataArray:
     """Where early stopping ends each run: the step of its lowest mean test loss (Fig. 7, 9).
 
     Args:
@@ -57,8 +55,8 @@ def stopping_step(results: "xr.Dataset", readout: Readout = "best") -> "xr.DataA
 
 
 def transition(
-    curve: "xr.Dataset", below: float = LEARNED_BELOW, scale: str | None = None
-) -> "xr.DataArray":
+    curve: xr.Dataset, below: float = LEARNED_BELOW, scale: str | None = None
+) -> xr.DataArray:
     """The smallest scale on a curve at which each subtask's loss is below ``below`` bits.
 
     One of the curve's own values, not interpolated; the subtask may be above the threshold again
@@ -82,10 +80,10 @@ def transition(
 
 
 def number_learned(
-    results: "xr.Dataset",
+    results: xr.Dataset,
     at: Readout | Literal["ever"] = "ever",
     below: float = LEARNED_BELOW,
-) -> "xr.DataArray":
+) -> xr.DataArray:
     """How many subtasks each run has learned; ``scaling.learned`` counts along a curve.
 
     Args:
@@ -112,7 +110,7 @@ def number_learned(
     )
 
 
-def fit_convergence(steps: "xr.DataArray", window: powerlaw.Window | None = None) -> powerlaw.Fit:
+def fit_convergence(steps: xr.DataArray, window: powerlaw.Window | None = None) -> powerlaw.Fit:
     """Steps to convergence against frequency, all seeds pooled (Fig. 8).
 
     The model expects ``exponent`` 1: steps ∝ p^-1. The paper found 0.81.
@@ -133,7 +131,7 @@ def fit_convergence(steps: "xr.DataArray", window: powerlaw.Window | None = None
 
 
 def fit_learned(
-    counts: "xr.DataArray", scale: str = "train_size", window: powerlaw.Window | None = None
+    counts: xr.DataArray, scale: str = "train_size", window: powerlaw.Window | None = None
 ) -> powerlaw.Fit:
     """The number of subtasks learned against a scale, all seeds pooled (Fig. 9).
 
@@ -155,10 +153,10 @@ def fit_learned(
 
 
 def learned_exponent(
-    results: "xr.Dataset",
+    results: xr.Dataset,
     at: Readout | Literal["ever"] = "ever",
     below: float = LEARNED_BELOW,
-) -> "xr.Dataset":
+) -> xr.Dataset:
     """The exponent of the number learned against training samples, and the model's (Fig. 9).
 
     For runs of one task, of which the widest on finite data are taken;
@@ -181,7 +179,7 @@ def learned_exponent(
     return scaling.labelled(fit, expected, rising=True)  # finitely many do not bend this law
 
 
-def _between(counts: "xr.DataArray", scale: str) -> "xr.DataArray":
+def _between(counts: xr.DataArray, scale: str) -> xr.DataArray:
     """The runs of those scales where each has learned some subtasks, and none has learned all."""
     x = counts[scale].to_numpy().astype(float)
     none, every = x[(counts == 0).to_numpy()], x[(counts == counts.n_tasks).to_numpy()]
@@ -189,10 +187,8 @@ def _between(counts: "xr.DataArray", scale: str) -> "xr.DataArray":
     return counts.isel(run=(x > low) & (x < high))
 
 
-def _first(holds: "xr.DataArray", along: "xr.DataArray") -> "xr.DataArray":
+def _first(holds: xr.DataArray, along: xr.DataArray) -> xr.DataArray:
     """The first value of the coordinate ``along`` at which ``holds`` is true, else NaN."""
-    import xarray as xr
-
     (dim,) = map(str, along.dims)
     values = xr.DataArray(along.to_numpy(), dims=dim)
     return values[holds.argmax(dim)].where(holds.any(dim))

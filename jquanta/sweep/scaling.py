@@ -12,15 +12,13 @@ A curve is of one task. For results that hold several, xarray does the rest::
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+import xarray as xr
 
 from jquanta import powerlaw, theory
 from jquanta.errors import BadInput
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 NATS_PER_BIT = float(np.log(2))
 
@@ -40,7 +38,7 @@ class NoSuchRuns(BadInput):
     """The results were not made for a curve; they may hold others."""
 
 
-def parameter_curve(results: "xr.Dataset") -> "xr.Dataset":
+def parameter_curve(results: xr.Dataset) -> xr.Dataset:
     """Final test loss of the online runs against the number of parameters N.
 
     Args:
@@ -69,7 +67,7 @@ def parameter_curve(results: "xr.Dataset") -> "xr.Dataset":
     )
 
 
-def step_curve(results: "xr.Dataset") -> "xr.Dataset":
+def step_curve(results: xr.Dataset) -> xr.Dataset:
     """Test loss of the widest online runs against updates S.
 
     Returns:
@@ -88,7 +86,7 @@ def step_curve(results: "xr.Dataset") -> "xr.Dataset":
     return _averaged(runs, "step").assign_attrs(task_of(runs), width=int(runs.width[0]))
 
 
-def data_curve(results: "xr.Dataset", readout: Readout = "best") -> "xr.Dataset":
+def data_curve(results: xr.Dataset, readout: Readout = "best") -> xr.Dataset:
     """Test loss of the widest runs on finite data against the number of samples D.
 
     Args:
@@ -111,7 +109,7 @@ def data_curve(results: "xr.Dataset", readout: Readout = "best") -> "xr.Dataset"
     return curve.assign_attrs(task_of(runs), width=int(runs.width[0]))
 
 
-def widest(results: "xr.Dataset", online: bool) -> "xr.Dataset":
+def widest(results: xr.Dataset, online: bool) -> xr.Dataset:
     """The widest of the online runs, or of those on finite data, that did not diverge.
 
     Raises:
@@ -122,7 +120,7 @@ def widest(results: "xr.Dataset", online: bool) -> "xr.Dataset":
     return runs.isel(run=(runs.width == runs.width.max()).to_numpy())
 
 
-def step_of(runs: "xr.Dataset", readout: Readout) -> "xr.DataArray":
+def step_of(runs: xr.Dataset, readout: Readout) -> xr.DataArray:
     """The step of one evaluation of each run [run]; ``readout`` as in ``data_curve``.
 
     Raises:
@@ -139,7 +137,7 @@ def step_of(runs: "xr.Dataset", readout: Readout) -> "xr.DataArray":
     return runs.last_step.copy(data=runs.step.to_numpy()[chosen_by.argmin("step")])
 
 
-def at_readout(runs: "xr.Dataset", readout: Readout) -> "xr.Dataset":
+def at_readout(runs: xr.Dataset, readout: Readout) -> xr.Dataset:
     """Each run's losses at the evaluation that ``step_of`` names.
 
     Returns:
@@ -156,17 +154,17 @@ def at_readout(runs: "xr.Dataset", readout: Readout) -> "xr.Dataset":
     )
 
 
-def learned(curve: "xr.Dataset", below: float = LEARNED_BELOW) -> "xr.DataArray":
+def learned(curve: xr.Dataset, below: float = LEARNED_BELOW) -> xr.DataArray:
     """Number of subtasks whose loss is below ``below`` bits, along a curve."""
     return (curve.subtask_loss < below * NATS_PER_BIT).sum("subtask")
 
 
-def scale_of(curve: "xr.Dataset") -> str:
+def scale_of(curve: xr.Dataset) -> str:
     """The curve's dimension: ``n_params``, ``step`` or ``train_size``."""
     return str(curve.loss.dims[0])
 
 
-def fit_curve(curve: "xr.Dataset", window: powerlaw.Window | None = None) -> powerlaw.Fit:
+def fit_curve(curve: xr.Dataset, window: powerlaw.Window | None = None) -> powerlaw.Fit:
     """The power law of a curve's mean loss, all seeds pooled.
 
     The interval tells how the exponent varies between seeds. With one seed it is of the points of
@@ -195,27 +193,25 @@ def fit_curve(curve: "xr.Dataset", window: powerlaw.Window | None = None) -> pow
     return fit_seeds(inside[scale], inside, window)
 
 
-def fig10_window(curve: "xr.Dataset") -> powerlaw.Window | None:
+def fig10_window(curve: xr.Dataset) -> powerlaw.Window | None:
     """The window of Figure 10 for ``fit_curve``: 500…15,000 for steps, if there are so many."""
     long = scale_of(curve) == "step" and int(curve.step[-1]) >= FIG10_STEPS[1]
     return FIG10_STEPS if long else None
 
 
 def fit_seeds(
-    x: "xr.DataArray", y: "xr.DataArray", window: powerlaw.Window | None = None
+    x: xr.DataArray, y: xr.DataArray, window: powerlaw.Window | None = None
 ) -> powerlaw.Fit:
     """``powerlaw.fit`` of labelled arrays, ``y`` with a coordinate ``seed``.
 
     The interval is of seeds where there are at least two, else of points. Raises ``BadInput``.
     """
-    import xarray as xr
-
     x, y, seed = xr.broadcast(x, y, y.seed)
     groups = seed if np.unique(seed).size > 1 else None
     return powerlaw.fit(x, y, window, groups=groups)
 
 
-def exponents(results: "xr.Dataset") -> "xr.Dataset":
+def exponents(results: xr.Dataset) -> xr.Dataset:
     """Fitted exponents of every scale and the model's beside them, for runs of one task (Fig. 10).
 
     Over the windows of ``fig10_window``.
@@ -227,8 +223,6 @@ def exponents(results: "xr.Dataset") -> "xr.Dataset":
     Raises:
         BadInput: if the runs are of several tasks or kinds.
     """
-    import xarray as xr
-
     rows = []
     for curve_of in (parameter_curve, step_curve, data_curve):
         try:
@@ -243,7 +237,7 @@ def labelled(
     limit: float | None = None,
     finite: float | None = None,
     rising: bool = False,
-) -> "xr.Dataset":
+) -> xr.Dataset:
     """A fit and the theory as a table's row, NaN for what there is not.
 
     Args:
@@ -256,8 +250,6 @@ def labelled(
         value fitted ``first`` and ``last``, ``n_points``, ``n_missing``, ``r2``, ``theory`` and
         ``theory_finite``.
     """
-    import xarray as xr
-
     names = ("exponent", "low", "high", "first", "last", "n_points", "n_missing", "r2")
     values: dict[str, float | None] = dict.fromkeys(names)
     if fit:
@@ -270,7 +262,7 @@ def labelled(
     return xr.Dataset({k: float("nan") if v is None else float(v) for k, v in values.items()})
 
 
-def predicted(curve: "xr.Dataset") -> float | None:
+def predicted(curve: xr.Dataset) -> float | None:
     """The model's exponent for a curve's scale (paper, section 2).
 
     None where the model has none: uniform frequencies, codes, alpha ≤ 0, or a single subtask.
@@ -279,7 +271,7 @@ def predicted(curve: "xr.Dataset") -> float | None:
     return None if limit is None else _of_scale(limit, scale_of(curve))
 
 
-def predicted_finite(curve: "xr.Dataset", fit: powerlaw.Fit) -> float | None:
+def predicted_finite(curve: xr.Dataset, fit: powerlaw.Fit) -> float | None:
     """What a fit would find if the model held, with the curve's finitely many subtasks.
 
     Taken over as many subtasks as were learned at the ends of the fit's window. None where
@@ -322,7 +314,7 @@ def task_of(runs: "xr.Dataset | xr.DataArray") -> dict[str, float | int]:
     }
 
 
-def undiverged(results: "xr.Dataset") -> "xr.Dataset":
+def undiverged(results: xr.Dataset) -> xr.Dataset:
     """The runs whose losses stayed finite."""
     return results.isel(run=(results.diverged_at < 0).to_numpy())
 
@@ -337,7 +329,7 @@ def refuse_mixed(runs: "xr.Dataset | xr.DataArray", *free: str) -> None:
             raise BadInput(f"these runs differ in {name} ({shown}): select one value of it first")
 
 
-def _runs(results: "xr.Dataset", online: bool) -> "xr.Dataset":
+def _runs(results: xr.Dataset, online: bool) -> xr.Dataset:
     """The online or the finite runs, which may differ in scale and seed only."""
     wanted = np.isinf(results.train_size) if online else np.isfinite(results.train_size)
     runs = undiverged(results.isel(run=wanted.to_numpy()))
@@ -348,7 +340,7 @@ def _runs(results: "xr.Dataset", online: bool) -> "xr.Dataset":
     return runs
 
 
-def _averaged(runs: "xr.Dataset", scale: str) -> "xr.Dataset":
+def _averaged(runs: xr.Dataset, scale: str) -> xr.Dataset:
     """The curve along ``scale``, a run coordinate or ``step``: means, and seeds apart."""
     losses = runs[["loss", "subtask_loss"]].load()
     if scale == "step":
@@ -361,7 +353,7 @@ def _averaged(runs: "xr.Dataset", scale: str) -> "xr.Dataset":
     return curve.assign(seed_loss=by_seed).assign_coords(frequency=frequency)
 
 
-def _row(curve: "xr.Dataset") -> "xr.Dataset":
+def _row(curve: xr.Dataset) -> xr.Dataset:
     """A curve's fit over the windows of Figure 10, and the theory."""
     try:
         fit = fit_curve(curve, fig10_window(curve))

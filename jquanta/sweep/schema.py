@@ -2,13 +2,12 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import xarray as xr
 
 from jquanta.errors import BadInput
 from jquanta.parity.config import FIELDS
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 SCHEMA_VERSION = 2
 
@@ -66,7 +65,7 @@ def field_coordinates() -> dict[str, Variable]:
     }
 
 
-def check(dataset: "xr.Dataset", where: str = "results") -> None:
+def check(dataset: xr.Dataset, where: str = "results") -> None:
     """Raise ``BadInput`` unless ``dataset`` keeps to this schema."""
     version = dataset.attrs.get("schema_version")
     if version != SCHEMA_VERSION:

@@ -140,7 +140,8 @@ def begun(here: Path) -> Path:
     """A run folder that another sweep has begun."""
     folder = RunFolder(here / "other")
     folder.path.mkdir()
-    folder.begin(load_config(TINY | {"train.seed": 7}))
+    other = load_config(TINY | {"train.seed": 7})
+    folder.begin(other.name, other.to_toml())
     return folder.path
 
 

@@ -9,9 +9,9 @@ PROGRAM = """
 import resource, sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
-from jquanta.machine import memory
+from jquanta.machine import malloc
 
-kept = "keep" in sys.argv and memory.keep_freed()
+kept = "keep" in sys.argv and malloc.keep_freed()
 if "keep" in sys.argv and not kept:
     sys.exit("this malloc cannot be told")
 

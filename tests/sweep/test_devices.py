@@ -17,7 +17,7 @@ from jquanta.parity.config import from_values
 from jquanta.sweep.config import load_config
 from jquanta.sweep.estimate import run_bytes, run_operations
 from jquanta.sweep.folder import SweepFolder
-from jquanta.sweep.plan import dealt, plan, use_cores
+from jquanta.sweep.plan import plan, shared_out, use_cores
 from tests.sweep.examples import TINY
 
 SWEEP = TINY | {"train.lr": [0.001, 0.003]}  # four runs of two widths
@@ -71,8 +71,8 @@ def test_devices_get_equal_parts_of_a_group() -> None:
 
 
 def test_a_hand_too_many_stays_empty_and_is_left_out() -> None:
-    assert dealt([3.0, 1.0, 2.0], 2) == [[0], [1, 2]]
-    assert dealt([1.0], 3) == [[0]]
+    assert shared_out([3.0, 1.0, 2.0], 2) == [[0], [1, 2]]
+    assert shared_out([1.0], 3) == [[0]]
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file
 
 import jquanta as jq
 from jquanta.errors import BadInput, Interrupted
+from jquanta.run import checkpoint
 from jquanta.run.folder import FAILED, RUNNING
-from jquanta.sweep import journal
 from jquanta.sweep.__main__ import main
 from jquanta.sweep.folder import SweepFolder
 from tests.monitors import Watch
@@ -36,7 +36,7 @@ from tests.sweep.examples import (
 def saving_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every evaluation."""
     monkeypatch.setattr(checkpoint, "LEAST_INTERVAL", 0.0)
-    monkeypatch.setattr(journal, "COST_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "COST_SHARE", 1e9)
 
 
 # Determinism

@@ -27,20 +27,20 @@ def test_a_new_folder_and_an_empty_one_will_do(tmp_path: Path) -> None:
 def test_beginning_writes_what_a_reader_needs(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path)
     assert folder.state is None
-    folder.begin(CONFIG, extra=3)
+    folder.begin(CONFIG.name, CONFIG.to_toml(), extra=3)
     assert folder.state == RUNNING
     assert folder.read_config().runs() == CONFIG.runs()
     record = folder.read_record()
     assert record["extra"] == 3
     assert {"jquanta", "python", "jax", "flax", "optax"} <= set(record["versions"])
     folder.update_record(state=DONE, started="then")
-    folder.begin(CONFIG)
+    folder.begin(CONFIG.name, CONFIG.to_toml())
     assert folder.read_record()["started"] == "then"  # beginning again is continuing
 
 
 def test_the_same_runs_may_be_written_differently(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path)
-    folder.begin(CONFIG)
+    folder.begin(CONFIG.name, CONFIG.to_toml())
     folder.check(load_config(TINY | {"name": "other", "network.width": "lin(3, 5, 2)"}))
     for change in ({"network.width": [5, 3]}, {"network.width": 3}, {"train.seed": 1}):
         with pytest.raises(BadInput, match="another configuration"):
@@ -68,7 +68,7 @@ def test_what_a_kill_at_the_very_start_leaves_is_no_obstacle(tmp_path: Path) -> 
     folder.config.with_name("config.toml.part").write_text("name")
     folder.check(CONFIG)
     with folder.locked():
-        folder.begin(CONFIG)
+        folder.begin(CONFIG.name, CONFIG.to_toml())
     folder.check(CONFIG)
 
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from tokenizers import Tokenizer
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.layout import (
@@ -20,9 +21,7 @@ from jquanta.lm.corpus.layout import (
     sha256_of,
     token_dtype,
 )
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from jquanta.lm.corpus.tokenizer import parse_tokenizer
 
 LONGEST_CHARACTER = 4
 """Bytes of a character in UTF-8: what byte-level tokens can at most cut it into."""
@@ -77,10 +76,8 @@ class Corpus:
         return int(self.starts[-1])
 
     @cached_property
-    def tokenizer(self) -> "Tokenizer":
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer that made the corpus, from the corpus folder."""
-        from jquanta.lm.corpus.tokenizer import parse_tokenizer
-
         path = self.path / TOKENIZER
         try:
             return parse_tokenizer(path.read_bytes(), str(path)).tokenizer

@@ -16,6 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
 from jquanta.errors import BadInput
 
 FIELD = "text"
@@ -146,9 +150,6 @@ class Parquet(_OneFile):
 
     def documents(self, skip: int = 0) -> Iterator[Document]:
         """See ``Source``."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         row = 0
         try:
             # Without the buffer of whole row groups that is the default.
@@ -170,8 +171,6 @@ class Parquet(_OneFile):
             raise BadInput(f"{self.path}: after row {row}: {reason}; get the file again") from None
 
     def _check(self, schema: object) -> None:
-        import pyarrow as pa
-
         assert isinstance(schema, pa.Schema)
         if FIELD not in schema.names:
             raise BadInput(f'{self.path}: no column "{FIELD}" (it has {_few(schema.names)})')
@@ -276,8 +275,6 @@ class _Damaged(Exception):
 
 def _zstd(file: BinaryIO) -> Iterator[bytes]:
     """The content of all frames. The library's own stream reader takes a cut for the end."""
-    import zstandard
-
     frame = None
     while data := file.read(ZSTD_CHUNK):
         while data:

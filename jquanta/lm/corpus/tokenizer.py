@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.layout import TOKENIZER
 from jquanta.run.files import write_whole
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 """The special token of a trained tokenizer, number 0. Corpora hold none."""
@@ -40,7 +46,7 @@ class LoadedTokenizer:
         file: the content of its ``tokenizer.json``.
     """
 
-    tokenizer: "Tokenizer"
+    tokenizer: Tokenizer
     file: bytes
 
     @property
@@ -71,8 +77,6 @@ def load_tokenizer(name: Path | str) -> LoadedTokenizer:
 
 def parse_tokenizer(file: bytes, what: str) -> LoadedTokenizer:
     """A tokenizer from the content of a ``tokenizer.json``, or ``BadInput`` that names ``what``."""
-    from tokenizers import Tokenizer
-
     try:
         tokenizer = Tokenizer.from_str(file.decode("utf-8"))
     except Exception as error:  # the library raises nothing more special
@@ -86,15 +90,6 @@ def parse_tokenizer(file: bytes, what: str) -> LoadedTokenizer:
 
 
 def _download(model: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
     what = f"--tokenizer {model}"
     chatter = logging.getLogger("huggingface_hub")
     level = chatter.level
@@ -119,7 +114,7 @@ def _download(model: str) -> Path:
         chatter.setLevel(level)
 
 
-def encoder(tokenizer: "Tokenizer", max_length: int | None) -> Encode:
+def encoder(tokenizer: Tokenizer, max_length: int | None) -> Encode:
     """A function that gives the first ``max_length`` tokens of each of many texts, None for all.
 
     No special tokens are added. The tokenizers library spreads the texts over all cores.
@@ -149,12 +144,12 @@ def encoder(tokenizer: "Tokenizer", max_length: int | None) -> Encode:
     return encode
 
 
-def _rows(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:
+def _rows(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     return [encoding.ids for encoding in encodings]
 
 
-def splits_before_spaces(tokenizer: "Tokenizer") -> bool:
+def splits_before_spaces(tokenizer: Tokenizer) -> bool:
     """Whether no token can hold an ASCII letter or digit and a later space or line end.
 
     True of the byte-level tokenizers of GPT-2, GPT-Neo and GPT-NeoX; where in doubt, false.
@@ -193,8 +188,6 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int, path: Path | str)
     Raises:
         BadInput: if the vocabulary is smaller than its alphabet, or the documents too few for it.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
     least = 1 + ALPHABET
     if vocab_size < least:
         raise BadInput(f"vocab_size = {vocab_size}: a byte-level vocabulary has at least {least}")

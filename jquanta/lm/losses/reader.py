@@ -3,9 +3,12 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core.indexing import IndexingSupport, LazilyIndexedArray, explicit_indexing_adapter
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
@@ -18,11 +21,8 @@ from jquanta.lm.losses.column import (
 )
 from jquanta.run.arrays import open_group
 
-if TYPE_CHECKING:
-    import xarray as xr
 
-
-def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> "xr.Dataset":
+def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.Dataset:
     """Open finished columns of losses, lazily: only what is selected is read::
 
         losses = jq.open_losses("losses/pile")
@@ -45,9 +45,6 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> "xr.
         BadInput: if a folder holds no losses, a column is not finished, the columns are of
             different corpora, or two have the same name.
     """
-    import xarray as xr
-    from xarray.core.indexing import LazilyIndexedArray
-
     found = [column for path in paths for column in _columns(Path(path).expanduser(), models)]
     found.sort(key=lambda column: (column[1]["size"], _natural(column[1]["revision"]), column[0]))
     labels = [label_of(attributes) for _, attributes in found]
@@ -79,7 +76,7 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> "xr.
     )
 
 
-def slices(losses: "xr.Dataset", size: int = CHUNK) -> "Iterator[xr.Dataset]":
+def slices(losses: xr.Dataset, size: int = CHUNK) -> Iterator[xr.Dataset]:
     """The Dataset in parts along the predictions, each loaded: sums over 10^8 rows in a loop.
 
     Args:
@@ -90,7 +87,7 @@ def slices(losses: "xr.Dataset", size: int = CHUNK) -> "Iterator[xr.Dataset]":
         yield losses.isel(prediction=slice(first, first + size)).load()
 
 
-def mean_loss(losses: "xr.Dataset") -> "xr.DataArray":
+def mean_loss(losses: xr.Dataset) -> xr.DataArray:
     """Mean loss of each model over all predictions, in nats, summed in float64."""
     total = sum(
         part.loss.sum("prediction", dtype=np.float64, skipna=False) for part in slices(losses)
@@ -101,7 +98,7 @@ def mean_loss(losses: "xr.Dataset") -> "xr.DataArray":
     return mean.rename("loss").assign_attrs(units="nats", long_name="mean loss")
 
 
-def require_corpus(losses: "xr.Dataset", corpus: Corpus) -> None:
+def require_corpus(losses: xr.Dataset, corpus: Corpus) -> None:
     """Raise ``BadInput`` unless the losses are of this corpus, and of all of it."""
     if losses.attrs["corpus"] != corpus.meta.corpus:
         raise BadInput(
@@ -163,8 +160,6 @@ def _listed(paths: Sequence[Path | str]) -> str:
 
 def _lazy(columns: Sequence[Any]) -> Any:
     """Columns side by side as an array that xarray reads from only where it is asked."""
-    from xarray.backends import BackendArray
-    from xarray.core.indexing import IndexingSupport, explicit_indexing_adapter
 
     class Columns(BackendArray):
         shape = (columns[0].shape[0], len(columns))

@@ -1,17 +1,14 @@
 """How losses are distributed: p(L), its mean, and the integrand L p(L) (paper section 3)."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float64, Int64
 
 from jquanta.lm.taxonomy.tables import blocks
 from jquanta.run.progress import Monitor, Silence
 from jquanta.sweep.scaling import NATS_PER_BIT
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 BINS, TOP = 3000, 30.0
 """The paper's histogram: 3,000 bins over 0 … 30 bits."""
@@ -67,7 +64,7 @@ class Distributions:
 
 
 def distributions(
-    losses: "xr.Dataset", bins: int = BINS, top: float = TOP, monitor: Monitor | None = None
+    losses: xr.Dataset, bins: int = BINS, top: float = TOP, monitor: Monitor | None = None
 ) -> Distributions:
     """Histograms and means of every column, each read once, in blocks.
 

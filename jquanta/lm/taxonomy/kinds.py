@@ -6,19 +6,17 @@ below, what the size has to be; the line of a polygenic token goes through all o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float, Float64, Int64
+from scipy.special import betainc
 
 from jquanta.errors import BadInput
 from jquanta.lm.losses.column import CHUNK
 from jquanta.lm.taxonomy.tables import LEAST_SIZES, blocks
 from jquanta.lm.taxonomy.thresholds import MONOGENIC, POLYGENIC, Monogenic, Polygenic
 from jquanta.run.progress import Monitor
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 NEAREST = 256
 """Tokens of each kind that are kept for being nearest to it, where none is of it."""
@@ -98,7 +96,7 @@ class Taxonomy:
 
 
 def taxonomy(
-    losses: "xr.Dataset",
+    losses: xr.Dataset,
     monogenic: Monogenic = MONOGENIC,
     polygenic: Polygenic = POLYGENIC,
     *,
@@ -181,13 +179,11 @@ def straight_by_chance(points: int, r2: float) -> float:
     R² > 0.98 give 1%, seven points 0.002%: a suite of few sizes has such tokens among its
     polygenic ones, as far as the noise is large enough for their slope.
     """
-    from scipy.special import betainc
-
     return float(betainc((points - 2) / 2, 0.5, 1 - r2))
 
 
 def _tiles(
-    losses: "xr.Dataset", block: int, monitor: Monitor | None
+    losses: xr.Dataset, block: int, monitor: Monitor | None
 ) -> Iterator[tuple[int, Float64[np.ndarray, "P M"]]]:
     """Blocks in float64, cut so small that the arrays made of them stay in cache."""
     for first, part in blocks(losses, block, monitor):

@@ -1,20 +1,16 @@
 """Power laws of the mean loss: against parameters, and against steps of training."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike
 
 from jquanta import powerlaw
 from jquanta.errors import BadInput
 from jquanta.lm.models.pythia import resolve
 from jquanta.lm.taxonomy.tables import step_of
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from jquanta.powerlaw import Fit, Window
+from jquanta.powerlaw import Fit, Window
 
 PYTHIA_WINDOW = (11_000.0, 100_000.0)
 """Steps fitted in the paper's Figure 11."""
@@ -33,7 +29,7 @@ HALVED = ("160m-v0", "410m-v0", "1.4b-v0")
 """Runs whose updates are half the step in the revision's name."""
 
 
-def fit_sizes(sizes: ArrayLike, mean: ArrayLike, window: "Window | None" = None) -> "Fit":
+def fit_sizes(sizes: ArrayLike, mean: ArrayLike, window: Window | None = None) -> Fit:
     """Fit mean loss ∝ N^-alpha_N, as in Figure 3 over all but the largest size.
 
     Args:
@@ -52,7 +48,7 @@ def fit_sizes(sizes: ArrayLike, mean: ArrayLike, window: "Window | None" = None)
     return powerlaw.fit(sizes, mean, window)
 
 
-def step_window(name: str, steps: ArrayLike) -> "Window":
+def step_window(name: str, steps: ArrayLike) -> Window:
     """Which steps of a model are fitted by default.
 
     For Pythia the paper's, if there are three checkpoints in them; else from a tenth of the last
@@ -66,7 +62,7 @@ def step_window(name: str, steps: ArrayLike) -> "Window":
     return (float(min(LAST_PART * last, ascending[-3:][0])), float(last))
 
 
-def step_curves(losses: "xr.Dataset") -> dict[str, list[int]]:
+def step_curves(losses: xr.Dataset) -> dict[str, list[int]]:
     """The columns of each model that has two or more checkpoints after step 0.
 
     Returns:
@@ -91,7 +87,7 @@ def step_curves(losses: "xr.Dataset") -> dict[str, list[int]]:
     return dict(sorted(curves.items(), key=lambda item: (sizes[item[1][0]], item[0])))
 
 
-def steps_of(losses: "xr.Dataset", places: Sequence[int]) -> np.ndarray:
+def steps_of(losses: xr.Dataset, places: Sequence[int]) -> np.ndarray:
     """Steps of columns, as their revisions name them."""
     return np.array([step_of(r) or 0 for r in losses.revision.to_numpy()[list(places)].tolist()])
 

@@ -3,21 +3,19 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
+from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses.column import CHUNK
+from jquanta.lm.losses.reader import open_losses, require_corpus
 from jquanta.lm.models.pythia import PYTHIA
 from jquanta.run.progress import Monitor, Silence
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from jquanta.lm.corpus.reader import Corpus
 
 LEAST_SIZES = 3
 """Below this many sizes there is no curve against N."""
@@ -29,7 +27,7 @@ ROUNDING = 1e-3
 """Nats below zero that rounding explains: a cross-entropy is not negative."""
 
 
-def open_table(paths: Sequence[Path | str], sizes: Sequence[int] = ()) -> "xr.Dataset":
+def open_table(paths: Sequence[Path | str], sizes: Sequence[int] = ()) -> xr.Dataset:
     """Open losses lazily, as ``jquanta.open_losses`` does, or from one ``.npy`` file.
 
     Args:
@@ -53,8 +51,6 @@ def open_table(paths: Sequence[Path | str], sizes: Sequence[int] = ()) -> "xr.Da
         return _open_array(Path(files[0]).expanduser(), tuple(sizes))
     if sizes:
         raise BadInput("--sizes is for a .npy file of losses; columns in folders know their size")
-    from jquanta.lm.losses.reader import open_losses
-
     return open_losses(*paths)
 
 
@@ -64,7 +60,7 @@ def step_of(revision: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def at_step(losses: "xr.Dataset", step: int | None = None) -> "xr.Dataset":
+def at_step(losses: xr.Dataset, step: int | None = None) -> xr.Dataset:
     """One column of each model: its last checkpoint, or the one at ``step``.
 
     ``main`` and other revisions without a step count as later than all steps.
@@ -101,7 +97,7 @@ def at_step(losses: "xr.Dataset", step: int | None = None) -> "xr.Dataset":
 
 
 def blocks(
-    losses: "xr.Dataset", size: int = CHUNK, monitor: Monitor | None = None
+    losses: xr.Dataset, size: int = CHUNK, monitor: Monitor | None = None
 ) -> "Iterator[tuple[int, Float32[np.ndarray, 'predictions models']]]":
     """Read a table from top to bottom: the number of each block's first prediction, its losses.
 
@@ -125,11 +121,9 @@ def blocks(
         monitor.work("reading losses", min(1.0, (first + size) / rows))
 
 
-def require_text(losses: "xr.Dataset", corpus: "Corpus") -> None:
+def require_text(losses: xr.Dataset, corpus: Corpus) -> None:
     """Raise ``BadInput`` unless the losses are of this corpus, as far as they can tell."""
     if losses.attrs["corpus"]:
-        from jquanta.lm.losses.reader import require_corpus
-
         require_corpus(losses, corpus)
     elif losses.sizes["prediction"] != corpus.n_predictions:
         raise BadInput(
@@ -138,7 +132,7 @@ def require_text(losses: "xr.Dataset", corpus: "Corpus") -> None:
         )
 
 
-def _require_losses(part: NDArray[Any], first: int, losses: "xr.Dataset") -> None:
+def _require_losses(part: NDArray[Any], first: int, losses: xr.Dataset) -> None:
     wrong = ~(np.isfinite(part) & (part >= -ROUNDING))
     if not wrong.any():
         return
@@ -155,9 +149,7 @@ def _require_losses(part: NDArray[Any], first: int, losses: "xr.Dataset") -> Non
     )
 
 
-def _open_array(path: Path, sizes: tuple[int, ...]) -> "xr.Dataset":
-    import xarray as xr
-
+def _open_array(path: Path, sizes: tuple[int, ...]) -> xr.Dataset:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:

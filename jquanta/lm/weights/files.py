@@ -2,12 +2,14 @@
 
 import importlib.util
 import json
+import pickle
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from jquanta.errors import BadInput
 from jquanta.lm.weights.sources import Source, Unreachable
@@ -69,8 +71,6 @@ def tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="np") as file:
             for name in file.keys():  # noqa: SIM118 (it is no dict)
@@ -80,8 +80,6 @@ def _safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _pickled(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    import pickle
-
     import torch
 
     try:

@@ -5,7 +5,6 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +12,17 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 from jax.typing import DTypeLike
 from jaxtyping import Array
+from rich.console import Console
+from rich.progress import Progress
+from tokenizers import Tokenizer
 
 from jquanta.errors import BadInput
+from jquanta.lm.corpus.tokenizer import parse_tokenizer
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, shapes
 from jquanta.lm.models.roles import shardings
 from jquanta.lm.weights import files, tables
 from jquanta.lm.weights.sources import Source, open_source
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 BAR_FROM = 2**30
 """Bytes from which reading is shown: a few seconds' worth."""
@@ -34,7 +34,7 @@ def load_model(
     *,
     dtype: DTypeLike = jnp.float32,
     mesh: Mesh | None = None,
-) -> tuple[LMConfig, dict[str, Array], "Tokenizer | None"]:
+) -> tuple[LMConfig, dict[str, Array], Tokenizer | None]:
     """A language model from the hub or a folder::
 
         network, params, tokenizer = jq.load_model("EleutherAI/pythia-70m-v0", "step143000")
@@ -83,10 +83,8 @@ def read_config(source: Source) -> LMConfig:
     return tables.from_json(stored, file)
 
 
-def read_tokenizer(source: Source, config: LMConfig) -> "Tokenizer | None":
+def read_tokenizer(source: Source, config: LMConfig) -> Tokenizer | None:
     """The model's tokenizer, or None if it comes with no ``tokenizer.json``."""
-    from jquanta.lm.corpus.tokenizer import parse_tokenizer
-
     path = source.get("tokenizer.json")
     if path is None:
         return None
@@ -154,9 +152,6 @@ def read_params(
 
 def _each(paths: Sequence[Path], take: Callable[[str, np.ndarray], None]) -> None:
     """Give every tensor of every file to ``take``; a bar shows how far, where it takes long."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     total = sum(path.stat().st_size for path in paths)
     console = Console(stderr=True)
     hidden = total < BAR_FROM or not console.is_terminal

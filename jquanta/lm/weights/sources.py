@@ -6,6 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
 from jquanta.errors import BadInput, RunFailed
 from jquanta.lm.models.pythia import resolve
 
@@ -58,16 +68,6 @@ class Hub:
             RunFailed: if the file is damaged, or the network fails before it is whole.
             Unreachable: if it is not in the cache, and there is no network at all.
         """
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            GatedRepoError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
-
         try:
             with _hushed("huggingface_hub"):
                 path = Path(hf_hub_download(self.id, name, revision=self.revision))
@@ -160,8 +160,6 @@ def _looks_like_path(name: str) -> bool:
 
 def _known_absent(model_id: str, name: str, revision: str) -> bool:
     """Whether the hub was asked for this file before, and had none."""
-    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
-
     return try_to_load_from_cache(model_id, name, revision=revision) is _CACHED_NO_EXIST
 
 

@@ -218,7 +218,7 @@ def test_figures_go_into_the_run_folder_by_default(results: xr.Dataset, tmp_path
 def unfinished(tmp_path: Path) -> Path:
     run = SweepFolder(tmp_path / "unfinished")
     run.path.mkdir()
-    run.begin(jq.load_config(PLANTED))
+    run.begin("planted", jq.load_config(PLANTED).to_toml())
     assert run.state == RUNNING
     return run.path
 

@@ -13,7 +13,7 @@ import pytest
 from jax.typing import DTypeLike
 
 from jquanta.lm.losses import rows, ways
-from jquanta.lm.losses.compute import _arrays, _mesh, _program, batch_losses, on_devices, plan_for
+from jquanta.lm.losses.compute import _arrays, _program, batch_losses, on_devices, plan_for
 from jquanta.lm.losses.packing import plan_rows
 from jquanta.lm.losses.rows import algorithm, packed_losses, rows_that_fit
 from jquanta.lm.models.config import LMConfig
@@ -21,6 +21,7 @@ from jquanta.lm.models.layout import Packed
 from jquanta.lm.models.network import Params, build, packed_features, stack
 from jquanta.lm.models.pythia import pythia
 from jquanta.machine import devices
+from jquanta.machine.devices import mesh
 from tests.lm.losses import examples
 from tests.lm.losses.examples import NEO, NEOX, VOCAB, parameters, plain
 
@@ -205,7 +206,7 @@ def test_a_corpus_of_mixed_lengths_takes_one_program(config: LMConfig, tmp_path:
     corpus = examples.corpus(tmp_path / "corpus")
     plan = plan_for(corpus, config, 128)
     assert len(plan.batches) > 2
-    program = _program(ways.ROWS, config, _mesh())
+    program = _program(ways.ROWS, config, mesh())
     program.clear_cache()
     for _ in batch_losses(config, on_devices(config, parameters(config)), corpus, plan.batches):
         pass
@@ -250,7 +251,7 @@ def test_one_constant_chooses_the_algorithm(monkeypatch: pytest.MonkeyPatch) -> 
     assert rows.FLOAT32 == "TF32_TF32_F32_X3"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(devices, "kind", lambda: "gpu")
-    program = _program(ways.way_here(), NEOX, _mesh())
+    program = _program(ways.way_here(), NEOX, mesh())
     program.clear_cache()
     assert "lhs_precision_type = tf32" in for_cuda(program, NEOX)
     assert "tf32" not in for_cuda(program, NEOX, jnp.bfloat16)

@@ -56,7 +56,7 @@ def batches(seeds: int = 1) -> np.ndarray:
 def run(train: TrainConfig, windows: np.ndarray) -> tuple[step.State, list[np.ndarray]]:
     """The state after all steps, in float64, and the losses of each."""
     state = wide(step.initial(NETWORK, train, PEAK))
-    take = step.make_step(NETWORK, TRAIN, PEAK, step.make_mesh(TRAIN.batch))  # of any seeds
+    take = step.make_step(NETWORK, TRAIN, PEAK, mesh(TRAIN.batch))  # of any seeds
     losses = []
     for batch in windows:
         state, found = take(state, jnp.asarray(batch))
@@ -217,15 +217,17 @@ import json, sys
 import jax, numpy as np
 from jquanta.lm.models.config import GPTNeoXConfig
 from jquanta.lm.pretrain import step
+from jquanta.machine.devices import mesh
 from jquanta.lm.pretrain.config import TrainConfig
+from jquanta.machine import devices
 network, train, windows = GPTNeoXConfig(**json.loads(sys.argv[1])), *map(json.loads, sys.argv[2:])
 train = TrainConfig(**train)
-mesh = step.make_mesh(train.batch)
-state = step.place(step.initial(network, train, 0.02), mesh)
+mesh = devices.mesh(train.batch)
+state = jax.device_put(step.initial(network, train, 0.02), devices.copied(mesh))
 take = step.make_step(network, train, 0.02, mesh)
 losses = []
 for batch in windows:
-    state, found = take(state, step.spread(np.array(batch, np.int32), mesh))
+    state, found = take(state, jax.device_put(np.array(batch, np.int32), devices.cut(mesh, 1)))
     losses.append(np.asarray(found).tolist())
 print(json.dumps([jax.local_device_count(), mesh.size, losses]))
 """
@@ -246,7 +248,7 @@ def test_several_devices_make_the_same_steps() -> None:
     devices, used, losses = json.loads(done.stdout.splitlines()[-1])
     assert (devices, used) == (6, 2)  # what 4 windows and 6 devices have in common
     state = step.initial(NETWORK, TRAIN, PEAK)
-    take = step.make_step(NETWORK, TRAIN, PEAK, step.make_mesh(TRAIN.batch))
+    take = step.make_step(NETWORK, TRAIN, PEAK, mesh(TRAIN.batch))
     for batch, found in zip(windows, losses, strict=True):
         state, expected = take(state, jnp.asarray(batch))
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)

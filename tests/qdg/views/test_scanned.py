@@ -126,7 +126,7 @@ def test_batches_fit_the_memory(
     selection, names = examples.selection(corpus), chosen(NEOX)
 
     def rows(memory: float) -> int:
-        monkeypatch.setattr(ways, "free_memory", lambda: memory)
+        monkeypatch.setattr(ways, "usable", lambda: memory)
         found = gradient_rows(NEOX, parameters(), corpus, selection, names)
         return found.plan.batches[0].rows
 
