@@ -21,7 +21,7 @@ from jquanta.sweep.drive import run_sweep
 from jquanta.sweep.emergence import convergence_step
 from jquanta.sweep.estimate import H200, Card
 from jquanta.sweep.folder import SweepFolder
-from jquanta.sweep.plan import Pack, use_cores
+from jquanta.sweep.plan import Pack
 from jquanta.sweep.scaling import (
     LEARNED_BELOW,
     NATS_PER_BIT,
@@ -125,7 +125,7 @@ def train(config: SweepConfig, out: Path, memory: int | None = None) -> None:
     else:
         if folder.checkpoints.exists():
             print(f"{out}: continuing from its checkpoints")
-        use_cores(config.runs(), memory)
+        plan.use_cores(config.runs(), memory)
         began = time.monotonic()
         with Bar("training", "compiling") as line:
             results = run_sweep(config, out, memory=memory, monitor=line)

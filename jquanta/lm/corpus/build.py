@@ -175,6 +175,7 @@ def _build(
             ):
                 _fill(arrays, source, encode, interrupts, monitor)
                 arrays.finish()
+                interrupts.check()
             _describe(part, arrays.progress, source.name, loaded, recipe)
             part.rename(place)
         except BadInput:  # the source cannot be read to its end: what was made is of no use

@@ -396,8 +396,14 @@ def test_folders_that_are_something_else_are_refused(place: Path) -> None:
     zarr.create_group(str(place / "zarr"))
     corpus, model = place / "corpus", place / "neox"
     refused(place, "is a file; give the path of a folder", corpus, model, place / "file")
-    refused(place, "holds other files; give a new folder", corpus, model, place / "full")
-    refused(place, "holds other files; give a new folder", corpus, model, corpus)
+    refused(
+        place,
+        "holds other files and no zarr.json; give",
+        corpus,
+        model,
+        place / "full",
+    )
+    refused(place, "holds other files and no zarr.json; give", corpus, model, corpus)
     refused(place, "holds another Zarr group", corpus, model, place / "zarr")
     refused(place, "not a corpus", model, model, place / "out")
     refused(place, "has no config.json", corpus, corpus, place / "out")

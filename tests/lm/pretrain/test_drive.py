@@ -26,6 +26,7 @@ from jquanta.run.checkpoint import Checkpoints
 from jquanta.run.files import remove
 from tests.lm.corpus.samples import tree
 from tests.lm.pretrain.examples import content, suite
+from tests.monitors import Watch
 
 SIZES, STEPS = ("3.31k", "12.8k"), (4, 8, 16)
 
@@ -86,20 +87,21 @@ def test_all_sizes_read_the_same_batches(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: dict[int, list[bytes]] = {}
-    spread = drive.spread
+    batch = data.Windows.batch
 
-    def spy(windows: Any, mesh: Any) -> Any:
+    def spy(self: Any, seed: int, step: int, size: int) -> Any:
+        windows = batch(self, seed, step, size)
         read.setdefault(len(read_sizes), []).append(windows.tobytes())
-        return spread(windows, mesh)
+        return windows
 
     read_sizes: list[str] = []
     begin = drive.Size._begin
 
-    def counted(self: Any) -> Any:
+    def counted(self: Any, saved: Any) -> Any:
         read_sizes.append(self.label)
-        return begin(self)
+        return begin(self, saved)
 
-    monkeypatch.setattr(drive, "spread", spy)
+    monkeypatch.setattr(data.Windows, "batch", spy)
     monkeypatch.setattr(drive.Size, "_begin", counted)
     jq.pretrain(suite(source), tmp_path / "run")
     assert read_sizes == list(SIZES)
