@@ -300,8 +300,9 @@ def _log_tail(n: Values, s: float) -> Values:
     k = n[..., None] + np.arange(1, 33)
     m = n + 33
     log = np.log(m)
+    # With f(x) = x^-s ln x, Σ_{k≥m} f(k) = ∫_m^∞ f dx + f(m)/2 - f'(m)/12 + f'''(m)/720 - …
     integral = m ** (1 - s) * (log + 1 / (s - 1)) / (s - 1)
-    first = m ** (-s - 1) * (1 - s * log)  # derivatives of x^-s ln x at m
+    first = m ** (-s - 1) * (1 - s * log)
     third = m ** (-s - 3) * (3 * s**2 + 6 * s + 2 - s * (s + 1) * (s + 2) * log)
     rest = integral + m**-s * log / 2 - first / 12 + third / 720
     return np.asarray((k**-s * np.log(k)).sum(-1) + rest)

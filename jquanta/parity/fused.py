@@ -73,6 +73,7 @@ def gradients(
     # |dz| is at most its sample's weight, so |dz / unit| is at most 2^TOP. The error of its two
     # float16 parts is then below 2^-38 of the weight.
     unit = batch.weight.max() * 2.0**-kernels.TOP
+    # Zeros up to ``tiling.padded``: the last tile reads beyond the batch.
     beyond = (0, 0), (0, tiling.padded - tiling.batch)
     halves = (jnp.pad(half, beyond) for half in kernels.split(dz / unit))
     bit_sums, code_sums = kernels.backward(*common, jnp.asarray(network), active, *halves)

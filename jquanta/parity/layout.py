@@ -201,6 +201,7 @@ class Layout:
             padded = tuple(map(padded_units, self.widths))
             every = slice(0, len(self.widths))
             return [Block(every, self.widths, padded, self.distributions)]
+        # Go through the networks; ``first`` is the first one of the block that is being filled.
         ends = np.cumsum(self.widths).tolist()
         blocks: list[Block] = []
         first = 0

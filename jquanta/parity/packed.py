@@ -113,6 +113,8 @@ def draw_batch(layout: Layout, data: PackData, step: UInt32[Array, ""], dtype: A
     uniform = jnp.pad(samples.uniform, (0, padding))
     order = jnp.argsort(uniform)
     uniform, words = uniform[order], jnp.pad(samples.words, ((0, padding), (0, 0)))[order]
+    # Padding has weight 0 and adds nothing to losses and gradients, as do places past the end of
+    # an epoch.
     weight = jnp.pad(weight.astype(dtype), (0, padding))[order] / weight.sum()
     subtask = jax.vmap(subtask_of, in_axes=(0, None))(data.thresholds, uniform)
     label = jax.vmap(lambda s, masks: parity(words, masks[s]))(subtask, data.masks)
@@ -132,6 +134,7 @@ def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array,
     def step(state: State, batch: Any) -> State:
         gradient = gradients(state.weights, layout, batch, data.codes)
         direction, adam = optax.scale_by_adam().update(gradient, state.adam)
+        # AdamW: the decay is decoupled from Adam's direction. Every network has its own rates.
         weights = jax.tree.map(
             lambda w, d, rate, decay, times: w - rate * (times * d + decay * w),
             state.weights,
@@ -169,6 +172,7 @@ def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array,
             lambda _, state: step(state, next_batch(layout, data, state.step)),
             state,
         )
+    # The last group of batches may be used in part only, so the number of iterations is not fixed.
     last = state.step + n_steps
     return jax.lax.while_loop(lambda state: state.step < last, some_steps, state)
 
@@ -195,6 +199,7 @@ def _bounded(weights: Weights, block: Block) -> Bool[Array, " R"]:
     """Which networks of a block have every weight within ±``DIVERGED_ABOVE``, and none NaN."""
     small = jax.tree.map(lambda w: jnp.abs(w) <= DIVERGED_ABOVE, weights)  # False for NaN
     units = small.bits.all(0) & small.rows.all(0) & small.bias & small.out
+    # own[r, u]: whether unit u belongs to network r. The units of others do not count.
     own = block.owner == np.arange(len(block.widths))[:, None]
     return small.shift & (units | ~own).all(1)
 
@@ -262,6 +267,7 @@ class Packed:
     def __init__(self, runs: Sequence[RunConfig], dtype: Any = jnp.float32, way: Way | None = None):
         self.runs, self.dtype = tuple(runs), dtype
         self.layout = Layout.of(runs, way or way_of(runs[0], devices.kind(), dtype)[0])
+        # A run of each distribution, in the order in which ``Layout.of`` numbers them.
         found = {distribution(run): run for run in runs}
         tasks = [make_task(run.task, run.train.seed) for run in found.values()]
         self.data = PackData(
@@ -315,6 +321,7 @@ class Packed:
 
         Names are such as ``layers.0.kernel``. A run that diverged has NaN in its last layer.
         """
+        # Find the block that the run is in, then the run's units in that block.
         blocks = self.layout.blocks
         place = next(i for i, block in enumerate(blocks) if member < block.nets.stop)
         block, w = blocks[place], state.weights[place]

@@ -158,6 +158,7 @@ def run_data(run: RunConfig, dtype: Any = jnp.float32) -> RunData:
 
 def network_of(program: Program) -> Any:
     """The NNX graph definition of the program's network, without weights."""
+    # ``eval_shape`` traces the constructor without computing any weights.
     shape = (program.n_tasks, program.n_bits, program.width, program.depth, program.activation)
     return nnx.split(nnx.eval_shape(lambda: MLP(*shape, key=None)))[0]
 
@@ -186,7 +187,7 @@ def batch_positions(
     batches = (data.train_size + size - 1) // size
     epoch, batch = step // batches, step % batches
     place = batch * size + jnp.arange(size, dtype=jnp.uint32)
-    inside = place < data.train_size
+    inside = place < data.train_size  # places outside read sample 0 with weight 0
     key = streams.fold(data.order, epoch)
     index = streams.permute(key, jnp.where(inside, place, 0), data.train_size)
     return streams.at_index(index), inside.astype(jnp.float32)
@@ -233,6 +234,7 @@ def update(
     """One step of AdamW (of Adam where the decay is 0). As in PyTorch, biases decay, too."""
     gradient = jax.grad(training_loss)(state.weights, graph, batch, n_bits, codes)
     direction, adam = optax.scale_by_adam().update(gradient, state.adam)
+    # The decay is decoupled from Adam's direction. Rates are arrays, so that vmap can vary them.
     weights = jax.tree.map(lambda w, d: w - lr * (d + weight_decay * w), state.weights, direction)
     return State(weights, adam, state.step + 1)
 

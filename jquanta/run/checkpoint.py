@@ -132,6 +132,7 @@ class Checkpoints:
         """
         damaged = []
         leaves, structure = jax.tree.flatten(template)
+        # Orbax needs shapes, dtypes and shardings of what it is to read.
         abstract = {str(i): ocp.utils.to_shape_dtype_struct(leaf) for i, leaf in enumerate(leaves)}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:

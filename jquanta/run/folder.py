@@ -156,6 +156,7 @@ class RunFolder:
                 f"--out {self.path}: cannot be written ({error.strerror}); give another folder"
             ) from None
         with lock:
+            # An advisory lock of the whole file, without waiting. The holder's name is its text.
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -140,6 +140,7 @@ def _train_packs(
     training = Training(monitor)
     work = {pack: pack_operations([runs[i] for i in pack.members]) for pack in packs}
     shares = {pack: operations / sum(work.values()) for pack, operations in work.items()}
+    # The free devices: a thread takes one for each pack and puts it back afterwards.
     devices: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
     for device in jax.local_devices():
         devices.put(device)
@@ -151,7 +152,7 @@ def _train_packs(
             with jax.default_device(device):
                 PackRun(folder, pack, runs, shares[pack], training, interrupts).finish()
         except BaseException:
-            interrupts.asked = True
+            interrupts.asked = True  # the other packs write a checkpoint and stop
             raise
         finally:
             devices.put(device)
@@ -280,6 +281,7 @@ class PackRun:
         state, updates = start, 0
         if found:
             state, updates = jax.tree.map(jax.numpy.asarray, found.state), found.updates
+            # The state of early stopping follows from the losses, and is not stored.
             for loss in journal.evaluations().loss:
                 self.endings.see(loss)
             self.training.add(self.share * updates / self.steps[-1], None)
@@ -289,11 +291,13 @@ class PackRun:
             metrics = trainer.evaluate(state, number)
             journal.record(metrics)
             self.endings.see(np.asarray(metrics.loss))
+            # A run that ends is trained on with its pack; its final weights are those of now.
             for place in self.endings.ending_now.tolist():
                 file = self.folder.weight_file(self.pack.members[place])
                 save_weights(file, trainer.weights(state, place))
             if journal.checkpoints.due:
                 journal.save(state, updates)
+        # Where all runs stopped early, the updates that were not needed count as done.
         self.training.add(self.share * (1 - updates / self.steps[-1]), self.endings.latest)
         journal.save(state, updates)
 

@@ -226,6 +226,7 @@ def card_seconds(runs: Sequence[RunConfig], card: Card = H200) -> float:
     products = 8 * tiling.columns * padded * _samples(tiling) / (KERNEL_SHARE * card.half)
     weights = WEIGHT_BYTES * padded * (first.task.n_tasks + first.task.n_bits + 3)
     partial_sums = 2 * BYTES * tiling.segments * tiling.columns * padded
+    # A step cannot be shorter than it takes to launch its programs.
     busy = products + (weights + partial_sums) / card.copy + STEP_SECONDS
     step = max(busy, LEAST_SECONDS if first.online else LEAST_FINITE_SECONDS)
     evaluations = points * units / (HIDDEN_RATE * card.single)

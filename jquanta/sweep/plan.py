@@ -110,6 +110,7 @@ def use_cores(runs: Sequence[RunConfig], memory: int | None = None) -> None:
     count = cores.count()
     packs = plan(runs, memory or int(HOST_SHARE * free()) // count, count, "cpu")
     work = [pack_operations([runs[i] for i in pack.members]) for pack in packs]
+    # The sweep takes as long as the core with the most work. Busy share: mean work over most work.
     longest = max(sum(work[i] for i in pieces) for pieces in shared_out(work, count))
     if sum(work) >= BALANCE * count * longest:
         cores.as_devices()

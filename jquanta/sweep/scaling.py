@@ -199,10 +199,12 @@ def fit_curve(curve: xr.Dataset, window: powerlaw.Window | None = None) -> power
     scale = scale_of(curve)
     x = curve[scale].to_numpy().astype(float)
     if window is None and scale != "n_params":
+        # Before any subtask is learned the loss is flat at 1 bit, and not yet a power law.
         begun = np.flatnonzero(curve.loss < ONSET * NATS_PER_BIT)
         if not begun.size:
             raise BadInput(f"the mean loss stays above {ONSET} bit: train longer, or on more data")
         window = (x[begun[0]], FIG10_STEPS[1] if scale == "step" else np.inf)
+    # Seeds without any point in the window are dropped before points are counted.
     low, high = window or (-np.inf, np.inf)
     inside = curve.seed_loss.isel({scale: (x >= low) & (x <= high)}).dropna("seed", how="all")
     if inside.sizes[scale] < 3:
@@ -401,6 +403,7 @@ def _averaged(runs: xr.Dataset, scale: str) -> xr.Dataset:
     else:
         curve = losses.groupby(scale).mean("run", keep_attrs=True)
         by_seed = losses.loss.groupby(["seed", scale]).mean(keep_attrs=True)
+    # All runs of a curve are of one task, so that the first run's frequencies are everyone's.
     frequency = runs.frequency[0].reset_coords(drop=True).drop_vars("run", errors="ignore")
     return curve.assign(seed_loss=by_seed).assign_coords(frequency=frequency)
 

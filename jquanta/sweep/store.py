@@ -66,6 +66,7 @@ def template(config: SweepConfig, attributes: dict[str, Any]) -> xr.Dataset:
         )
         for field, variable in zip(FIELDS, field_coordinates().values(), strict=True)
     }
+    # The number of parameters is known before training; the other coordinates are missing.
     known = {"n_params": ("run", np.array([run.n_params for run in runs], np.int64))}
     coordinates = {
         name: (*(known.get(name) or missing(variable)[:2]), _attributes(variable))
@@ -210,6 +211,7 @@ def load_run(path: Path | str, run: int) -> tuple[Task, Any, Any]:
     Raises:
         BadInput: as ``open_results``, and if there is no such run.
     """
+    # The configuration in the Dataset's attributes is the resolved one: run numbers are the same.
     dataset = open_results(path)
     runs = load_config(tomllib.loads(dataset.attrs["config"])).runs()
     if not 0 <= run < len(runs):
