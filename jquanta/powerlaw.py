@@ -279,14 +279,14 @@ class _Points(NamedTuple):
     Attributes:
         log_x, log_y: natural logarithms.
         window: smallest and largest x.
-        units: index of each point's group; None without groups.
+        group: index of each point's group; None without groups.
         n_missing: number of points left out because they are NaN.
     """
 
     log_x: Float64[np.ndarray, " points"]
     log_y: Float64[np.ndarray, " points"]
     window: Window
-    units: Int[np.ndarray, " points"] | None
+    group: Int[np.ndarray, " points"] | None
     n_missing: int
 
 
@@ -395,16 +395,16 @@ def _t_interval(
         return (-math.inf, math.inf)  # the points do not determine the slope
     if not inverse[column, column] > 0:
         return (-math.inf, math.inf)  # singular, too, but for rounding errors
-    if points.units is None:
+    if points.group is None:
         # The textbook variance of a least-squares coefficient.
         freedom = n_points - n_parameters
         variance = inverse[column, column] * (residuals @ residuals) / freedom
     else:
         # The sandwich estimator: the sum over groups of the square of each group's influence on
         # the slope, with the correction G / (G - 1) for G groups.
-        pulls = np.bincount(points.units, (derivatives @ inverse[:, column]) * residuals)
-        freedom = len(pulls) - 1
-        variance = (pulls @ pulls) * len(pulls) / freedom
+        influences = np.bincount(points.group, (derivatives @ inverse[:, column]) * residuals)
+        freedom = len(influences) - 1
+        variance = (influences @ influences) * len(influences) / freedom
     half = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(variance)
     return (-slope - half, -slope + half)
 
@@ -420,8 +420,8 @@ def _bootstrap_interval(points: _Points, level: float, seed: int) -> tuple[float
     Raises:
         BadInput: if there are too few units for the level.
     """
-    grouped = points.units is not None
-    units = points.units if points.units is not None else np.arange(len(points.log_x))
+    grouped = points.group is not None
+    units = points.group if points.group is not None else np.arange(len(points.log_x))
     n_units = int(units.max()) + 1
     # With probability 2^(1-m) all m units lie on the same side of the truth, and then no resample
     # reaches it: a bootstrap's coverage cannot be more than 1 - 2^(1-m).

@@ -33,7 +33,7 @@ class TaskConfig:
     codes: str = knob(
         "",
         'sets of subtasks to train on, such as "0 1 2 0+1+2*2.5" (numbered from 0; *2.5 is a '
-        "weight; commas part runs); empty: every subtask by itself",
+        "weight; commas separate the codes of different runs); empty: every subtask by itself",
     )
 
     def __post_init__(self) -> None:

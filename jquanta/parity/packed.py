@@ -124,8 +124,8 @@ def draw_batch(layout: Layout, data: PackData, step: UInt32[Array, ""], dtype: A
 def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array, ""]) -> State:
     """Make ``n_steps`` updates of every network. A pure function, for ``jax.jit``."""
     blocks = layout.blocks
-    lr = tuple(_spread(data.lr[block.nets], block) for block in blocks)
-    decay = tuple(_spread(data.weight_decay[block.nets], block) for block in blocks)
+    lr = tuple(_per_weight(data.lr[block.nets], block) for block in blocks)
+    decay = tuple(_per_weight(data.weight_decay[block.nets], block) for block in blocks)
     # Adam's direction counts twice for the differences: w1 and w0 move equally far in opposite
     # directions.
     twice = (Weights(*jnp.array([1, 1, 1, 2, 2], data.lr.dtype)),) * len(blocks)
@@ -147,9 +147,9 @@ def advance(layout: Layout, data: PackData, state: State, n_steps: UInt32[Array,
         # A diverged network is set to zero, before its numbers overflow and harm its neighbours.
         if layout.may_diverge:
             alive &= jnp.concatenate(
-                [_bounded(own, b) for own, b in zip(weights, blocks, strict=True)]
+                [_within_bounds(own, b) for own, b in zip(weights, blocks, strict=True)]
             )
-            keep = tuple(_spread(alive[block.nets], block) for block in blocks)
+            keep = tuple(_per_weight(alive[block.nets], block) for block in blocks)
             weights = jax.tree.map(lambda w, alive: jnp.where(alive, w, 0), weights, keep)
         sums = Sums(state.sums.out * fading[layout.owner], state.sums.shift * fading)
         return State(weights, adam, sums, alive, state.step + 1)
@@ -195,7 +195,7 @@ def gradients(
     return way.gradients(weights, layout, batch, codes)
 
 
-def _bounded(weights: Weights, block: Block) -> Bool[Array, " R"]:
+def _within_bounds(weights: Weights, block: Block) -> Bool[Array, " R"]:
     """Which networks of a block have every weight within ±``DIVERGED_ABOVE``, and none NaN."""
     small = jax.tree.map(lambda w: jnp.abs(w) <= DIVERGED_ABOVE, weights)  # False for NaN
     units = small.bits.all(0) & small.rows.all(0) & small.bias & small.out
@@ -204,7 +204,7 @@ def _bounded(weights: Weights, block: Block) -> Bool[Array, " R"]:
     return small.shift & (units | ~own).all(1)
 
 
-def _spread(values: Shaped[Array, " R"], block: Block) -> Weights:
+def _per_weight(values: Shaped[Array, " R"], block: Block) -> Weights:
     """One value for each network, as values that broadcast against the block's weights."""
     units = values[block.owner]
     return Weights(bits=units, rows=units, bias=units, out=units, shift=values)

@@ -91,7 +91,7 @@ def _train_all(
 ) -> None:
     """Train all packs, then write the Dataset. ``folder`` is locked."""
     runs = config.runs()
-    packs = _settled_plan(folder, config, runs, memory)
+    packs = _begin(folder, config, runs, memory)
     began = time.monotonic()
     message = f"interrupted; {folder.path} holds a checkpoint: the same command continues"
     with Interrupts(message) as interrupts:
@@ -170,7 +170,7 @@ def _train_packs(
         raise error
 
 
-def _settled_plan(
+def _begin(
     folder: SweepFolder, config: SweepConfig, runs: Sequence[RunConfig], memory: int | None
 ) -> list[Pack]:
     """The packs to train, written into the folder's record.

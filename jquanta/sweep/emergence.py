@@ -154,7 +154,7 @@ def fit_learned(
     """
     scaling.refuse_mixed(counts, scale, *(("width",) if scale == "n_params" else ()))
     if window is None:
-        counts = _between(counts, scale)
+        counts = _partly_learned(counts, scale)
     return scaling.fit_seeds(counts[scale], counts, window)
 
 
@@ -180,7 +180,7 @@ def learned_exponent(
             and width.
     """
     runs = scaling.widest(results, online=False)
-    counts = _between(number_learned(runs, at, below), "train_size")
+    counts = _partly_learned(number_learned(runs, at, below), "train_size")
     limit = scaling.limit_theory(scaling.task_of(runs))
     expected = None if limit is None else limit.learned
     try:
@@ -191,7 +191,7 @@ def learned_exponent(
     return scaling.labelled(fit, expected, rising=True)
 
 
-def _between(counts: xr.DataArray, scale: str) -> xr.DataArray:
+def _partly_learned(counts: xr.DataArray, scale: str) -> xr.DataArray:
     """The runs at scales where every run has learned some subtasks and none has learned all."""
     x = counts[scale].to_numpy().astype(float)
     none, every = x[(counts == 0).to_numpy()], x[(counts == counts.n_tasks).to_numpy()]

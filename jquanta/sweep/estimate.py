@@ -143,23 +143,23 @@ def useful_share(runs: Sequence[RunConfig], backend: str | None = None) -> float
         if not run.online:
             kept = run.train.train_size / -(-run.train.train_size // run.batch_size)
         work = run_operations(run)
-        useful, executed = useful + work * kept, executed + work * _executed(run, backend)
+        useful, executed = useful + work * kept, executed + work * _samples_executed(run, backend)
     return useful / executed
 
 
-def _executed(run: RunConfig, backend: str | None) -> float:
+def _samples_executed(run: RunConfig, backend: str | None) -> float:
     """Samples of a step including padding; padding of units and columns counts as more samples."""
     way = way_here(run, backend)
     if way is Way.KERNELS:
         tiling, width = _tiling(run), run.network.width
         used = run.task.n_bits + min(tiling.block, run.task.n_codes)
         padding = padded_units(width) / width * tiling.columns / used
-        return padding * _samples(tiling)
+        return padding * _samples_with_padding(tiling)
     count, size = tiles(run.batch_size, CPU_TILE if way is Way.TILES else None)
     return count * size
 
 
-def _samples(tiling: Tiling) -> float:
+def _samples_with_padding(tiling: Tiling) -> float:
     """Samples that the kernels compute in a step, including padding.
 
     Each block of codes ends within a tile: half a tile of padding on average, and here the average
@@ -223,11 +223,13 @@ def card_seconds(runs: Sequence[RunConfig], card: Card = H200) -> float:
     tiling = tiling_of(Program.of(first), padded)
     assert tiling is not None
     # Factor 8: two float16 parts, forward and backward, a multiplication and an addition.
-    products = 8 * tiling.columns * padded * _samples(tiling) / (KERNEL_SHARE * card.half)
+    products = (
+        8 * tiling.columns * padded * _samples_with_padding(tiling) / (KERNEL_SHARE * card.half)
+    )
     weights = WEIGHT_BYTES * padded * (first.task.n_tasks + first.task.n_bits + 3)
     partial_sums = 2 * BYTES * tiling.segments * tiling.columns * padded
-    # A step cannot be shorter than it takes to launch its programs.
     busy = products + (weights + partial_sums) / card.copy + STEP_SECONDS
+    # A step cannot take less time than to launch its programs.
     step = max(busy, LEAST_SECONDS if first.online else LEAST_FINITE_SECONDS)
     evaluations = points * units / (HIDDEN_RATE * card.single)
     return steps * step + evaluations + _evaluations(first) * EVALUATION_SECONDS

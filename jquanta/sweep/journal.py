@@ -73,7 +73,7 @@ class Journal:
             The progress, or None if there is none to continue from; and a message for each damaged
             checkpoint.
         """
-        found, damaged = self.checkpoints.restore(template, self._go_back)
+        found, damaged = self.checkpoints.restore(template, self._return_to)
         if found is None:
             self._keep_evaluations(0)
             return None, damaged
@@ -83,7 +83,7 @@ class Journal:
         """All evaluations on disk, as arrays [evaluation, run, …]; losses in nats."""
         return read_evaluations(self.path)
 
-    def _go_back(self, extra: dict[str, Any]) -> None:
+    def _return_to(self, extra: dict[str, Any]) -> None:
         """Drop evaluations made after a checkpoint, given its ``extra``.
 
         Raises if one of the others is missing or damaged, so that the checkpoint is not used.

@@ -58,7 +58,7 @@ def plan(
     # are neighbours.
     groups: dict[object, dict[object, list[int]]] = {}
     for number, run in enumerate(runs):
-        group = groups.setdefault(_shared(run), {})
+        group = groups.setdefault(_in_common(run), {})
         group.setdefault(distribution(run), []).append(number)
     packs: list[Pack] = []
     for group in groups.values():
@@ -66,7 +66,7 @@ def plan(
         work = [run_operations(runs[i]) for i in members]
         parts = math.ceil(sum(work) / share * (1 - 1e-9))  # a rounding error must not add a part
         for part in shared_out(work, parts):
-            for piece in _cut([members[i] for i in part], runs, memory, backend):
+            for piece in _split([members[i] for i in part], runs, memory, backend):
                 way = way_here(runs[piece[0]], backend)
                 name = f"pack-{len(packs):04d}"
                 packs.append(Pack(name, tuple(piece), way and way.name))
@@ -121,7 +121,7 @@ def trainer_of(runs: Sequence[RunConfig]) -> Packed | Stack:
     return Packed(runs) if packable(runs[0]) else Stack(runs)
 
 
-def _shared(run: RunConfig) -> object:
+def _in_common(run: RunConfig) -> object:
     """The fields that all runs of a pack must have in common, as a key for grouping."""
     schedule = (run.train.steps, run.eval.log_every)
     if not packable(run):
@@ -132,7 +132,7 @@ def _shared(run: RunConfig) -> object:
     return bits, rows, run.eval.points_per_task, schedule
 
 
-def _cut(
+def _split(
     members: Sequence[int], runs: Sequence[RunConfig], memory: int, backend: str | None
 ) -> Iterator[list[int]]:
     """Split a group into consecutive pieces of at most ``memory`` bytes, or of one run."""

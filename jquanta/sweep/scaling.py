@@ -31,7 +31,7 @@ SCALES = ("n_params", "step", "train_size")
 Readout = Literal["best", "validation", "last"]
 
 # Coordinates in which the runs of a curve may always differ.
-_OWN = {"run", "seed", "last_step", "diverged_at", "step_chosen"}
+_MAY_DIFFER = {"run", "seed", "last_step", "diverged_at", "step_chosen"}
 
 
 class NoSuchRuns(BadInput):
@@ -375,8 +375,8 @@ def refuse_mixed(runs: "xr.Dataset | xr.DataArray", *free: str) -> None:
         BadInput: naming the first field in which they differ.
     """
     for name, field in runs.coords.items():
-        own = name in _OWN or name in free
-        if field.dims == ("run",) and not own and np.unique(field).size > 1:
+        allowed = name in _MAY_DIFFER or name in free
+        if field.dims == ("run",) and not allowed and np.unique(field).size > 1:
             values = list(map(str, np.unique(field).tolist()))
             shown = ", ".join(values if len(values) <= 6 else [*values[:2], "…", values[-1]])
             raise BadInput(f"these runs differ in {name} ({shown}): select one value of it first")
