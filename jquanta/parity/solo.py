@@ -51,7 +51,7 @@ class Program:
 
     @classmethod
     def of(cls, run: RunConfig) -> "Program":
-        """The program of a run."""
+        """The program of a run; its batch size is at most the size of its dataset."""
         return cls(
             run.task.n_tasks,
             run.task.n_bits,

@@ -33,7 +33,7 @@ def gradients(
     """
     found = []
     for block, own in zip(layout.blocks, weights, strict=True):
-        one = block.distributions[0]
+        one = block.distributions[0]  # a block is of one distribution
         theirs = batch._replace(subtask=batch.subtask[one], sign=batch.sign[one])
         found.append(
             _block_gradients(layout, block, own, theirs, None if codes is None else codes[one])
@@ -70,6 +70,7 @@ def _block_gradients(
         active = jax.lax.optimization_barrier(jnp.maximum(hidden, 0))
         z = jnp.matmul(active, mix, precision=PRECISION) + weights.shift
         dz = logit_gradient(z, tile.sign[:, None], tile.weight[:, None])
+        # [B, U] each network's dz, repeated for all of its units.
         spread = jnp.matmul(dz, own, precision=PRECISION) if len(block.widths) > 1 else dz
         g = jnp.where(active > 0, spread, 0)
         by_bit += jnp.matmul(bits, g, precision=PRECISION)
@@ -85,8 +86,8 @@ def _block_gradients(
 
     zero = tuple(map(jnp.zeros_like, (weights.bits, rows, weights.shift)))
     cut = jax.tree.map(lambda column: column.reshape(*layout.tiles, *column.shape[1:]), batch)
-    # Bits transposed here are shared by all blocks (common subexpressions). A product that
-    # transposes its own input does so in every block, which takes 5% of a step.
+    # XLA makes this transpose once for all blocks (common subexpression elimination). A product
+    # that transposes its input itself does so for every block, which takes 5% of a step.
     by_bit, by_code, total = jax.lax.scan(body, zero, (cut, cut.bits.swapaxes(1, 2)))[0]
     by_subtask = by_code if codes is None else jnp.matmul(codes.T, by_code, precision=PRECISION)
     return from_sums(weights, rows, by_bit, by_code, by_subtask, total)
@@ -152,6 +153,7 @@ def sorted_sums(
         return jnp.where(fresh_right, sum_right, sum_left + sum_right), fresh_left | fresh_right
 
     running = jax.lax.associative_scan(join, (values, fresh))[0]
+    # The last row of each key, if it has any.
     last = jnp.searchsorted(key, jnp.arange(count), side="right") - 1
     there = (last >= 0) & (key[last] == jnp.arange(count))
     return jnp.where(there[:, None], running[last], 0)

@@ -173,9 +173,12 @@ def _train_packs(
 def _begin(
     folder: SweepFolder, config: SweepConfig, runs: Sequence[RunConfig], memory: int | None
 ) -> list[Pack]:
-    """The packs to train, written into the folder's record.
+    """Plan the packs and write configuration and record, or continue with the packs of the record.
 
-    A sweep that was started keeps the packs of its record, since its checkpoints belong to them.
+    Checkpoints belong to packs, so that a sweep keeps those with which it was started.
+
+    Raises:
+        BadInput: if a pack was started with another implementation.
     """
     stored = folder.read_record().get("packs") if folder.begun else None
     packs = [Pack(p["name"], tuple(p["members"]), p.get("way")) for p in stored or []]
@@ -190,8 +193,8 @@ def _begin(
 def _require_way(folder: SweepFolder, pack: Pack, here: Way | None) -> None:
     """Raise ``BadInput`` if the pack was started with another implementation.
 
-    Implementations pad arrays differently, so that one cannot read another's checkpoints. Packs
-    that are trained need none any more.
+    Implementations divide and pad arrays differently, so that one cannot read the checkpoints of
+    another. A pack that is trained has none to read.
     """
     done = (folder.checkpoints / pack.name / DONE_MARK).exists()
     # Records of older versions do not contain the implementation: it is None.

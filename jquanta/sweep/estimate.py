@@ -102,8 +102,8 @@ def run_bytes(run: RunConfig, backend: str | None = None) -> int:
 def run_operations(run: RunConfig) -> float:
     """Floating-point operations of a whole run, evaluations included.
 
-    Looking up rows for the control vector costs no product; 8 operations a unit stand for it, the
-    activation and the second layer.
+    The control vector needs a gather instead of a product. Together with the activation and the
+    second layer it is counted as 8 multiplications and additions for each hidden unit.
     """
     width, depth = run.network.width, run.network.depth
     inner = (depth - 2) * width * width
@@ -139,6 +139,7 @@ def useful_share(runs: Sequence[RunConfig], backend: str | None = None) -> float
     """
     useful = executed = 0.0
     for run in runs:
+        # True samples in a batch, on average over an epoch.
         kept = float(run.batch_size)
         if not run.online:
             kept = run.train.train_size / -(-run.train.train_size // run.batch_size)
@@ -212,6 +213,7 @@ def card_seconds(runs: Sequence[RunConfig], card: Card = H200) -> float:
     units = sum(run.network.width for run in runs)
     points = _evaluations(first) * first.eval.points_per_task * first.task.n_codes
     if way is None:
+        # A stack: time of the operations, and of moving activations through memory.
         moved = sum(float(run.train.steps) * run.batch_size * run.network.width for run in runs)
         moved *= STACK_PASSES * BYTES * (first.network.depth - 1)
         computing = pack_operations(runs) / card.single + moved / card.copy

@@ -142,7 +142,7 @@ def _split(
     for member in members:
         run = runs[member]
         kind, own = distribution(run), run_bytes(run, backend)
-        # Runs of one distribution share their batches.
+        # The first run of a distribution also pays for the batches that its runs share.
         need = own if kind in kinds else own + shared_bytes(run, backend)
         if piece and need > left:
             yield piece
