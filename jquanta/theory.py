@@ -141,6 +141,7 @@ def loss(n: ArrayLike, p: ArrayLike, a: ArrayLike = 0.0, b: ArrayLike = 1.0) -> 
             bits; numbers, or arrays [S].
     """
     p, a, b = _check_model(p, a, b)
+    # The loss for n = 0 … S, split into the parts of learned and of unlearned quanta.
     after = np.concatenate([[0.0], np.cumsum(p * a)])
     # Summed from the smallest term on, so that a small tail keeps its relative precision.
     before = np.concatenate([np.cumsum((p * b)[::-1])[::-1], [0.0]])
@@ -177,6 +178,7 @@ def learned(scale: ArrayLike, p: ArrayLike, tau: float = 1.0) -> Values:
     _check_tau(tau)
     with np.errstate(divide="ignore"):
         needed = tau / _scale("scale", scale, 0)
+    # Frequencies in ascending order; those after the insertion point are above the threshold.
     return np.asarray(len(p) - np.searchsorted(p[::-1], needed, side="right"), np.float64)
 
 
@@ -246,6 +248,7 @@ def case1_infinite(n: ArrayLike, alpha: float) -> Values:
     _check_alpha(alpha)
     n, s = _scale("n", n, 0), alpha + 1
     zeta = _zeta(s)
+    # p_k = k^-s / ζ, so -ln p_k = s ln k + ln ζ: two sums over k > n.
     return np.asarray((s * _log_tail(n, s) + math.log(zeta) * _tail(n, s)) / zeta)
 
 
@@ -254,6 +257,7 @@ def case1_asymptotic(n: ArrayLike, alpha: float) -> Values:
     _check_alpha(alpha)
     n = _scale("n", n, 0, itself=False)
     zeta = _zeta(alpha + 1)
+    # Both sums of ``case1_infinite`` replaced by integrals from n on.
     constant = (1 + alpha + alpha * math.log(zeta)) / (alpha**2 * zeta)
     return np.asarray(n**-alpha * (constant + (alpha + 1) / (alpha * zeta) * np.log(n)))
 
@@ -266,6 +270,7 @@ def case2_infinite(n: ArrayLike, alpha: float, C: float) -> Values:
     C ≤ ζ(α+1).
     """
     _check_C(C)
+    # Σ_{k≤n} p_k (-ln C p_k) + Σ_{k>n} p_k (-ln p_k) = entropy - ln C Σ_{k≤n} p_k.
     entropy = float(case1_infinite(0, alpha))
     return np.asarray(entropy - math.log(C) * (1 - loss_infinite(n, alpha)))
 

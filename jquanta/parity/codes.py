@@ -51,6 +51,7 @@ def parse_codes(text: str) -> tuple[Code, ...]:
         members = sorted(int(number) for number in found[1].split("+"))
         if len(set(members)) < len(members):
             raise refused(text, f"{word!r} names a subtask twice; name each once")
+        # Members are sorted, so that 0+1 and 1+0 are the same code.
         if tuple(members) in codes:
             raise refused(text, f"{word!r} repeats a code; give it once, with a weight")
         codes[tuple(members)] = Code(tuple(members), _weight(text, word, found[2]))

@@ -90,6 +90,7 @@ class MLP(nnx.Module):
         For the plain task (None) control vectors are one-hot: C = S, and the contributions are
         the kernel's rows themselves.
         """
+        # The first S rows of the kernel belong to the control vector, the other N to the bits.
         rows = self.layers[0].kernel[: self.n_tasks]
         return rows if codes is None else jnp.matmul(codes, rows, precision=PRECISION)
 

@@ -164,7 +164,7 @@ def network_of(program: Program) -> Any:
 
 
 def init(run: RunConfig, dtype: Any = jnp.float32) -> State:
-    """The state before the first update."""
+    """The state before the first update: the run's initial weights, and Adam's zeros."""
     weights = nnx.state(make_network(run, dtype))
     return State(weights, optax.scale_by_adam().init(weights), jnp.uint32(0))
 
@@ -284,6 +284,7 @@ def evaluate(
     points = streams.at_index(jnp.arange(program.points_per_task, dtype=jnp.uint32))
     block = draw(streams.fold(data.evaluation, number), points, program.n_bits)
     loss, accuracy = measured(block.words)
+    # ``online`` is static: an online run's program has no validation in it.
     if program.online:
         validation = jnp.full((), jnp.nan, loss.dtype)
     else:

@@ -147,6 +147,7 @@ class Checkpoints:
                     check(extra)
             except Exception as error:  # a damaged file can make Orbax raise almost anything
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                # Delete it and try the one before.
                 damaged.append(f"checkpoint at {step:,} updates cannot be read ({reason[:120]})")
                 self._manager.delete(step)
                 continue

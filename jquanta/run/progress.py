@@ -174,6 +174,7 @@ class Bar:
         """Estimated time left in words, at the rate since the first progress."""
         if self.anchor is None:
             return self.waiting
+        # Work done since the anchor, and the time it took; the rest is assumed to go as fast.
         elapsed, done = time.monotonic() - self.anchor[0], self.share - self.anchor[1]
         if elapsed < STEADY_SECONDS or done < STEADY_SHARE:
             return "… left"

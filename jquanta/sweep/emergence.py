@@ -131,6 +131,7 @@ def fit_convergence(steps: xr.DataArray, window: powerlaw.Window | None = None) 
             learned.
     """
     scaling.refuse_mixed(steps)
+    # Subtasks that do not exist in these runs have no frequency; they are not missing points.
     exists = steps.frequency.notnull().all("run").to_numpy()
     steps = steps.isel(subtask=exists)
     return scaling.fit_seeds(steps.frequency, steps, window)
@@ -193,6 +194,7 @@ def learned_exponent(
 
 def _partly_learned(counts: xr.DataArray, scale: str) -> xr.DataArray:
     """The runs at scales where every run has learned some subtasks and none has learned all."""
+    # Where nothing is learned the logarithm does not exist; where all is, the count saturates.
     x = counts[scale].to_numpy().astype(float)
     none, every = x[(counts == 0).to_numpy()], x[(counts == counts.n_tasks).to_numpy()]
     low, high = none.max(initial=-np.inf), every.min(initial=np.inf)
@@ -201,6 +203,7 @@ def _partly_learned(counts: xr.DataArray, scale: str) -> xr.DataArray:
 
 def _first(holds: xr.DataArray, along: xr.DataArray) -> xr.DataArray:
     """The first value of the coordinate ``along`` at which ``holds`` is true; NaN if never."""
+    # ``along`` without its coordinates, so that the index below brings none along.
     (dim,) = map(str, along.dims)
     values = xr.DataArray(along.to_numpy(), dims=dim)
     return values[holds.argmax(dim)].where(holds.any(dim))  # argmax: the first True

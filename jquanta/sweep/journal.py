@@ -59,6 +59,7 @@ class Journal:
 
     def save(self, state: Any, updates: int) -> None:
         """Write the evaluations recorded since the last call, then the state after ``updates``."""
+        # In this order: a state must never be on disk without its evaluations.
         if self.pending:
             self._write_evaluations()
         self.checkpoints.save(updates, state, {"evaluations": self.written})
@@ -75,7 +76,7 @@ class Journal:
         """
         found, damaged = self.checkpoints.restore(template, self._return_to)
         if found is None:
-            self._keep_evaluations(0)
+            self._keep_evaluations(0)  # training starts again, and makes all of them again
             return None, damaged
         return Progress(found.tree, found.step, found.extra["evaluations"]), damaged
 
@@ -106,6 +107,8 @@ class Journal:
         Raises:
             ValueError: if the files do not cover the first ``count`` without a gap.
         """
+        # Files in order: each must begin where the one before ends. One that goes beyond ``count``
+        # is from after the checkpoint, since a checkpoint never falls inside a file.
         end = 0
         for first, last, path in _parts(self.path):
             if last > count:

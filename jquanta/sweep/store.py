@@ -52,6 +52,7 @@ def template(config: SweepConfig, attributes: dict[str, Any]) -> xr.Dataset:
         "position": max(run.task.longest_subset for run in runs),
     }
 
+    # A broadcast array has strides of 0: all of its elements are the same number in memory.
     def missing(variable: Variable) -> Any:
         value = np.asarray(variable.missing).astype(variable.dtype)
         shape = tuple(sizes[dim] for dim in variable.dims)
@@ -140,6 +141,7 @@ class Store:
         subtasks, positions = map(slice, task.subsets.shape)
         self._put("frequency", (number, subtasks), task.frequencies)
         self._put("subset", (number, subtasks, positions), task.subsets)
+        # The first evaluation with an infinite or NaN mean loss tells when the run diverged.
         bad = np.flatnonzero(~np.isfinite(metrics.loss[:count]))
         self._put("last_step", (number,), run.evaluation_steps[last])
         self._put("diverged_at", (number,), run.evaluation_steps[bad[0]] if len(bad) else -1)
