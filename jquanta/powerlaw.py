@@ -394,7 +394,7 @@ def _t_interval(
     except np.linalg.LinAlgError:
         return (-math.inf, math.inf)  # the points do not determine the slope
     if not inverse[column, column] > 0:
-        return (-math.inf, math.inf)  # singular, too, but for rounding errors
+        return (-math.inf, math.inf)  # singular as well, up to rounding errors
     if points.group is None:
         # The textbook variance of a least-squares coefficient.
         freedom = n_points - n_parameters

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from jquanta.errors import BadInput
 
-# Members joined by +, then perhaps * and a weight, whose number is checked apart: "0+1+2*2.5".
+# Members joined by +, then perhaps * and a weight, whose number is checked below: "0+1+2*2.5".
 _CODE = re.compile(r"([0-9]{1,9}(?:\+[0-9]{1,9})*)(?:\*(.+))?")
 
 

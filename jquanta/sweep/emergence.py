@@ -164,7 +164,7 @@ def learned_exponent(
     at: Readout | Literal["ever"] = "ever",
     below: float = LEARNED_BELOW,
 ) -> xr.Dataset:
-    """The exponent of the number of subtasks learned against training samples, beside the theory's.
+    """The exponent of the number of subtasks learned against training samples, with the theory's.
 
     For runs of one task (Fig. 9). For several tasks,
     ``results.groupby("alpha").map(learned_exponent)`` is a table.

@@ -1,8 +1,8 @@
 """The progress of a pack on disk: checkpoints of its state, and its evaluations so far.
 
 Evaluations are written before the state, and each file gets its final name only when it is
-complete. Whenever the process is killed, the newest readable state therefore has all its
-evaluations beside it. Evaluations beyond that state are dropped and made again, bitwise equal.
+complete. Whenever the process is killed, all evaluations up to the newest readable state are
+therefore on disk. Evaluations made after that state are dropped and made again, bitwise equal.
 """
 
 import re

@@ -243,7 +243,7 @@ def fit_seeds(
 
 
 def exponents(results: xr.Dataset) -> xr.Dataset:
-    """Table of the fitted exponents of all scales beside the theory's, for one task (Fig. 10).
+    """Table of the fitted exponents of all scales with the theory's, for one task (Fig. 10).
 
     Fits are over the windows of ``fig10_window``.
 
