@@ -1,15 +1,19 @@
 """Power laws: Zipf frequencies, and log-log fits that state their window and their uncertainty.
 
-``fit`` is the everyday door::
+Most callers need only ``fit``::
 
     fit(steps, losses, window=(400, 9000))
     fit(steps, losses, window=(400, 9000), groups=np.arange(3)[:, None])  # losses [3 seeds, steps]
 
-Which interval to trust. Points of one training curve share their noise: a residual says much about
-the next one, so an interval from points is too narrow, and repeats (seeds) given as ``groups`` are
-what to judge by. A few seeds are enough for ``method="t"``, which pays for their small number with
-a wide interval; a bootstrap of three seeds can only ever return something between their extremes,
-which hold the truth three times in four, so ``method="bootstrap"`` refuses so few.
+Which interval to trust: the residuals of one training curve are correlated, since points of a curve
+share their noise, so that an interval computed from single points is too narrow. Judge by
+independent repeats (seeds), given as ``groups``. For ``method="t"`` a few seeds are enough; the
+interval is then wide, as it should be. A bootstrap of three seeds only ever returns values between
+their extremes, which enclose the truth with probability 3/4, so ``method="bootstrap"`` refuses so
+few groups.
+
+Letters of shapes: S subtasks, R runs, E evaluations; ``points`` are the points of a fit,
+``parameters`` those of its model, ``groups`` the resampled groups (or points) of a bootstrap.
 """
 
 import math
@@ -27,7 +31,7 @@ from jquanta.errors import BadInput
 
 Window = tuple[float, float]
 
-RESAMPLES = 4000  # the 2.5% tail of a bootstrap then rests on 100 resamples
+RESAMPLES = 4000  # of a bootstrap; 100 of them then lie in the tail of 2.5%
 
 
 def zipf(n_tasks: int, alpha: float, offset: float = 0.0) -> Float64[np.ndarray, " S"]:
@@ -55,7 +59,7 @@ def zipf(n_tasks: int, alpha: float, offset: float = 0.0) -> Float64[np.ndarray,
     if not (math.isfinite(offset) and offset >= 0):
         raise BadInput(f"offset = {offset}: give a finite number of at least 0")
     ranks = np.arange(1, n_tasks + 1) + offset
-    weights = (ranks / ranks[0]) ** -(alpha + 1)  # relative to the first: no early underflow
+    weights = (ranks / ranks[0]) ** -(alpha + 1)  # relative to the first, against underflow
     return np.asarray(weights / weights.sum())
 
 
@@ -63,17 +67,18 @@ def zipf(n_tasks: int, alpha: float, offset: float = 0.0) -> Float64[np.ndarray,
 class Fit:
     """A fitted law y = floor + prefactor · x^slope.
 
-    ``print(fit)`` gives, for example, ``0.43 [0.39, 0.47] over 400…9000 (n = 12)``.
+    ``print(fit)`` prints, for example, ``0.43 [0.39, 0.47] over 400…9000 (n = 12)``.
 
     Attributes:
         slope: d ln y / d ln x (of y - floor where there is a floor); negative when y falls.
         intercept: ln(prefactor), where the fitted line meets ln x = 0.
         interval: (low, high) confidence bounds of ``exponent``.
-        level: coverage that the interval claims, 0.95 for 95%.
+        level: nominal coverage of the interval, such as 0.95.
         window: smallest and largest x that were fitted.
-        n_points: points fitted.
-        n_missing: points of the window left out because y, or x itself, was NaN. Where NaN means
-            "never", as for subtasks that did not converge, many missing points bias the fit.
+        n_points: number of points fitted.
+        n_missing: number of points in the window left out because y, or x itself, was NaN. Where
+            NaN means "never", as for subtasks that did not converge, many missing points bias the
+            fit.
         r2: share of the variance of ln y that the law explains; NaN when y does not vary.
         floor: the irreducible term, in the unit of y; 0 for a plain power law.
     """
@@ -95,19 +100,19 @@ class Fit:
 
     @property
     def prefactor(self) -> float:
-        """Value of the power at x = 1, in the unit of y; inf where it is too large for a float."""
+        """Value of the power term at x = 1, in the unit of y; inf if too large for a float."""
         with np.errstate(over="ignore"):
             return float(np.exp(self.intercept))
 
     def predict(self, x: ArrayLike) -> Float64[np.ndarray, "*shape"]:
-        """The law's y at positive x, in the shape of ``x``."""
+        """Value of the law, in the unit of y, at positive ``x``; an array of the shape of ``x``."""
         log_power = self.intercept + self.slope * np.log(np.asarray(x, np.float64))
         return np.asarray(self.floor + np.exp(log_power))
 
     def __str__(self) -> str:
         low, high = self.interval
         width = high - low
-        # As many decimals as the interval's width deserves: 0.43 [0.39, 0.47], 0.083 [0.080, 0.086]
+        # More decimals for a narrower interval: 0.43 [0.39, 0.47], 0.083 [0.080, 0.086].
         decimals = 2
         if 0 < width < math.inf:
             decimals = min(max(-math.floor(math.log10(width)), 2), 6)
@@ -130,31 +135,33 @@ def fit(
 ) -> Fit:
     """Fit y = A · x^slope by least squares of ln y on ln x.
 
-    ``x``, ``y`` and ``groups`` are broadcast against each other, so curves [R, E] share their x [E]
-    and take ``groups=np.arange(R)[:, None]``.
+    ``x``, ``y`` and ``groups`` are broadcast against each other. For example, curves y [R, E] of R
+    runs with E evaluations share their x [E] and take ``groups=np.arange(R)[:, None]``.
 
     NaN in x or y means "not measured": such points are left out and counted.
 
     Args:
         x: scale, positive inside the window.
-        y: loss, steps, counts …, positive inside the window.
+        y: loss (in any unit), steps, counts …, positive inside the window.
         window: (low, high) bounds on x, both included; may be infinite. All points if None.
-        groups: label of each point's independent repeat (a seed). The interval then tells how the
-            exponent varies from group to group, whatever the noise is like inside a group.
-        method: ``"t"``, closed form: Student's t of the residuals, or with groups, of the groups'
-            own pulls on the slope (a cluster-robust interval with groups - 1 degrees of freedom;
-            with equal x in all groups, exactly the t interval of their separate exponents).
-            ``"bootstrap"``: resamples groups, or points where there are none.
+        groups: label of the independent repeat (the seed) that each point belongs to. The interval
+            then reflects how the exponent varies between groups, however points of a group are
+            correlated.
+        method: ``"t"``: closed form. Without groups, Student's t interval from the residuals. With
+            groups, a cluster-robust interval (sandwich estimator) with groups - 1 degrees of
+            freedom; if all groups have equal x, this is exactly the t interval of the exponents
+            fitted to each group.
+            ``"bootstrap"``: resamples groups, or points if there are no groups.
         level: coverage of the interval.
         seed: of the bootstrap's resampling.
 
     Returns:
-        The fit; equal arguments give equal numbers.
+        The fit. Equal arguments give equal numbers.
 
     Raises:
-        BadInput: zero, negative or infinite values inside the window; fewer than 3 points, or all
-            at one x; fewer than 2 groups; too few groups or points for a bootstrap; shapes that do
-            not match; a window, level or method that makes no sense.
+        BadInput: for zero, negative or infinite values inside the window; fewer than 3 points, or
+            all at one x; fewer than 2 groups; too few groups or points for a bootstrap; shapes that
+            do not broadcast; or an invalid window, level or method.
     """
     points = _select(x, y, window, groups, at_least=3)
     _check_level(level)
@@ -178,10 +185,10 @@ def window_sensitivity(
     level: float = 0.95,
     seed: int = 0,
 ) -> list[Fit]:
-    """The same fit over each of ``windows``: how far the exponent hangs on the choice of window.
+    """Repeat a fit over each of ``windows``, to see how the exponent depends on the window.
 
-    ``print(*window_sensitivity(...), sep="\\n")`` is the table. Arguments and errors are those of
-    ``fit``; a window with too few points is an error, not a gap.
+    ``print(*window_sensitivity(...), sep="\\n")`` prints a table. Arguments and errors are those of
+    ``fit``; a window with too few points is an error.
     """
     return [
         fit(x, y, window, groups=groups, method=method, level=level, seed=seed)
@@ -197,18 +204,23 @@ def fit_irreducible(
     groups: ArrayLike | None = None,
     level: float = 0.95,
 ) -> Fit:
-    """Fit y = E + A · x^slope with E ≥ 0 by least squares of ln y, as noise in a loss is relative.
+    """Fit y = E + A · x^slope with an irreducible term E ≥ 0, by least squares of ln y.
 
-    E, A and the slope trade off against each other: unless y comes close to its floor inside the
-    window, many triples fit alike. The interval says so by being wide. It is the t interval of
-    ``fit`` from the model's derivatives at the solution (with groups: cluster-robust), so it is
-    approximate, more so the wider it is; E counts as estimated even where it came out as 0.
+    The logarithm is fitted because the noise of a loss is proportional to it. Unless y comes close
+    to E inside the window, many combinations of E, A and slope fit about equally well, and the
+    interval is wide. It is the t interval of ``fit`` (cluster-robust with groups) with the model
+    linearised at the solution: an approximation, the poorer the wider the interval. E counts as an
+    estimated parameter even where it comes out as 0.
 
-    Arguments as in ``fit``. Returns a ``Fit`` whose ``floor`` is E.
+    Args:
+        x, y, window, groups, level: as in ``fit``.
+
+    Returns:
+        A ``Fit`` whose ``floor`` is E, in the unit of y.
 
     Raises:
-        BadInput: as ``fit``; also fewer than 4 points, or points that cannot tell the three
-            parameters apart (fewer than 3 different x, or a y that does not vary).
+        BadInput: as ``fit``; also for fewer than 4 points, fewer than 3 different x, or a y that
+            does not vary.
     """
     points = _select(x, y, window, groups, at_least=4)
     _check_level(level)
@@ -216,25 +228,29 @@ def fit_irreducible(
         raise BadInput("x: an irreducible term needs 3 different values; use fit instead")
     if np.ptp(points.log_y) == 0:
         raise BadInput("y does not vary: no law above a floor can be told from it")
-    middle = points.log_x.mean()  # centred and scaled, the three parameters are of order 1
+    # theta = (height of the power law's line at the mean ln x, slope, E / smallest y): centred and
+    # scaled like this, all three are of order 1.
+    middle = points.log_x.mean()
     span = points.log_x - middle
     smallest = float(np.exp(points.log_y.min()))
 
-    def log_power(theta: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, " E"]:
+    def log_power(theta: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, " points"]:
         return np.asarray(theta[0] + theta[1] * span)
 
-    def residuals(theta: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, " E"]:
+    # ln(E + A x^slope) by logaddexp, which cannot overflow; E = 0 is ln E = -inf.
+    def residuals(theta: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, " points"]:
         with np.errstate(divide="ignore"):
             log_floor = np.log(theta[2] * smallest)
         return np.asarray(points.log_y - np.logaddexp(log_floor, log_power(theta)))
 
-    def jacobian(theta: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "E 3"]:
+    # ``share`` is the power's share of the model's y: the derivative of ln y by ln(A x^slope).
+    def jacobian(theta: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "points 3"]:
         log_model = points.log_y - residuals(theta)
         share = np.exp(log_power(theta) - log_model)
         return np.stack([-share, -share * span, -smallest * np.exp(-log_model)], axis=1)
 
-    # For a given floor the rest is a line through ln(y - floor): the best of some floors starts the
-    # search in the right valley.
+    # The problem is not convex. For a given floor, ln(y - floor) on ln x is a line and has a closed
+    # form; the best of a few floors is near enough to the global minimum to start from.
     starts = []
     for floor in (0.0, 0.3, 0.6, 0.8, 0.9, 0.97, 0.99):
         log_rest = np.log(np.exp(points.log_y) - floor * smallest)
@@ -258,25 +274,38 @@ def fit_irreducible(
 
 
 class _Points(NamedTuple):
-    """What is fitted: the points of the window that were measured."""
+    """The points that are fitted: those of the window that were measured.
 
-    log_x: Float64[np.ndarray, " E"]
-    log_y: Float64[np.ndarray, " E"]
+    Attributes:
+        log_x, log_y: natural logarithms.
+        window: smallest and largest x.
+        group: index of each point's group; None without groups.
+        n_missing: number of points left out because they are NaN.
+    """
+
+    log_x: Float64[np.ndarray, " points"]
+    log_y: Float64[np.ndarray, " points"]
     window: Window
-    units: Int[np.ndarray, " E"] | None  # number of each point's group
+    group: Int[np.ndarray, " points"] | None
     n_missing: int
 
 
 class _Line(NamedTuple):
+    """ln y = intercept + slope · ln x, and the residuals of ln y."""
+
     slope: float
     intercept: float
-    residuals: Float64[np.ndarray, " E"]
+    residuals: Float64[np.ndarray, " points"]
 
 
 def _select(
     x: ArrayLike, y: ArrayLike, window: Window | None, groups: ArrayLike | None, at_least: int
 ) -> _Points:
-    """The logarithms of what is to be fitted, or ``BadInput`` with what is wrong."""
+    """Check the arguments of a fit and take the logarithms of the points to be fitted.
+
+    Raises:
+        BadInput: as listed under ``fit``; ``at_least`` is the fewest points allowed.
+    """
     shapes = [np.shape(v) for v in (x, y, 0 if groups is None else groups)]
     try:
         shape = np.broadcast_shapes(*shapes)
@@ -290,7 +319,7 @@ def _select(
         raise BadInput(f"window = ({low:g}, {high:g}): give (low, high) with low below high")
     where = "" if window is None else f" in the window {low:g}…{high:g}"
 
-    # A NaN x may belong to any window: it counts as missing from this one.
+    # Nobody knows which window a NaN x belongs to: it is counted as missing from this one.
     inside = np.isnan(xs) | ((xs >= low) & (xs <= high))
     measured = inside & ~np.isnan(xs) & ~np.isnan(ys)
     used_x, used_y = xs[measured], ys[measured]
@@ -328,58 +357,74 @@ def _check_level(level: float) -> None:
 
 
 def _line(points: _Points) -> _Line:
-    """Least squares of ln y on ln x."""
+    """The least-squares line of ln y on ln x."""
     mean_x, mean_y = points.log_x.mean(), points.log_y.mean()
     dx, dy = points.log_x - mean_x, points.log_y - mean_y
     slope = float(dx @ dy / (dx @ dx))
     return _Line(slope, float(mean_y - slope * mean_x), dy - slope * dx)
 
 
-def _design(points: _Points) -> Float64[np.ndarray, "E 2"]:
-    """Derivatives of the line's ln y by its height at the mean ln x and by its slope."""
+def _design(points: _Points) -> Float64[np.ndarray, "points 2"]:
+    """The design matrix of the line: derivatives of ln y by its value at the mean ln x, and by its
+    slope."""
     return np.stack([np.ones_like(points.log_x), points.log_x - points.log_x.mean()], axis=1)
 
 
 def _t_interval(
     points: _Points,
-    derivatives: Float64[np.ndarray, "E P"],
-    residuals: Float64[np.ndarray, " E"],
+    derivatives: Float64[np.ndarray, "points parameters"],
+    residuals: Float64[np.ndarray, " points"],
     column: int,
     slope: float,
     level: float,
 ) -> tuple[float, float]:
-    """Interval of the exponent, -slope; ``column`` is the slope's among the parameters P."""
+    """Student's t interval of the exponent, -slope, from a (linearised) least-squares fit.
+
+    Args:
+        points: what was fitted.
+        derivatives: of the model's ln y by the parameters.
+        residuals: of ln y.
+        column: index of the slope among the parameters.
+        slope: fitted value.
+        level: coverage.
+    """
     n_points, n_parameters = derivatives.shape
     try:
         inverse = np.linalg.inv(derivatives.T @ derivatives)
     except np.linalg.LinAlgError:
         return (-math.inf, math.inf)  # the points do not determine the slope
     if not inverse[column, column] > 0:
-        return (-math.inf, math.inf)  # nor here: only rounding kept the inverse from failing
-    if points.units is None:
+        return (-math.inf, math.inf)  # singular as well, up to rounding errors
+    if points.group is None:
+        # The textbook variance of a least-squares coefficient.
         freedom = n_points - n_parameters
         variance = inverse[column, column] * (residuals @ residuals) / freedom
     else:
-        # How far each group pulls the slope: what the sandwich estimator sums the squares of.
-        pulls = np.bincount(points.units, (derivatives @ inverse[:, column]) * residuals)
-        freedom = len(pulls) - 1
-        variance = (pulls @ pulls) * len(pulls) / freedom
+        # The sandwich estimator: the sum over groups of the square of each group's influence on
+        # the slope, with the correction G / (G - 1) for G groups.
+        influences = np.bincount(points.group, (derivatives @ inverse[:, column]) * residuals)
+        freedom = len(influences) - 1
+        variance = (influences @ influences) * len(influences) / freedom
     half = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(variance)
     return (-slope - half, -slope + half)
 
 
 def _bootstrap_interval(points: _Points, level: float, seed: int) -> tuple[float, float]:
-    """Percentiles of the exponent over resampled groups, or points, set wide enough for few units.
+    """Expanded percentile interval of the exponent over resampled groups, or points without groups.
 
-    Percentiles of a plain bootstrap ignore that its spread is √((m-f)/m) of the true one for m
-    units with f fitted means, and that few units want Student's t. Both are paid for by taking
-    percentiles further out (Hesterberg 2015, The American Statistician 69, "expanded percentile").
+    For m resampled units and f fitted means, a bootstrap's spread is too small by the factor
+    √((m - f) / m), and its percentiles are those of a normal distribution where Student's t is
+    due. Percentiles further out correct for both (Hesterberg, "What teachers should know about the
+    bootstrap", The American Statistician 69, 2015: "expanded percentile").
+
+    Raises:
+        BadInput: if there are too few units for the level.
     """
-    grouped = points.units is not None
-    units = points.units if points.units is not None else np.arange(len(points.log_x))
+    grouped = points.group is not None
+    units = points.group if points.group is not None else np.arange(len(points.log_x))
     n_units = int(units.max()) + 1
-    # All of m units lie on one side of the truth with probability 2^(1-m), and then no mixture of
-    # them reaches it.
+    # With probability 2^(1-m) all m units lie on the same side of the truth, and then no resample
+    # reaches it: a bootstrap's coverage cannot be more than 1 - 2^(1-m).
     ceiling = 1 - 2.0 ** (1 - n_units)
     if ceiling < level:
         needed = math.ceil(1 - math.log2(1 - level))
@@ -389,28 +434,33 @@ def _bootstrap_interval(points: _Points, level: float, seed: int) -> tuple[float
         )
     x = points.log_x - points.log_x.mean()
     y = points.log_y - points.log_y.mean()
+    # The slope of a resample follows from sums of 1, x, y, x², xy, and those from each unit's own.
     sums = np.stack(
         [np.bincount(units, moment) for moment in (np.ones_like(x), x, y, x * x, x * y)], axis=1
     )
     n, sx, sy, sxx, sxy = _resampled(sums, seed).T
     spread = n * sxx - sx * sx
-    usable = spread > 1e-12 * n * n * (x @ x) / len(x)  # a resample of one x alone has no slope
+    usable = spread > 1e-12 * n * n * (x @ x) / len(x)  # all at one x: the slope is not defined
     exponents = -(n * sxy - sx * sy)[usable] / spread[usable]
-    lost = 1 if grouped else 2  # points share a fitted height and slope, groups only the slope
+    lost = 1 if grouped else 2  # degrees of freedom: points lose height and slope, groups one mean
     quantile = math.sqrt(n_units / (n_units - lost)) * stdtrit(n_units - lost, (1 + level) / 2)
     tail = float(ndtr(-quantile))
     low, high = np.quantile(exponents, [tail, 1 - tail])
     return (float(low), float(high))
 
 
-def _resampled(sums: Float64[np.ndarray, "units K"], seed: int) -> Float64[np.ndarray, "draws K"]:
-    """Totals of ``sums`` over as many units, drawn with replacement, ``RESAMPLES`` times."""
+def _resampled(
+    sums: Float64[np.ndarray, "groups moments"], seed: int
+) -> Float64[np.ndarray, "resamples moments"]:
+    """Totals of each of ``RESAMPLES`` resamples of the rows of ``sums``, with replacement."""
     random = np.random.default_rng(seed)
     n_units = len(sums)
-    block = max(1, 2**20 // n_units)  # resamples at once: 8 MB of draws
+    block = max(1, 2**20 // n_units)  # resamples at once: 8 MB of random numbers
     totals = []
     for start in range(0, RESAMPLES, block):
         rows = min(block, RESAMPLES - start)
+        # Offsets keep the resamples apart, so that one bincount counts the draws of all of them;
+        # totals are then a matrix product of counts and sums.
         picks = random.integers(n_units, size=(rows, n_units)) + n_units * np.arange(rows)[:, None]
         counts = np.bincount(picks.ravel(), minlength=rows * n_units).reshape(rows, n_units)
         totals.append(counts @ sums)
@@ -423,9 +473,10 @@ def _report(
     intercept: float,
     interval: tuple[float, float],
     level: float,
-    residuals: Float[np.ndarray, " E"],
+    residuals: Float[np.ndarray, " points"],
     floor: float = 0.0,
 ) -> Fit:
+    """Put together the result of a fit."""
     total = float(np.sum((points.log_y - points.log_y.mean()) ** 2))
     return Fit(
         slope=slope,

@@ -1,21 +1,23 @@
-"""The quantization model: what losses and exponents it predicts (paper, section 2, appendix A).
+"""The losses and exponents that the quantization model predicts (paper, section 2 and appendix A).
 
-Quanta are ordered by use frequency; quantum k is used on a fraction p_k ∝ k^-(alpha + 1) of
-samples. A sample that needs quantum k has loss b before k is learned and a < b after. What follows
-is a chain of two steps, each exact or in the paper's limit::
+Quanta are ordered by use frequency; quantum k is used on a fraction p_k ∝ k^-(alpha + 1) of the
+samples. A sample that needs quantum k has loss b before k is learned and loss a < b after. A
+prediction has two steps: from a scale to the number n of quanta learned, and from n to the mean
+loss. Each step is available exactly and in the paper's limit of many quanta::
 
     scale → n quanta learned                n → mean loss
     N parameters: n = N / c                 loss(n, p)                 finitely many quanta, exact
     D samples, S steps: learned(D, p, tau)  loss_infinite(n, alpha)    infinitely many, exact sum
                    learned_asymptotic(...)  loss_asymptotic(n, alpha)  the paper's power law
 
-``loss_N``, ``loss_D`` and ``loss_S`` chain them. ``p`` is an array [S] of frequencies, largest
-first, summing to 1, as ``powerlaw.zipf`` gives them (or uniform ones). ``alpha`` is always the
-paper's: the Zipf exponent is alpha + 1.
+``loss_N``, ``loss_D`` and ``loss_S`` do both steps. ``p`` is an array [S] of the frequencies of S
+quanta (the subtasks of multitask sparse parity), largest first, summing to 1, as
+``powerlaw.zipf`` returns them (or uniform ones). ``alpha`` is always the paper's: the Zipf exponent
+is alpha + 1.
 
-Losses come in the unit of a and b, whatever it is: pass nats and get nats, pass bits and get bits.
-The cases of appendix A are in nats. All results are float64 in the shape of the scale given
-(0-dimensional for a number); every function raises ``BadInput`` for arguments outside their range.
+Losses have the unit of a and b: with a and b in nats they are in nats, with bits in bits. The cases
+of appendix A are in nats. All results are float64 arrays of the shape of the scale given
+(0-dimensional for a number). Every function raises ``BadInput`` for arguments outside their range.
 """
 
 import math
@@ -32,7 +34,8 @@ from jquanta.errors import BadInput
 Values = Float64[np.ndarray, "*shape"]
 PerQuantum = Float64[np.ndarray, " S"]
 
-SCAN_POINTS = 2000  # of ``finite_exponents``: more would change an exponent by 0.001 at most
+# Points of the fits of ``finite_exponents``; with more, exponents change by 0.001 at most.
+SCAN_POINTS = 2000
 
 
 class Exponents(NamedTuple):
@@ -40,9 +43,9 @@ class Exponents(NamedTuple):
 
     Attributes:
         alpha_N: of the loss against parameters, or against the number n of quanta learned.
-        alpha_D: of the loss against training samples, over many epochs.
-        alpha_S: of the loss against steps, in one epoch.
-        learned: of the number n of quanta learned, against samples or steps.
+        alpha_D: of the loss against training samples, trained for many epochs.
+        alpha_S: of the loss against steps, where every sample is seen once.
+        learned: of the number n of quanta learned against samples or steps.
     """
 
     alpha_N: float
@@ -54,7 +57,8 @@ class Exponents(NamedTuple):
 def exponents(alpha: float) -> Exponents:
     """The paper's exponents: alpha_N = α, alpha_D = alpha_S = α/(α+1), and 1/(α+1) for n.
 
-    Also the relation between studies, α_D = α_N/(α_N+1): ``exponents(alpha_N).alpha_D``.
+    ``exponents(alpha_N).alpha_D`` is the paper's relation between the exponents of a scaling study,
+    α_D = α_N/(α_N+1).
     """
     _check_alpha(alpha)
     alpha_D = alpha / (alpha + 1)
@@ -70,23 +74,27 @@ def finite_exponents(
     a: float = 0.0,
     b: float = 1.0,
 ) -> Exponents:
-    """What log-log fits would measure with finitely many subtasks, for a fit to be judged against.
+    """The exponents that log-log fits would measure with finitely many subtasks, without noise.
 
-    The loss of the last subtasks vanishes instead of going on as a power law, so exponents of the
-    loss come out larger than in the limit, the more so the closer the window comes to n_tasks; an
-    offset makes them smaller at the head. Scales are spaced evenly in their logarithm, with no
-    noise. For another spacing, fit the exact loss at the very scales of the experiment:
+    Compare a measured exponent with these. With finitely many subtasks the loss ends at a, so a
+    fitted exponent of the loss is larger than in the limit, the more so the closer the window comes
+    to n_tasks; an offset makes it smaller at the head. The exact loss is fitted at scales spaced
+    evenly in their logarithm. For the very scales of an experiment call
     ``powerlaw.fit(D, theory.loss_D(D, p, tau))``.
 
     Args:
         alpha: the paper's alpha, above -1.
         n_tasks: number of subtasks S.
-        window: (first, last) number of subtasks learned, 1 ≤ first < last < n_tasks: the window
-            of the fit, told in what the theory knows. It stands for N from c·first to c·last and
-            for D, or steps, from where the first-th to where the last-th subtask is learned,
-            whatever c and tau are.
+        window: (first, last), the numbers of subtasks learned at the two ends of the fit,
+            1 ≤ first < last < n_tasks. Whatever c and tau are, this is the window from c·first to
+            c·last for N, and for D (or steps) from where subtask number ``first`` is learned to
+            where number ``last`` is.
         offset: of the frequencies, as in ``powerlaw.zipf``.
-        a, b: loss after and before learning; measured losses are fitted as they are, a included.
+        a, b: loss of a subtask after and before it is learned, both in nats or both in bits. The
+            loss is fitted without subtracting a.
+
+    Raises:
+        BadInput: if an argument is outside its range.
     """
     first, last = window
     if not 1 <= first < last < n_tasks:
@@ -95,7 +103,8 @@ def finite_exponents(
         )
     p = powerlaw.zipf(n_tasks, alpha, offset)
     n = np.geomspace(first, last, SCAN_POINTS)
-    # Where subtask k's threshold lies amid its neighbours': geometric means, between whole k too.
+    # Subtask k is learned at D = tau / p_k. A window that ends with k learned ends at the geometric
+    # mean of this and the next threshold; for k that are not whole, interpolate.
     middle = -(np.log(p[:-1]) + np.log(p[1:])) / 2
     low, high = np.interp([first, last], np.arange(1, n_tasks), middle)
     D = np.exp(np.linspace(low, high, SCAN_POINTS))
@@ -109,7 +118,10 @@ def finite_exponents(
 
 
 def frequencies(k: ArrayLike, alpha: float) -> Values:
-    """p_k = k^-(α+1) / ζ(α+1), k ≥ 1, of infinitely many quanta; ``powerlaw.zipf``: of finitely."""
+    """Frequencies of infinitely many quanta, p_k = k^-(α+1) / ζ(α+1), k ≥ 1.
+
+    For finitely many see ``powerlaw.zipf``.
+    """
     _check_alpha(alpha)
     k = _scale("k", k, 1)
     return np.asarray(k ** -(alpha + 1) / _zeta(alpha + 1))
@@ -118,18 +130,21 @@ def frequencies(k: ArrayLike, alpha: float) -> Values:
 def loss(n: ArrayLike, p: ArrayLike, a: ArrayLike = 0.0, b: ArrayLike = 1.0) -> Values:
     """Mean loss after the first n of finitely many quanta: Σ_{k≤n} p_k a_k + Σ_{k>n} p_k b_k.
 
-    With plain a and b that is a + (b-a) Σ_{k>n} p_k. Appendix A's case 1 is ``b=-np.log(p)``; its
-    case 2 adds ``a=-np.log(C * p)``.
+    If a and b are the same for all quanta, this is a + (b-a) Σ_{k>n} p_k. Case 1 of appendix A is
+    ``b=-np.log(p)``; case 2 has ``a=-np.log(C * p)`` besides.
 
     Args:
-        n: quanta learned, at least 0. Between whole numbers the loss is interpolated: the next
-            quantum is learned in part. From n = S on, all are learned.
+        n: number of quanta learned, at least 0. Between whole numbers the loss is interpolated
+            linearly, as if a part of the next quantum were learned. From n = S on, all are learned.
         p: [S] frequencies.
-        a, b: loss of a sample after and before its quantum is learned; numbers, or [S].
+        a, b: loss of a sample after and before its quantum is learned, both in nats or both in
+            bits; numbers, or arrays [S].
     """
     p, a, b = _check_model(p, a, b)
+    # The loss for n = 0 … S, split into the parts of learned and of unlearned quanta.
     after = np.concatenate([[0.0], np.cumsum(p * a)])
-    before = np.concatenate([np.cumsum((p * b)[::-1])[::-1], [0.0]])  # smallest first: exact tails
+    # Summed from the smallest term on, so that a small tail keeps its relative precision.
+    before = np.concatenate([np.cumsum((p * b)[::-1])[::-1], [0.0]])
     return np.asarray(np.interp(_scale("n", n, 0), np.arange(len(p) + 1), after + before))
 
 
@@ -153,22 +168,28 @@ def learned(scale: ArrayLike, p: ArrayLike, tau: float = 1.0) -> Values:
     """n(D) or n(S): the number of quanta with D·p_k > τ, counted exactly.
 
     Args:
-        scale: training samples D, over many epochs, or steps S of one epoch; at least 0.
+        scale: number of training samples D, trained for many epochs; or of steps S, where every
+            sample is seen once. At least 0.
         p: [S] frequencies.
-        tau: threshold, above 0: how many samples that use a quantum teach it. For S, in steps:
-            that number divided by the batch size.
+        tau: threshold, above 0: the number of samples that use a quantum before it is learned. If
+            ``scale`` is in steps, that number divided by the batch size.
     """
     p = _check_frequencies(p)
     _check_tau(tau)
     with np.errstate(divide="ignore"):
         needed = tau / _scale("scale", scale, 0)
+    # Frequencies in ascending order; those after the insertion point are above the threshold.
     return np.asarray(len(p) - np.searchsorted(p[::-1], needed, side="right"), np.float64)
 
 
 def learned_asymptotic(scale: ArrayLike, alpha: float, tau: float = 1.0) -> Values:
     """The k at which D·p_k = τ with infinitely many quanta: n(D) = (D / (τ ζ(α+1)))^{1/(α+1)}.
 
-    Arguments as in ``learned``; ``scale`` above 0. The exact count is its whole part.
+    The exact number of quanta learned is this rounded down.
+
+    Args:
+        scale, tau: as in ``learned``; ``scale`` above 0.
+        alpha: the paper's alpha, above 0.
     """
     _check_alpha(alpha)
     _check_tau(tau)
@@ -179,54 +200,55 @@ def learned_asymptotic(scale: ArrayLike, alpha: float, tau: float = 1.0) -> Valu
 def loss_N(
     N: ArrayLike, p: ArrayLike, c: float = 1.0, a: ArrayLike = 0.0, b: ArrayLike = 1.0
 ) -> Values:
-    """L(N), exact and finite: ``loss`` after n = N / c quanta of c parameters each."""
+    """L(N) for finitely many quanta, exact: ``loss`` with n = N / c, c parameters a quantum."""
     return loss(_quanta(N, c), p, a, b)
 
 
 def loss_D(
     D: ArrayLike, p: ArrayLike, tau: float = 1.0, a: ArrayLike = 0.0, b: ArrayLike = 1.0
 ) -> Values:
-    """L(D), exact and finite: ``loss`` after the quanta with D·p_k > τ, over many epochs."""
+    """L(D) for finitely many quanta, exact: those with D·p_k > τ are learned, over many epochs."""
     return loss(learned(D, p, tau), p, a, b)
 
 
 def loss_S(
     S: ArrayLike, p: ArrayLike, tau: float = 1.0, a: ArrayLike = 0.0, b: ArrayLike = 1.0
 ) -> Values:
-    """L(S), exact and finite: the same law as L(D), with τ in steps and each sample seen once."""
+    """L(S) for finitely many quanta, exact: as L(D), with τ in steps and each sample seen once."""
     return loss_D(S, p, tau, a, b)
 
 
 def loss_N_asymptotic(
     N: ArrayLike, alpha: float, c: float = 1.0, a: float = 0.0, b: float = 1.0
 ) -> Values:
-    """The paper's L(N) - a ∝ N^-α, with its factor: n = N / c; N > 0."""
+    """The paper's law L(N) - a ∝ N^-α with its prefactor, from n = N / c; N > 0."""
     return loss_asymptotic(_quanta(N, c), alpha, a, b)
 
 
 def loss_D_asymptotic(
     D: ArrayLike, alpha: float, tau: float = 1.0, a: float = 0.0, b: float = 1.0
 ) -> Values:
-    """The paper's L(D) - a ∝ D^{-α/(α+1)}, with its factor; D > 0."""
+    """The paper's law L(D) - a ∝ D^{-α/(α+1)} with its prefactor; D > 0."""
     return loss_asymptotic(learned_asymptotic(D, alpha, tau), alpha, a, b)
 
 
 def loss_S_asymptotic(
     S: ArrayLike, alpha: float, tau: float = 1.0, a: float = 0.0, b: float = 1.0
 ) -> Values:
-    """The paper's L(S) - a ∝ S^{-α/(α+1)}, with its factor; τ in steps, S > 0."""
+    """The paper's law L(S) - a ∝ S^{-α/(α+1)} with its prefactor; τ in steps, S > 0."""
     return loss_D_asymptotic(S, alpha, tau, a, b)
 
 
 def case1_infinite(n: ArrayLike, alpha: float) -> Values:
     """Appendix A, case 1 (a_k = 0, b_k = -ln p_k), in nats: Σ_{k>n} -p_k ln p_k, summed exactly.
 
-    An unlearned sample costs what is paid for knowing only how often it occurs. n ≥ 0; at n = 0 it
-    is the entropy of the frequencies.
+    Before quantum k is learned, a sample that needs it is predicted with its frequency p_k as
+    probability. n ≥ 0; at n = 0 the loss is the entropy of the frequencies.
     """
     _check_alpha(alpha)
     n, s = _scale("n", n, 0), alpha + 1
     zeta = _zeta(s)
+    # p_k = k^-s / ζ, so -ln p_k = s ln k + ln ζ: two sums over k > n.
     return np.asarray((s * _log_tail(n, s) + math.log(zeta) * _tail(n, s)) / zeta)
 
 
@@ -235,6 +257,7 @@ def case1_asymptotic(n: ArrayLike, alpha: float) -> Values:
     _check_alpha(alpha)
     n = _scale("n", n, 0, itself=False)
     zeta = _zeta(alpha + 1)
+    # Both sums of ``case1_infinite`` replaced by integrals from n on.
     constant = (1 + alpha + alpha * math.log(zeta)) / (alpha**2 * zeta)
     return np.asarray(n**-alpha * (constant + (alpha + 1) / (alpha * zeta) * np.log(n)))
 
@@ -242,10 +265,12 @@ def case1_asymptotic(n: ArrayLike, alpha: float) -> Values:
 def case2_infinite(n: ArrayLike, alpha: float, C: float) -> Values:
     """Appendix A, case 2 (b_k = -ln p_k, a_k = -ln(C p_k), C > 1), in nats, summed exactly.
 
-    Learning multiplies the probability of the right answer by C; at n → ∞ the loss tends to the
-    entropy of the frequencies less ln C. n ≥ 0. Losses a_k stay positive for C ≤ ζ(α+1) only.
+    Learning a quantum multiplies the probability of the right answer by C. For n → ∞ the loss tends
+    to the entropy of the frequencies minus ln C. n ≥ 0. All losses a_k are positive only if
+    C ≤ ζ(α+1).
     """
     _check_C(C)
+    # Σ_{k≤n} p_k (-ln C p_k) + Σ_{k>n} p_k (-ln p_k) = entropy - ln C Σ_{k≤n} p_k.
     entropy = float(case1_infinite(0, alpha))
     return np.asarray(entropy - math.log(C) * (1 - loss_infinite(n, alpha)))
 
@@ -253,8 +278,9 @@ def case2_infinite(n: ArrayLike, alpha: float, C: float) -> Values:
 def case2_asymptotic(n: ArrayLike, alpha: float, C: float) -> Values:
     """The paper's case 2: n^-α ln C/(α ζ) - ln C + (1+α+α ln ζ)/(α² ζ), in nats.
 
-    Its constant puts an integral from 1 for the entropy of the frequencies and stays off by that
-    difference at any n; its power of n is right. ``case2_infinite`` has the entropy itself.
+    The paper's constant replaces the sum in the entropy of the frequencies by an integral from 1,
+    an error that does not vanish for large n; the power of n is right. ``case2_infinite`` uses the
+    entropy itself.
     """
     _check_C(C)
     constant = float(case1_asymptotic(1, alpha))
@@ -262,6 +288,7 @@ def case2_asymptotic(n: ArrayLike, alpha: float, C: float) -> Values:
 
 
 def _zeta(s: float) -> float:
+    """The Riemann zeta function."""
     return float(zeta(s))
 
 
@@ -271,30 +298,32 @@ def _tail(n: Values, s: float) -> Values:
 
 
 def _log_tail(n: Values, s: float) -> Values:
-    """Σ_{k>n} k^-s ln k, by Euler and Maclaurin from the 32nd term on.
+    """Σ_{k>n} k^-s ln k: 32 terms summed directly, the rest by the Euler-Maclaurin formula.
 
-    Their next term is of the order of 1e-12 of the sum.
+    The first term left out of the formula is about 1e-12 of the sum.
     """
     k = n[..., None] + np.arange(1, 33)
     m = n + 33
     log = np.log(m)
+    # With f(x) = x^-s ln x, Σ_{k≥m} f(k) = ∫_m^∞ f dx + f(m)/2 - f'(m)/12 + f'''(m)/720 - …
     integral = m ** (1 - s) * (log + 1 / (s - 1)) / (s - 1)
-    first = m ** (-s - 1) * (1 - s * log)  # derivatives of x^-s ln x at m
+    first = m ** (-s - 1) * (1 - s * log)
     third = m ** (-s - 3) * (3 * s**2 + 6 * s + 2 - s * (s + 1) * (s + 2) * log)
     rest = integral + m**-s * log / 2 - first / 12 + third / 720
     return np.asarray((k**-s * np.log(k)).sum(-1) + rest)
 
 
 def _quanta(N: ArrayLike, c: float) -> Values:
-    """Quanta that N parameters hold, c parameters each."""
+    """Number of quanta that N parameters hold, with c parameters a quantum."""
     if not (math.isfinite(c) and c > 0):
         raise BadInput(f"c = {c}: give a number of parameters a quantum above 0")
     return np.asarray(_scale("N", N, 0) / c)
 
 
 def _scale(name: str, values: ArrayLike, least: float, itself: bool = True) -> Values:
-    """``values`` as float64 if all are at least ``least``, or above it; NaN is refused, too."""
+    """Check that all ``values`` are at least ``least`` (above it unless ``itself``), as float64."""
     scale = np.asarray(values, np.float64)
+    # Comparisons with NaN are false, so that ``not all`` refuses NaN, too.
     if not np.all(scale >= least if itself else scale > least):
         bound = f"of at least {least:g}" if itself else f"above {least:g}"
         raise BadInput(f"{name}: give numbers {bound}")

@@ -1,1 +1,1 @@
-"""What the computer is: its devices, its memory, its cores, and its cache of compiled programs."""
+"""The computer: its devices, memory and cores, and the cache of compiled programs on its disk."""

@@ -1,8 +1,8 @@
-"""What commands keep on disk to be quicker the next time: compiled programs.
+"""JAX's persistent compilation cache: compiled programs on disk, so that commands start sooner.
 
-JAX looks a program up in a folder before it compiles it. Its key holds the program, the versions
-of JAX and XLA, the flags, and the kind of CPU or accelerator with its features, so that no machine
-runs what was compiled for another.
+Before JAX compiles a program it looks it up in a folder. The key is a hash of the program, the
+versions of JAX and XLA, the flags, and the kind of CPU or accelerator with its features; a program
+compiled for another machine is therefore never used.
 """
 
 import os
@@ -12,16 +12,17 @@ import warnings
 from pathlib import Path
 
 VARIABLE = "JQUANTA_CACHE"
-"""Of the environment: a folder to use in place of the default one, or ``off``."""
+"""Environment variable: a folder to use in place of the default one, or ``off``."""
 
 LIMIT = 2**30
-"""Bytes of programs that are kept. The miniature of Figure 2 has 65, of 0.6 MB together."""
+"""Most bytes of compiled programs that are kept. The miniature of Figure 2 has 65 programs, of
+0.6 MB together."""
 
-PROBE = 2**20  # bytes; more than most programs have
+PROBE = 2**20  # bytes that are written to find out whether the disk has room for a program
 
 
 def folder() -> Path | None:
-    """Where jquanta keeps what it can make again; None where the user wants nothing kept.
+    """The folder of jquanta's cache; None if the user has switched it off.
 
     Raises:
         RuntimeError: if the user has no home folder.
@@ -33,25 +34,25 @@ def folder() -> Path | None:
 
 
 def _default() -> Path:
-    """The user's cache folder, as the system would have it."""
+    """The user's cache folder by the conventions of the operating system."""
     home = Path.home()
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "jquanta"
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "jquanta"
     chosen = os.environ.get("XDG_CACHE_HOME", "")
-    # A relative path is to be ignored, says the XDG Base Directory Specification.
+    # The XDG Base Directory Specification says to ignore relative paths.
     return (Path(chosen) if os.path.isabs(chosen) else home / ".cache") / "jquanta"
 
 
 def keep_programs() -> str | None:
-    """Have JAX keep the programs that it compiles in this process, and use those that are kept.
+    """Switch JAX's persistent compilation cache on for this process.
 
-    Does nothing where the user has chosen JAX's own folder (``JAX_COMPILATION_CACHE_DIR``). To be
-    called before JAX compiles anything; JAX need not be imported yet.
+    Does nothing if the user has set JAX's own variable ``JAX_COMPILATION_CACHE_DIR``. Call this
+    before JAX compiles anything; JAX need not be imported yet.
 
     Returns:
-        Why programs are not kept, in one line; None where they are, or where nobody wants it.
+        If the cache cannot be used, the reason in one line; otherwise None.
     """
     jax = sys.modules.get("jax")
     chosen = jax.config.jax_compilation_cache_dir if jax else None
@@ -70,29 +71,30 @@ def keep_programs() -> str | None:
             f"compiled programs are not kept: {error}; {VARIABLE}=DIR keeps them elsewhere, "
             f"{VARIABLE}=off nowhere"
         )
-    # By default JAX keeps what took a second to compile, which here are 4 of 72 programs. To store
-    # a small one takes about 3 ms, to compile it 50. The results of a GPU's autotuning are kept in
-    # the same folder, by default.
+    # By default JAX only stores programs that took over a second to compile, here 4 of 72. But a
+    # small program takes about 3 ms to store and 50 ms to compile. Results of XLA's autotuning on
+    # GPUs are stored in the same folder by default.
     settings = {
         "jax_compilation_cache_dir": str(programs),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
     }
     for name, value in settings.items():
         if name.upper() not in os.environ:
-            os.environ[name.upper()] = str(value)  # which JAX reads when it is imported
+            os.environ[name.upper()] = str(value)  # JAX reads it when it is imported
             if jax:
                 jax.config.update(name, value)
-    # One line for each program would follow if the disk filled up on the way.
+    # If the disk fills up later, JAX would print a warning for every program.
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
     return None
 
 
 def trim(programs: Path, limit: int = LIMIT) -> None:
-    """Remove the files of ``programs`` that were not used for longest, down to ``limit`` bytes.
+    """Remove the least recently used files of ``programs`` until at most ``limit`` bytes are left.
 
-    Not by ``jax_compilation_cache_max_size``: JAX then locks the folder for each program, which
-    costs 10 seconds each where a network folder has no locks, and does not count what autotuning
-    wrote. Between two commands a folder may grow beyond the limit.
+    Called when a command starts; until the next one starts the folder may exceed the limit. JAX's
+    own ``jax_compilation_cache_max_size`` is not used: it locks the folder for each program, which
+    takes 10 seconds each on network folders without locks, and it does not count the files of
+    autotuning.
     """
     files = []
     for at, _, names in os.walk(programs):
@@ -102,8 +104,8 @@ def trim(programs: Path, limit: int = LIMIT) -> None:
                 status = os.stat(path)
             except FileNotFoundError:  # another process has removed it
                 continue
-            # Reading a file sets its access time once a day at least, unless the system is told
-            # not to (``noatime``): then the oldest go first.
+            # Linux updates the access time of a file that is read at least once a day (relatime).
+            # With the mount option noatime it does not, and the oldest files are removed first.
             files.append((max(status.st_atime, status.st_mtime), status.st_size, path))
     surplus = sum(size for _, size, _ in files) - limit
     for _, size, path in sorted(files):

@@ -1,4 +1,4 @@
-"""The local devices: of what kind they are, and how work is spread over them."""
+"""The local devices: what kind they are, and how arrays are sharded over them."""
 
 import math
 import re
@@ -13,30 +13,33 @@ DEVICES = "devices"
 
 
 def kind() -> str:
-    """``cpu`` or ``tpu``; ``gpu`` for an NVIDIA GPU of the last years, ``other`` for anything else.
+    """The kind of JAX's default device: ``cpu``, ``tpu``, ``gpu`` or ``other``.
 
-    The kernels and the products by several TF32 ones need compute capability 8.0 (Ampere) or newer.
+    ``gpu`` is an NVIDIA GPU of compute capability 8.0 (Ampere) or newer, as the kernels and the
+    float32 products made of several TF32 products need it; older GPUs and those of other makers are
+    ``other``.
     """
     backend = jax.default_backend()
     return "other" if backend == "gpu" and capability() < 8 else backend
 
 
 def capability() -> float:
-    """The compute capability of the NVIDIA GPU at hand, such as 9.0; 0 for any other device."""
+    """Compute capability of the local NVIDIA GPU, such as 9.0; 0 for any other device."""
     found = str(getattr(jax.local_devices()[0], "compute_capability", ""))
     return float(found) if re.fullmatch(r"\d+\.\d+", found) else 0.0
 
 
 def on_host() -> bool:
-    """Whether the devices' memory is the machine's own."""
+    """Whether the devices use the machine's main memory, as CPUs do."""
     return jax.default_backend() == "cpu"
 
 
 def mesh(pieces: int | None = None) -> Mesh:
-    """The local devices in a line.
+    """A mesh of one axis over the local devices.
 
     Args:
-        pieces: of the work; as many devices are taken as cut it into equal shares. All if None.
+        pieces: length of the axis that will be sharded. The mesh has the greatest number of
+            devices that divides both this and the number of local devices. None takes all devices.
     """
     devices = jax.local_devices()
     count = len(devices) if pieces is None else math.gcd(pieces, len(devices))
@@ -44,10 +47,10 @@ def mesh(pieces: int | None = None) -> Mesh:
 
 
 def copied(mesh: Mesh) -> NamedSharding:
-    """A copy of an array on every device of the mesh."""
+    """The sharding of an array that is replicated on every device of the mesh."""
     return NamedSharding(mesh, P())
 
 
 def cut(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """An array cut along an axis, an equal share for each device of the mesh."""
+    """The sharding of an array that is cut along ``axis`` into equal parts, one for each device."""
     return NamedSharding(mesh, P(*(None,) * axis, DEVICES))

@@ -1,4 +1,4 @@
-"""How much memory the machine and its accelerators have free."""
+"""Free memory of the machine and its accelerators."""
 
 import os
 import sys
@@ -9,15 +9,16 @@ import jax
 from jquanta.machine import devices
 
 HOST_SHARE, DEVICE_SHARE = 0.6, 0.75
-"""Of the memory that is free on the machine or on an accelerator, what arrays may take. The rest is
-for what is not counted: the program's own, other processes, buffers of the compiler."""
+"""Share of the free memory, of the machine or of an accelerator, that arrays may take. The rest is
+left for what estimates do not count: the program itself, other processes, the compiler's buffers.
+"""
 
 
 def usable() -> int:
     """Bytes that arrays may take on each local device: a share of what is free there.
 
-    The devices of a CPU share the machine's memory. Where an accelerator does not tell, it is taken
-    to have as much as the machine.
+    The devices of a CPU divide the machine's memory among them. So do accelerators that do not
+    report their memory: they are assumed to have as much as the machine.
     """
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     if not devices.on_host() and all("bytes_limit" in found for found in stats):
@@ -32,12 +33,15 @@ def usable_together() -> int:
 
 
 def free() -> int:
-    """Bytes of free memory of the machine, with what the system would give back; a container's
-    limit counts."""
+    """Bytes of memory that the machine could still provide, at most the limit of a container.
+
+    Caches that the system would release count as free.
+    """
     return min(_machine(), _container())
 
 
 def _machine() -> int:
+    """Bytes that are available on the machine; outside Linux, half of its memory."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -48,7 +52,8 @@ def _machine() -> int:
 
 
 def _container() -> int:
+    """The memory limit of the container (cgroup v2) in bytes; without one, a very large number."""
     try:
         return int(Path("/sys/fs/cgroup/memory.max").read_text())
-    except (OSError, ValueError):  # none, or "max"
+    except (OSError, ValueError):  # no such file, or its text is "max": no limit
         return sys.maxsize

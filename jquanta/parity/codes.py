@@ -1,8 +1,8 @@
-"""Codes: the sets of atomic subtasks that compositional sparse parity trains.
+"""Codes: the sets of atomic subtasks on which compositional sparse parity trains.
 
-A code sets the control bits of all its members, and its label is the parity of the union of their
-disjoint subsets ("On the creation of narrow AI", Michaud et al., 2025). Every atomic subtask by
-itself is the plain task.
+In a sample of a code, the control bits of all its members are set, and the label is the parity of
+the union of the members' disjoint subsets of task bits ("On the creation of narrow AI", Michaud et
+al., 2025). Where every code has one member, this is plain multitask sparse parity.
 """
 
 import math
@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from jquanta.errors import BadInput
 
+# Members joined by +, then perhaps * and a weight, whose number is checked below: "0+1+2*2.5".
 _CODE = re.compile(r"([0-9]{1,9}(?:\+[0-9]{1,9})*)(?:\*(.+))?")
 
 
@@ -21,8 +22,7 @@ class Code:
 
     Attributes:
         members: the atomic subtasks, numbered from 0, ascending.
-        weight: what the frequency of the code's place is multiplied with, before all are
-            normalised.
+        weight: factor on the code's frequency, applied before the frequencies are normalised.
     """
 
     members: tuple[int, ...]
@@ -31,10 +31,17 @@ class Code:
 
 @lru_cache(maxsize=64)
 def parse_codes(text: str) -> tuple[Code, ...]:
-    """The codes of ``task.codes`` in order, such as ``"0 1 2 0+1+2*2.5"``; none of an empty text.
+    """Parse the field ``task.codes``.
+
+    Args:
+        text: codes separated by spaces, such as ``"0 1 2 0+1+2*2.5"``.
+
+    Returns:
+        The codes in the order of the text; empty for an empty text.
 
     Raises:
-        BadInput: for a word that is no code, a subtask twice in a code, or a code twice.
+        BadInput: for a word that is not a code, a subtask named twice in a code, or a code given
+            twice.
     """
     codes: dict[tuple[int, ...], Code] = {}
     for word in text.split():
@@ -44,6 +51,7 @@ def parse_codes(text: str) -> tuple[Code, ...]:
         members = sorted(int(number) for number in found[1].split("+"))
         if len(set(members)) < len(members):
             raise refused(text, f"{word!r} names a subtask twice; name each once")
+        # Members are sorted, so that 0+1 and 1+0 are the same code.
         if tuple(members) in codes:
             raise refused(text, f"{word!r} repeats a code; give it once, with a weight")
         codes[tuple(members)] = Code(tuple(members), _weight(text, word, found[2]))
@@ -51,7 +59,7 @@ def parse_codes(text: str) -> tuple[Code, ...]:
 
 
 def refused(text: str, remedy: str) -> BadInput:
-    """What to raise for the codes ``text``."""
+    """The error to raise where ``task.codes`` is ``text``; ``remedy`` says what to change."""
     return BadInput(f"task.codes = {text!r}: {remedy}")
 
 

@@ -1,8 +1,8 @@
-"""The configuration of one run: frozen dataclasses that refuse what makes no sense.
+"""The configuration of one run: frozen dataclasses that check their fields when they are made.
 
-These classes are the single source of every field's name, default, help text and check; the
-sweep's TOML reader, the command line's flags and the run coordinates of the results all derive
-from them.
+These classes are the single source of every field's name, default, help text and check. The
+sweep's TOML reader, the command line's flags and the run coordinates of the results are derived
+from them. Every check raises ``BadInput``.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class TaskConfig:
     codes: str = knob(
         "",
         'sets of subtasks to train on, such as "0 1 2 0+1+2*2.5" (numbered from 0; *2.5 is a '
-        "weight; commas part runs); empty: every subtask by itself",
+        "weight; commas separate the codes of different runs); empty: every subtask by itself",
     )
 
     def __post_init__(self) -> None:
@@ -90,12 +90,12 @@ class TaskConfig:
 
     @property
     def code_list(self) -> tuple[Code, ...]:
-        """The codes in order; none for the plain task. Everything else is told by code."""
+        """The codes in order; empty for the plain task. Results are indexed by code."""
         return parse_codes(self.codes)
 
     @property
     def n_codes(self) -> int:
-        """Codes that are trained and evaluated: the subtasks of the plain task."""
+        """Number C of codes trained and evaluated; for the plain task the number of subtasks."""
         return len(self.code_list) or self.n_tasks
 
     @property
@@ -105,7 +105,7 @@ class TaskConfig:
 
     @property
     def longest_subset(self) -> int:
-        """Bits in the longest parity."""
+        """Number of task bits in the longest parity."""
         return self.k * max((len(code.members) for code in self.code_list), default=1)
 
 
@@ -171,7 +171,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Evaluation: at step 0, every ``log_every`` updates, and after the last."""
+    """Evaluation: before the first update, every ``log_every`` updates, and after the last."""
 
     log_every: int = knob(100, "updates between evaluations")
     points_per_task: int = knob(1000, "fresh test points of each subtask in each evaluation")
@@ -188,7 +188,7 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that one run depends on, and nothing else: two equal configs are one run."""
+    """Everything that the result of one run depends on: equal configurations give equal results."""
 
     task: TaskConfig = TaskConfig()
     network: NetworkConfig = NetworkConfig()
@@ -197,7 +197,7 @@ class RunConfig:
 
     @property
     def batch_size(self) -> int:
-        """Samples of one step: the batch size, or the whole dataset where that is smaller."""
+        """Samples in one step: the batch size, or the whole dataset where that is smaller."""
         return int(min(self.train.train_size, self.train.batch_size))
 
     @property
@@ -207,14 +207,15 @@ class RunConfig:
 
     @property
     def n_params(self) -> int:
-        """Trainable numbers of the network, (n_tasks + n_bits + 3) * width + 2 at depth 2."""
+        """Number of trainable parameters: (n_tasks + n_bits + 3) * width + 2 at depth 2."""
         w = self.network.width
+        # First layer with biases, the hidden layers between, and the two output logits.
         inner = (self.network.depth - 2) * (w + 1) * w
         return (self.task.n_tasks + self.task.n_bits + 1) * w + inner + 2 * w + 2
 
     @property
     def evaluation_steps(self) -> list[int]:
-        """Updates made at each evaluation: 0, every ``log_every``, and the last."""
+        """Number of updates made before each evaluation: 0, every ``log_every``, and all."""
         return [*range(0, self.train.steps, self.eval.log_every), self.train.steps]
 
 
@@ -228,11 +229,15 @@ SECTIONS: dict[str, type] = {
 FIELDS: dict[str, dataclasses.Field[Any]] = {
     f"{section}.{f.name}": f for section, cls in SECTIONS.items() for f in dataclasses.fields(cls)
 }
-"""Every field of a run by its dotted name, in the order of the contract."""
+"""Every field of a run by its dotted name, such as ``train.lr``, in the order of the classes."""
 
 
 def from_values(values: dict[str, Scalar]) -> RunConfig:
-    """The run with the given dotted fields, the rest at their defaults. Raises ``BadInput``."""
+    """The run with the given values by dotted name, other fields at their defaults.
+
+    Raises:
+        BadInput: for an unknown name, or a value that its field does not allow.
+    """
     for name in values.keys() - FIELDS.keys():
         raise BadInput(f"unknown field {name!r}; fields are {', '.join(FIELDS)}")
     parts = {
@@ -249,5 +254,5 @@ def from_values(values: dict[str, Scalar]) -> RunConfig:
 
 
 def to_values(run: RunConfig) -> dict[str, Scalar]:
-    """Every field of a run by its dotted name."""
+    """The value of every field of a run, by dotted name: the inverse of ``from_values``."""
     return {name: getattr(getattr(run, name.split(".")[0]), name.split(".")[1]) for name in FIELDS}

@@ -1,28 +1,31 @@
-"""The packed trainer's GPU kernels: many one-hidden-layer ReLU networks without a hidden layer in
-memory.
+"""The packed trainer's GPU kernels: many ReLU networks of one hidden layer, whose activations are
+never written to memory.
 
-Written with Pallas for Triton. Three ideas carry them:
+They are written in Pallas and compiled by Triton. Three ideas make them fast:
 
-* **The subtask's row rides in the padding of the matrix product.** A matrix unit wants the task
+* **The control vector fits into the padding of the matrix product.** A tensor core needs the task
   bits padded to a power of two columns (100 become 128). The spare columns hold a one-hot vector of
-  the sample's code within a *block* of neighbouring codes. Samples are sorted by code, so a
-  *segment* of samples of one block is one plain product with the bits' weights and the block's rows
-  below each other; its transpose gives the gradients of both. No lookup, no scatter, no atomic
-  addition: each sum is made in a fixed order, and equal inputs give equal bits.
-* **Products on the matrix units, to float32's precision.** Inputs are 0 or 1, exact in float16.
-  The other factor is split into the sum of two float16 numbers, which hold 22 of a float32's 24
-  bits; products are accumulated in float32.
-* **The hidden layer is never stored.** The forward kernel keeps one byte for each sample and unit:
-  whether the unit is active. From it the backward kernel makes the gradient at the hidden sums
-  again: for all units of one network it is the same number times that byte.
+  the sample's code within a *block* of neighbouring codes. Samples are sorted by code. For a
+  *segment*, a run of samples of one block, the pre-activations are then a single matrix product
+  with the bits' weights and, below them, the block's rows; the transposed product gives the
+  gradients of both. No gather, no scatter, no atomic addition is needed. Every sum is made in a
+  fixed order, so that equal inputs give bitwise equal results.
+* **Products run on tensor cores at almost float32's precision.** Inputs are 0 or 1, which float16
+  holds exactly. The other factor is split into the sum of two float16 numbers, which hold 22 of a
+  float32's 24 bits. Products are accumulated in float32.
+* **Activations are not stored.** For each sample and hidden unit the forward kernel stores one
+  byte: whether the unit is active. The backward kernel recomputes the gradients at the
+  pre-activations from it: up to the factor ``out`` of the unit, that gradient is the one at the
+  network's logit difference times that byte.
 
-Hidden units are columns, each network padded to whole tiles of ``UNITS``, so that a tile belongs to
-one network. Letters as in ``packed.py``; besides, T tiles of units, K columns of the padded inputs,
-M codes of a block, G segments, P samples with padding.
+Hidden units are columns. Each network is padded to whole tiles of ``UNITS``, so that a tile belongs
+to one network. Letters of shapes as in ``layout.py``; besides, ``tiles`` of hidden units, and the
+properties of ``Tiling``: ``columns`` of the padded inputs, ``segments``, ``padded`` samples, and
+``block_codes`` for ``Tiling.block``.
 
-On a CPU the kernels run in Pallas' interpret mode: slow, with the same arithmetic. What that does
-not show, compiling for a GPU does (``tests/parity/test_kernels.py``): a loop's carry must be an
-array, and Triton has no population count.
+On a CPU the kernels run in Pallas' interpret mode: slowly, with the same arithmetic. Two limits of
+Triton show only when the kernels are compiled for a GPU (``tests/parity/test_kernels.py`` does so):
+a loop's carry must be an array, and there is no population count.
 """
 
 from functools import partial
@@ -38,62 +41,70 @@ from jquanta.parity.tiling import BACKWARD_SAMPLES, FORWARD_SAMPLES, UNITS, Tili
 
 try:
     from jax.experimental.pallas import triton as plt
-except ImportError:  # JAX means to drop this backend one day
+except ImportError:  # JAX plans to drop its Triton backend one day
     AVAILABLE = False
 else:
     AVAILABLE = True
 
 TOP = 13
-"""The largest number of a column is scaled to 2^13 … 2^14 before it is split: far from float16's
-largest, 2^16, and its smallest, 2^-24."""
+"""Before a column is split, it is scaled so that its largest number lies in 2^13 … 2^14: far below
+float16's largest number, 2^16, and so that small ones are far above its smallest, 2^-24."""
 
-ActiveByte = jnp.float8_e5m2  # 0 or 1; to float16 by appending a zero byte
+ActiveByte = jnp.float8_e5m2  # holds 0 or 1; the conversion to float16 only appends a zero byte
 
 
 def split(x: Float32[Array, "*shape"]) -> tuple[Float16[Array, "*shape"], Float16[Array, "*shape"]]:
-    """x as the sum of two float16 numbers, good for 22 bits where 2^-2 <= |x| < 2^15.
+    """Split x into a high and a low part, float16, whose sum is x to 22 bits.
 
-    Not ``x - x.astype(float16).astype(float32)``: XLA on a GPU may leave out the two conversions
-    (``xla_allow_excess_precision``), and the low half would be 0. ``reduce_precision`` is kept.
+    This holds for 2^-2 <= |x| < 2^15; smaller numbers have an absolute error of at most 2^-25.
     """
+    # Not ``x - x.astype(float16).astype(float32)``: XLA on a GPU may leave out such a pair of
+    # conversions (``xla_allow_excess_precision``), and the low part would be 0. It never leaves
+    # out ``reduce_precision``, which here rounds to float16's 5 and 10 bits.
     high = jax.lax.reduce_precision(x, exponent_bits=5, mantissa_bits=10)
     return high.astype(jnp.float16), (x - high).astype(jnp.float16)
 
 
 def powers_below(x: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
-    """The largest power of two that is at most |x|; 1 for 0. Scaling by it is exact."""
+    """The largest power of two that is at most |x|; 1 where x is 0.
+
+    Multiplying or dividing by it is exact. Near a power of two the rounded logarithm may be off by
+    one, which does no harm, since ``TOP`` leaves room.
+    """
     exponent = jnp.floor(jnp.log2(jnp.where(x == 0, 1, jnp.abs(x))))
-    # Near a power of two a rounded logarithm may be off by one. That is harmless: TOP leaves room.
     return jnp.exp2(jnp.clip(exponent, -100, 100))
 
 
 def forward(
     tiling: Tiling,
-    inputs: Float16[Array, "A P K"],
-    segments: Int32[Array, "A 3 G"],
-    distribution: Int32[Array, " T"],
+    inputs: Float16[Array, "A padded columns"],
+    segments: Int32[Array, "A 3 segments"],
+    distribution: Int32[Array, " tiles"],
     high: Float16[Array, "rows U"],
     low: Float16[Array, "rows U"],
     out: Float32[Array, " U"],
-) -> tuple[Float32[Array, "T B"], Array]:
-    """Each tile's part of the logit difference, and the active units.
+) -> tuple[Float32[Array, "tiles B"], Array]:
+    """Run the forward kernel: logit differences by tile, and which units are active.
 
     Args:
-        tiling: how inputs lie.
-        inputs: of ``tiling.columns_of`` for each distribution.
-        segments: of ``tiling.segments_of`` for each distribution.
+        tiling: how the batch is cut.
+        inputs: of ``tiling.columns_of``, for each distribution.
+        segments: of ``tiling.segments_of``, for each distribution.
         distribution: of each tile's network.
-        high, low: the weights of the bits and, below them, of all codes in whole blocks, split.
-        out: of the second layer, in units that make up for the columns' scales.
+        high, low: first-layer weights of the task bits and, below them, of all codes in whole
+            blocks, divided by each unit's scale and split.
+        out: second-layer weights, multiplied by each unit's scale.
 
     Returns:
-        The sums over each tile's units [T, B], and 1 where a unit is active, else 0, float8 [P, U].
+        Each tile's part of its network's logit difference [tiles, B]; and float8 [padded, U], 1
+        where a unit is active and 0 elsewhere (rows beyond B are not written).
     """
     tiles, units = len(distribution), out.shape[0]
     rows = tiling.padded
     if 2**31 < rows * units <= 2**32:
-        # Pallas counts bytes up to 2^32 with 32 bits, and Triton takes those as signed: what lies
-        # beyond 2^31 would be written before the array. A larger array is counted with 64 bits.
+        # Pallas addresses arrays of up to 2^32 bytes by 32-bit offsets, which Triton takes as
+        # signed: what lies beyond 2^31 would be written before the array. Arrays of more than
+        # 2^32 bytes get 64-bit offsets, so make this one as large.
         rows = 2**32 // units + 1
     return pl.pallas_call(
         partial(_forward, tiling),
@@ -117,13 +128,17 @@ def _forward(
     z: Any,
     active: Any,
 ) -> None:
-    """A program: one tile of units, one segment of samples."""
+    """Body of the forward kernel: a program computes one tile of units for one segment.
+
+    The last two arguments are the outputs of ``forward``; all from ``inputs`` on are Pallas Refs.
+    """
     tile, segment = pl.program_id(0), pl.program_id(1)
     own = distribution[tile]
     first, end, block = (segments[own, i, segment] for i in range(3))
     column, unit = jnp.arange(UNITS), pl.ds(tile * UNITS, UNITS)
-    # The tile's weights, loaded once: they stay in shared memory while all samples pass. Below the
-    # bits' weights lie the rows of all blocks, of which this segment needs those of its own.
+    # Load the tile's weights once; they stay in shared memory while the loop goes through the
+    # samples. Below the bits' weights lie the rows of all blocks, of which this segment needs only
+    # those of its own block.
     weights = []
     for chunk in tiling.chunks:
         row = chunk.start + jnp.arange(chunk.stop - chunk.start)
@@ -139,7 +154,7 @@ def _forward(
         for chunk, (upper, lower) in zip(tiling.chunks, weights, strict=True):
             x = inputs[own, sample, chunk]
             hidden = hidden + _dot(x, upper) + _dot(x, lower)
-        # The last tile reads beyond the segment. What comes of that is not stored.
+        # The last tile of samples reads beyond the segment's end; masks keep its results out.
         inside = start + jnp.arange(FORWARD_SAMPLES) < end
         sums = jnp.sum(jnp.maximum(hidden, 0.0) * factor[None, :], axis=1)
         plt.store(z.at[tile, sample], sums, mask=inside)
@@ -153,24 +168,27 @@ def _forward(
 
 def backward(
     tiling: Tiling,
-    inputs: Float16[Array, "A P K"],
-    segments: Int32[Array, "A 3 G"],
-    distribution: Int32[Array, " T"],
-    network: Int32[Array, " T"],
+    inputs: Float16[Array, "A padded columns"],
+    segments: Int32[Array, "A 3 segments"],
+    distribution: Int32[Array, " tiles"],
+    network: Int32[Array, " tiles"],
     active: Array,
-    high: Float16[Array, "R P"],
-    low: Float16[Array, "R P"],
-) -> tuple[Float32[Array, "G N U"], Float32[Array, "G M U"]]:
-    """Sums of the gradient at the hidden sums over each segment's samples.
+    high: Float16[Array, "R padded"],
+    low: Float16[Array, "R padded"],
+) -> tuple[Float32[Array, "segments N U"], Float32[Array, "segments block_codes U"]]:
+    """Run the backward kernel: gradients at the pre-activations, summed over each segment.
+
+    The gradients lack the factor ``out`` of the second layer, as g in ``xla.py``.
 
     Args:
-        tiling, inputs, segments, distribution: as ``forward``.
+        tiling, inputs, segments, distribution: as for ``forward``.
         network: of each tile.
         active: of ``forward``.
-        high, low: the gradient at each network's logit difference, split.
+        high, low: gradient with respect to each network's logit difference, scaled and split.
 
     Returns:
-        The sums over samples in which a bit is set, and over those of each code of the block.
+        For each segment, the sums over its samples in which a task bit is set, and over its
+        samples of each code of its block. An empty segment has sums of 0.
     """
     units = active.shape[1]
     shape = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
@@ -197,7 +215,8 @@ def _backward(
     by_bit: Any,
     by_code: Any,
 ) -> None:
-    """A program: one tile of units, one segment of samples, one chunk of columns."""
+    """Body of the backward kernel: a program computes one tile of units for one segment of samples
+    and one chunk of columns. ``by_bit`` and ``by_code`` are the outputs."""
     tile, segment, chunk = (pl.program_id(i) for i in range(3))
     own, net = distribution[tile], network[tile]
     first, end = segments[own, 0, segment], segments[own, 1, segment]
@@ -209,18 +228,20 @@ def _backward(
         sample = pl.ds(start, BACKWARD_SAMPLES)
         inside = start + jnp.arange(BACKWARD_SAMPLES) < end
         mask = jnp.broadcast_to(inside[:, None], (BACKWARD_SAMPLES, UNITS))
-        # Beyond the segment lie another's samples, or bytes that were never written: they count 0.
+        # Beyond the segment's end lie samples of another, or bytes that were never written: mask.
         on = plt.load(active.at[sample, unit], mask=mask, other=0.0).astype(jnp.float16)
         x = inputs[own, sample, column]
-        # The gradient at the hidden sums, without the factor ``out``, which is common to a unit's
-        # samples. A number times 0 or 1 is exact, so that both halves stay what they were.
+        # The gradient at the pre-activations without the factor ``out``. Multiplying by 0 or 1 is
+        # exact, so that the two parts still add up to 22 bits.
         upper, lower = ((on * part[net, sample][:, None]).T for part in (high, low))
-        # Added tile by tile in float32: a matrix unit cuts off the bits that a long sum outgrows.
+        # Tiles are added up in float32 outside the product: a tensor core truncates what it adds
+        # to a large accumulator.
         return total + (_dot(upper, x) + _dot(lower, x))
 
     zero = jnp.zeros((UNITS, width), jnp.float32)
     total = jax.lax.fori_loop(0, _tiles(first, end, BACKWARD_SAMPLES), step, zero).T
-    # The chunk's first columns may be bits and its last ones codes: each array takes its own.
+    # A chunk may begin with columns of task bits and end with columns of codes: each output takes
+    # those that belong to it.
     place = chunk * width + jnp.arange(width)
     units = (tile * UNITS + jnp.arange(UNITS))[None, :]
     for sums, start, count in ((by_bit, 0, tiling.n_bits), (by_code, tiling.n_bits, tiling.block)):
@@ -230,43 +251,47 @@ def _backward(
 
 
 def _tiles(first: Array, end: Array, samples: int) -> Array:
+    """Number of tiles of ``samples`` samples from ``first`` up to ``end``."""
     return (end - first + samples - 1) // samples
 
 
 def _dot(a: Array, b: Array) -> Array:
-    """A product on the matrix units: float16 in, float32 out."""
+    """A product on the tensor cores: float16 factors, float32 result."""
     return jax.lax.dot(a, b, preferred_element_type=jnp.float32)
 
 
 POINTS, CODES = 32, 32
-"""Test points and codes of a program of ``losses``: one warp's."""
+"""Test points and codes that one program of ``losses`` computes, with one warp."""
 
 UNROLLED = 8
-"""Hidden units that it takes in one round of its loop. ``UNITS`` is a multiple."""
+"""Hidden units in one iteration of that program's loop. ``UNITS`` is a multiple of it."""
 
 
 def losses(
     points: int,
-    hidden: Float32[Array, "U E"],
+    hidden: Float32[Array, "U test_points"],
     rows: Float32[Array, "U C"],
     out: Float32[Array, " U"],
     shift: Float32[Array, " R"],
     spans: Int32[Array, "3 R"],
-    words: UInt32[Array, "words E"],
+    words: UInt32[Array, "words test_points"],
     masks: UInt32[Array, "A words C"],
 ) -> tuple[Float32[Array, "R blocks C"], Float32[Array, "R blocks C"]]:
-    """Summed cross-entropy (nats) and right answers of every network and code, by blocks of test
-    points.
+    """Run the evaluation kernel.
 
     Args:
-        points: test points that count; what is beyond pads.
-        hidden: what the task bits and the bias add to the hidden sums; E is a multiple of
-            ``POINTS``.
-        rows: what each code adds; C is a multiple of ``CODES``.
-        out, shift: of the second layer, for each unit and network.
+        points: number of true test points; later ones are padding.
+        hidden: contribution of the task bits and the bias to the pre-activations; ``test_points``
+            is a multiple of ``POINTS``.
+        rows: contribution of each code; C is a multiple of ``CODES``.
+        out, shift: of the second layer, for each unit and each network.
         spans: first unit, end and distribution of each network.
-        words: the points' task bits.
-        masks: the codes' subsets.
+        words: packed task bits of the test points.
+        masks: packed subsets of the codes of each distribution.
+
+    Returns:
+        For every network, block of ``POINTS`` test points and code: the sum of the cross-entropy
+        (nats), and the number of right answers.
     """
     networks, blocks, codes = len(shift), hidden.shape[1] // POINTS, rows.shape[1]
     shape = jax.ShapeDtypeStruct((networks, blocks, codes), jnp.float32)
@@ -291,14 +316,16 @@ def _losses(
     loss: Any,
     right: Any,
 ) -> None:
-    """A program: some codes, some points, one network; z [CODES, POINTS] stays in registers."""
+    """Body of the evaluation kernel: a program computes ``CODES`` codes on ``POINTS`` test points
+    for one network. The logit differences z [CODES, POINTS] stay in registers; ``loss`` and
+    ``right`` are the outputs."""
     group, block, net = (pl.program_id(i) for i in range(3))
     first, end, own = (spans[i, net] for i in range(3))
     code, point = pl.ds(group * CODES, CODES), pl.ds(block * POINTS, POINTS)
 
     def units(i: Array, z: Array) -> Array:
-        # The last round may pass the network's last unit. Its padding follows, up to a multiple of
-        # UNITS and so of UNROLLED, where ``out`` is 0.
+        # The last iteration may go beyond the network's last unit, into its padding up to a
+        # multiple of UNITS (and so of UNROLLED), where ``out`` is 0.
         for j in range(UNROLLED):
             unit = first + i * UNROLLED + j
             sums = hidden[unit, point][None, :] + rows[unit, code][:, None]
@@ -312,8 +339,8 @@ def _losses(
     def word(i: Array, common: Array) -> Array:
         return common ^ (words[i, point][None, :] & masks[own, i, code][:, None])
 
-    # Triton has no population count. The parity of all words is that of their exclusive or, whose
-    # halves are folded onto each other until one bit is left.
+    # Parity without a population count, which Triton lacks: the exclusive or of all words has the
+    # same parity, and so has that of its two halves, and so on until one bit is left.
     folded = jax.lax.fori_loop(0, n_words, word, jnp.zeros((CODES, POINTS), jnp.uint32))
     for places in (16, 8, 4, 2, 1):
         folded = folded ^ (folded >> places)
@@ -326,26 +353,26 @@ def _losses(
 
 
 def _options(warps: int, stages: int) -> dict[str, Any]:
-    """Of ``pallas_call``: what Triton compiles with."""
+    """Options of ``pallas_call``: warps and pipeline stages for Triton, or interpret mode."""
     if interpreted():
         return {"interpret": True}
     return {"compiler_params": plt.CompilerParams(num_warps=warps, num_stages=stages)}
 
 
 def _forward_stages(tiling: Tiling) -> int:
-    """Loads of samples in flight in the forward kernel.
+    """Pipeline stages of the forward kernel's loop: how many loads of samples are in flight.
 
-    Beside weights of 256 columns two of them need 102,400 bytes of shared memory. GPUs of compute
+    With weights of 256 columns, two stages need 102,400 bytes of shared memory. GPUs of compute
     capability 8.6, 8.9 and 12 have 101,376 (GeForce RTX, A10, L4, L40).
     """
     return 2 if len(tiling.chunks) == 1 or devices.capability() in AMPLE else 1
 
 
 AMPLE = (8.0, 9.0, 10.0, 10.3)
-"""Compute capabilities of the GPUs with at least 163 KB of shared memory for a program: A100, H100
+"""Compute capabilities of GPUs with at least 163 KB of shared memory for one program: A100, H100
 and H200, B200, B300."""
 
 
 def interpreted() -> bool:
-    """Whether kernels run as plain JAX: where there is no GPU."""
+    """Whether kernels run in Pallas' interpret mode: they do where there is no accelerator."""
     return jax.default_backend() == "cpu"

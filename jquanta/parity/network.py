@@ -1,4 +1,7 @@
-"""The network: an MLP on a control vector and task bits, with two logits."""
+"""The network: an MLP that maps a control vector and the task bits to two logits.
+
+Letters of shapes: B samples, S atomic subtasks, C codes, N task bits, W hidden units.
+"""
 
 from collections.abc import Callable
 
@@ -19,14 +22,15 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": jax.nn.sigmoid,
 }
 
-# Plain float32 products everywhere: JAX's default on recent GPUs would be TF32.
+# Matrix products in full float32 on every device. On NVIDIA GPUs since Ampere JAX's default is
+# TF32, which rounds the factors to 10 bits of mantissa.
 PRECISION = jax.lax.Precision.HIGHEST
 
 
 class MLP(nnx.Module):
-    """``depth`` linear layers with an activation between them (paper, section 3).
+    """``depth`` linear layers with an activation between each two (paper, section 3).
 
-    Kernels and biases start uniform in ±1/√fan_in, as PyTorch's linear layers do.
+    Initial kernels and biases are uniform in ±1/√fan_in, as in PyTorch's linear layers.
 
     Args:
         n_tasks: length S of the control vector.
@@ -34,8 +38,9 @@ class MLP(nnx.Module):
         width: hidden units W.
         depth: linear layers, at least 2.
         activation: ``relu``, ``tanh`` or ``sigmoid``.
-        key: the stream of initial weights; None leaves zeros, to be filled in.
-        dtype: of the weights; the numbers drawn are float32 at any precision.
+        key: of the random stream of the initial weights; None makes all weights zero, for a
+            caller that fills them in.
+        dtype: of the weights. The initial values are drawn in float32 whatever the dtype.
     """
 
     def __init__(
@@ -58,7 +63,7 @@ class MLP(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "B S_plus_N"]) -> Float[Array, "B 2"]:
-        """Logits of whole inputs, the control vector first."""
+        """Logits of inputs that begin with the control vector, as in the paper."""
         return self.head(self.layers[0](x))
 
     def at(
@@ -67,31 +72,44 @@ class MLP(nnx.Module):
         bits: Float[Array, "B N"],
         codes: Float[Array, "C S"] | None = None,
     ) -> Float[Array, "B 2"]:
-        """Logits without forming control vectors: their product is a lookup of rows."""
+        """Logits of samples given by code and task bits, without forming control vectors.
+
+        A control vector's product with the first kernel is the sum of the rows of its members, so
+        each sample looks up one row of ``rows_of``.
+
+        Args:
+            subtask: [B] each sample's code (for the plain task, its subtask).
+            bits: [B, N] task bits as 0.0 and 1.0.
+            codes: [C, S] control vector of each code; None for the plain task.
+        """
         return self.head(self.rows_of(codes)[subtask] + self.bits_part(bits))
 
     def rows_of(self, codes: Float[Array, "C S"] | None) -> Float[Array, "C W"]:
-        """What each control vector of ``codes`` adds to the first layer's sums.
+        """Contribution of each code's control vector to the first layer's pre-activations.
 
-        One-hot vectors (None) add a kernel row each.
+        For the plain task (None) control vectors are one-hot: C = S, and the contributions are
+        the kernel's rows themselves.
         """
+        # The first S rows of the kernel belong to the control vector, the other N to the bits.
         rows = self.layers[0].kernel[: self.n_tasks]
         return rows if codes is None else jnp.matmul(codes, rows, precision=PRECISION)
 
     def bits_part(self, bits: Float[Array, "B N"]) -> Float[Array, "B W"]:
-        """What the task bits and the bias add to the first layer's sums."""
+        """Contribution of the task bits and the bias to the first layer's pre-activations."""
         kernel, bias = self.layers[0].kernel[self.n_tasks :], self.layers[0].bias
-        assert bias is not None  # for the type checker: nnx.Linear can go without
+        assert bias is not None  # for the type checker: an nnx.Linear need not have a bias
         return jnp.matmul(bits, kernel, precision=PRECISION) + bias
 
     def head(self, hidden: Float[Array, "B W"]) -> Float[Array, "B 2"]:
-        """Logits from the first layer's sums."""
+        """Logits from the first layer's pre-activations."""
         for layer in self.layers[1:]:
             hidden = layer(ACTIVATIONS[self.activation](hidden))
         return hidden
 
 
 def _linear(key: Key | None, n_in: int, n_out: int, dtype: DTypeLike) -> nnx.Linear:
+    """A linear layer whose kernel and bias come from parts 0 and 1 of the stream ``key``."""
+
     def initial(part: int) -> Callable[..., Array]:
         def values(_: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
             if key is None:
@@ -105,20 +123,20 @@ def _linear(key: Key | None, n_in: int, n_out: int, dtype: DTypeLike) -> nnx.Lin
         n_out,
         kernel_init=initial(0),
         bias_init=initial(1),
-        param_dtype=dtype,  # products have the dtype of the weights that are merged in
+        param_dtype=dtype,
         precision=PRECISION,
-        rngs=nnx.Rngs(0),  # not used: the initialisers hold their own keys
+        rngs=nnx.Rngs(0),  # required by nnx.Linear but unused: the initialisers have their keys
     )
 
 
 def centred(key: Key, shape: tuple[int, ...], fan_in: int) -> Float32[np.ndarray, "*shape"]:
-    """Numbers uniform in ±1/√fan_in."""
+    """Random numbers uniform in ±1/√fan_in, made on the host."""
     numbers = streams.uniforms(key, int(np.prod(shape))).reshape(shape)
     return (2 * numbers - 1) * np.float32(1 / np.sqrt(fan_in))
 
 
 def make_network(run: RunConfig, dtype: DTypeLike = jnp.float32) -> MLP:
-    """The run's network with its initial weights. Depends on the seed and the shape only."""
+    """The run's network with its initial weights, which depend on its seed and shape alone."""
     shape = (run.task.n_tasks, run.task.n_bits, run.network.width, run.network.depth)
     key = streams.key(Stream.WEIGHTS, run.train.seed, *shape)
     return MLP(*shape, run.network.activation, key=key, dtype=dtype)

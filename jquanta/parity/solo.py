@@ -1,8 +1,11 @@
-"""The solo trainer: one network, plainly. The slow twin that every fast path is held against.
+"""The solo trainer: one network in plain JAX, the reference against which fast paths are tested.
 
-A run is a pure function of its ``Program`` (what fixes shapes) and its ``RunData`` (arrays), so
-``jax.vmap`` over stacked ``RunData`` trains seeds, exponents, learning rates, decays and datasets
-of one shape together.
+A run is a pure function of its ``Program`` (static: everything that fixes shapes) and its
+``RunData`` (arrays), so ``jax.vmap`` over stacked ``RunData`` trains runs of one shape together,
+with different seeds, exponents, learning rates, decays and datasets.
+
+Letters of shapes: B samples of a batch, S atomic subtasks, C codes (C = S for the plain task),
+N task bits, W hidden units; ``words`` 32-bit words that hold N bits, ``test_points`` test points.
 """
 
 from collections.abc import Sequence
@@ -25,13 +28,16 @@ from jquanta.streams import Key, Stream
 
 Numbers = Array | np.ndarray  # on the device or on the host
 
-# Activations that an evaluation holds at once, in numbers: small enough for a laptop's memory.
+# Most numbers in the activations that an evaluation holds at once: 16 MiB of float32.
 EVALUATION_BLOCK = 2**22
 
 
 @dataclass(frozen=True)
 class Program:
-    """What fixes the shapes of a run's compiled program: runs with equal ones can be stacked."""
+    """The static part of a run: all that its compiled program depends on besides arrays.
+
+    Runs with equal programs can be stacked.
+    """
 
     n_tasks: int
     n_bits: int
@@ -41,11 +47,11 @@ class Program:
     batch_size: int
     points_per_task: int
     online: bool
-    n_codes: int | None  # None for the plain task: no product with codes
+    n_codes: int | None  # None for the plain task, which needs no product with codes
 
     @classmethod
     def of(cls, run: RunConfig) -> "Program":
-        """The program of a run."""
+        """The program of a run; its batch size is at most the size of its dataset."""
         return cls(
             run.task.n_tasks,
             run.task.n_bits,
@@ -60,7 +66,17 @@ class Program:
 
 
 class RunData(NamedTuple):
-    """What a run's program reads: arrays only, so that runs stack along a leading axis."""
+    """The arrays that a run's compiled program reads and does not change.
+
+    Arrays only, so that runs can be stacked along a leading axis.
+
+    Attributes:
+        samples, order, evaluation, validation: keys of the random streams (``jquanta.streams``).
+        thresholds, frequencies, masks: of the task, as in ``task.Task``.
+        codes: control vectors; None for the plain task, where C = S.
+        train_size: samples of the dataset; 0 online.
+        lr, weight_decay: of AdamW.
+    """
 
     samples: Key
     order: Key
@@ -69,14 +85,20 @@ class RunData(NamedTuple):
     thresholds: UInt32[Array, " C_minus_1"]
     frequencies: Float[Array, " C"]
     masks: UInt32[Array, "C words"]
-    codes: Float[Array, "C S"] | None  # None for the plain task, whose C is S
+    codes: Float[Array, "C S"] | None
     train_size: UInt32[Array, ""]
     lr: Float[Array, ""]
     weight_decay: Float[Array, ""]
 
 
 class State(NamedTuple):
-    """What training changes."""
+    """The state of a training.
+
+    Attributes:
+        weights: NNX state of the network.
+        adam: optax's state, in the structure of ``weights``.
+        step: number of updates made.
+    """
 
     weights: Any
     adam: Any
@@ -84,26 +106,39 @@ class State(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One step's samples; ``weight`` is 1, or 0 past the end of an epoch's short last batch."""
+    """One step's samples.
+
+    Attributes:
+        words: task bits, packed.
+        subtask: each sample's subtask; in the compositional task, its code.
+        label: parity, 0 or 1.
+        weight: 1, or 0 for places past the end of an epoch's short last batch.
+    """
 
     words: UInt32[Array, "B words"]
-    subtask: Int32[Array, " B"]  # its code, in the compositional task
+    subtask: Int32[Array, " B"]
     label: Int32[Array, " B"]
     weight: Float[Array, " B"]
 
 
 class Metrics(NamedTuple):
-    """One evaluation. Losses in nats; means are over the exact frequencies."""
+    """The results of one evaluation. Losses are in nats.
+
+    Attributes:
+        loss, accuracy: means over codes, weighted by their exact frequencies.
+        subtask_loss, subtask_accuracy: of each code (for the plain task, each subtask).
+        validation_loss: as ``loss``, on the validation points; NaN online.
+    """
 
     loss: Float[Numbers, ""]
     accuracy: Float[Numbers, ""]
     subtask_loss: Float[Numbers, " C"]
     subtask_accuracy: Float[Numbers, " C"]
-    validation_loss: Float[Numbers, ""]  # NaN online
+    validation_loss: Float[Numbers, ""]
 
 
 def run_data(run: RunConfig, dtype: Any = jnp.float32) -> RunData:
-    """The arrays of a run."""
+    """Make the arrays that a run's program reads, floats in the given dtype."""
     task, train, n_bits = make_task(run.task, run.train.seed), run.train, run.task.n_bits
     size = 0 if run.online else int(train.train_size)
     return RunData(
@@ -122,13 +157,14 @@ def run_data(run: RunConfig, dtype: Any = jnp.float32) -> RunData:
 
 
 def network_of(program: Program) -> Any:
-    """The NNX graph of the program's network, without weights."""
+    """The NNX graph definition of the program's network, without weights."""
+    # ``eval_shape`` traces the constructor without computing any weights.
     shape = (program.n_tasks, program.n_bits, program.width, program.depth, program.activation)
     return nnx.split(nnx.eval_shape(lambda: MLP(*shape, key=None)))[0]
 
 
 def init(run: RunConfig, dtype: Any = jnp.float32) -> State:
-    """The state before the first update."""
+    """The state before the first update: the run's initial weights, and Adam's zeros."""
     weights = nnx.state(make_network(run, dtype))
     return State(weights, optax.scale_by_adam().init(weights), jnp.uint32(0))
 
@@ -136,14 +172,22 @@ def init(run: RunConfig, dtype: Any = jnp.float32) -> State:
 def batch_positions(
     program: Program, data: RunData, step: UInt32[Array, ""]
 ) -> tuple[streams.Position, Float[Array, " B"]]:
-    """Where in the sample stream step ``step`` reads, and which of its places count."""
+    """The positions in the sample stream that step ``step`` reads.
+
+    Online, step after step reads on. On finite data, sample i of the dataset is at position i, and
+    every epoch visits all of them in a new random order.
+
+    Returns:
+        The positions, and 1 for those that count, 0 past the end of an epoch's short last batch.
+    """
     size = program.batch_size
     if program.online:
         return streams.positions(step, size, size), jnp.ones(size)
+    # The epoch's order is a keyed permutation that is evaluated where needed and never stored.
     batches = (data.train_size + size - 1) // size
     epoch, batch = step // batches, step % batches
     place = batch * size + jnp.arange(size, dtype=jnp.uint32)
-    inside = place < data.train_size
+    inside = place < data.train_size  # places outside read sample 0 with weight 0
     key = streams.fold(data.order, epoch)
     index = streams.permute(key, jnp.where(inside, place, 0), data.train_size)
     return streams.at_index(index), inside.astype(jnp.float32)
@@ -170,7 +214,7 @@ def training_loss(
     n_bits: int,
     codes: Float[Array, "C S"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean cross-entropy (nats) over the samples of a batch that count."""
+    """Mean cross-entropy (nats) over the samples of a batch, weighted by ``batch.weight``."""
     network = nnx.merge(graph, weights)
     dtype = network.layers[0].kernel.dtype
     logits = network.at(batch.subtask, unpack(batch.words, n_bits, dtype), codes)
@@ -187,24 +231,25 @@ def update(
     weight_decay: Float[Array, ""],
     codes: Float[Array, "C S"] | None = None,
 ) -> State:
-    """One step of AdamW (Adam where the decay is 0), as in PyTorch: biases decay, too."""
+    """One step of AdamW (of Adam where the decay is 0). As in PyTorch, biases decay, too."""
     gradient = jax.grad(training_loss)(state.weights, graph, batch, n_bits, codes)
     direction, adam = optax.scale_by_adam().update(gradient, state.adam)
+    # The decay is decoupled from Adam's direction. Rates are arrays, so that vmap can vary them.
     weights = jax.tree.map(lambda w, d: w - lr * (d + weight_decay * w), state.weights, direction)
     return State(weights, adam, state.step + 1)
 
 
 def evaluate_block(
     network: MLP,
-    words: UInt32[Array, "E words"],
+    words: UInt32[Array, "test_points words"],
     masks: UInt32[Array, "C words"],
     n_bits: int,
     codes: Float[Array, "C S"] | None = None,
 ) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
-    """Loss (nats) and accuracy of every subtask or code on one block of task bits that all share.
+    """Mean loss (nats) and accuracy of every code on the same block of test points.
 
-    The bits' part of the first layer is then one matrix product for all subtasks; the noise of
-    their losses is correlated through the block.
+    Since all codes are tested on the same task bits, the bits' contribution to the first layer is
+    one matrix product for all of them. It also correlates the noise of their losses.
     """
     rows = network.rows_of(codes)
     shared = network.bits_part(unpack(words, n_bits, rows.dtype))
@@ -215,6 +260,7 @@ def evaluate_block(
         right = (logits.argmax(-1) == label).astype(logits.dtype)
         return cross_entropy(logits, label).mean(), right.mean()
 
+    # As many codes at once as the limit on activations allows; the rest in a loop.
     at_once = max(1, EVALUATION_BLOCK // shared.size)
     return jax.lax.map(lambda args: one(*args), (rows, masks), batch_size=at_once)
 
@@ -222,20 +268,23 @@ def evaluate_block(
 def evaluate(
     program: Program, graph: Any, data: RunData, weights: Any, number: UInt32[Array, ""]
 ) -> Metrics:
-    """Evaluation number ``number``: a fresh block of test points for every subtask.
+    """Evaluation number ``number``: the losses of all codes on a fresh block of test points.
 
-    Finite datasets are also measured on a block of validation points that stays the same, so
-    that a stopping step can be chosen without looking at the test points.
+    Runs on finite data are also evaluated on a fixed block of validation points, so that a step
+    for early stopping can be chosen without looking at the test points.
     """
     network = nnx.merge(graph, weights)
     mean = partial(jnp.dot, data.frequencies, precision=PRECISION)
 
-    def measured(words: UInt32[Array, "E words"]) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
+    def measured(
+        words: UInt32[Array, "test_points words"],
+    ) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
         return evaluate_block(network, words, data.masks, program.n_bits, data.codes)
 
     points = streams.at_index(jnp.arange(program.points_per_task, dtype=jnp.uint32))
     block = draw(streams.fold(data.evaluation, number), points, program.n_bits)
     loss, accuracy = measured(block.words)
+    # ``online`` is static: an online run's program has no validation in it.
     if program.online:
         validation = jnp.full((), jnp.nan, loss.dtype)
     else:
@@ -245,7 +294,7 @@ def evaluate(
 
 
 def advance(program: Program, data: RunData, state: State, n_steps: UInt32[Array, ""]) -> State:
-    """``n_steps`` updates."""
+    """Make ``n_steps`` updates. A pure function, for ``jax.jit`` and ``jax.vmap``."""
     graph = network_of(program)
 
     def step(_: Array, state: State) -> State:
@@ -256,6 +305,7 @@ def advance(program: Program, data: RunData, state: State, n_steps: UInt32[Array
     return jax.lax.fori_loop(jnp.uint32(0), n_steps, step, state)
 
 
+# Donating the state lets XLA write the new one into its buffers.
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _stacked_advance(program: Program, data: RunData, state: State, n_steps: Array) -> State:
     return jax.vmap(partial(advance, program), in_axes=(0, 0, None))(data, state, n_steps)
@@ -268,7 +318,12 @@ def _stacked_evaluate(program: Program, data: RunData, weights: Any, number: Arr
 
 
 class Stack:
-    """Runs of one ``Program``, trained together along a leading axis."""
+    """Runs of one ``Program``, trained together by ``jax.vmap`` along a leading axis R.
+
+    Args:
+        runs: with equal programs; ``ValueError`` if they are not.
+        dtype: of the weights.
+    """
 
     def __init__(self, runs: Sequence[RunConfig], dtype: Any = jnp.float32):
         self.runs, self.dtype = tuple(runs), dtype
@@ -282,20 +337,23 @@ class Stack:
         return _stack([init(run, self.dtype) for run in self.runs])
 
     def advance(self, state: State, n_steps: int) -> State:
-        """``n_steps`` updates of every run. The given state's memory is used again."""
+        """Make ``n_steps`` updates of every run. ``state`` is donated: do not use it again."""
         return _stacked_advance(self.program, self.data, state, jnp.uint32(n_steps))
 
     def evaluate(self, state: State, number: int) -> Metrics:
-        """Evaluation ``number`` of every run, runs first."""
+        """Evaluation ``number`` of every run; arrays begin with the axis R."""
         return _stacked_evaluate(self.program, self.data, state.weights, jnp.uint32(number))
 
     def weights(self, state: State, member: int) -> dict[str, np.ndarray]:
-        """The weights of one run by their names in the network, such as ``layers.0.kernel``."""
+        """The weights of run number ``member`` by their names in ``MLP``, as NumPy arrays.
+
+        Names are such as ``layers.0.kernel``.
+        """
         return named_weights(jax.tree.map(lambda x: x[member], state.weights))
 
 
 def named_weights(weights: Any) -> dict[str, np.ndarray]:
-    """Weights by dotted name."""
+    """An NNX state as NumPy arrays by dotted name, such as ``layers.0.kernel``."""
     flat = nnx.to_flat_state(weights)
     return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in flat}
 

@@ -1,4 +1,4 @@
-"""Where a run ends: at its last step, or by early stopping as in the paper's sweep over k."""
+"""When a run ends: at its last step, or by early stopping as in the paper's sweep over k."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,19 @@ import numpy as np
 
 from jquanta.parity.config import RunConfig
 
-PATIENCE_FROM = 4000  # updates; evaluations up to here do not count
-RISES = 10  # consecutive rises of the mean test loss that stop a run
+PATIENCE_FROM = 4000  # updates; rises of the loss before this one are not counted
+RISES = 10  # consecutive rises of the mean test loss after which a run stops
 
 
 class Endings:
-    """The evaluation that ends each of several runs of one schedule, as losses come in.
+    """Finds the last evaluation of each of R runs that share a schedule of evaluations.
+
+    Call ``see`` after each evaluation.
 
     Attributes:
-        last: [R] number of each run's last evaluation, as far as is known.
-        evaluations: how many were seen.
+        last: [R] index of each run's last evaluation. It starts at the end of the schedule and
+            falls where a run stops early.
+        evaluations: number of evaluations seen so far.
     """
 
     def __init__(self, runs: Sequence[RunConfig]):
@@ -27,8 +30,9 @@ class Endings:
         self.evaluations = 0
 
     def see(self, loss: np.ndarray) -> None:
-        """Take in the mean test losses [R] of the next evaluation."""
+        """Add the mean test losses [R] (nats) of the next evaluation."""
         number = self.evaluations
+        # A rise counts if both of the evaluations it compares are beyond PATIENCE_FROM.
         if number and self.steps[number - 1] > PATIENCE_FROM:
             self._rises = np.where(loss > self._latest, self._rises + 1, 0)
             stops = self._early & (self._rises == RISES)
@@ -37,16 +41,19 @@ class Endings:
 
     @property
     def all_reached(self) -> bool:
-        """Whether every run has had its last evaluation."""
+        """Whether every run has reached its last evaluation."""
         return bool((self.last < self.evaluations).all())
 
     @property
     def ending_now(self) -> np.ndarray:
-        """The runs whose last evaluation was the latest one."""
+        """Indices of the runs whose last evaluation is the one seen most recently."""
         return np.flatnonzero(self.last == self.evaluations - 1)
 
     @property
     def latest(self) -> float | None:
-        """The mean test loss (nats) of the latest evaluation over the runs that are finite."""
+        """Mean test loss (nats) at the latest evaluation, over the runs where it is finite.
+
+        None before the first evaluation, or if no loss is finite.
+        """
         finite = self._latest[np.isfinite(self._latest)]
         return float(finite.mean()) if finite.size else None

@@ -1,13 +1,13 @@
 """The multitask sparse parity task: subsets, frequencies, and samples as packed bits.
 
 A sample is a subtask i, drawn with probability p_i proportional to (i + offset)^-(alpha + 1), and
-n fair bits; its label is the parity of the bits in the subtask's subset (paper, section 3). Of the
-compositional task codes take the place of subtasks: sets of them, each with the union of its
-members' subsets (``parity.codes``). Bits stay packed, 32 to a word, until a matrix product needs
-them: a label is one masked popcount.
+N fair bits; its label is the parity of the bits in the subtask's subset (paper, section 3). In the
+compositional task, codes take the place of subtasks: a code is a set of subtasks, and its subset
+is the union of its members' subsets (``parity.codes``). Bits stay packed, 32 to a word, until a
+matrix product needs them: a label is then the parity of one masked population count.
 
-Arrays over what a sample is drawn from have the length C, the number of codes; it is the number of
-subtasks S for the plain task.
+Letters of shapes: B samples, S atomic subtasks, C codes (C = S for the plain task), N task bits;
+``words`` is the number of 32-bit words that hold N bits.
 """
 
 import itertools
@@ -27,18 +27,20 @@ from jquanta.parity.config import TaskConfig
 from jquanta.powerlaw import zipf
 from jquanta.streams import Key, Position, Stream
 
-UNIFORM_RANGE = 2**32  # a sample's uniform number is one 32-bit word
+UNIFORM_RANGE = 2**32  # the uniform number that selects a sample's code is one 32-bit word
 
-DISJOINT = 2**32 - 1  # folds the draw of disjoint subsets apart from every attempt of the others
+# Folded into the key of disjoint subsets. ``draw_subsets`` folds in its attempts 0, 1, …, and so
+# uses other numbers.
+DISJOINT = 2**32 - 1
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One draw of the task, as arrays on the host.
+    """A task with its subsets drawn, as NumPy arrays on the host.
 
     Attributes:
-        config: what it was made from.
-        subsets: [C, longest] bit positions of each code's parity, ascending, then -1.
+        config: the configuration that it was made from.
+        subsets: [C, longest] bit positions of each code's parity, ascending, padded with -1.
         frequencies: [C] exact probabilities, summing to 1.
         codes: [C, S] 1 where an atomic subtask is a member of a code; None for the plain task.
     """
@@ -50,35 +52,37 @@ class Task:
 
     @property
     def masks(self) -> UInt32[np.ndarray, "C words"]:
-        """Each code's subset as packed bits."""
+        """[C, words] each code's subset as packed bits."""
         masks = np.zeros((len(self.subsets), n_words(self.config.n_bits)), np.uint32)
         code, place = np.nonzero(self.subsets >= 0)
         position = self.subsets[code, place]
+        # ``at`` is unbuffered: several bits of one subset may fall into the same word.
         np.bitwise_or.at(masks, (code, position // 32), np.uint32(1) << (position % 32))
         return masks
 
     @property
     def thresholds(self) -> UInt32[np.ndarray, " {self.config.n_codes}-1"]:
-        """Where the uniform word passes from one code to the next.
+        """[C - 1] the values of the uniform word at which one code gives way to the next.
 
-        The cumulative frequencies in units of 2^-32, nudged so that even the rarest code keeps
-        at least one unit: none is floored away.
+        These are the cumulative frequencies in units of 2^-32, adjusted so that every code has at
+        least one value of the word: no rare code is rounded to probability 0.
         """
         steps = np.rint(np.cumsum(self.frequencies)[:-1] * UNIFORM_RANGE).astype(np.int64)
         rank = np.arange(1, len(steps) + 1)
+        # Strictly increasing, from at least 1: steps - rank must then not decrease, from 0.
         rising = np.maximum.accumulate(np.maximum(steps, rank) - rank) + rank
-        ceiling = UNIFORM_RANGE - rank[::-1]  # leaves one unit to each that follows
+        ceiling = UNIFORM_RANGE - rank[::-1]  # leaves one value to each code that follows
         return np.minimum(rising, ceiling).astype(np.uint32)
 
 
 def n_words(n_bits: int) -> int:
-    """32-bit words that hold ``n_bits`` bits."""
+    """Number of 32-bit words that hold ``n_bits`` bits."""
     return -(-n_bits // 32)
 
 
 @lru_cache(maxsize=64)
 def make_task(config: TaskConfig, seed: int) -> Task:
-    """Draw the subsets and compute the frequencies. Depends on the task's fields and the seed."""
+    """Draw the task's subsets and compute its frequencies, given the configuration and seed."""
     shape = seed, config.n_tasks, config.n_bits, config.k
     atomic = draw_disjoint(*shape) if config.composite else draw_subsets(*shape)
     if not config.code_list:
@@ -93,25 +97,32 @@ def make_task(config: TaskConfig, seed: int) -> Task:
 
 
 def frequencies_of(config: TaskConfig) -> Float64[np.ndarray, " C"]:
-    """The exact probability of each code: by its place, times its weight."""
+    """[C] the exact probability of each code.
+
+    Zipf's law (or the uniform law) gives the code at each place of the list its frequency, which
+    is multiplied by the code's weight; the products are normalised to sum to 1.
+    """
     count = config.n_codes
     uniform = config.frequencies == "uniform"
     by_place = np.full(count, 1 / count) if uniform else zipf(count, config.alpha, config.offset)
     if not config.code_list:
         return by_place
     weights = np.array([code.weight for code in config.code_list])
-    share = by_place * (weights / weights.max())
+    share = by_place * (weights / weights.max())  # relative weights: no overflow
     return share / share.sum()
 
 
 def draw_subsets(seed: int, n_tasks: int, n_bits: int, k: int) -> Int16[np.ndarray, "S k"]:
     """``n_tasks`` distinct subsets of ``k`` out of ``n_bits`` positions, uniformly at random."""
     key = streams.key(Stream.SUBSETS, seed, n_tasks, n_bits, k)
-    if math.comb(n_bits, k) <= 4 * n_tasks:  # few to choose from: list them all and shuffle
+    # Where at least a quarter of all subsets are needed, list all of them, in random order.
+    if math.comb(n_bits, k) <= 4 * n_tasks:
         every = np.array(list(itertools.combinations(range(n_bits), k)), np.int16)
         order = np.argsort(streams.random_words(key, (len(every),)), kind="stable")
         return every[order[:n_tasks]]
-    found: dict[tuple[int, ...], None] = {}  # a dict keeps the order of drawing
+    # Otherwise draw subsets and drop repeated ones until there are enough. A dict is a set that
+    # keeps the order of drawing. The first k places of a random order of the bits are a subset.
+    found: dict[tuple[int, ...], None] = {}
     for attempt in itertools.count():
         draws = streams.random_words(streams.fold(key, attempt), (n_tasks, n_bits))
         ranked = np.argsort(draws, axis=1, kind="stable")[:, :k]
@@ -129,14 +140,19 @@ def draw_disjoint(seed: int, n_tasks: int, n_bits: int, k: int) -> Int16[np.ndar
 
 
 class Samples(NamedTuple):
-    """Samples before a subtask is chosen: what runs with one seed share."""
+    """Samples before a subtask is chosen: all runs of one seed share these.
+
+    Attributes:
+        words: task bits, packed.
+        uniform: the uniform word that selects the subtask (or code).
+    """
 
     words: UInt32[Array, "B words"]
     uniform: UInt32[Array, " B"]
 
 
 def draw(key: Key, position: Position, n_bits: int) -> Samples:
-    """The bits and the uniform word of the samples at the given positions of a stream."""
+    """The samples at the given positions of a stream: N fair bits and a uniform word each."""
     count = n_words(n_bits)
     drawn = streams.words(key, position, count + 1)
     kept = np.full(count, 0xFFFFFFFF, np.uint32)
@@ -147,19 +163,22 @@ def draw(key: Key, position: Position, n_bits: int) -> Samples:
 def subtask_of(
     thresholds: UInt32[Array, " C_minus_1"], uniform: UInt32[Array, " B"]
 ) -> Int32[Array, " B"]:
-    """The inverse distribution function of the codes, exact in integers."""
+    """Each sample's code from its uniform word, by inverse transform sampling.
+
+    Exact, since the distribution function (``Task.thresholds``) is in integers.
+    """
     return jnp.searchsorted(thresholds, uniform, side="right").astype(jnp.int32)
 
 
 def parity(
     words: UInt32[Array, "*B words"], mask: UInt32[Array, "*#B words"]
 ) -> Int32[Array, "*B"]:
-    """The parity of the bits of ``words`` that are set in ``mask``."""
+    """The parity (0 or 1) of the bits of ``words`` that are selected by ``mask``."""
     return (jax.lax.population_count(words & mask).sum(-1) & 1).astype(jnp.int32)
 
 
 def unpack(words: UInt32[Array, "B words"], n_bits: int, dtype: DTypeLike) -> Float[Array, "B N"]:
-    """The bits as 0.0 and 1.0."""
+    """Packed bits as an array of 0.0 and 1.0."""
     place = np.arange(n_bits)
     return ((words[:, place // 32] >> jnp.asarray(place % 32, jnp.uint32)) & 1).astype(dtype)
 
@@ -167,9 +186,12 @@ def unpack(words: UInt32[Array, "B words"], n_bits: int, dtype: DTypeLike) -> Fl
 def whole_inputs(
     subtask: Int[Array, " B"], bits: Float[Array, "B N"], codes: Float[Array, "C S"]
 ) -> Float[Array, "B S+N"]:
-    """The network's input as the paper defines it: control vector, then the task bits.
+    """The network's input as the paper defines it: the control vector, then the task bits.
 
-    ``codes`` are the control vectors to choose from: the rows of ``Task.codes``, or of an identity
-    matrix for the one-hot vectors of the plain task.
+    Args:
+        subtask: [B] each sample's code.
+        bits: [B, N] task bits as 0.0 and 1.0.
+        codes: [C, S] control vector of each code: ``Task.codes``, or for the plain task an
+            identity matrix.
     """
     return jnp.concatenate([codes[subtask], bits], axis=1)

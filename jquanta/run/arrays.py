@@ -1,4 +1,4 @@
-"""Labelled arrays as Zarr groups, each seen under its name only when it is whole."""
+"""Labelled arrays stored as Zarr groups, which appear under their names only when complete."""
 
 import math
 import warnings
@@ -10,13 +10,13 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
-from zarr.storage import LocalStore  # a bare path could be taken for an address
+from zarr.storage import LocalStore  # given a string, zarr may take a path for a URL
 
 from jquanta.errors import BadInput
 from jquanta.run.files import whole
 
 CHUNK = 1024
-"""Rows and columns of a chunk of a matrix: 4 MiB of float32."""
+"""Rows and columns in a chunk of a matrix: 4 MiB of float32."""
 
 
 class Variable(NamedTuple):
@@ -25,8 +25,9 @@ class Variable(NamedTuple):
     Attributes:
         dims: names of its dimensions.
         shape, dtype: of the array.
-        parts: the array along its first dimension, piece by piece.
-        attributes: such as units and ``long_name``.
+        parts: the array in consecutive pieces along its first dimension, which need not be in
+            memory at the same time.
+        attributes: metadata, such as ``units`` and ``long_name``.
     """
 
     dims: tuple[str, ...]
@@ -37,34 +38,36 @@ class Variable(NamedTuple):
 
 
 def variable(dims: tuple[str, ...], values: NDArray[Any], **attributes: Any) -> Variable:
-    """A variable whose values are in memory."""
+    """A ``Variable`` made of an array in memory."""
     return Variable(dims, values.shape, str(values.dtype), [values], attributes)
 
 
 def open_group(path: Path, mode: Any = "r") -> Any:
-    """The Zarr group in a folder."""
+    """Open the Zarr group in a folder. ``mode`` as of ``zarr.open_group``."""
     return zarr.open_group(LocalStore(path, read_only=mode == "r"), mode=mode)
 
 
 def consolidate(path: Path) -> None:
-    """Gather a group's metadata in one file, so that it opens by a single read."""
+    """Collect the metadata of a group in one file, so that opening it takes a single read."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zarr: consolidated metadata is not in its format 3
+        # zarr warns that consolidated metadata is not part of the specification of format 3.
+        warnings.simplefilter("ignore")
         zarr.consolidate_metadata(LocalStore(path))
 
 
 def write(path: Path, variables: Mapping[str, Variable], attributes: Mapping[str, Any]) -> None:
-    """Write a Zarr group whole, in place of what was there.
+    """Write a Zarr group, whole or not at all. An existing one is replaced.
 
-    Numbers are not compressed: the digits of a float hardly can be.
+    Arrays are not compressed, since the mantissas of floats hardly can be.
 
     Args:
-        path: of the group; the folder that holds it exists.
+        path: of the group; its parent folder must exist.
         variables: by name.
-        attributes: of the group.
+        attributes: metadata of the group.
     """
     with whole(path) as part, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zarr: strings have no final specification yet
+        # zarr warns that strings have no final specification in format 3.
+        warnings.simplefilter("ignore")
         group = zarr.create_group(LocalStore(part), attributes=dict(attributes))
         for name, variable in variables.items():
             array: Any = group.create_array(
@@ -75,7 +78,7 @@ def write(path: Path, variables: Mapping[str, Variable], attributes: Mapping[str
                 compressors=None,
                 dimension_names=variable.dims,
                 attributes=dict(variable.attributes),
-                config={"write_empty_chunks": True},  # so that a chunk that is not there is missing
+                config={"write_empty_chunks": True},  # an absent chunk is then a damaged one
             )
             start = 0
             for values in variable.parts:
@@ -85,7 +88,7 @@ def write(path: Path, variables: Mapping[str, Variable], attributes: Mapping[str
 
 
 def save_dataset(dataset: xr.Dataset, path: Path) -> None:
-    """Write a Dataset in memory as a Zarr group, whole or not at all."""
+    """Write a Dataset that is in memory as a Zarr group, whole or not at all."""
     variables = {
         str(name): variable(tuple(map(str, found.dims)), found.to_numpy(), **found.attrs)
         for name, found in dataset.variables.items()
@@ -98,12 +101,12 @@ def read(path: Path, what: str, needed: str, remedy: str) -> xr.Dataset:
 
     Args:
         path: of the group.
-        what: it holds, for messages.
-        needed: a variable that it must have.
-        remedy: what to do where there is none.
+        what: what it holds, for messages.
+        needed: name of a variable that it must have.
+        remedy: advice for the message if there is no such group.
 
     Raises:
-        BadInput: if there is no such group, or parts of it are missing.
+        BadInput: if there is no such group, or a part of it is missing.
     """
     if not (path / "zarr.json").is_file():
         raise BadInput(f"{path}: no {what} here; {remedy}")
@@ -112,12 +115,15 @@ def read(path: Path, what: str, needed: str, remedy: str) -> xr.Dataset:
         if needed in found and _is_whole(path):
             return found
     except (ValueError, KeyError, TypeError, OSError):
-        pass  # not ours, or damaged: the same to who reads it
+        pass  # another kind of group, or damaged: the message below covers both
     raise BadInput(f"{path}: holds no {what}, or is damaged; delete it, then {remedy}")
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether all chunks are there, those of numbers at full size. Zarr reads missing ones as 0."""
+    """Whether all chunks exist, and those of numbers have their full size.
+
+    Zarr does not check this: it reads a missing chunk as zeros.
+    """
     for name, array in open_group(path).arrays():
         sizes = [file.stat().st_size for file in (path / name / "c").rglob("*") if file.is_file()]
         full = math.prod(array.chunks) * array.dtype.itemsize
@@ -130,6 +136,14 @@ def _is_whole(path: Path) -> bool:
 def permuted(
     matrix: NDArray[np.float32], place: NDArray[np.int64]
 ) -> Iterable[NDArray[np.float32]]:
-    """A matrix whose row and column i are ``place[i]`` of the given one, a strip at a time."""
+    """Reorder the rows and columns of a square matrix, in strips of rows.
+
+    Args:
+        matrix: [n, n].
+        place: [n] row and column i of the result are row and column ``place[i]`` of ``matrix``.
+
+    Yields:
+        The rows of the result, ``CHUNK`` at a time: the parts of a ``Variable``.
+    """
     for start in range(0, len(place), CHUNK):
         yield matrix[place[start : start + CHUNK]][:, place]

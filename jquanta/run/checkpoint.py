@@ -1,4 +1,4 @@
-"""Checkpoints: a tree of arrays to disk and back, the newest two kept, when one is due."""
+"""Checkpoints of pytrees of arrays (Orbax): when one is due, saving, and restoring the newest."""
 
 import errno
 import logging
@@ -12,23 +12,25 @@ import jax
 import orbax.checkpoint as ocp
 
 KEPT = 2
-"""Checkpoints kept: the newest, and the one before in case the newest is damaged."""
+"""Number of checkpoints kept: the newest, and the one before it in case the newest is damaged."""
 
 LEAST_INTERVAL, COST_SHARE = 15.0, 0.01
-"""Seconds between two checkpoints, however cheap they are, and the share of the time that they may
-take, where nothing else is asked for."""
+"""Default of ``Due``: fewest seconds between two checkpoints, and the largest share of the time
+that they may take."""
 
 SPARE_ROOM = 2**18
-"""Bytes that a checkpoint may take beyond its numbers."""
+"""Bytes that a checkpoint may take in addition to its arrays."""
 
 
 class Due:
-    """When long work should be saved again: often enough that a crash costs little, and so seldom
-    that saving takes a small share of the time.
+    """Tells when long work should be saved again. It is true when a checkpoint is due.
+
+    Saving often means that a crash loses little work; a limit on the share of the time that saving
+    takes keeps it cheap.
 
     Args:
-        least: seconds between two savings, however cheap they are.
-        share: of the time, what saving may take at most.
+        least: fewest seconds between two checkpoints.
+        share: largest share of the time that saving may take.
     """
 
     def __init__(self, least: float, share: float):
@@ -36,22 +38,23 @@ class Due:
         self.last, self.cost = time.monotonic(), 0.0
 
     def __bool__(self) -> bool:
+        # A checkpoint that took c seconds may be followed by another after c / share seconds.
         interval = max(self.least, self.cost / self.share)
         return time.monotonic() - self.last > interval
 
     def saved(self, began: float) -> None:
-        """Something was saved just now, which began at this ``time.monotonic()``."""
+        """Call this after saving; ``began`` is the ``time.monotonic()`` at which it began."""
         self.last = time.monotonic()
         self.cost = self.last - began
 
 
 class Restored(NamedTuple):
-    """A checkpoint that was read.
+    """A restored checkpoint.
 
     Attributes:
-        step: its number.
+        step: number of updates made.
         tree: the arrays, in the structure of the template.
-        extra: what was stored beside them.
+        extra: further data, as given to ``save``.
     """
 
     step: int
@@ -60,13 +63,18 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """Checkpoints of one training in a folder, by the number of updates made (orbax).
+    """The checkpoints of one training in a folder, numbered by the updates made.
 
-    Whatever ends the process, a checkpoint is there whole or not at all.
+    A context manager. However the process ends, a checkpoint is complete or does not exist.
+
+    Args:
+        folder: of the checkpoints; it is made if necessary.
+        due: when to save; the default values above if None.
     """
 
     def __init__(self, folder: Path, due: Due | None = None):
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax raises its errors, too
+        # Orbax logs errors that it also raises.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = folder.absolute()
         self.due = due or Due(LEAST_INTERVAL, COST_SHARE)
         self._manager = ocp.CheckpointManager(
@@ -83,22 +91,24 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """Let go of orbax's resources."""
+        """Release the resources of Orbax."""
         self._manager.close()
 
     def save(self, step: int, tree: Any, extra: dict[str, Any] | None = None) -> None:
-        """Write the state after ``step`` updates, unless it is there.
+        """Write the state after ``step`` updates, unless that checkpoint exists.
 
         Args:
-            step: updates made.
-            tree: of arrays.
-            extra: what else to remember, as JSON.
+            step: number of updates made.
+            tree: a pytree of arrays.
+            extra: further data that can be written as JSON.
 
         Raises:
             OSError: if the disk is full.
         """
         began = time.monotonic()
         if step not in self._manager.all_steps():
+            # Leaves are stored under their indices, without the structure: types such as optax's
+            # states may then be renamed or moved, and old checkpoints can still be read.
             leaves = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
             self._require_room(sum(leaf.nbytes for leaf in leaves.values()))
             self._manager.save(
@@ -110,18 +120,19 @@ class Checkpoints:
         self.due.saved(began)
 
     def restore(self, template: Any, check: Any = None) -> tuple[Restored | None, list[str]]:
-        """The newest checkpoint that can be read.
+        """Read the newest checkpoint that is not damaged. Damaged ones are deleted.
 
         Args:
-            template: a tree of arrays of the same structure and shapes.
-            check: called with ``extra``; whatever it raises says that the checkpoint is of no use.
+            template: a pytree of arrays of the same structure, shapes and dtypes.
+            check: called with ``extra``. If it raises, the checkpoint counts as damaged.
 
         Returns:
-            The checkpoint, or None to begin afresh, and a line for each one that is damaged. Those
-            are deleted.
+            The checkpoint, or None if there is none to continue from; and a message for each
+            damaged one.
         """
         damaged = []
         leaves, structure = jax.tree.flatten(template)
+        # Orbax needs shapes, dtypes and shardings of what it is to read.
         abstract = {str(i): ocp.utils.to_shape_dtype_struct(leaf) for i, leaf in enumerate(leaves)}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
@@ -134,8 +145,9 @@ class Checkpoints:
                 extra = dict(found["progress"] or {})
                 if check:
                     check(extra)
-            except Exception as error:  # whatever a damaged file makes orbax raise
+            except Exception as error:  # a damaged file can make Orbax raise almost anything
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                # Delete it and try the one before.
                 damaged.append(f"checkpoint at {step:,} updates cannot be read ({reason[:120]})")
                 self._manager.delete(step)
                 continue
@@ -144,6 +156,9 @@ class Checkpoints:
         return None, damaged
 
     def _require_room(self, size: int) -> None:
-        """Raise on a full disk before orbax does, whose threads print much that is no help."""
+        """Raise ``OSError`` if the disk lacks ``size`` bytes.
+
+        Orbax would raise, too, but only after its threads have printed long tracebacks.
+        """
         if shutil.disk_usage(self.folder).free < size + SPARE_ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))

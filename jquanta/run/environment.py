@@ -1,4 +1,4 @@
-"""What a result depends on besides its configuration: versions, commit, device, time."""
+"""The environment of a run, for its record: versions, commit, device and time."""
 
 import datetime
 import os
@@ -15,12 +15,12 @@ from jquanta.version import __version__
 
 
 def now() -> str:
-    """The time in UTC as ISO 8601, to the second."""
+    """The current time in UTC, in ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def environment() -> dict[str, Any]:
-    """Versions of the libraries, commit of this source, devices and machine, as a record."""
+    """Entries for a run's record: versions of libraries, commit of jquanta, devices and machine."""
     device = jax.devices()[0]
     return {
         "versions": {
@@ -39,8 +39,10 @@ def environment() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit of the source tree that runs, with ``+changes`` if it was edited; None where the
-    package was installed without one."""
+    """The git commit of the running source tree; None if it is not a git checkout.
+
+    ``+changes`` is appended if the package has changes that are not committed.
+    """
     source = Path(__file__).resolve().parents[2]
     if not (source / ".git").exists():
         return None

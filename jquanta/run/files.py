@@ -1,4 +1,4 @@
-"""Files and folders that are never seen half written, and places that can take them."""
+"""Files and folders that appear whole or not at all, and checks of where they are to be written."""
 
 import contextlib
 import os
@@ -9,24 +9,24 @@ from pathlib import Path
 from jquanta.errors import BadInput
 
 PART = ".part"
-"""Suffix of a file or folder that is not whole yet."""
+"""Suffix of a file or folder while it is being written."""
 
 LOCK = "lock"
-"""The file that holds a run folder against other processes."""
+"""Name of the file in a run folder that a process locks while it writes there."""
 
 
 @contextlib.contextmanager
 def whole(path: Path, *, sync: bool = False) -> Iterator[Path]:
-    """Write a file or a folder under a temporary name, then give it its own.
+    """Write a file or a folder under a temporary name, and rename it when it is complete.
 
     Args:
-        path: the final name. What lies there is replaced at the end.
-        sync: wait until a file's bytes are on the disk before it is renamed; otherwise a power cut
-            may leave the name on an empty file.
+        path: the final name. A file or folder of that name is replaced at the end.
+        sync: flush a file to the disk (fsync) before it is renamed; otherwise it may be empty
+            after a power failure.
 
     Yields:
-        The path to write to, ``path`` with ``.part`` behind it. Nothing is there at first, and
-        nothing is left there if the writing fails.
+        The path to write to: ``path`` with the suffix ``.part``. Nothing exists there at first, and
+        nothing is left there if the body raises.
     """
     part = path.with_name(path.name + PART)
     remove(part)
@@ -36,7 +36,7 @@ def whole(path: Path, *, sync: bool = False) -> Iterator[Path]:
             with part.open("rb") as file:
                 os.fsync(file.fileno())
         if part.is_dir():
-            remove(path)  # a folder cannot be renamed onto another that holds something
+            remove(path)  # a folder cannot be renamed onto one that is not empty
         part.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -45,13 +45,13 @@ def whole(path: Path, *, sync: bool = False) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it is never seen half written."""
+    """Write a text file (UTF-8), whole or not at all."""
     with whole(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder, if it is there."""
+    """Delete a file, or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -59,21 +59,23 @@ def remove(path: Path) -> None:
 
 
 def require_place(path: Path, marker: str = "", *, flag: str = "--out") -> bool:
-    """Raise ``BadInput`` unless a folder can be made at ``path``, or is there already. Writes
-    nothing.
+    """Check that the folder ``path`` exists and is writable, or can be made. Writes nothing.
 
     Args:
         path: the folder.
-        marker: a file or folder that every folder of this kind holds. A folder that holds other
-            things and not the marker is refused. Empty: any folder will do.
-        flag: what the user calls the folder.
+        marker: name of a file or folder that every folder of this kind holds. A folder that holds
+            other things but not the marker is refused. Empty: any folder is accepted.
+        flag: the command's flag for the folder, for messages.
 
     Returns:
         Whether the marker is there.
+
+    Raises:
+        BadInput: if nothing can be written at ``path``, or it holds something else.
     """
     try:
         return _require_place(path, marker, flag)
-    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+    except (OSError, ValueError) as error:  # OSError: a name too long; ValueError: with a zero byte
         if isinstance(error, BadInput):
             raise
         reason = getattr(error, "strerror", None) or error
@@ -83,19 +85,30 @@ def require_place(path: Path, marker: str = "", *, flag: str = "--out") -> bool:
 def _require_place(path: Path, marker: str, flag: str) -> bool:
     if path.exists() and not path.is_dir():
         raise BadInput(f"{flag} {path}: is a file; give the path of a folder")
+    # The folder itself, or the nearest one above it that exists, must be writable.
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise BadInput(f"{flag} {path}: {nearest} is not writable; give another folder")
     content = {p.name for p in path.iterdir()} if path.exists() else set()
     if marker in content:
         return True
-    if marker and content - {LOCK, marker + PART}:  # what a kill at the very start may leave
+    # A process that is killed at the very start may leave the lock and the marker's .part file.
+    if marker and content - {LOCK, marker + PART}:
         raise BadInput(f"{flag} {path}: holds other files and no {marker}; give a new folder")
     return False
 
 
 def require_file_place(path: Path, *, flag: str = "--out", example: str = "") -> None:
-    """Raise ``BadInput`` unless a file can be written at ``path``. Writes nothing."""
+    """Check that a file can be written at ``path``. Writes nothing.
+
+    Args:
+        path: the file.
+        flag: the command's flag for it, for messages.
+        example: a file name to suggest where ``path`` is a folder.
+
+    Raises:
+        BadInput: if it cannot.
+    """
     if path.is_dir():
         such = f", such as {path / example}" if example else ""
         raise BadInput(f"{flag} {path}: is a folder; give a file{such}")

@@ -1,7 +1,7 @@
-"""The run folder: who may write it, and what state it is in.
+"""The run folder: its state, its record, and the lock of the process that writes it.
 
 Every run folder holds ``config.toml``, ``record.json`` and, while it is being written, a ``lock``;
-``checkpoints/`` holds what a run needs to continue. What else is in it is each command's own.
+``checkpoints/`` holds what a run needs to continue. Each command adds its results.
 """
 
 import contextlib
@@ -21,11 +21,15 @@ from jquanta.run.stop import shortage
 CONFIG, RECORD, CHECKPOINTS = "config.toml", "record.json", "checkpoints"
 
 RUNNING, DONE, FAILED = "running", "done", "failed"
-"""States of a run."""
+"""States of a run, as in its record."""
 
 
 class RunFolder:
-    """Paths and state of one run folder."""
+    """Paths and state of one run folder.
+
+    Args:
+        path: of the folder, which need not exist yet. ``~`` is expanded.
+    """
 
     def __init__(self, path: Path | str):
         self.path = Path(path).expanduser()
@@ -36,12 +40,12 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether a run was started in this folder."""
         return self.config.exists()
 
     @property
     def state(self) -> str | None:
-        """``running``, ``done`` or ``failed``; None where nothing was begun."""
+        """``running``, ``done`` or ``failed``; None if no run was started."""
         return self.read_record().get("state")
 
     @property
@@ -50,7 +54,11 @@ class RunFolder:
         return self.begun and self.state == DONE
 
     def read_record(self) -> dict[str, Any]:
-        """The content of ``record.json``, empty where there is none."""
+        """The content of ``record.json``; empty if there is none.
+
+        Raises:
+            BadInput: if it is damaged.
+        """
         try:
             return json.loads(self.record.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -61,34 +69,40 @@ class RunFolder:
             ) from None
 
     def update_record(self, **entries: Any) -> None:
-        """Add entries to ``record.json``."""
+        """Add entries to ``record.json``; those of the same name are replaced."""
         write_whole(self.record, json.dumps(self.read_record() | entries, indent=2) + "\n")
 
     def add_seconds(self, seconds: float) -> None:
-        """Count time that was worked to the ``seconds`` of the record. A disk that is full does not
-        matter here: what filled it is reported elsewhere."""
-        with contextlib.suppress(OSError):
+        """Add the duration of this session's work to the entry ``seconds`` of the record."""
+        with contextlib.suppress(OSError):  # a full disk: the work itself reports that
             earlier = self.read_record().get("seconds", 0.0)
             self.update_record(seconds=round(earlier + seconds, 1))
 
     def require_place(self) -> bool:
-        """Raise ``BadInput`` unless a run can begin or continue here; whether one was begun."""
+        """Check that a run can start or continue in this folder, as ``files.require_place``.
+
+        Returns:
+            Whether a run was started here.
+
+        Raises:
+            BadInput: if not.
+        """
         return require_place(self.path, CONFIG)
 
     def other_configuration(self) -> BadInput:
-        """The error for a folder that holds another configuration than the one asked for."""
+        """The error to raise if the folder holds a configuration other than the requested one."""
         return BadInput(
             f"--out {self.path}: holds another configuration ({self.config}); give another "
             "folder, or delete this one"
         )
 
     def begin(self, name: str, config: str, **entries: Any) -> None:
-        """Write the configuration where there is none yet, and a record that says ``running``.
+        """Write the configuration unless it exists, and set the state to ``running``.
 
         Args:
             name: of the run.
             config: as TOML.
-            entries: further ones of the record.
+            entries: further entries of the record.
         """
         if not self.begun:
             write_whole(self.config, config)
@@ -96,15 +110,21 @@ class RunFolder:
         self.update_record(name=name, state=RUNNING, started=started, **environment(), **entries)
 
     def finish(self) -> None:
-        """Say in the record that the run is done."""
+        """Set the state to ``done``."""
         self.update_record(state=DONE, finished=now())
 
     @contextlib.contextmanager
     def failures_recorded(self, memory_remedy: str) -> Iterator[None]:
-        """Say in the record what failed. A full disk or memory becomes ``RunFailed``, in one line.
+        """A context that records an error raised in it, with the state ``failed``.
+
+        ``BadInput`` and ``Interrupted`` are not failures and pass through.
 
         Args:
-            memory_remedy: what to do where memory has run out.
+            memory_remedy: advice for the message where memory has run out.
+
+        Raises:
+            RunFailed: in place of what a full disk or memory raised, one line with a remedy. All
+                other errors pass through.
         """
         try:
             yield
@@ -112,7 +132,7 @@ class RunFolder:
             raise
         except Exception as error:
             reason = shortage(error, memory_remedy)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # on a full disk the record cannot be written
                 if self.record.exists():
                     self.update_record(state=FAILED, error=reason or str(error))
             if reason is None:
@@ -121,19 +141,22 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against other processes. The lock ends with its process.
+        """A context that holds the folder's lock, so that no other process writes the folder.
+
+        The system releases the lock if the process is killed.
 
         Raises:
-            BadInput: if another process holds it, or it cannot be written.
+            BadInput: if another process holds the lock, or the folder cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = self.lock.open("a+", encoding="utf-8")
-        except OSError as error:  # such as a file system that permissions say nothing about
+        except OSError as error:  # such as a read-only file system, whose permissions allow writing
             raise BadInput(
                 f"--out {self.path}: cannot be written ({error.strerror}); give another folder"
             ) from None
         with lock:
+            # An advisory lock of the whole file, without waiting. The holder's name is its text.
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -153,21 +176,26 @@ class RunFolder:
                 self.lock.unlink(missing_ok=True)
 
     def missing(self) -> list[Path]:
-        """The folder and those around it that do not exist yet, the innermost first."""
+        """This folder and its parents that do not exist yet, the innermost first."""
         return [path for path in (self.path, *self.path.parents) if not path.exists()]
 
     def withdraw(self, made: Sequence[Path]) -> None:
-        """Delete all that a locked folder holds, and those folders of ``made`` that are then
-        empty."""
+        """Delete the content of the locked folder, then the folders of ``made`` that are empty.
+
+        This undoes the start of a run; ``made`` is what ``missing`` returned before it.
+        """
         for path in self.path.iterdir():
             if path != self.lock or self.path in made:
                 remove(path)
         for path in made:
-            with contextlib.suppress(OSError):  # somebody else has put something there
+            with contextlib.suppress(OSError):  # not empty: somebody else has put something there
                 path.rmdir()
 
     def _holds(self, lock: int) -> bool:
-        """Whether the open file is still the lock: its last holder may just have removed it."""
+        """Whether the open file is still the one named ``lock``.
+
+        Between our opening and locking it, its last holder may have finished and removed it.
+        """
         try:
             return os.path.samestat(os.fstat(lock), self.lock.stat())
         except FileNotFoundError:

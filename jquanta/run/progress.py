@@ -1,4 +1,4 @@
-"""Progress of long work: a live bar on a terminal, otherwise a line now and then."""
+"""Progress of long work: a live bar on a terminal, elsewhere a line every half minute."""
 
 import sys
 import threading
@@ -17,50 +17,51 @@ from rich.progress import (
 )
 
 LINE_SECONDS = 30.0
-"""Between lines, where there is no terminal for a bar."""
+"""Seconds between two lines where there is no terminal for a bar."""
 
 STEADY_SECONDS, STEADY_SHARE = 2.0, 0.002
-"""Least time and share of the work from which a rate can be told."""
+"""Shortest time and smallest share of the work from which the time left is estimated."""
 
 
 class Monitor(Protocol):
-    """What watches long work, such as a progress bar. It may be called from several threads."""
+    """Receives the progress of long work, such as a progress bar does. Must be thread-safe."""
 
     def work(self, stage: str, share: float, detail: str = "", *, measured: bool = True) -> None:
-        """Progress was made.
+        """Called whenever progress was made.
 
         Args:
-            stage: what is being done, for a person.
-            share: how much of it is done, 0 to 1. A share below the last one begins a new bar.
-            detail: some words to show beside the bar, such as a rate or a loss.
-            measured: whether the share took its time now; False for what was restored from disk
-                and tells nothing of the speed.
+            stage: what is being done, in words for the user.
+            share: how much of the stage is done, 0 to 1. A smaller share than in the last call
+                starts a new bar.
+            detail: text to show beside the bar, such as a rate or a loss.
+            measured: whether the work was done just now. False if it was restored from disk, which
+                says nothing about the speed.
         """
 
     def say(self, line: str) -> None:
-        """Something a person should know."""
+        """Called with a message for the user."""
 
 
 class Silence:
-    """A monitor that keeps quiet."""
+    """A monitor that shows nothing."""
 
     def work(self, stage: str, share: float, detail: str = "", *, measured: bool = True) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def say(self, line: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A monitor of one part of a longer work: it passes on the share of the whole.
+    """A monitor for one part of longer work, which reports shares of the whole.
 
     Attributes:
-        whole: the monitor of the whole.
-        before: share of the whole that lies before this part.
-        own: share of the whole that this part is.
-        stage: name to show in place of the part's own stages; empty to show those.
-        quiet: whether lines of the part are dropped.
+        whole: the monitor of the whole work.
+        before: share of the whole that comes before this part.
+        own: share of the whole that this part makes up.
+        stage: name to show in place of the part's stages; empty to show theirs.
+        quiet: drop the messages of the part.
     """
 
     whole: Monitor
@@ -83,17 +84,21 @@ class Part:
 
 @dataclass
 class Speed:
-    """How many things a second are done, since the first time it was asked."""
+    """A rate in things per second, measured from the first call on.
+
+    Attributes:
+        things: what is counted, in the plural.
+    """
 
     things: str
     began: float | None = field(default=None, init=False)
     first: int = field(default=0, init=False)
 
     def __call__(self, count: int) -> str:
-        """In words such as ``12,345 tokens/s``; empty until there is something to compare with.
+        """The rate in words, such as ``12,345 tokens/s``; empty as long as it is not known.
 
         Args:
-            count: things that are done by now.
+            count: number of things done so far.
         """
         now = time.monotonic()
         if self.began is None:
@@ -104,11 +109,11 @@ class Speed:
 
 
 class Bar:
-    """A bar on standard error with the time that is left: a ``Monitor`` for people.
+    """A ``Monitor`` that shows a progress bar and the time left on standard error.
 
     Args:
-        stage: shown from the start; without one there is no bar until there is work.
-        waiting: shown in place of the time left until the first share is done.
+        stage: shown from the start; if empty, the bar appears with the first progress.
+        waiting: shown in place of the time left until the first progress.
     """
 
     def __init__(self, stage: str = "", waiting: str = "") -> None:
@@ -116,7 +121,7 @@ class Bar:
         self.console = Console(file=sys.stderr)
         self.lock = threading.Lock()
         self.share = 0.0
-        self.anchor: tuple[float, float] | None = None  # time and share at the first share done
+        self.anchor: tuple[float, float] | None = None  # time and share of the first progress
         self.last_line = time.monotonic()
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -143,13 +148,13 @@ class Bar:
     def work(self, stage: str, share: float, detail: str = "", *, measured: bool = True) -> None:
         """See ``Monitor``."""
         with self.lock:
-            if share < self.share:  # another stage: a bar of its own, and a rate of its own
+            if share < self.share:  # another stage: a new bar, and the rate starts afresh
                 self.stage, self.anchor = stage, None
                 self.task = self._task()
             self.stage, self.share = stage, share
             now = time.monotonic()
             if measured and share > 0:
-                # The first share is left out of the rate, since it includes compiling.
+                # The rate is measured from the first progress on, whose time includes compiling.
                 self.anchor = self.anchor or (now, share)
             words = "  ".join(filter(None, [self.left(), detail]))
             self.bar.update(
@@ -160,15 +165,16 @@ class Bar:
                 print(f"{share:.0%}  {stage}  {words}".rstrip(), file=sys.stderr, flush=True)
 
     def _task(self) -> TaskID:
-        """A new bar, below those that are there."""
+        """Add a bar below the earlier ones."""
         return self.bar.add_task(
             self.stage, total=1.0, detail=self.waiting, visible=bool(self.stage)
         )
 
     def left(self) -> str:
-        """How long it may still take, at the rate since the first share was done."""
+        """Estimated time left in words, at the rate since the first progress."""
         if self.anchor is None:
             return self.waiting
+        # Work done since the anchor, and the time it took; the rest is assumed to go as fast.
         elapsed, done = time.monotonic() - self.anchor[0], self.share - self.anchor[1]
         if elapsed < STEADY_SECONDS or done < STEADY_SHARE:
             return "… left"
@@ -176,7 +182,7 @@ class Bar:
 
 
 def duration(seconds: float) -> str:
-    """A time in words, such as ``45 s``, ``12 min``, ``3.5 h`` or ``4 days``."""
+    """A duration in words, such as ``45 s``, ``12 min``, ``3.5 h`` or ``4 days``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -1,4 +1,4 @@
-"""How long work stops before its end: the user asks for it, or disk or memory run out."""
+"""Work that stops early: on the user's signal, or because the disk or memory is full."""
 
 import contextlib
 import errno
@@ -10,11 +10,12 @@ from jquanta.errors import Interrupted, RunFailed
 
 
 class Interrupts:
-    """Hear Ctrl-C and SIGTERM, and answer between two steps of the work; a second one stops at
-    once.
+    """A context in which Ctrl-C and SIGTERM stop the work between two steps, in ``check``.
+
+    A second signal raises ``KeyboardInterrupt`` at once.
 
     Args:
-        message: of the error that ``check`` raises, such as where the checkpoint lies.
+        message: of the error that ``check`` raises, such as where the checkpoint is.
     """
 
     def __init__(self, message: str):
@@ -22,7 +23,7 @@ class Interrupts:
 
     def __enter__(self) -> "Interrupts":
         self._before = {}
-        with contextlib.suppress(ValueError):  # not the main thread: signals are not ours
+        with contextlib.suppress(ValueError):  # only the main thread may set handlers of signals
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._hear)
         return self
@@ -43,13 +44,18 @@ class Interrupts:
 
 
 def shortage(error: BaseException, memory_remedy: str) -> str | None:
-    """What has run out, with its remedy; None for any other error.
+    """Recognise a full disk or memory in an error.
 
     Args:
-        error: as the system, JAX or a storage library raises it.
-        memory_remedy: what to do where memory has run out.
+        error: as raised by the system, JAX, or a storage library.
+        memory_remedy: advice for the message where memory has run out.
+
+    Returns:
+        A message of one line with a remedy; None for any other error.
     """
     text = str(error)
+    # Tensorstore's errors for a full disk begin with RESOURCE_EXHAUSTED, as JAX's for full memory:
+    # ask for the disk first.
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or "No space left on device" in text or "RESOURCE_EXHAUSTED: ENOSPC" in text:
         return "the disk is full: free some space; then the same command continues"
@@ -60,7 +66,7 @@ def shortage(error: BaseException, memory_remedy: str) -> str | None:
 
 @contextlib.contextmanager
 def shortage_in_one_line(memory_remedy: str) -> Iterator[None]:
-    """Turn what a full disk or memory raises into ``RunFailed``, one line with its remedy."""
+    """A context that turns errors of a full disk or memory into ``RunFailed``, with a remedy."""
     try:
         yield
     except Exception as error:

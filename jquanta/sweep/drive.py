@@ -1,4 +1,4 @@
-"""Train a sweep: packs one after another, each resumable, into one Dataset."""
+"""Train a sweep: all its packs, each of them resumable, into one Dataset."""
 
 import dataclasses
 import queue
@@ -34,12 +34,12 @@ from jquanta.sweep.scaling import NATS_PER_BIT
 from jquanta.sweep.store import Store, open_results, save_weights
 
 DONE_MARK = "done"
-"""The file that says that a pack is trained."""
+"""Name of the file that marks a pack as trained."""
 
 MEMORY_REMEDY = "sweep fewer or smaller runs at once; then the same command continues"
 
 SLICE_SECONDS = 1.0
-"""Updates are sent to the device in slices of about this long, so that Ctrl-C is soon heard."""
+"""About how long one call to the device trains. Ctrl-C is answered between two calls."""
 
 
 def run_sweep(
@@ -55,18 +55,19 @@ def run_sweep(
     Args:
         config: a ``SweepConfig``, the path of a TOML file, its content as a mapping, or None for
             the embedded miniature of Figure 2.
-        out: the run folder. None keeps the Dataset in memory and writes nothing that stays.
+        out: the run folder. If None, the Dataset is returned in memory and no files remain.
         mini: apply the configuration's ``[mini]`` table.
-        memory: bytes that a pack may take on a device; most of what is free if None.
-        monitor: told of progress; with several devices, from several threads.
+        memory: bytes that a pack may take on a device; if None, a large share of what is free.
+        monitor: receives the progress; if there are several devices, from several threads.
 
     Returns:
-        The results (``open_results``). A finished folder is only opened.
+        The results, as from ``open_results``: losses in nats. A finished sweep is not trained
+        again, only opened.
 
     Raises:
-        BadInput: for a wrong configuration or folder; nothing is written.
-        RunFailed: if the disk or the device is full. The same call resumes.
-        Interrupted: after Ctrl-C or SIGTERM; a checkpoint is written. The same call resumes.
+        BadInput: for a wrong configuration or folder. Nothing is written then.
+        RunFailed: if the disk or the memory is full. The same call resumes.
+        Interrupted: after Ctrl-C or SIGTERM, once a checkpoint is written. The same call resumes.
     """
     if not isinstance(config, SweepConfig):
         config = load_config(config, mini=mini)
@@ -78,7 +79,7 @@ def run_sweep(
     if folder.done:
         return open_results(folder.path)
     with folder.locked():
-        if not folder.done:  # another process may have finished it before the lock was ours
+        if not folder.done:  # another process may have finished it just before we got the lock
             with folder.failures_recorded(MEMORY_REMEDY):
                 _train_all(folder, config, memory, monitor or Silence())
         remove(folder.checkpoints)
@@ -88,8 +89,9 @@ def run_sweep(
 def _train_all(
     folder: SweepFolder, config: SweepConfig, memory: int | None, monitor: Monitor
 ) -> None:
+    """Train all packs, then write the Dataset. ``folder`` is locked."""
     runs = config.runs()
-    packs = _settled_plan(folder, config, runs, memory)
+    packs = _begin(folder, config, runs, memory)
     began = time.monotonic()
     message = f"interrupted; {folder.path} holds a checkpoint: the same command continues"
     with Interrupts(message) as interrupts:
@@ -98,6 +100,8 @@ def _train_all(
         finally:
             folder.add_seconds(time.monotonic() - began)
         store = Store(folder, config, _attributes(folder.read_record()))
+        # Evaluations lie in the packs' journals. Early stopping is applied to them again here, as
+        # a run that stops early goes on with its pack, and its later evaluations do not count.
         for pack in packs:
             interrupts.check()
             evaluations = read_evaluations(folder.checkpoints / pack.name)
@@ -112,7 +116,7 @@ def _train_all(
 
 
 def _attributes(record: dict[str, Any]) -> dict[str, Any]:
-    """What the Dataset says of its making."""
+    """Attributes of the Dataset about the environment in which it was made."""
     return {
         **{f"{name}_version": number for name, number in record["versions"].items()},
         **{name: str(record[name]) for name in ("commit", "device", "platform")},
@@ -128,14 +132,15 @@ def _train_packs(
     monitor: Monitor,
     interrupts: Interrupts,
 ) -> None:
-    """Train every pack, on each local device one at a time, the largest first.
+    """Train every pack: one at a time on each local device, the largest packs first.
 
-    Packs share nothing, so devices need not wait for each other; a pack that fails makes the
-    others write a checkpoint and stop.
+    Packs are independent, so that devices never wait for each other. If a pack fails, the others
+    write a checkpoint and stop.
     """
     training = Training(monitor)
     work = {pack: pack_operations([runs[i] for i in pack.members]) for pack in packs}
     shares = {pack: operations / sum(work.values()) for pack, operations in work.items()}
+    # The free devices: a thread takes one for each pack and puts it back afterwards.
     devices: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
     for device in jax.local_devices():
         devices.put(device)
@@ -147,7 +152,7 @@ def _train_packs(
             with jax.default_device(device):
                 PackRun(folder, pack, runs, shares[pack], training, interrupts).finish()
         except BaseException:
-            interrupts.asked = True
+            interrupts.asked = True  # the other packs write a checkpoint and stop
             raise
         finally:
             devices.put(device)
@@ -158,16 +163,23 @@ def _train_packs(
         return
     with ThreadPoolExecutor(jax.local_device_count()) as pool:
         futures = [pool.submit(train, pack) for pack in sorted(packs, key=lambda p: -shares[p])]
+    # Report what made the work stop before the ``Interrupted`` that it caused in other packs.
     errors = [error for future in futures if (error := future.exception())]
     causes = [error for error in errors if not isinstance(error, Interrupted)]
     for error in causes or errors:
         raise error
 
 
-def _settled_plan(
+def _begin(
     folder: SweepFolder, config: SweepConfig, runs: Sequence[RunConfig], memory: int | None
 ) -> list[Pack]:
-    """The packs, as the folder's record has them if it was begun: checkpoints depend on them."""
+    """Plan the packs and write configuration and record, or continue with the packs of the record.
+
+    Checkpoints belong to packs, so that a sweep keeps those with which it was started.
+
+    Raises:
+        BadInput: if a pack was started with another implementation.
+    """
     stored = folder.read_record().get("packs") if folder.begun else None
     packs = [Pack(p["name"], tuple(p["members"]), p.get("way")) for p in stored or []]
     for pack in packs:
@@ -179,9 +191,14 @@ def _settled_plan(
 
 
 def _require_way(folder: SweepFolder, pack: Pack, here: Way | None) -> None:
-    """Refuse a pack begun on another kind of device: its checkpoints hold other arrays."""
+    """Raise ``BadInput`` if the pack was started with another implementation.
+
+    Implementations divide and pad arrays differently, so that one cannot read the checkpoints of
+    another. A pack that is trained has none to read.
+    """
     done = (folder.checkpoints / pack.name / DONE_MARK).exists()
-    if here and pack.way not in (None, here.name) and not done:  # older folders do not tell
+    # Records of older versions do not contain the implementation: it is None.
+    if here and pack.way not in (None, here.name) and not done:
         begun = Way[pack.way].value if pack.way in Way.__members__ else pack.way
         raise BadInput(
             f"--out {folder.path}: begun with {begun}; this device would go on with "
@@ -191,18 +208,22 @@ def _require_way(folder: SweepFolder, pack: Pack, here: Way | None) -> None:
 
 
 class Training:
-    """The progress of all packs together, which may train in several threads."""
+    """The joint progress of all packs, which may train in several threads.
+
+    Args:
+        monitor: receives the progress.
+    """
 
     def __init__(self, monitor: Monitor):
         self.monitor, self.lock = monitor, threading.Lock()
         self.share, self.detail = 0.0, ""
 
     def add(self, share: float, loss: float | None) -> None:
-        """A share of the whole work is done.
+        """Add to the share of the whole work that is done.
 
         Args:
-            share: done since the last call.
-            loss: the latest mean test loss, in nats; None for what was restored from disk.
+            share: of the whole work, done since the last call.
+            loss: the latest mean test loss in nats; None for work that was restored from disk.
         """
         with self.lock:
             self.share += share
@@ -213,7 +234,16 @@ class Training:
 
 
 class PackRun:
-    """The training of one pack, from its newest checkpoint to its last evaluation."""
+    """The training of one pack, from its newest checkpoint to its last evaluation.
+
+    Args:
+        folder: of the sweep.
+        pack: to be trained.
+        runs: all runs of the sweep.
+        share: the pack's share of the work of the sweep.
+        training: the joint progress.
+        interrupts: checked after every slice of updates.
+    """
 
     def __init__(
         self,
@@ -231,10 +261,10 @@ class PackRun:
         self.endings = Endings(self.runs)
         self.path = folder.checkpoints / pack.name
         self.done_mark = self.path / DONE_MARK
-        self.slice = 1  # updates sent to the device at once
+        self.slice = 1  # updates in one call to the device; ``_advance`` adapts it
 
     def finish(self) -> None:
-        """Train what is missing."""
+        """Train the pack, or what is left of it, and mark it as done."""
         if self.done_mark.exists():
             self.training.add(self.share, None)
             return
@@ -246,6 +276,7 @@ class PackRun:
         remove(self.path / STATES)
 
     def _train(self, trainer: Packed | Stack, journal: Journal) -> None:
+        """Restore the newest checkpoint, then alternate training and evaluation to the end."""
         start = trainer.start()
         found, damaged = journal.restore(start)
         for line in damaged:
@@ -253,6 +284,7 @@ class PackRun:
         state, updates = start, 0
         if found:
             state, updates = jax.tree.map(jax.numpy.asarray, found.state), found.updates
+            # The state of early stopping follows from the losses, and is not stored.
             for loss in journal.evaluations().loss:
                 self.endings.see(loss)
             self.training.add(self.share * updates / self.steps[-1], None)
@@ -262,24 +294,31 @@ class PackRun:
             metrics = trainer.evaluate(state, number)
             journal.record(metrics)
             self.endings.see(np.asarray(metrics.loss))
+            # A run that ends is trained on with its pack; its final weights are those of now.
             for place in self.endings.ending_now.tolist():
                 file = self.folder.weight_file(self.pack.members[place])
                 save_weights(file, trainer.weights(state, place))
             if journal.checkpoints.due:
                 journal.save(state, updates)
+        # Where all runs stopped early, the updates that were not needed count as done.
         self.training.add(self.share * (1 - updates / self.steps[-1]), self.endings.latest)
         journal.save(state, updates)
 
     def _advance(
         self, trainer: Packed | Stack, journal: Journal, state: Any, updates: int, goal: int
     ) -> tuple[Any, int]:
-        """Train up to ``goal`` updates, in slices that let the user interrupt."""
+        """Train up to ``goal`` updates, in slices between which the user may interrupt.
+
+        Returns:
+            The new state and ``goal``.
+        """
         while updates < goal:
             count = min(self.slice, goal - updates)
             began = time.monotonic()
             state = jax.block_until_ready(trainer.advance(state, count))
             seconds = time.monotonic() - began
             updates += count
+            # Aim at SLICE_SECONDS, at most doubling: the first call is slow, as it compiles.
             if count == self.slice:
                 self.slice = max(1, int(count * min(2.0, SLICE_SECONDS / max(seconds, 1e-3))))
             self.training.add(self.share * count / self.steps[-1], self.endings.latest)

@@ -1,8 +1,9 @@
-"""When each subtask is learned, and how many: the discrete side of the smooth curves (Fig. 7–9).
+"""When each subtask is learned, and how many are: the discrete steps behind the smooth scaling
+curves (paper, Fig. 7-9).
 
-A subtask counts as learned while its loss is below a threshold, in bits. All operations take and
-give labelled arrays; what never happened is NaN. Runs that diverged are left out. Results of
-several tasks are taken apart as in ``jquanta.sweep.scaling``: ``results.groupby("alpha")``.
+A subtask counts as learned where its test loss is below a threshold in bits. All functions take and
+return labelled arrays, with NaN for a subtask that is never learned. Runs that diverged are left
+out. Split results of several tasks as for ``jquanta.sweep.scaling``: ``results.groupby("alpha")``.
 """
 
 from typing import Literal
@@ -24,9 +25,9 @@ def convergence_step(results: xr.Dataset, below: float = LEARNED_BELOW) -> xr.Da
         below: the threshold, in bits.
 
     Returns:
-        [run, subtask] updates, NaN for never; run coordinates, and ``frequency`` [run, subtask],
-        NaN for subtasks that do not exist. Steps fall as a power of the frequency:
-        ``fit_convergence``.
+        [run, subtask] updates, NaN for never, with the run coordinates and ``frequency``
+        [run, subtask], which is NaN for subtasks that a run does not have. To fit steps against
+        frequency see ``fit_convergence``.
     """
     runs = scaling.undiverged(results)
     first = _first(runs.subtask_loss < below * NATS_PER_BIT, runs.step)
@@ -38,7 +39,9 @@ def convergence_step(results: xr.Dataset, below: float = LEARNED_BELOW) -> xr.Da
 
 
 def stopping_step(results: xr.Dataset, readout: Readout = "best") -> xr.DataArray:
-    """Where early stopping ends each run: the step of its lowest mean test loss (Fig. 7, 9).
+    """The step at which early stopping ends each run: that of its lowest mean test loss.
+
+    For Figures 7 and 9.
 
     Args:
         results: from ``open_results``.
@@ -59,15 +62,15 @@ def transition(
 ) -> xr.DataArray:
     """The smallest scale on a curve at which each subtask's loss is below ``below`` bits.
 
-    One of the curve's own values, not interpolated; the subtask may be above the threshold again
-    at a larger one.
+    The result is one of the scales of the curve, without interpolation. At a larger scale the
+    subtask may be above the threshold again.
 
     Args:
-        curve: of ``sweep.scaling``: along parameters, steps or data. Its losses are means over
-            seeds; a curve of one seed's runs has that seed's own transitions.
+        curve: from ``sweep.scaling``, along parameters, steps or data. Its losses are means over
+            seeds; for the transitions of a single seed, make the curve of that seed's runs.
         below: the threshold, in bits.
-        scale: coordinate to tell the transition in, such as ``width`` on a curve of parameters;
-            the curve's dimension if None.
+        scale: coordinate in which to express the transition, such as ``width`` on a curve along
+            parameters; the curve's dimension if None.
 
     Returns:
         [subtask] in the unit of the scale, NaN for never, with ``frequency`` as a coordinate.
@@ -84,16 +87,17 @@ def number_learned(
     at: Readout | Literal["ever"] = "ever",
     below: float = LEARNED_BELOW,
 ) -> xr.DataArray:
-    """How many subtasks each run has learned; ``scaling.learned`` counts along a curve.
+    """Number of subtasks that each run has learned. Along a curve use ``scaling.learned``.
 
     Args:
         results: from ``open_results``.
-        at: ``ever`` counts subtasks that fall below the threshold at any evaluation, after early
-            stopping too (Fig. 9); a readout of ``scaling.data_curve`` counts at that evaluation.
+        at: ``ever`` counts the subtasks whose loss is below the threshold at any evaluation, even
+            after the step of early stopping (Fig. 9). A readout of ``scaling.data_curve`` counts
+            at that evaluation.
         below: the threshold, in bits.
 
     Returns:
-        [run], with run coordinates: plot it against ``train_size`` or ``n_params``.
+        [run], with the run coordinates, to be plotted against ``train_size`` or ``n_params``.
 
     Raises:
         BadInput: if ``at`` is ``validation`` and there are online runs.
@@ -111,20 +115,23 @@ def number_learned(
 
 
 def fit_convergence(steps: xr.DataArray, window: powerlaw.Window | None = None) -> powerlaw.Fit:
-    """Steps to convergence against frequency, all seeds pooled (Fig. 8).
+    """Fit the steps to convergence against the frequency of subtasks, all seeds pooled (Fig. 8).
 
-    The model expects ``exponent`` 1: steps ∝ p^-1. The paper found 0.81.
+    The quantization model predicts ``exponent`` 1, that is steps ∝ p^-1. The paper measured 0.81.
 
     Args:
         steps: [run, subtask] from ``convergence_step``, of runs that differ in the seed only, such
             as ``scaling.widest(results, online=True)``.
-        window: bounds on the frequency. Subtasks that were never learned are left out and counted
-            in ``n_missing``: the rarest that were are the lucky ones, and make the slope flatter.
+        window: bounds on the frequency; None takes all subtasks that were learned. The others are
+            counted in ``n_missing``. They bias the fit: among the rarest subtasks only those that
+            happened to be learned early are seen, which makes the slope flatter.
 
     Raises:
-        BadInput: if the runs differ otherwise, or under three subtasks were learned.
+        BadInput: if the runs differ in more than the seed, or fewer than three subtasks were
+            learned.
     """
     scaling.refuse_mixed(steps)
+    # Subtasks that do not exist in these runs have no frequency; they are not missing points.
     exists = steps.frequency.notnull().all("run").to_numpy()
     steps = steps.isel(subtask=exists)
     return scaling.fit_seeds(steps.frequency, steps, window)
@@ -133,22 +140,22 @@ def fit_convergence(steps: xr.DataArray, window: powerlaw.Window | None = None) 
 def fit_learned(
     counts: xr.DataArray, scale: str = "train_size", window: powerlaw.Window | None = None
 ) -> powerlaw.Fit:
-    """The number of subtasks learned against a scale, all seeds pooled (Fig. 9).
+    """Fit the number of subtasks learned against a scale, all seeds pooled (Fig. 9).
 
-    The model expects ``slope`` 1 / (alpha + 1) against training samples.
+    The quantization model predicts ``slope`` 1 / (alpha + 1) against training samples.
 
     Args:
-        counts: [run] from ``number_learned``, of runs that differ in the scale and seed only.
-        scale: their coordinate, ``train_size`` or ``n_params``.
-        window: bounds on the scale; if None, from where every run has learned a subtask to where
-            the first has learned all.
+        counts: [run] from ``number_learned``, of runs that differ in scale and seed only.
+        scale: the coordinate to fit against, ``train_size`` or ``n_params``.
+        window: bounds on the scale. If None, the scales above all those with a run that has learned
+            nothing, and below all those with a run that has learned every subtask.
 
     Raises:
-        BadInput: if the runs differ otherwise, or fewer than three fall in the window.
+        BadInput: if the runs differ in more than that, or fewer than three are in the window.
     """
     scaling.refuse_mixed(counts, scale, *(("width",) if scale == "n_params" else ()))
     if window is None:
-        counts = _between(counts, scale)
+        counts = _partly_learned(counts, scale)
     return scaling.fit_seeds(counts[scale], counts, window)
 
 
@@ -157,30 +164,37 @@ def learned_exponent(
     at: Readout | Literal["ever"] = "ever",
     below: float = LEARNED_BELOW,
 ) -> xr.Dataset:
-    """The exponent of the number learned against training samples, and the model's (Fig. 9).
+    """The exponent of the number of subtasks learned against training samples, with the theory's.
 
-    For runs of one task, of which the widest on finite data are taken;
-    ``results.groupby("alpha").map(learned_exponent)`` is the table for several.
+    For runs of one task (Fig. 9). For several tasks,
+    ``results.groupby("alpha").map(learned_exponent)`` is a table.
+
+    Args:
+        results: from ``open_results``; the widest runs on finite data are used.
+        at, below: as for ``number_learned``.
 
     Returns:
-        The variables of ``scaling.labelled``, with the exponent positive; NaN where the fit fails.
+        The variables of ``scaling.labelled``, with a positive exponent; NaN where the fit fails.
 
     Raises:
-        BadInput: if there are no runs on finite data, or they are of several tasks or kinds.
+        BadInput: if there are no runs on finite data, or they differ in more than train size, seed
+            and width.
     """
     runs = scaling.widest(results, online=False)
-    counts = _between(number_learned(runs, at, below), "train_size")
+    counts = _partly_learned(number_learned(runs, at, below), "train_size")
     limit = scaling.limit_theory(scaling.task_of(runs))
     expected = None if limit is None else limit.learned
     try:
         fit = fit_learned(counts)
     except BadInput:
         return scaling.labelled(None, expected)
-    return scaling.labelled(fit, expected, rising=True)  # finitely many do not bend this law
+    # Needs no finite-size correction: this law is the same for finitely many subtasks.
+    return scaling.labelled(fit, expected, rising=True)
 
 
-def _between(counts: xr.DataArray, scale: str) -> xr.DataArray:
-    """The runs of those scales where each has learned some subtasks, and none has learned all."""
+def _partly_learned(counts: xr.DataArray, scale: str) -> xr.DataArray:
+    """The runs at scales where every run has learned some subtasks and none has learned all."""
+    # Where nothing is learned the logarithm does not exist; where all is, the count saturates.
     x = counts[scale].to_numpy().astype(float)
     none, every = x[(counts == 0).to_numpy()], x[(counts == counts.n_tasks).to_numpy()]
     low, high = none.max(initial=-np.inf), every.min(initial=np.inf)
@@ -188,7 +202,8 @@ def _between(counts: xr.DataArray, scale: str) -> xr.DataArray:
 
 
 def _first(holds: xr.DataArray, along: xr.DataArray) -> xr.DataArray:
-    """The first value of the coordinate ``along`` at which ``holds`` is true, else NaN."""
+    """The first value of the coordinate ``along`` at which ``holds`` is true; NaN if never."""
+    # ``along`` without its coordinates, so that the index below brings none along.
     (dim,) = map(str, along.dims)
     values = xr.DataArray(along.to_numpy(), dims=dim)
-    return values[holds.argmax(dim)].where(holds.any(dim))
+    return values[holds.argmax(dim)].where(holds.any(dim))  # argmax: the first True

@@ -1,5 +1,8 @@
-"""The run folder of a sweep: beside what every run folder holds, ``results.zarr``, ``weights/`` and
-``figures/``; in ``checkpoints/`` a folder for each pack that is being trained."""
+"""The run folder of a sweep.
+
+In addition to what every run folder holds: ``results.zarr``, ``weights/`` and ``figures/``, and in
+``checkpoints/`` a folder for each pack while the sweep is trained.
+"""
 
 from pathlib import Path
 
@@ -12,10 +15,10 @@ RESULTS = "results.zarr"
 
 
 class SweepFolder(RunFolder):
-    """Paths of a sweep.
+    """Paths in the run folder of a sweep.
 
     Args:
-        path: of the run folder, or of the results in it.
+        path: of the run folder, or of the ``results.zarr`` in it.
     """
 
     def __init__(self, path: Path | str):
@@ -26,18 +29,23 @@ class SweepFolder(RunFolder):
         self.figures = self.path / "figures"
 
     def weight_file(self, run: int) -> Path:
-        """Where the final weights of run number ``run`` lie."""
+        """Path of the final weights of run number ``run``."""
         return self.weights / f"{run:05d}.safetensors"
 
     def check(self, config: SweepConfig) -> None:
-        """Raise ``BadInput`` unless this folder can take, or already holds, ``config``.
+        """Check that a sweep of ``config`` can start or continue here. Writes nothing.
 
-        Writes nothing.
+        Raises:
+            BadInput: if the folder cannot be written, or holds something else.
         """
         if self.require_place() and self.read_config().runs() != config.runs():
             raise self.other_configuration()
 
     def read_config(self) -> SweepConfig:
-        """The resolved configuration of the folder. Raises ``BadInput`` if it is damaged."""
+        """The resolved configuration stored in the folder.
+
+        Raises:
+            BadInput: if it is damaged, or of another kind of run.
+        """
         settings.require_kind(self.config, (*SECTIONS, "sweep"), "jquanta sweep")
         return load_config(self.config)

@@ -1,8 +1,8 @@
-"""From runs to packs: which runs train together, and what that will take.
+"""From runs to packs: which runs train together.
 
-A pack is trained by one compiled program. Networks of one hidden layer of ReLUs that see the same
-bits become one wide layer (``parity.packed``); others are stacked where every shape is the same
-(``parity.solo``). Packs are cut to fit the memory at hand.
+A pack is trained by one compiled program. Networks with one hidden layer of ReLUs that see the same
+bits become one wide layer (``parity.packed``). Other networks are stacked if all their shapes are
+equal (``parity.solo``). Packs are split so that they fit into memory.
 """
 
 import math
@@ -29,9 +29,10 @@ class Pack:
     """Runs that train together.
 
     Attributes:
-        name: of its checkpoints' folder.
-        members: numbers of the runs on the run axis.
-        way: name of the ``Way`` in which they are computed, if they are packed and it is known.
+        name: of the folder of its checkpoints.
+        members: indices of the runs on the run axis.
+        way: name of the ``Way`` that computes them; None if they are stacked, or if the record of
+            an older version does not contain it.
     """
 
     name: str
@@ -42,23 +43,30 @@ class Pack:
 def plan(
     runs: Sequence[RunConfig], memory: int, devices: int = 1, backend: str | None = None
 ) -> list[Pack]:
-    """Group ``runs`` into packs of at most ``memory`` bytes each, or one run.
+    """Group runs into packs.
 
-    With several devices a group of more than one device's share of the work falls into parts of
-    about equal work. ``backend`` is ``cpu`` or ``gpu``, here and below; None is what JAX runs on.
+    Args:
+        runs: all runs of a sweep.
+        memory: bytes that a pack may take. A single run is a pack even if it needs more.
+        devices: number of devices. Groups that need more than one device's share of the work are
+            split into parts of about equal work.
+        backend: device kind to plan for, ``cpu`` or ``gpu``; None is the kind that JAX runs on.
+            So in all functions below.
     """
     share = sum(map(run_operations, runs)) / devices
-    groups: dict[object, dict[object, list[int]]] = {}  # runs of one distribution are neighbours
+    # First by what a pack has in common, then by distribution, so that runs of one distribution
+    # are neighbours.
+    groups: dict[object, dict[object, list[int]]] = {}
     for number, run in enumerate(runs):
-        group = groups.setdefault(_shared(run), {})
+        group = groups.setdefault(_in_common(run), {})
         group.setdefault(distribution(run), []).append(number)
     packs: list[Pack] = []
     for group in groups.values():
         members = [i for same in group.values() for i in same]
         work = [run_operations(runs[i]) for i in members]
-        parts = math.ceil(sum(work) / share * (1 - 1e-9))  # rounding must not split a whole
+        parts = math.ceil(sum(work) / share * (1 - 1e-9))  # a rounding error must not add a part
         for part in shared_out(work, parts):
-            for piece in _cut([members[i] for i in part], runs, memory, backend):
+            for piece in _split([members[i] for i in part], runs, memory, backend):
                 way = way_here(runs[piece[0]], backend)
                 name = f"pack-{len(packs):04d}"
                 packs.append(Pack(name, tuple(piece), way and way.name))
@@ -66,14 +74,16 @@ def plan(
 
 
 def shared_out(work: Sequence[float], workers: int) -> list[list[int]]:
-    """Share out pieces of work: the largest first, each to the worker who has least so far.
+    """Distribute pieces of work by the greedy longest-processing-time rule.
+
+    The largest piece goes first; each goes to the worker with the least work so far.
 
     Args:
-        work: of each piece.
-        workers: how many there are.
+        work: amount of work of each piece, in any unit.
+        workers: number of workers.
 
     Returns:
-        The numbers of each worker's pieces, ascending; a worker without any is left out.
+        The indices of each worker's pieces, ascending; workers without pieces are left out.
     """
     found: list[list[int]] = [[] for _ in range(workers)]
     total = [0.0] * workers
@@ -85,48 +95,54 @@ def shared_out(work: Sequence[float], workers: int) -> list[list[int]]:
 
 
 BALANCE = 0.8
-"""Least share of its time that a core must be busy to be a device of its own."""
+"""Smallest share of the time, on average, that cores must be busy if each is to be a device."""
 
 
 def use_cores(runs: Sequence[RunConfig], memory: int | None = None) -> None:
-    """Make each core of a CPU a device where the packs of ``runs`` would keep all of them busy.
+    """Make each core of the CPU a JAX device if the packs of ``runs`` would keep all cores busy.
 
-    To be called before JAX computes anything. ``memory``: bytes that a pack may take, if limited.
+    Call this before JAX computes anything.
+
+    Args:
+        runs: all runs of a sweep.
+        memory: bytes that a pack may take; if None, each core's part of the usable memory.
     """
     count = cores.count()
     packs = plan(runs, memory or int(HOST_SHARE * free()) // count, count, "cpu")
     work = [pack_operations([runs[i] for i in pack.members]) for pack in packs]
+    # The sweep takes as long as the core with the most work. Busy share: mean work over most work.
     longest = max(sum(work[i] for i in pieces) for pieces in shared_out(work, count))
     if sum(work) >= BALANCE * count * longest:
         cores.as_devices()
 
 
 def trainer_of(runs: Sequence[RunConfig]) -> Packed | Stack:
-    """What trains the runs of one pack."""
+    """The trainer for the runs of one pack: ``Packed`` if their networks allow it."""
     return Packed(runs) if packable(runs[0]) else Stack(runs)
 
 
-def _shared(run: RunConfig) -> object:
-    """What the runs of one pack have in common."""
+def _in_common(run: RunConfig) -> object:
+    """The fields that all runs of a pack must have in common, as a key for grouping."""
     schedule = (run.train.steps, run.eval.log_every)
     if not packable(run):
         return Program.of(run), schedule
     bits = (run.train.seed, run.task.n_bits, run.train.train_size, run.batch_size)
-    rows = run.task.n_tasks, Program.of(run).n_codes  # plain runs do not mix with others
+    # n_codes is None for plain runs: they are not mixed with runs that have codes.
+    rows = run.task.n_tasks, Program.of(run).n_codes
     return bits, rows, run.eval.points_per_task, schedule
 
 
-def _cut(
+def _split(
     members: Sequence[int], runs: Sequence[RunConfig], memory: int, backend: str | None
 ) -> Iterator[list[int]]:
-    """``members`` in pieces within the limit of bytes, or of one run."""
+    """Split a group into consecutive pieces of at most ``memory`` bytes, or of one run."""
     piece: list[int] = []
     kinds: set[object] = set()
     left = memory
     for member in members:
         run = runs[member]
         kind, own = distribution(run), run_bytes(run, backend)
-        # Runs of one distribution share their batches.
+        # The first run of a distribution also pays for the batches that its runs share.
         need = own if kind in kinds else own + shared_bytes(run, backend)
         if piece and need > left:
             yield piece

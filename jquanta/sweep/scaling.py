@@ -1,10 +1,10 @@
 """Scaling curves of a finished sweep: loss against parameters, steps and data, and their fits.
 
-Each curve is a small labelled Dataset: one scale as its dimension, ``loss`` (nats) and
-``subtask_loss`` (nats) averaged over seeds, and ``seed_loss`` (nats) with the seeds apart, which
-is what is fitted. Runs that diverged are left out.
+A curve is a small labelled Dataset with one scale as its dimension. It holds ``loss`` and
+``subtask_loss`` averaged over seeds, and ``seed_loss`` for each seed, to which power laws are
+fitted; all are in nats. Runs that diverged are left out.
 
-A curve is of one task. For results that hold several, xarray does the rest::
+A curve is of a single task. Split results of several tasks with xarray::
 
     for alpha, runs in results.groupby("alpha"):
         curve = scaling.step_curve(runs)
@@ -22,20 +22,20 @@ from jquanta.errors import BadInput
 
 NATS_PER_BIT = float(np.log(2))
 
-LEARNED_BELOW = 0.1  # bits: a subtask counts as learned under this loss (paper, Fig. 8 and 9)
-ONSET = 0.95  # bits: power laws are fitted from where the mean loss is first below this
-FIG10_STEPS = (500, 15_000)  # paper, Fig. 10: later steps feel the network's size
+LEARNED_BELOW = 0.1  # bits: a subtask counts as learned below this loss (paper, Fig. 8 and 9)
+ONSET = 0.95  # bits: power laws are fitted from where the mean loss first falls below this
+FIG10_STEPS = (500, 15_000)  # paper, Fig. 10: later the network's size limits the loss
 
 SCALES = ("n_params", "step", "train_size")
 
 Readout = Literal["best", "validation", "last"]
 
-# Coordinates that may differ between runs of one kind.
-_OWN = {"run", "seed", "last_step", "diverged_at", "step_chosen"}
+# Coordinates in which the runs of a curve may always differ.
+_MAY_DIFFER = {"run", "seed", "last_step", "diverged_at", "step_chosen"}
 
 
 class NoSuchRuns(BadInput):
-    """The results were not made for a curve; they may hold others."""
+    """The results do not contain the runs that a curve needs; other curves may be possible."""
 
 
 def parameter_curve(results: xr.Dataset) -> xr.Dataset:
@@ -45,14 +45,14 @@ def parameter_curve(results: xr.Dataset) -> xr.Dataset:
         results: from ``open_results``, with online runs of several widths.
 
     Returns:
-        Dimension ``n_params`` with its ``width`` as a second coordinate; ``loss`` [n_params],
-        ``subtask_loss`` [n_params, subtask] and ``seed_loss`` [seed, n_params] (NaN where a seed
-        has no such run), all in nats; ``frequency`` [subtask]. Attributes ``alpha`` (NaN where it
-        has no effect), ``offset``, ``n_tasks``, ``narrowest`` and ``width`` of the networks, and
-        ``steps``.
+        A curve with the dimension ``n_params`` and ``width`` as a second coordinate of it:
+        ``loss`` [n_params], ``subtask_loss`` [n_params, subtask] and ``seed_loss``
+        [seed, n_params] (NaN where a seed has no such run), all in nats, and ``frequency``
+        [subtask]. Attributes: ``alpha`` (NaN where it has no effect), ``offset``, ``n_tasks``,
+        ``narrowest`` and ``width`` (the smallest and the largest width), and ``steps``.
 
     Raises:
-        BadInput: if the results hold no such runs, or runs that differ in something else.
+        BadInput: if the results hold no such runs, or the runs differ in another field.
     """
     runs = _runs(results, online=True)
     if np.unique(runs.n_params).size < 2:
@@ -70,15 +70,19 @@ def parameter_curve(results: xr.Dataset) -> xr.Dataset:
 def step_curve(results: xr.Dataset) -> xr.Dataset:
     """Test loss of the widest online runs against updates S.
 
+    Args:
+        results: from ``open_results``, with online runs.
+
     Returns:
-        As of ``parameter_curve`` with the dimension ``step``, without step 0, up to where the
-        first of several seeds stops; attributes ``alpha``, ``offset``, ``n_tasks`` and ``width``.
+        A curve as of ``parameter_curve`` with the dimension ``step``, from the first evaluation
+        after step 0 to the last that all seeds have. Attributes: ``alpha``, ``offset``,
+        ``n_tasks`` and ``width``.
 
     Raises:
         BadInput: as ``parameter_curve``.
     """
     runs = widest(results, online=True)
-    # The mean of the seeds that go on would jump where one stops.
+    # Where one seed stops early, the mean of the others would jump.
     everywhere = np.isfinite(runs.loss).all("run") & (runs.step > 0)
     runs = runs.isel(step=everywhere.to_numpy())
     if runs.sizes["step"] < 2:
@@ -91,12 +95,13 @@ def data_curve(results: xr.Dataset, readout: Readout = "best") -> xr.Dataset:
 
     Args:
         results: from ``open_results``, with finite runs of several sizes.
-        readout: ``best`` is the evaluation with the lowest mean test loss (early stopping on the
-            test loss, as in the paper), ``validation`` the one with the lowest validation loss,
-            which never looks at the test points, ``last`` the last.
+        readout: which evaluation of a run gives its loss. ``best``: the one with the lowest mean
+            test loss (early stopping on the test loss, as in the paper). ``validation``: the one
+            with the lowest validation loss, a choice that does not use the test points. ``last``:
+            the last one.
 
     Returns:
-        As of ``parameter_curve`` with the dimension ``train_size``; attributes as of
+        A curve as of ``parameter_curve`` with the dimension ``train_size``, and the attributes of
         ``step_curve``.
 
     Raises:
@@ -110,22 +115,33 @@ def data_curve(results: xr.Dataset, readout: Readout = "best") -> xr.Dataset:
 
 
 def widest(results: xr.Dataset, online: bool) -> xr.Dataset:
-    """The widest of the online runs, or of those on finite data, that did not diverge.
+    """Select the widest of the runs that did not diverge.
+
+    Args:
+        results: from ``open_results``.
+        online: select among online runs; otherwise among those on finite data.
 
     Raises:
-        BadInput: if there are none, or if the online (or finite) runs differ in anything but
-            width, train size and seed.
+        BadInput: if there are no such runs, or they differ in anything but width, train size and
+            seed.
     """
     runs = _runs(results, online)
     return runs.isel(run=(runs.width == runs.width.max()).to_numpy())
 
 
 def step_of(runs: xr.Dataset, readout: Readout) -> xr.DataArray:
-    """The step of one evaluation of each run [run]; ``readout`` as in ``data_curve``.
+    """The step of the evaluation that a readout chooses for each run.
+
+    Args:
+        runs: of a results Dataset.
+        readout: as in ``data_curve``.
+
+    Returns:
+        [run] updates.
 
     Raises:
-        BadInput: if it is none of these, or ``validation`` and there are online runs, which have
-            no such loss.
+        BadInput: if ``readout`` is none of these, or if it is ``validation`` and there are online
+            runs, which have no validation loss.
     """
     if readout not in get_args(Readout):
         raise BadInput(f"readout = {readout!r}: give one of {', '.join(get_args(Readout))}")
@@ -138,7 +154,7 @@ def step_of(runs: xr.Dataset, readout: Readout) -> xr.DataArray:
 
 
 def at_readout(runs: xr.Dataset, readout: Readout) -> xr.Dataset:
-    """Each run's losses at the evaluation that ``step_of`` names.
+    """The losses of each run at the evaluation that ``step_of`` chooses.
 
     Returns:
         ``loss`` [run] and ``subtask_loss`` [run, subtask] in nats; run coordinates,
@@ -155,37 +171,40 @@ def at_readout(runs: xr.Dataset, readout: Readout) -> xr.Dataset:
 
 
 def learned(curve: xr.Dataset, below: float = LEARNED_BELOW) -> xr.DataArray:
-    """Number of subtasks whose loss is below ``below`` bits, along a curve."""
+    """Number of subtasks whose loss is below ``below`` bits, at each scale of a curve."""
     return (curve.subtask_loss < below * NATS_PER_BIT).sum("subtask")
 
 
 def scale_of(curve: xr.Dataset) -> str:
-    """The curve's dimension: ``n_params``, ``step`` or ``train_size``."""
+    """Name of the curve's dimension: ``n_params``, ``step`` or ``train_size``."""
     return str(curve.loss.dims[0])
 
 
 def fit_curve(curve: xr.Dataset, window: powerlaw.Window | None = None) -> powerlaw.Fit:
-    """The power law of a curve's mean loss, all seeds pooled.
+    """Fit a power law to the mean loss of a curve, all seeds pooled.
 
-    The interval tells how the exponent varies between seeds. With one seed it is of the points of
-    its curve, which share their noise: too narrow.
+    The interval reflects how the exponent varies between seeds. With a single seed it is computed
+    from the points of its curve, whose noise is correlated, and is too narrow.
 
     Args:
-        curve: of any scale.
-        window: bounds on the scale, both included. If None, the paper's: all points for
-            parameters; for steps and data from the first with a mean loss below 0.95 bit, and for
+        curve: along any scale.
+        window: bounds on the scale, both included. If None, those of the paper: for parameters all
+            points; for steps and data from the first point with a mean loss below 0.95 bit, for
             steps up to 15,000.
 
     Raises:
-        BadInput: if fewer than three values of the scale fall in the window.
+        BadInput: if the mean loss stays above 0.95 bit, or fewer than three values of the scale
+            are in the window.
     """
     scale = scale_of(curve)
     x = curve[scale].to_numpy().astype(float)
     if window is None and scale != "n_params":
+        # Before any subtask is learned the loss is flat at 1 bit, and not yet a power law.
         begun = np.flatnonzero(curve.loss < ONSET * NATS_PER_BIT)
         if not begun.size:
             raise BadInput(f"the mean loss stays above {ONSET} bit: train longer, or on more data")
         window = (x[begun[0]], FIG10_STEPS[1] if scale == "step" else np.inf)
+    # Seeds without any point in the window are dropped before points are counted.
     low, high = window or (-np.inf, np.inf)
     inside = curve.seed_loss.isel({scale: (x >= low) & (x <= high)}).dropna("seed", how="all")
     if inside.sizes[scale] < 3:
@@ -194,7 +213,10 @@ def fit_curve(curve: xr.Dataset, window: powerlaw.Window | None = None) -> power
 
 
 def fig10_window(curve: xr.Dataset) -> powerlaw.Window | None:
-    """The window of Figure 10 for ``fit_curve``: 500…15,000 for steps, if there are so many."""
+    """The window of Figure 10, for ``fit_curve``: steps 500 to 15,000 if the curve is so long.
+
+    None for other scales and shorter curves, which is the default of ``fit_curve``.
+    """
     long = scale_of(curve) == "step" and int(curve.step[-1]) >= FIG10_STEPS[1]
     return FIG10_STEPS if long else None
 
@@ -202,9 +224,18 @@ def fig10_window(curve: xr.Dataset) -> powerlaw.Window | None:
 def fit_seeds(
     x: xr.DataArray, y: xr.DataArray, window: powerlaw.Window | None = None
 ) -> powerlaw.Fit:
-    """``powerlaw.fit`` of labelled arrays, ``y`` with a coordinate ``seed``.
+    """``powerlaw.fit`` for labelled arrays.
 
-    The interval is of seeds where there are at least two, else of points. Raises ``BadInput``.
+    Args:
+        x: scale.
+        y: to be fitted, with a coordinate ``seed``.
+        window: bounds on x, both included.
+
+    Returns:
+        The fit. Its interval is between seeds if there are at least two, else from points.
+
+    Raises:
+        BadInput: as ``powerlaw.fit``.
     """
     x, y, seed = xr.broadcast(x, y, y.seed)
     groups = seed if np.unique(seed).size > 1 else None
@@ -212,16 +243,19 @@ def fit_seeds(
 
 
 def exponents(results: xr.Dataset) -> xr.Dataset:
-    """Fitted exponents of every scale and the model's beside them, for runs of one task (Fig. 10).
+    """Table of the fitted exponents of all scales with the theory's, for one task (Fig. 10).
 
-    Over the windows of ``fig10_window``.
+    Fits are over the windows of ``fig10_window``.
+
+    Args:
+        results: from ``open_results``, of runs of one task.
 
     Returns:
-        Dimension ``scale`` (``n_params``, ``step``, ``train_size``) and the variables of
-        ``labelled``. NaN where the runs hold no such curve, or its fit fails.
+        A Dataset with the dimension ``scale`` (``n_params``, ``step``, ``train_size``) and the
+        variables of ``labelled``; NaN where the runs have no such curve, or its fit fails.
 
     Raises:
-        BadInput: if the runs are of several tasks or kinds.
+        BadInput: if the runs differ in more than width, train size and seed.
     """
     rows = []
     for curve_of in (parameter_curve, step_curve, data_curve):
@@ -238,17 +272,19 @@ def labelled(
     finite: float | None = None,
     rising: bool = False,
 ) -> xr.Dataset:
-    """A fit and the theory as a table's row, NaN for what there is not.
+    """A fit and the theory as one row of a table, with NaN for what is None.
 
     Args:
-        fit: any.
-        limit, finite: what the model predicts with infinitely and with the given subtasks.
-        rising: whether the exponent is of something that grows: the slope, not its opposite.
+        fit: of any power law.
+        limit, finite: exponents that the quantization model predicts, in the limit of many
+            subtasks and with the given number of subtasks.
+        rising: whether the fitted quantity grows with the scale. The exponent is then the slope,
+            otherwise minus the slope.
 
     Returns:
-        Scalars: ``exponent``, bounds ``low`` and ``high`` of its interval, smallest and largest
-        value fitted ``first`` and ``last``, ``n_points``, ``n_missing``, ``r2``, ``theory`` and
-        ``theory_finite``.
+        Scalars: ``exponent``, the bounds ``low`` and ``high`` of its interval, the smallest and
+        the largest x fitted as ``first`` and ``last``, ``n_points``, ``n_missing``, ``r2``,
+        ``theory`` and ``theory_finite``.
     """
     names = ("exponent", "low", "high", "first", "last", "n_points", "n_missing", "r2")
     values: dict[str, float | None] = dict.fromkeys(names)
@@ -263,19 +299,19 @@ def labelled(
 
 
 def predicted(curve: xr.Dataset) -> float | None:
-    """The model's exponent for a curve's scale (paper, section 2).
+    """The exponent that the quantization model predicts for a curve's scale (paper, section 2).
 
-    None where the model has none: uniform frequencies, codes, alpha ≤ 0, or a single subtask.
+    None where it predicts none: for uniform frequencies, codes, alpha ≤ 0, or a single subtask.
     """
     limit = limit_theory(curve.attrs)
     return None if limit is None else _of_scale(limit, scale_of(curve))
 
 
 def predicted_finite(curve: xr.Dataset, fit: powerlaw.Fit) -> float | None:
-    """What a fit would find if the model held, with the curve's finitely many subtasks.
+    """The exponent that a fit would find if the model held, given finitely many subtasks.
 
-    Taken over as many subtasks as were learned at the ends of the fit's window. None where
-    ``predicted`` is, or where under two were learned between them.
+    It is computed for the numbers of subtasks learned at the two ends of the fit's window. None
+    where ``predicted`` is None, or where these numbers do not differ.
     """
     scale = scale_of(curve)
     counts = learned(curve).sel({scale: slice(*fit.window)})
@@ -284,16 +320,25 @@ def predicted_finite(curve: xr.Dataset, fit: powerlaw.Fit) -> float | None:
 
 
 def limit_theory(task: Mapping[str, Any]) -> theory.Exponents | None:
-    """The model's exponents for a task (``task_of``, or a curve's attributes), if it has any."""
+    """The model's exponents in the limit of many subtasks, for a task; None if it has none.
+
+    Args:
+        task: from ``task_of``, or the attributes of a curve.
+    """
     if not task["alpha"] > 0 or task["n_tasks"] < 2:
         return None
     return theory.exponents(task["alpha"])
 
 
 def finite_theory(task: Mapping[str, Any], first: int, last: int) -> theory.Exponents | None:
-    """What fits would find with the task's subtasks, from ``first`` to ``last`` of them learned.
+    """The exponents that fits would find with the task's finite number of subtasks.
 
-    None as in ``predicted_finite``.
+    Args:
+        task: from ``task_of``, or the attributes of a curve.
+        first, last: numbers of subtasks learned at the two ends of the fit.
+
+    Returns:
+        The exponents; None in the cases of ``predicted_finite``.
     """
     window = max(1, first), min(task["n_tasks"] - 1, last)
     if limit_theory(task) is None or window[0] >= window[1]:
@@ -302,7 +347,11 @@ def finite_theory(task: Mapping[str, Any], first: int, last: int) -> theory.Expo
 
 
 def task_of(runs: "xr.Dataset | xr.DataArray") -> dict[str, float | int]:
-    """What theory needs to know of runs, all of one task. Alpha is NaN where it has no effect."""
+    """The parameters of the runs' task that theory needs. ``alpha`` is NaN if it has no effect.
+
+    Args:
+        runs: with run coordinates, all of one task.
+    """
     codes = str(runs.codes[0].values).split()  # with codes, these are the subtasks
     zipf = str(runs.frequencies[0].values) == "zipf" and not codes
     return {
@@ -320,17 +369,21 @@ def undiverged(results: xr.Dataset) -> xr.Dataset:
 
 
 def refuse_mixed(runs: "xr.Dataset | xr.DataArray", *free: str) -> None:
-    """Raise ``BadInput`` if runs differ in a field, other than the seed and those in ``free``."""
+    """Check that runs differ only in the seed and the fields named in ``free``.
+
+    Raises:
+        BadInput: naming the first field in which they differ.
+    """
     for name, field in runs.coords.items():
-        own = name in _OWN or name in free
-        if field.dims == ("run",) and not own and np.unique(field).size > 1:
+        allowed = name in _MAY_DIFFER or name in free
+        if field.dims == ("run",) and not allowed and np.unique(field).size > 1:
             values = list(map(str, np.unique(field).tolist()))
             shown = ", ".join(values if len(values) <= 6 else [*values[:2], "…", values[-1]])
             raise BadInput(f"these runs differ in {name} ({shown}): select one value of it first")
 
 
 def _runs(results: xr.Dataset, online: bool) -> xr.Dataset:
-    """The online or the finite runs, which may differ in scale and seed only."""
+    """The online runs, or those on finite data, checked to differ in scale and seed only."""
     wanted = np.isinf(results.train_size) if online else np.isfinite(results.train_size)
     runs = undiverged(results.isel(run=wanted.to_numpy()))
     if not runs.sizes["run"]:
@@ -341,7 +394,8 @@ def _runs(results: xr.Dataset, online: bool) -> xr.Dataset:
 
 
 def _averaged(runs: xr.Dataset, scale: str) -> xr.Dataset:
-    """The curve along ``scale``, a run coordinate or ``step``: means, and seeds apart."""
+    """The curve along ``scale``, which is a run coordinate or ``step``: losses averaged over seeds
+    and of each seed."""
     losses = runs[["loss", "subtask_loss"]].load()
     if scale == "step":
         curve = losses.mean("run", keep_attrs=True)
@@ -349,12 +403,13 @@ def _averaged(runs: xr.Dataset, scale: str) -> xr.Dataset:
     else:
         curve = losses.groupby(scale).mean("run", keep_attrs=True)
         by_seed = losses.loss.groupby(["seed", scale]).mean(keep_attrs=True)
+    # All runs of a curve are of one task, so that the first run's frequencies are everyone's.
     frequency = runs.frequency[0].reset_coords(drop=True).drop_vars("run", errors="ignore")
     return curve.assign(seed_loss=by_seed).assign_coords(frequency=frequency)
 
 
 def _row(curve: xr.Dataset) -> xr.Dataset:
-    """A curve's fit over the windows of Figure 10, and the theory."""
+    """One row of the table of ``exponents``: a curve's fit, and the theory."""
     try:
         fit = fit_curve(curve, fig10_window(curve))
     except BadInput:
@@ -363,6 +418,7 @@ def _row(curve: xr.Dataset) -> xr.Dataset:
 
 
 def _of_scale(exponents: theory.Exponents, scale: str) -> float:
+    """The exponent of the loss against ``scale``."""
     return {
         "n_params": exponents.alpha_N,
         "step": exponents.alpha_S,

@@ -1,4 +1,4 @@
-"""The results Dataset as data: every variable with its dimensions, type, unit and meaning."""
+"""The schema of the results Dataset: dimensions, type, unit and meaning of every variable."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -14,7 +14,15 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class Variable:
-    """One array of the Dataset. ``missing`` marks what was not reached or does not exist."""
+    """One array of the Dataset.
+
+    Attributes:
+        dims: names of its dimensions.
+        dtype: of its values.
+        units: such as ``nats``; ``1`` for numbers without a unit.
+        long_name: meaning.
+        missing: value where a run did not get to, or of a subtask that it does not have.
+    """
 
     dims: tuple[str, ...]
     dtype: str
@@ -36,9 +44,9 @@ VARIABLES: dict[str, Variable] = {
         ("run", "subtask", "position"), "int16", "1", "bits in the subtask's parity", -1
     ),
 }
-"""Data variables. Means are over the exact frequencies of the subtasks.
+"""Data variables. Means over subtasks are weighted by their exact frequencies.
 
-The subtasks of a run with codes (``task.codes``) are its codes, in their order.
+For a run with codes (``task.codes``) the dimension ``subtask`` counts its codes, in their order.
 """
 
 RUN_COORDINATES: dict[str, Variable] = {
@@ -53,7 +61,7 @@ _TYPES = {int: "int64", float: "float64", bool: "bool", str: "str"}
 
 
 def field_coordinates() -> dict[str, Variable]:
-    """One run coordinate for every configuration field, named without its table."""
+    """One run coordinate for every configuration field: ``train.lr`` has the name ``lr``."""
     return {
         name.split(".")[1]: Variable(
             ("run",),
@@ -66,7 +74,15 @@ def field_coordinates() -> dict[str, Variable]:
 
 
 def check(dataset: xr.Dataset, where: str = "results") -> None:
-    """Raise ``BadInput`` unless ``dataset`` keeps to this schema."""
+    """Check that a Dataset follows this schema.
+
+    Args:
+        dataset: results of a sweep.
+        where: name of the results, for messages.
+
+    Raises:
+        BadInput: naming the first difference.
+    """
     version = dataset.attrs.get("schema_version")
     if version != SCHEMA_VERSION:
         raise BadInput(
@@ -78,18 +94,21 @@ def check(dataset: xr.Dataset, where: str = "results") -> None:
         array = dataset.get(name)
         if array is None:
             raise BadInput(f"{where}: {name} is missing")
+        # Strings may be stored as Python objects (O), fixed width (U) or variable width (T).
         kind = "str" if array.dtype.kind in "OUT" else str(array.dtype)
         got = Variable(
             tuple(map(str, array.dims)),
             kind,
             array.attrs.get("units", ""),
-            variable.long_name,  # its wording may change from version to version
+            variable.long_name,  # not compared: its wording may differ between versions
             variable.missing,
         )
-        if got != variable and repr(got) != repr(variable):  # NaN differs from itself
+        # By repr, too, since a missing value of NaN is not equal to itself.
+        if got != variable and repr(got) != repr(variable):
             raise BadInput(f"{where}: {name} is {got}, the schema says {variable}")
 
 
 def _python_type(knob: dataclasses.Field[Any]) -> type:
+    """The type of a configuration field."""
     assert isinstance(knob.type, type)
     return knob.type

@@ -1,4 +1,4 @@
-"""Results on disk: packs' journals in, one labelled Dataset and a weight file a run out."""
+"""Results of a sweep on disk: one labelled Dataset, and a file of final weights for each run."""
 
 import tomllib
 import warnings
@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from flax import nnx
 from safetensors.numpy import load_file, save_file
-from zarr.storage import LocalStore  # a path could be taken for an address
+from zarr.storage import LocalStore  # given a string, zarr may take a path for a URL
 
 from jquanta.errors import BadInput
 from jquanta.parity.config import FIELDS, RunConfig, to_values
@@ -30,13 +30,18 @@ from jquanta.sweep.schema import (
     field_coordinates,
 )
 
-CHUNK = 2**20  # numbers in a chunk of the largest arrays: 4 MiB
+CHUNK = 2**20  # most numbers in a chunk of the largest arrays: 4 MiB of float32
 
 
 def template(config: SweepConfig, attributes: dict[str, Any]) -> xr.Dataset:
-    """The Dataset of a sweep before anything is known: the right shape, all missing.
+    """A Dataset with the shape and coordinates of a sweep's results, and no values yet.
 
-    The missing values take no memory: each array repeats one number.
+    All values are missing. They take no memory, since each array is a single number that is
+    broadcast.
+
+    Args:
+        config: of the sweep.
+        attributes: of the Dataset, in addition to title, schema version and configuration.
     """
     runs = config.runs()
     steps = sorted({step for run in runs for step in run.evaluation_steps})
@@ -47,6 +52,7 @@ def template(config: SweepConfig, attributes: dict[str, Any]) -> xr.Dataset:
         "position": max(run.task.longest_subset for run in runs),
     }
 
+    # A broadcast array has strides of 0: all of its elements are the same number in memory.
     def missing(variable: Variable) -> Any:
         value = np.asarray(variable.missing).astype(variable.dtype)
         shape = tuple(sizes[dim] for dim in variable.dims)
@@ -61,6 +67,7 @@ def template(config: SweepConfig, attributes: dict[str, Any]) -> xr.Dataset:
         )
         for field, variable in zip(FIELDS, field_coordinates().values(), strict=True)
     }
+    # The number of parameters is known before training; the other coordinates are missing.
     known = {"n_params": ("run", np.array([run.n_params for run in runs], np.int64))}
     coordinates = {
         name: (*(known.get(name) or missing(variable)[:2]), _attributes(variable))
@@ -88,7 +95,13 @@ def template(config: SweepConfig, attributes: dict[str, Any]) -> xr.Dataset:
 
 
 class Store:
-    """A Dataset being written under a temporary name, pack by pack."""
+    """A Dataset that is being written, run by run, under a temporary name.
+
+    Args:
+        folder: of the sweep.
+        config: of the sweep.
+        attributes: as for ``template``.
+    """
 
     def __init__(self, folder: SweepFolder, config: SweepConfig, attributes: dict[str, Any]):
         self.path = folder.results
@@ -97,7 +110,8 @@ class Store:
         empty = template(config, attributes)
         self.steps = empty.step.to_numpy()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # zarr: strings have no final specification yet
+            # zarr warns that strings have no final specification in format 3.
+            warnings.simplefilter("ignore")
             empty.to_zarr(
                 LocalStore(self.part),
                 encoding={name: {"chunks": _chunks(empty[name].sizes)} for name in VARIABLES},
@@ -107,8 +121,16 @@ class Store:
         self.group = open_group(self.part, "r+")
 
     def add(self, number: int, run: RunConfig, metrics: Metrics, last: int) -> None:
-        """Write one run: its evaluations [evaluation, …], valid up to number ``last``."""
+        """Write the results of one run.
+
+        Args:
+            number: of the run on the run axis.
+            run: its configuration.
+            metrics: its evaluations, arrays [evaluation, …]; losses in nats.
+            last: index of its last evaluation. Later ones are not written.
+        """
         count = last + 1
+        # The Dataset has the steps of all runs; this run has values at some of them.
         place = np.searchsorted(self.steps, run.evaluation_steps[:count])
         for name, values in metrics._asdict().items():
             if values.ndim == 1:
@@ -119,40 +141,43 @@ class Store:
         subtasks, positions = map(slice, task.subsets.shape)
         self._put("frequency", (number, subtasks), task.frequencies)
         self._put("subset", (number, subtasks, positions), task.subsets)
+        # The first evaluation with an infinite or NaN mean loss tells when the run diverged.
         bad = np.flatnonzero(~np.isfinite(metrics.loss[:count]))
         self._put("last_step", (number,), run.evaluation_steps[last])
         self._put("diverged_at", (number,), run.evaluation_steps[bad[0]] if len(bad) else -1)
 
     def publish(self) -> None:
-        """Give the Dataset its final name."""
+        """Give the complete Dataset its final name."""
         consolidate(self.part)
         remove(self.path)
         self.part.replace(self.path)
 
     def _put(self, name: str, place: tuple[Any, ...], values: Any) -> None:
+        """Write values into one array at an orthogonal index (one index for each dimension)."""
         array: Any = self.group[name]
         array.oindex[place] = np.asarray(values, array.dtype)
 
 
 def save_weights(path: Path, weights: dict[str, np.ndarray]) -> None:
-    """Write one network's weights by name, whole or not at all."""
+    """Write a network's weights by name to a safetensors file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part:
         save_file({name: np.ascontiguousarray(w) for name, w in weights.items()}, part)
 
 
 def open_results(path: Path | str) -> xr.Dataset:
-    """Open a finished sweep's Dataset, lazily.
+    """Open the Dataset of a finished sweep. Arrays are read from disk when they are used.
 
     Args:
         path: a run folder, or the ``results.zarr`` in it.
 
     Returns:
-        Dimensions ``run``, ``step``, ``subtask``; losses in nats; every configuration field is a
-        coordinate of ``run``. See ``jquanta.sweep.schema`` for all variables.
+        A Dataset with dimensions ``run``, ``step`` and ``subtask``, losses in nats, and every
+        configuration field as a coordinate of ``run``. ``jquanta.sweep.schema`` lists all
+        variables.
 
     Raises:
-        BadInput: if there are no results, or not yet, or of another schema.
+        BadInput: if there are no results, the sweep is not finished, or the schema is another.
     """
     folder = SweepFolder(path)
     if not folder.path.is_dir():
@@ -174,20 +199,21 @@ def open_results(path: Path | str) -> xr.Dataset:
 
 
 def load_run(path: Path | str, run: int) -> tuple[Task, Any, Any]:
-    """One run of a sweep, ready to be evaluated or taken apart.
+    """Load the task and the trained network of one run of a sweep.
 
     Args:
-        path: the run folder.
-        run: its number on the ``run`` dimension.
+        path: of the run folder.
+        run: index of the run on the ``run`` dimension.
 
     Returns:
-        The task, the network and its final weights. ``nnx.merge(network, weights)`` is the
-        module (``jquanta.parity.network.MLP``); weights are float32. Those of a run that diverged
-        hold NaN.
+        The task, the network's NNX graph definition, and its final weights (float32; NaN among
+        them if the run diverged). ``nnx.merge(network, weights)`` is the module, a
+        ``jquanta.parity.network.MLP``.
 
     Raises:
         BadInput: as ``open_results``, and if there is no such run.
     """
+    # The configuration in the Dataset's attributes is the resolved one: run numbers are the same.
     dataset = open_results(path)
     runs = load_config(tomllib.loads(dataset.attrs["config"])).runs()
     if not 0 <= run < len(runs):
@@ -200,11 +226,15 @@ def load_run(path: Path | str, run: int) -> tuple[Task, Any, Any]:
 
 
 def _attributes(variable: Variable) -> dict[str, str]:
+    """The attributes of an array of the Dataset."""
     return {"units": variable.units, "long_name": variable.long_name}
 
 
 def _chunks(sizes: Any) -> tuple[int, ...]:
-    """One run a chunk, cut along the steps where that is more than ``CHUNK`` numbers."""
+    """Shape of the chunks of an array: one run, and as many steps as ``CHUNK`` numbers allow.
+
+    Arrays without the dimension ``step`` are a single chunk.
+    """
     shape: Sequence[int] = tuple(sizes.values())
     if tuple(sizes)[:2] != ("run", "step"):
         return tuple(shape)
