@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from benchmarks.machine import Hardware, device_slug
 from jquanta.cli import door
 from jquanta.errors import BadInput
-from jquanta.run.environment import now
+from jquanta.run.environment import commit, now
+from jquanta.run.files import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +44,7 @@ class Head(ABC):
     benchmark: str
     mode: str
     finished: str = field(default_factory=now)
-    commit: str | None = field(default_factory=folder.commit)
+    commit: str | None = field(default_factory=commit)
     versions: dict[str, str]
     hardware: Hardware
 
@@ -55,7 +56,7 @@ class Head(ABC):
         """As JSON. Raises ``BadInput`` where it cannot be written."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            folder.write_whole(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+            write_whole(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
         except OSError as error:
             raise _unwritable(path, error.strerror) from None
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.gpu.catalogue import PARTS, Part
 from jquanta.run.environment import now
+from jquanta.run.files import write_whole
 
 OK, FAILED, TIMED_OUT, SKIPPED = "ok", "failed", "timed out", "skipped"
 
@@ -164,7 +165,7 @@ def _close(file: Path, part: Part, ending: Ending, limit: float | None) -> dict[
         "limit_seconds": limit,
         "seconds": ending.seconds,
     }
-    folder.write_whole(file, json.dumps(record, indent=2) + "\n")
+    write_whole(file, json.dumps(record, indent=2) + "\n")
     return record
 
 
@@ -173,4 +174,4 @@ def collect(out: Path) -> None:
     files = [out / f"{part.name}.json" for part in PARTS]
     parts = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
     record = {"benchmark": "gpu", "finished": now(), "parts": parts}
-    folder.write_whole(out / COLLECTED, json.dumps(record, indent=2) + "\n")
+    write_whole(out / COLLECTED, json.dumps(record, indent=2) + "\n")
