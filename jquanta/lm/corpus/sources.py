@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,6 +57,7 @@ class Document(NamedTuple):
     position: int
 
 
+@runtime_checkable  # the tests check annotations as they run
 class Source(Protocol):
     """A source of documents in a fixed order."""
 
