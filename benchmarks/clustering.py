@@ -129,6 +129,7 @@ def contest(samples: int, counts: Sequence[int], restarts: int) -> Clustering:
 
 def cosines(samples: int) -> np.ndarray:
     """[Q, Q] cosines of vectors that resemble gradients of language models, in random order."""
+    # The smallest number of subtasks with enough points together, of which ``samples`` are kept.
     subtasks = next(s for s in range(10, samples) if sizes(1.0, s).sum() >= samples)
     points, _ = vectors(Cell(1.0, *LIKE_MODELS, subtasks, (), 0))
     kept = np.random.default_rng(0).permutation(len(points))[:samples]

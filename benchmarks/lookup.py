@@ -221,6 +221,8 @@ def _added(widths: Sequence[int], device: torch.device) -> Reduction:
 def _padded(widths: Sequence[int], device: torch.device) -> Reduction:
     """A reduction as a batched matrix product over networks that are padded to the widest."""
     widest = max(widths)
+    # For each network the indices of its units, and as many of the following ones as padding, whose
+    # output weights are set to 0.
     starts = np.cumsum([0, *widths[:-1]])
     places = np.minimum(starts[:, None] + np.arange(widest), sum(widths) - 1)
     index = torch.tensor(places, device=device)

@@ -33,6 +33,7 @@ class Ours:
         packs, devices = plan(runs, usable(), jax.local_device_count()), jax.local_devices()
         if len(packs) > len(devices):
             raise RunFailed(f"{len(packs)} packs: there is not enough memory to time them at once")
+        # Each pack trains on a device of its own; threads dispatch them at the same time.
         members = ([runs[i] for i in pack.members] for pack in packs)
         self.parts = [_Part(runs, device) for runs, device in zip(members, devices, strict=False)]
         self.threads = ThreadPoolExecutor(len(self.parts))

@@ -354,6 +354,7 @@ def bias(module: str, exact: "np.ndarray", drawn: "np.ndarray") -> Bias:
     """
     import numpy as np
 
+    # The standard error of the mean over seeds, from the sample standard deviation.
     error = drawn.std(axis=0, ddof=1) / len(drawn) ** 0.5
     z = (drawn.mean(axis=0) - exact) / error
     same = np.eye(len(exact), dtype=bool)

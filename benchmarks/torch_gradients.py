@@ -150,6 +150,7 @@ class PerSample:
         device = next(iter(self.own.values())).device
         numbers = sum(parameter.numel() for parameter in self.own.values())
         unit = torch.empty(len(samples.index), numbers, device=device)
+        # Longest first; each batch takes as many of the next samples as fit.
         order = np.argsort(-samples.lengths, kind="stable")
         while len(order):
             length = int(samples.lengths[order[0]])

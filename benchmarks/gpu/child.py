@@ -55,7 +55,7 @@ def follow(name: str, rows: Iterator[Row], small: bool, out: Path) -> Record:
         hardware=machine.hardware(begun),
         part=name,
     )
-    record.write(out)
+    record.write(out)  # without rows, so that there is a record even if the first one never comes
     for row in rows:
         print(f"  {row}", flush=True)
         record = dataclasses.replace(

@@ -60,6 +60,8 @@ def measure(small: bool) -> Iterator[Row]:
         return
     third = _sweep(more, small)
     yield _row(f"{more:,} steps, with the cache", third)
+    # Both runs load compiled programs from the cache, so their training times differ by the time of
+    # the additional steps.
     each = (third.training - second.training) / (more - steps)
     yield Row(
         "a step with its share of evaluations",

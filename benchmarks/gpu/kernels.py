@@ -36,6 +36,7 @@ def measure(small: bool) -> Iterator[Row]:
     untrained = pack.evaluate(state, 0)
     state = pack.advance(state, steps)
     again = pack.advance(pack.start(), steps)
+    # The same seed and the same program on the same device should give the same bits.
     same = [
         np.array_equal(x, y)
         for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True)
@@ -50,6 +51,7 @@ def measure(small: bool) -> Iterator[Row]:
         run, started = runs[member], before[member]
         mine = Trained(pack.weights(state, member), _of(untrained, member), _of(trained, member))
         solo = _alone(run, steps)
+        # The reference: the same weights and samples in float64.
         with jax.default_device(jax.devices("cpu")[0]), jax.enable_x64(True):
             exact = _alone(run, steps, jnp.float64)
         width = f"width {run.network.width}"

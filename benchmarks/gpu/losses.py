@@ -65,6 +65,7 @@ def measure(small: bool, size: str, algorithm: str = rows.FLOAT32) -> Iterator[R
             "tokens a second", statistics.median(rates), "1/s", note=f"later passes, {name}",
             samples=rates,
         )  # fmt: skip
+        # Seconds that the matrix products would take at the rate of a large product.
         least = operations(config, np.diff(corpus.starts)) / matmul_rate(dtype)
         yield Row(
             "share of the rate of a large product",

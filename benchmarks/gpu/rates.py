@@ -72,7 +72,9 @@ def _factors(small: bool) -> list[Factors]:
     x = random.integers(0, 2, (batch, bits)).astype(np.float32)
     gradients = normal(batch, units)
     one_hot = np.zeros((subtasks, batch), np.float32)
+    # Column b is the one-hot vector of sample b; samples are sorted by subtask, as in training.
     one_hot[np.sort(random.integers(0, subtasks, batch)), np.arange(batch)] = 1
+    # The transposed matrix is stored as such, so that all products have row-major factors.
     transposed = np.ascontiguousarray(x.T)
     return [
         Factors(f"{side}³", normal(side, side), normal(side, side), 10),
@@ -89,6 +91,7 @@ def _products(factors: Factors, shown: Set[str]) -> Iterator[Row]:
     exact = factors.left[:CHECKED].astype(np.float64) @ factors.right[:, :CHECKED]
     for algorithm, precision in ALGORITHMS.items():
         name, product = f"{factors.name} {algorithm}", _product(precision)
+        # An algorithm that this device does not support raises an error when it is compiled.
         try:
             found = np.asarray(product(left, right)[:CHECKED, :CHECKED])
         except (ValueError, NotImplementedError, jax.errors.JaxRuntimeError) as error:

@@ -113,6 +113,7 @@ def limit_of(part: Part, later: Sequence[Part], left: float) -> float | None:
     """
     if left < part.seconds * (1.0 if part.spare else LEAST):
         return None
+    # Only parts of the same kind share the time: while ordinary parts run, spare ones do not count.
     needed = part.seconds + sum(p.seconds for p in later if p.spare == part.spare)
     return min(left, part.seconds * max(1.0, left / needed))
 
@@ -145,6 +146,8 @@ def supervised(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(limit)
         finally:
+            # The process is the leader of its group, so its id is that of the group. A group whose
+            # processes have all ended raises ProcessLookupError.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -61,6 +61,7 @@ def _grid(small: bool) -> Iterator[Row]:
     """Time the largest pack of the grid, and extrapolate to all packs by their operations."""
     runs = load_config(GRID, flags=SMALL_GRID if small else {}).runs()
     packs = [[runs[i] for i in pack.members] for pack in plan(runs, usable())]
+    # The largest pack is timed; the others are assumed to take time in proportion to operations.
     work = [pack_operations(pack) for pack in packs]
     largest = work.index(max(work))
     units = sum(run.network.width for run in packs[largest])
@@ -102,6 +103,7 @@ def pack_rows(
     yield Row("first evaluation, compiling included", testing, "s", shown=False)
     yield programs.row("both")
 
+    # A compiled step, to determine how many of them make a sample.
     one, state = timed(lambda: jax.block_until_ready(pack.advance(state, 1)))
     count = max(1, min(MOST_STEPS, int(SAMPLE_SECONDS / one)))
     steps = []

@@ -132,6 +132,7 @@ class Corpus:
         _check(documents, self.n_documents, "document", "this corpus has")
         start = self.starts[documents]
         count = self.starts[documents + 1] - start
+        # The first bad pair, if any, is named in the message.
         for bad in np.flatnonzero((positions < 0) | (positions >= count))[:1]:
             i, j, n = (int(array.flat[bad]) for array in (documents, positions, count))
             raise BadInput(f"document {i}, position {j}: this document has {n} predictions")
@@ -204,6 +205,7 @@ def open_corpus(path: Path | str) -> Corpus:
     meta = read_meta(path)
     tokens = _load(path / TOKENS, token_dtype(meta.vocab_size))
     offsets = _load(path / OFFSETS, OFFSET_DTYPE)
+    # Cheap checks of consistency; ``verify`` compares hashes, which reads everything.
     lengths, starts = np.diff(offsets), prediction_starts(offsets)
     whole = (
         len(offsets) > 1

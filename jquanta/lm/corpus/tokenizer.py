@@ -222,6 +222,8 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int, path: Path | str)
     if vocab_size < least:
         raise BadInput(f"vocab_size = {vocab_size}: a byte-level vocabulary has at least {least}")
     tokenizer = Tokenizer(models.BPE())
+    # Byte-level: text is split into words, and each byte of their UTF-8 is mapped to a printable
+    # character, so that every text can be encoded and no token is unknown.
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -133,6 +133,7 @@ class Column:
         Raises:
             BadInput: if another version wrote an order of documents that this one does not know.
         """
+        # Before there were legs, "documents_done" alone described the progress.
         done = int(self.group.attrs["documents_done"])
         stored = self.group.attrs.get("legs", [(LONGEST_FIRST, done)] if done else [])
         for order, _ in stored:

@@ -101,6 +101,7 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
             monitor.say(f"{checkpoint.label}: already computed; nothing to do")
         else:
             left.append(checkpoint)
+    # Each column gets a part of the progress bar in proportion to its cost.
     work = sum(_cost(checkpoint.config) for checkpoint in left)
     before = 0.0
     for checkpoint in left:
@@ -117,6 +118,7 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
             monitor=Part(monitor, before, own),
         )
         before += own
+    # The hub has been reported to serve the same weights for different revisions.
     stored = [read_attributes(job.column(checkpoint)) or {} for checkpoint in job.checkpoints]
     warn_of_equals([(label_of(column), column["weights"]) for column in stored])
 
@@ -197,6 +199,8 @@ def _fill(
     if done := before + leg.done:
         documents = np.count_nonzero(np.diff(corpus.starts))
         monitor.say(f"{label}: continuing after {done:,} of {documents:,} documents")
+    # Batches that are finished are skipped. One that was finished in part (with another batch size)
+    # is computed again as a whole.
     left = [batch for batch in plan.batches if batch.done > leg.done]
     seen = corpus.n_predictions - sum(int(_counts(corpus, batch).sum()) for batch in left)
     speed = Speed("tokens")

@@ -1,6 +1,6 @@
 """The checks before losses are computed: models, corpus and folder have to fit each other.
 
-Nothing is written here, and no weights are loaded: a wrong call fails within a second.
+Nothing is written here and no weights are loaded, so a wrong call fails before the expensive part.
 """
 
 import hashlib

@@ -83,8 +83,8 @@ def pack(predictions: NDArray[np.int64], length: int) -> Packing:
             if not others:
                 insort(rooms, left)
             others.append(here)
-    lie = np.lexsort((start, row))  # by row, then by position: the last key is the primary one
-    return Packing(order[lie], row[lie], start[lie], rows)
+    place = np.lexsort((start, row))  # by row, then by position: the last key is the primary one
+    return Packing(order[place], row[place], start[place], rows)
 
 
 def packed_order(length: int) -> str:
@@ -105,11 +105,13 @@ def plan_rows(predictions: NDArray[np.int64], length: int, most: int, devices: i
         devices: number of devices; the rows of a batch are a multiple of it.
     """
     packing = pack(predictions, length)
+    # Fewest batches first, then rows spread equally over them, as a multiple of the devices.
     count = max(1, -(-packing.rows // (most * devices)))
     each = max(1, -(-packing.rows // (count * devices)))  # all batches nearly equal
     rows = devices * min(most, _round_number(each))
     batches = []
     for first in range(0, packing.rows, rows):
+        # Documents are sorted by row, so those of some rows are consecutive: a … b - 1.
         a, b = np.searchsorted(packing.row, [first, first + rows]).tolist()
         batches.append(
             Batch(

@@ -50,6 +50,7 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.D
             different corpora, or two have the same name.
     """
     found = [column for path in paths for column in _columns(Path(path).expanduser(), models)]
+    # By size, then by step, then by path, so that the order does not depend on the file system.
     found.sort(key=lambda column: (column[1]["size"], _natural(column[1]["revision"]), column[0]))
     labels = [label_of(attributes) for _, attributes in found]
     if missing := sorted(set(models or []) - set(labels)):
@@ -102,7 +103,7 @@ def mean_loss(losses: xr.Dataset) -> xr.DataArray:
     total = sum(
         part.loss.sum("prediction", dtype=np.float64, skipna=False) for part in slices(losses)
     )
-    if isinstance(total, int):
+    if isinstance(total, int):  # the sum over no parts is the integer 0
         raise BadInput("this corpus has no predictions, so there is no mean loss")
     mean: xr.DataArray = total / losses.sizes["prediction"]
     return mean.rename("loss").assign_attrs(units="nats", long_name="mean loss")

@@ -197,6 +197,8 @@ class Size:
             state = jax.device_put(first, devices.copied(mesh))
             step = make_step(self.network, self.train, self.peak, mesh)
 
+            # One training step: the windows of every seed [R, B, context + 1], cut over the devices
+            # along B.
             def take(state: State, number: int) -> tuple[State, Array]:
                 size = self.train.batch
                 batches = [self.data.windows.batch(seed, number, size) for seed in self.seeds]
@@ -318,6 +320,7 @@ class Size:
             return
         revision, test = f"step{goal}", self.data.test
         save_model(self.folder.model(name, goal), self.network, params, test.tokenizer)
+        # Columns of this size that are finished: all names of earlier goals, then earlier names.
         behind = len(self.names) * self.goals.index(goal) + self.names.index(name)
         before, after = self._share(goal, behind), self._share(goal, behind + 1)
         stage = f"{name}@{revision} losses"

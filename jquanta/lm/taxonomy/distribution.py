@@ -100,6 +100,7 @@ def distributions(
                     place.clip(0, bins).astype(np.int64), minlength=bins + 1
                 )
                 total[number] += column.sum(dtype=np.float64)
+            # Losses read so far, of models · predictions in all.
             read = left * predictions + part.shape[1] * (first + len(part))
             monitor.work("reading losses", read / (models * predictions))
     return Distributions(

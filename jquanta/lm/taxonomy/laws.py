@@ -86,7 +86,7 @@ def step_curves(losses: xr.Dataset) -> dict[str, list[int]]:
     found: dict[str, list[tuple[int, int]]] = {}
     names, revisions = losses.name.to_numpy().tolist(), losses.revision.to_numpy().tolist()
     for place, (name, revision) in enumerate(zip(names, revisions, strict=True)):
-        if step := step_of(revision):
+        if step := step_of(revision):  # neither None (``main``) nor 0, which has no logarithm
             found.setdefault(name, []).append((step, place))
     curves = {name: [p for _, p in sorted(at)] for name, at in found.items() if len(at) > 1}
     if not curves:

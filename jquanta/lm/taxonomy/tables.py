@@ -75,6 +75,7 @@ def at_step(losses: xr.Dataset, step: int | None = None) -> xr.Dataset:
     Raises:
         BadInput: if a model has no such checkpoint, or the models have fewer than three sizes.
     """
+    # For each model: the step of its chosen column (infinity for ``main``), and its index.
     chosen: dict[str, tuple[float, int]] = {}
     for place, (name, revision) in enumerate(
         zip(losses.name.to_numpy().tolist(), losses.revision.to_numpy().tolist(), strict=True)
@@ -145,6 +146,7 @@ def require_text(losses: xr.Dataset, corpus: Corpus) -> None:
 
 def _require_losses(part: NDArray[Any], first: int, losses: xr.Dataset) -> None:
     """Raise ``BadInput`` if a loss of a block, which begins at ``first``, is invalid."""
+    # NaN and infinities fail isfinite; a little below 0 is rounding.
     wrong = ~(np.isfinite(part) & (part >= -ROUNDING))
     if not wrong.any():
         return
@@ -201,4 +203,5 @@ def _open_array(path: Path, sizes: tuple[int, ...]) -> xr.Dataset:
         },
         {"corpus": "", "source": str(path)},
     )
+    # xarray would read the mapped array to reorder its columns, so it does so only if needed.
     return table.isel(model=np.argsort(sizes)) if list(sizes) != sorted(sizes) else table

@@ -32,6 +32,8 @@ def shards(source: Source) -> list[Path]:
         RunFailed: if a download fails.
     """
     unreachable: Unreachable | None = None
+    # In order of preference. A model without safetensors needs torch, which is checked only when no
+    # safetensors were found.
     for name in (SAFETENSORS, SAFETENSORS + INDEX, PICKLE, PICKLE + INDEX):
         if name == PICKLE and not importlib.util.find_spec("torch"):
             raise unreachable or BadInput(

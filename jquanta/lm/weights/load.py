@@ -128,6 +128,7 @@ def read_params(
     found: set[str] = set()
     problems: list[str] = []
 
+    # Called for each tensor of the files. Problems are collected, for one message that lists all.
     def take(stored: str, tensor: np.ndarray) -> None:
         key = table.aliases.get(stored, stored)
         if table.ignored.fullmatch(key):
@@ -160,7 +161,7 @@ def read_params(
             problems.append(f"{key}: differs from {table.ties[key]}, which it must equal")
     if problems:
         raise BadInput(f"{source.label}: does not fit its config.json: {'; '.join(problems)}")
-    return {name: params[name] for name in sizes}
+    return {name: params[name] for name in sizes}  # in the order of the network, not of the files
 
 
 def _each(paths: Sequence[Path], take: Callable[[str, np.ndarray], None]) -> None:

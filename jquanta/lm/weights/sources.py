@@ -89,6 +89,7 @@ class Hub:
             with _hushed("huggingface_hub"):
                 path = Path(hf_hub_download(self.id, name, revision=self.revision))
         except LocalEntryNotFoundError:
+            # Without a network the cache may still know that the model has no such file.
             if _known_absent(self.id, name, self.revision):
                 return None
             raise Unreachable(

@@ -82,6 +82,7 @@ def source_keys(config: LMConfig) -> dict[str, str]:
     modules = architecture(config).modules
 
     def key(name: str) -> str:
+        # "layers.3.mlp.up.kernel": module "layers.3.mlp.up", leaf "kernel", layer 3.
         module, leaf = name.rsplit(".", 1)
         layer = re.search(r"\d+", module)
         number = layer[0] if layer else ""
