@@ -145,7 +145,8 @@ def padded_lengths(
     """Choose the lengths to which documents are padded, by dynamic programming.
 
     The number of lengths is the smallest for which padding adds at most the share ``PADDING`` to
-    the work. Among all sets of that many lengths, the one with the least work is returned.
+    the work, or ``most`` if none is enough. Among all sets of that many lengths, the one with the
+    least work is returned.
 
     Args:
         predictions: [documents] number of predictions of each document, 1 or more.

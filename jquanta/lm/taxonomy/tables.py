@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float32
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
@@ -103,7 +103,7 @@ def at_step(losses: xr.Dataset, step: int | None = None) -> xr.Dataset:
 
 def blocks(
     losses: xr.Dataset, size: int = CHUNK, monitor: Monitor | None = None
-) -> "Iterator[tuple[int, Float32[np.ndarray, 'predictions models']]]":
+) -> Iterator[tuple[int, Float[np.ndarray, "P M"]]]:
     """Read a table in blocks of consecutive predictions.
 
     Args:
@@ -112,8 +112,8 @@ def blocks(
         monitor: receives the progress.
 
     Yields:
-        The number of the first prediction of each block, and its losses [predictions, models] in
-        nats.
+        The number of the first prediction of each block, and its losses [P, M] in nats:
+        float32 from folders, the dtype of the file otherwise.
 
     Raises:
         BadInput: if a loss is not finite (in a column that was not finished) or negative; the
