@@ -112,7 +112,8 @@ class Corpus:
         # A document without predictions starts at the same number as the next one, and side="right"
         # skips it.
         document = np.searchsorted(self.starts, index, side="right") - 1
-        return document, index - self.starts[document]
+        # For a single integer numpy returns scalars here; asarray makes 0-d arrays of them.
+        return np.asarray(document), np.asarray(index - self.starts[document])
 
     def index_of(self, document: ArrayLike, position: ArrayLike) -> NDArray[np.int64]:
         """Number of the prediction at a position of a document: the inverse of ``locate``.
@@ -136,7 +137,7 @@ class Corpus:
         for bad in np.flatnonzero((positions < 0) | (positions >= count))[:1]:
             i, j, n = (int(array.flat[bad]) for array in (documents, positions, count))
             raise BadInput(f"document {i}, position {j}: this document has {n} predictions")
-        return start + positions
+        return np.asarray(start + positions)
 
     def decode(self, tokens: ArrayLike) -> str:
         """Decode tokens to text, special tokens included.
