@@ -139,7 +139,7 @@ class Windows:
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """[documents + 1] position in the stream at which each document begins, and its length.
+        """[documents + 1] where each document begins in the stream, and last the stream's length.
 
         Each document is preceded by one separator for every document before it.
         """
