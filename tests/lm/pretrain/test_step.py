@@ -24,6 +24,7 @@ from jquanta.lm.pretrain import cross_entropy, step
 from jquanta.lm.pretrain.config import ModelConfig, TrainConfig
 from jquanta.lm.weights.save import save_model
 from jquanta.lm.weights.tables import source_keys
+from jquanta.machine.devices import mesh
 from tests.lm.models import twins
 
 torch.set_num_threads(1)
@@ -217,7 +218,6 @@ import json, sys
 import jax, numpy as np
 from jquanta.lm.models.config import GPTNeoXConfig
 from jquanta.lm.pretrain import step
-from jquanta.machine.devices import mesh
 from jquanta.lm.pretrain.config import TrainConfig
 from jquanta.machine import devices
 network, train, windows = GPTNeoXConfig(**json.loads(sys.argv[1])), *map(json.loads, sys.argv[2:])
