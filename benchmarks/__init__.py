@@ -1,7 +1,11 @@
-"""Benchmarks: rivals, records, and the commands that measure them in one process."""
+"""Benchmarks that compare this package with rivals, in one process and in turn.
+
+``parity``, ``losses``, ``qdg`` and ``sketch`` are commands; ``gpu`` collects what is measured on a
+GPU. Each writes a record in JSON with its hardware and versions.
+"""
 
 import os
 
-# JAX would take most of a GPU's memory at its first use and leave torch none. Here, because it
-# must be said before anything imports jax.
+# By default JAX allocates most of a GPU's memory at its first use, which would leave none to torch.
+# The variable has to be set before jax is imported for the first time, so it is set here.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

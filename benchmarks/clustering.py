@@ -1,4 +1,4 @@
-"""All cluster counts by ours against a fresh scikit-learn fit for each, on the same affinity."""
+"""Spectral clustering for all numbers of clusters: ours against a fit of scikit-learn for each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from jquanta.qdg.known.toy import LIKE_MODELS, Cell, sizes, vectors
 
 @dataclass(frozen=True)
 class Count:
-    """One number of clusters.
+    """The results for one number of clusters.
 
     Attributes:
-        count: k.
+        count: number of clusters, k.
         ours: seconds of our k-means.
-        theirs: seconds of a fresh ``SpectralClustering``.
-        inertia: ours over theirs, both of their labels in our embedding.
-        agreement: adjusted Rand index of the two.
+        theirs: seconds of a fit of ``SpectralClustering``, with its own embedding.
+        inertia: our inertia divided by theirs, both computed in our embedding.
+        agreement: adjusted Rand index of the two clusterings.
     """
 
     count: int
@@ -38,14 +38,15 @@ class Count:
 
 @dataclass(frozen=True)
 class Clustering:
-    """All counts.
+    """The results for all numbers of clusters.
 
     Attributes:
-        samples: Q.
+        samples: Q, number of samples.
         restarts: of k-means, on both sides.
-        embedding: seconds of our one eigendecomposition.
-        first: seconds that the first calls of our programs took beyond the second: compiling.
-        counts: each count.
+        embedding: seconds of our eigendecomposition, which all numbers of clusters share.
+        first: seconds by which the first calls of our programs were longer than the second ones,
+            which is the time of compiling.
+        counts: the result for each number of clusters.
     """
 
     samples: int
@@ -56,43 +57,49 @@ class Clustering:
 
     @property
     def ours(self) -> float:
-        """Seconds of all counts, without compiling."""
+        """Seconds for all numbers of clusters, without compiling."""
         return self.embedding + sum(count.ours for count in self.counts)
 
     @property
     def theirs(self) -> float:
-        """Seconds of all fresh fits."""
+        """Seconds of all fits of scikit-learn."""
         return sum(count.theirs for count in self.counts)
 
     @property
     def ratio(self) -> float:
-        """Their seconds over ours."""
+        """Their seconds divided by ours: above 1 where we are faster."""
         return self.theirs / self.ours
 
     @property
     def worst_inertia(self) -> float:
-        """The largest of the counts' ratios, ours over theirs."""
+        """The largest ratio of inertia, ours over theirs: above 1 where our clusters are worse."""
         return max(count.inertia for count in self.counts)
 
 
 def counts_for(samples: int, step: int = 1) -> tuple[int, ...]:
-    """The paper's thirty, or every so many-th of them up to the last, in proportion to 10,000."""
+    """Numbers of clusters: the paper's thirty for 10,000 samples, in proportion to the samples.
+
+    Args:
+        samples: Q.
+        step: take only every ``step``-th number, with the last among them.
+    """
     kept = COUNTS[step - 1 :: step]
     return tuple(sorted({max(2, round(count * samples / 10_000)) for count in kept}))
 
 
 def contest(samples: int, counts: Sequence[int], restarts: int) -> Clustering:
-    """Time our clusters for all counts against scikit-learn's, count by count in turns.
+    """Time our clusterings and scikit-learn's, in turn for each number of clusters.
 
-    Ours is one embedding and the JAX k-means of every count; theirs is
-    ``SpectralClustering(k, affinity="precomputed", n_init=restarts)`` called afresh for each count,
-    as the public code does. The affinity is angular, of vectors like language models' (the toy
-    model of D.2: d = 1000, noise 2, subtasks of sizes like 1 / rank).
+    Ours is one embedding and a k-means in JAX for each number. Theirs is
+    ``SpectralClustering(k, affinity="precomputed", n_init=restarts)``, fitted anew for each number
+    as in the paper's public code. The affinity is the angular one, of vectors that resemble
+    gradients of language models (the toy model of the paper's Appendix D.2: d = 1000, noise 2,
+    sizes of subtasks proportional to 1 / rank).
 
     Args:
         samples: Q.
-        counts: ascending.
-        restarts: of k-means; the public code's are 30.
+        counts: numbers of clusters, ascending.
+        restarts: of k-means; the public code uses 30.
     """
     affinity = affinity_of(cosines(samples))
     solve_all = partial(embed, affinity, counts[-1])
@@ -121,7 +128,8 @@ def contest(samples: int, counts: Sequence[int], restarts: int) -> Clustering:
 
 
 def cosines(samples: int) -> np.ndarray:
-    """[Q, Q] of vectors like gradients of language models, in no order."""
+    """[Q, Q] cosines of vectors that resemble gradients of language models, in random order."""
+    # The smallest number of subtasks with enough points together, of which ``samples`` are kept.
     subtasks = next(s for s in range(10, samples) if sizes(1.0, s).sum() >= samples)
     points, _ = vectors(Cell(1.0, *LIKE_MODELS, subtasks, (), 0))
     kept = np.random.default_rng(0).permutation(len(points))[:samples]
@@ -130,7 +138,7 @@ def cosines(samples: int) -> np.ndarray:
 
 
 def inertia(points: np.ndarray, label: np.ndarray) -> float:
-    """Sum of squared distances to the means of clusters."""
+    """Sum of squared distances of the points [Q, k] to the means of their clusters."""
     sums = np.zeros((label.max() + 1, points.shape[1]))
     np.add.at(sums, label, points)
     means = sums / np.maximum(np.bincount(label), 1)[:, None]

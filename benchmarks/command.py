@@ -1,4 +1,4 @@
-"""What the commands share: options, the record they leave behind, and the way from one to it."""
+"""What the benchmark commands share: options, the head of a record, and the run of a command."""
 
 import dataclasses
 import importlib.util
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Of every benchmark; each declares the first three anew, with a help text of its own."""
+    """The options of all benchmarks. Each declares the first three again with its own help text."""
 
     quick: bool = False
     repeats: int | None = None
@@ -33,13 +33,16 @@ class Options:
 
     @property
     def mode(self) -> str:
-        """As records call it."""
+        """The name of the mode in records."""
         return "quick" if self.quick else "full"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head(ABC):
-    """What every record begins with. Making one says that the benchmark has finished."""
+    """The fields with which every record begins.
+
+    A record is made when the measurement has finished: ``finished`` is the time of its making.
+    """
 
     benchmark: str
     mode: str
@@ -50,10 +53,10 @@ class Head(ABC):
 
     @abstractmethod
     def summary(self) -> str:
-        """The line for whoever greps."""
+        """The last line of the output, ``name=value`` pairs that are easy to search for."""
 
     def write(self, path: Path) -> None:
-        """As JSON. Raises ``BadInput`` where it cannot be written."""
+        """Write the record as JSON. Raises ``BadInput`` if the file cannot be written."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
@@ -73,15 +76,17 @@ def run(
     show: Callable[[Record, "Console"], None],
     argv: Sequence[str] | None,
 ) -> int:
-    """The exit code of ``python -m benchmarks.NAME``. Bad input is told before minutes are spent.
+    """Run the command ``python -m benchmarks.NAME`` and return its exit code.
+
+    The options and the place of the record are checked before the measurement, which takes minutes.
 
     Args:
         name: of the benchmark.
-        options: what is parsed.
-        rivals: libraries that the contestants need.
-        measure: makes the record.
-        show: prints it; where it lies and its summary follow.
-        argv: the words after the name; None takes the process's own.
+        options: the dataclass of its options.
+        rivals: libraries that the rivals need.
+        measure: makes the record from the options.
+        show: prints the record; its path and summary are printed after it.
+        argv: the arguments of the command; None for those of the process.
     """
 
     def command(argv: Sequence[str]) -> None:
@@ -96,7 +101,7 @@ def run(
         records = Path(__file__).with_name("records")
         _check_writable(chosen.out or records / f"{name}.json")
         record = measure(chosen)
-        out = chosen.out or records / f"{name}-{device_slug()}.json"  # late: JAX starts with it
+        out = chosen.out or records / f"{name}-{device_slug()}.json"  # only now, for it starts JAX
         record.write(out)
 
         from rich.console import Console
@@ -106,11 +111,13 @@ def run(
         console.print(f"record: {out}")
         print(record.summary(), flush=True)
 
-    return door.enter(command, argv, keeps_programs=False)  # compiling is measured, too
+    return door.enter(
+        command, argv, keeps_programs=False
+    )  # no compilation cache: compiling is measured
 
 
 def say(stage: str) -> None:
-    """Tell on standard error what is being measured."""
+    """Print on standard error what is being measured, with the time."""
     print(f"{time.strftime('%H:%M:%S')} {stage}", file=sys.stderr, flush=True)
 
 
@@ -119,6 +126,7 @@ def _unwritable(path: Path, reason: str | None) -> BadInput:
 
 
 def _check_writable(path: Path) -> None:
+    """Raise ``BadInput`` unless a file can be written at ``path``. Writes nothing."""
     if path.is_dir():
         raise _unwritable(path, "it is a folder")
     nearest = next(p for p in path.absolute().parents if p.exists())

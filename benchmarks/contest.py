@@ -1,4 +1,4 @@
-"""Contestants timed in turn, and what the machine could do at best."""
+"""Time contestants in turn, and compare with the rates that the machine reaches at best."""
 
 import math
 import statistics
@@ -16,13 +16,13 @@ from benchmarks.record import Bound, Score, Timing
 from jquanta.parity.config import RunConfig
 from jquanta.parity.network import PRECISION
 
-SAMPLE_SECONDS = 1.0  # a sample is as many steps as take about this long ...
-MOST_STEPS = 100  # ... and no more than lie between two evaluations
-SIDE = 2048  # of the product whose rate is the measure
+SAMPLE_SECONDS = 1.0  # a sample is the mean of as many steps as take about this long ...
+MOST_STEPS = 100  # ... but of at most this many, which lie between two evaluations
+SIDE = 2048  # of the square matrices whose product gives the matrix rate
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """Seconds that a call takes."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
@@ -32,7 +32,18 @@ def seconds(call: Callable[[], object]) -> float:
 class Entry:
     """A contestant and its samples, in seconds.
 
-    Making one makes the first calls, which compile, and finds how many steps make a sample.
+    The constructor makes the first calls, which compile, and determines the number of steps in a
+    sample.
+
+    Attributes:
+        name: of the contestant.
+        widths: of the networks that it trains.
+        contestant: what is timed.
+        variant: how it is implemented, where there was a choice.
+        evaluations: how many evaluations to time.
+        first_calls: seconds of the first training step and the first evaluation.
+        steps: seconds of a step, one for each sample.
+        tests: seconds of each evaluation.
     """
 
     name: str
@@ -46,20 +57,22 @@ class Entry:
 
     def __post_init__(self) -> None:
         self.first_calls = seconds(lambda: self.contestant.train(1))
-        if self.evaluations > 1:  # a single one, of a rival that compiles nothing, is a sample
+        # Where only one evaluation is timed (of a rival that compiles nothing, and is slow), the
+        # first one is the sample.
+        if self.evaluations > 1:
             self.first_calls += seconds(self.contestant.evaluate)
         one = seconds(lambda: self.contestant.train(1))
         self.steps_a_sample = min(MOST_STEPS, max(1, math.ceil(SAMPLE_SECONDS / one)))
 
     def sample(self) -> None:
-        """One sample of a step and, until there are enough, of an evaluation."""
+        """Take one sample of a step and, until there are enough, one of an evaluation."""
         count = self.steps_a_sample
         self.steps.append(seconds(lambda: self.contestant.train(count)) / count)
         if len(self.tests) < self.evaluations:
             self.tests.append(seconds(self.contestant.evaluate))
 
     def timing(self) -> Timing:
-        """The medians."""
+        """The medians of the samples."""
         return Timing(
             self.widths,
             self.variant,
@@ -72,9 +85,16 @@ class Entry:
 
 
 def fastest(name: str, choices: Sequence[Callable[[], Entry]]) -> Entry:
-    """The choice with the shortest of two warm steps; it keeps none of its samples.
+    """The variant whose faster one of two warm steps is the fastest of all.
 
-    A choice that does not work here, as torch.compile without a compiler, is out.
+    A variant that raises an error is left out, such as torch.compile without a C++ compiler.
+
+    Args:
+        name: of the contestant, for the error message.
+        choices: functions that make an entry for each variant.
+
+    Raises:
+        RuntimeError: if no variant works.
     """
     best: tuple[float, Entry] | None = None
     failure: Exception | None = None
@@ -95,8 +115,14 @@ def fastest(name: str, choices: Sequence[Callable[[], Entry]]) -> Entry:
 def score(name: str, timings: Sequence[Timing], widths: Sequence[int], log_every: int) -> Score:
     """A contestant's seconds for the whole sweep.
 
-    One that trains networks one after another is summed over the widths; those between the
-    measured ones are interpolated, piecewise linearly in the width.
+    For a contestant that trains one network after another, the seconds are summed over the widths.
+    Where not all widths were timed, the others are interpolated linearly in the width.
+
+    Args:
+        name: of the contestant.
+        timings: its measurements: one for all networks, or one for each measured width.
+        widths: of all networks of the sweep.
+        log_every: number of steps for each evaluation.
     """
     if len(timings[0].widths) == len(widths):
         step, evaluation = timings[0].step, timings[0].evaluation
@@ -110,9 +136,9 @@ def score(name: str, timings: Sequence[Timing], widths: Sequence[int], log_every
 
 
 def matmul_rate() -> float:
-    """Operations a second of 2048³ float32 products, at the precision that we train with.
+    """Floating-point operations per second of a 2048³ float32 product, all local devices together.
 
-    One product on each local device, all at once.
+    At the precision with which we train. Each device computes one product, all at the same time.
     """
     devices = jax.local_devices()
     product = jax.jit(lambda x: jnp.matmul(x, x, precision=PRECISION))
@@ -126,19 +152,30 @@ def matmul_rate() -> float:
 
 
 def copy_rate() -> float:
-    """Bytes a second, read and written, of 256 MB that are copied with a change."""
+    """Bytes per second, read plus written, when 1 is added to an array of 2^26 floats (268 MB)."""
     a = jnp.ones(2**26, jnp.float32)
     change = jax.jit(lambda x: x + 1)
     return 2 * a.nbytes / _shortest(lambda: change(a).block_until_ready())
 
 
 def _shortest(call: Callable[[], object]) -> float:
+    """The shortest time of eight calls, after one that compiles."""
     call()
     return min(seconds(call) for _ in range(8))
 
 
 def bound(runs: Sequence[RunConfig], matmul: float, copy: float, step: float) -> Bound:
-    """The least time of a step, given the machine's rates, and our step's share of it."""
+    """A lower bound for the time of a training step (a roofline), and how near our step is to it.
+
+    Args:
+        runs: the networks of the sweep, which share the batches.
+        matmul: floating-point operations per second of a large product.
+        copy: bytes per second of a copy.
+        step: seconds of our step.
+    """
+    # Two matrix products with the task bits (forward, and the gradient of the kernel) of
+    # batch · bits · units multiplications and additions each; and each parameter is read and
+    # written with Adam's two moments, 6 numbers of 4 bytes.
     units = sum(run.network.width for run in runs)
     operations = 4.0 * runs[0].batch_size * runs[0].task.n_bits * units
     traffic = 6 * 4.0 * sum(run.n_params for run in runs)

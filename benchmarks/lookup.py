@@ -1,8 +1,13 @@
-"""The tuned rivals in PyTorch: one network, or many as one wide layer, with rows looked up.
+"""The optimised rivals in PyTorch: one network, or many networks as one wide layer.
 
-The packed layer is after ParallelMLPs (Farias et al., arXiv 2206.08369): the first layers of all
-networks side by side, then a reduction of each network's own hidden units to its logits. One
-network is a pack of one, and its reduction a plain product.
+The one-hot control bits of a sample are not multiplied with the weights: the row of its subtask is
+looked up, as in an embedding. The wide layer follows ParallelMLPs (Farias et al., arXiv
+2206.08369): the first layers of all networks side by side, then a reduction of the hidden units of
+each network to its own logits. A single network is a pack of one, whose reduction is a plain matrix
+product.
+
+Shapes: B samples, N task bits, S subtasks, R networks, U hidden units of all networks together, E
+evaluation points.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,17 +24,23 @@ from jquanta.parity import solo
 from jquanta.parity.config import RunConfig
 from jquanta.parity.task import make_task
 
-WORD_BITS = 25  # task bits drawn at once: 31 are to be had of a positive int32
-GROUP_UNITS = 250  # least units of a group of networks
-EVALUATION_BLOCK = 2**22  # hidden numbers that an evaluation holds at once, as ours does
+WORD_BITS = 25  # bits used of each random int32, which has 31: 4 · 25 make the usual 100
+GROUP_UNITS = 250  # smallest number of hidden units in a group of networks
+EVALUATION_BLOCK = 2**22  # hidden activations that an evaluation holds at once, as ours does
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to write the rival; which is fastest depends on machine and width."""
+    """One implementation of the rival; which is fastest depends on machine and width.
 
-    reduction: str  # a key of REDUCTIONS; of one network always a plain product
-    tile: int | None = None  # samples whose gradients are taken at once; None takes the batch
+    Attributes:
+        reduction: a key of ``REDUCTIONS``; for a single network it is always a plain product.
+        tile: samples whose gradients are computed at once, and accumulated; None for the batch.
+        compiled: whether by torch.compile.
+    """
+
+    reduction: str
+    tile: int | None = None
     compiled: bool = False
 
     def __str__(self) -> str:
@@ -38,12 +49,12 @@ class Variant:
 
 
 class Lookup:
-    """Networks of one hidden layer that share task and batches, trained together in PyTorch.
+    """Networks with one hidden layer that share task and batches, trained together in PyTorch.
 
     Args:
-        runs: they may differ in width only.
-        device: where torch computes.
-        variant: how.
+        runs: their configurations, which may differ in width only.
+        device: of torch.
+        variant: of the implementation.
     """
 
     def __init__(self, runs: Sequence[RunConfig], device: torch.device, variant: Variant):
@@ -65,30 +76,34 @@ class Lookup:
         )
         pack = len(runs) > 1
         self.reduce = REDUCTIONS[variant.reduction](self.widths, device) if pack else _product
-        # Without gradients the fewest operations win.
+        # Without a backward pass the reduction with the fewest operations is the fastest.
         self.reduce_test = _grouped(self.widths, device) if pack else _product
         self._summed_loss = compiled_loss() if variant.compiled else summed_loss
 
     def draw_bits(self, count: int) -> Tensor:
-        """[count, N] fair bits as 0.0 and 1.0, cut out of random words."""
+        """[count, N] random bits as 0.0 and 1.0, the binary digits of random integers."""
         n_bits = self.run.task.n_bits
         shape = (count, -(-n_bits // WORD_BITS))
         words = torch.randint(0, 2**WORD_BITS, shape, dtype=torch.int32, device=self.device)
         return ((words[:, :, None] >> self.shifts) & 1).view(count, -1)[:, :n_bits].float()
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """A batch: subtasks [B] ascending, task bits [B, N], labels [B]."""
+        """Draw a batch: subtasks [B] in ascending order, task bits [B, N], labels [B].
+
+        Subtasks are drawn by inverting their cumulative distribution. Sorted, their rows lie
+        together in memory; the order of a batch does not matter.
+        """
         uniform = torch.rand(self.run.batch_size, device=self.device).sort().values
         subtask = torch.searchsorted(self.edges, uniform, right=True)
         bits = self.draw_bits(self.run.batch_size)
         return subtask, bits, bits.gather(1, self.subsets[subtask]).sum(1).long() % 2
 
     def loss(self, subtask: Tensor, bits: Tensor, label: Tensor) -> Tensor:
-        """Cross-entropy (nats) summed over samples and networks."""
+        """Cross-entropy in nats, summed over samples and networks."""
         return self._summed_loss(self.weights, self.reduce, subtask, bits, label)
 
     def step(self, subtask: Tensor, bits: Tensor, label: Tensor) -> None:
-        """One update of every network by a batch."""
+        """One update of every network by a batch, whose gradients are accumulated over tiles."""
         self.optimizer.zero_grad(set_to_none=True)
         size = self.variant.tile or len(label)
         for tile in zip(*(torch.split(x, size) for x in (subtask, bits, label)), strict=True):
@@ -96,17 +111,18 @@ class Lookup:
         self.optimizer.step()
 
     def train(self, n_steps: int) -> None:
-        """``n_steps`` updates, each by a fresh batch."""
+        """Make ``n_steps`` updates, each with a new batch."""
         for _ in range(n_steps):
             self.step(*self.draw())
         wait(self.device)
 
     @torch.no_grad()
     def evaluate(self, bits: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Loss (nats) and accuracy [R, S] on one block of bits that all subtasks share."""
+        """Loss in nats and accuracy, [R, S] each, on E points of bits that all subtasks share."""
         if bits is None:
             bits = self.draw_bits(self.run.eval.points_per_task)
         kernel, rows, bias, out, shift = self.weights
+        # The part of the hidden layer that comes from the task bits is the same for all subtasks.
         shared = torch.addmm(bias, bits, kernel)
         at_once = max(1, EVALUATION_BLOCK // shared.numel())
         losses, accuracies = [], []
@@ -126,7 +142,7 @@ class Lookup:
 def summed_loss(
     weights: Sequence[Tensor], reduce: "Reduction", subtask: Tensor, bits: Tensor, label: Tensor
 ) -> Tensor:
-    """Cross-entropy (nats) summed over samples and networks."""
+    """Cross-entropy in nats, summed over samples and networks."""
     kernel, rows, bias, out, shift = weights
     hidden = torch.addmm(F.embedding(subtask, rows + bias), bits, kernel).relu_()
     logits = reduce(hidden, out) + shift
@@ -136,17 +152,21 @@ def summed_loss(
 
 @cache
 def compiled_loss() -> Callable[..., Tensor]:
-    """The loss as compiled by torch, for each width anew: with symbolic sizes it is slower."""
-    torch._dynamo.config.recompile_limit = 256  # at 8 shapes torch would go back to eager
+    """The loss under torch.compile, compiled anew for each width.
+
+    With symbolic sizes (``dynamic=True``) one program would serve all widths, but a slower one.
+    """
+    # By default torch gives up after 8 recompilations and runs eagerly.
+    torch._dynamo.config.recompile_limit = 256
     return torch.compile(summed_loss, dynamic=False)
 
 
 Reduction = Callable[[Tensor, Tensor], Tensor]
-"""Hidden units [B, U] and output weights [U, 2] to the logits [B, R, 2] of each network."""
+"""From hidden units [B, U] and output weights [U, 2] to the logits [B, R, 2] of each network."""
 
 
 def _blocks(widths: Sequence[int], device: torch.device) -> Reduction:
-    """One product with a block-diagonal matrix."""
+    """A reduction as one product with a block-diagonal matrix [U, R · 2]."""
     nets = torch.arange(len(widths), device=device)
     own = (nets.repeat_interleave(torch.tensor(widths, device=device))[:, None] == nets).float()
 
@@ -158,12 +178,15 @@ def _blocks(widths: Sequence[int], device: torch.device) -> Reduction:
 
 
 def _product(hidden: Tensor, out: Tensor) -> Tensor:
-    """Of one network."""
+    """The reduction of a single network, R = 1."""
     return (hidden @ out)[:, None]
 
 
 def _grouped(widths: Sequence[int], device: torch.device) -> Reduction:
-    """A block-diagonal product for each few neighbouring networks: fewer products with zero."""
+    """A reduction as one block-diagonal product for each group of neighbouring networks.
+
+    It multiplies fewer zeros than ``_blocks``.
+    """
     groups: list[list[int]] = [[]]
     for width in widths:
         if sum(groups[-1]) >= GROUP_UNITS:
@@ -180,7 +203,10 @@ def _grouped(widths: Sequence[int], device: torch.device) -> Reduction:
 
 
 def _added(widths: Sequence[int], device: torch.device) -> Reduction:
-    """The products of units and weights, added into their networks' sums, as in the paper."""
+    """A reduction that adds the products of units and weights to the sum of their network.
+
+    This is the scatter-add of the ParallelMLPs paper.
+    """
     nets = torch.arange(len(widths), device=device)
     owner = nets.repeat_interleave(torch.tensor(widths, device=device))
 
@@ -193,8 +219,10 @@ def _added(widths: Sequence[int], device: torch.device) -> Reduction:
 
 
 def _padded(widths: Sequence[int], device: torch.device) -> Reduction:
-    """A batched product over networks padded to the widest."""
+    """A reduction as a batched matrix product over networks that are padded to the widest."""
     widest = max(widths)
+    # For each network the indices of its units, and as many of the following ones as padding, whose
+    # output weights are set to 0.
     starts = np.cumsum([0, *widths[:-1]])
     places = np.minimum(starts[:, None] + np.arange(widest), sum(widths) - 1)
     index = torch.tensor(places, device=device)
@@ -216,21 +244,23 @@ REDUCTIONS: Mapping[str, Callable[[Sequence[int], torch.device], Reduction]] = {
 
 
 def variants(runs: Sequence[RunConfig], device: torch.device, thorough: bool) -> list[Variant]:
-    """The ways worth trying for these networks: which wins depends on machine and width.
+    """The implementations to try: which is the fastest depends on machine and widths.
 
-    The thorough list has every reduction and torch.compile as well, which costs minutes; what it
-    adds was never ahead by more than a fifth in trials on a CPU.
+    The thorough list also has every reduction and torch.compile, which takes minutes. In trials on
+    a CPU, none of these was ever more than a fifth faster than the best of the short list.
     """
     units = sum(run.network.width for run in runs)
-    # A tile's hidden units stay near the cache, and under the 32 MB above which every array is
-    # mapped, and its pages cleared, anew. On a GPU the whole batch at once is best.
+    # On a CPU the activations of a tile, 2^20 numbers, should stay in the cache. They also stay
+    # below 32 MB, above which the allocator maps fresh pages for each array, which the kernel has
+    # to clear. On a GPU the whole batch at once is best.
     tile = max(500, 2**20 // units) if device.type == "cpu" else runs[0].batch_size
     tiles: list[int | None] = [None] if tile >= runs[0].batch_size else [None, tile, 4 * tile]
     if len(runs) == 1:
         reductions = ["product"]
     else:
         reductions = list(REDUCTIONS) if thorough else ["blocks", "grouped"]
-        # Hundreds of megabytes at once lost every trial, the smaller tile most of them.
+        # In trials the whole batch, with hundreds of megabytes of activations, was never the
+        # fastest, and the smaller tile seldom.
         tiles = tiles[1:] if thorough else tiles[-1:]
         tiles = tiles or [None]
     found = [Variant(reduction, size) for reduction in reductions for size in tiles]
@@ -240,11 +270,11 @@ def variants(runs: Sequence[RunConfig], device: torch.device, thorough: bool) ->
 
 
 def initial_weights(runs: Sequence[RunConfig]) -> tuple[np.ndarray, ...]:
-    """Our own initial weights, networks side by side.
+    """Our initial weights, with all networks side by side, so that rivals start from the same.
 
     Returns:
-        Kernel of the bits [N, U], rows of the control vector [S, U], bias [U], and of the second
-        layer the weights [U, 2] and biases [R, 2].
+        Of the first layer the kernel of the task bits [N, U], the kernel of the control bits
+        [S, U] and the bias [U]; of the second layer the kernel [U, 2] and the biases [R, 2].
     """
     each = [solo.named_weights(solo.init(run).weights) for run in runs]
     first = np.concatenate([named["layers.0.kernel"] for named in each], axis=1)

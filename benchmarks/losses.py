@@ -1,4 +1,4 @@
-"""``python -m benchmarks.losses``: tokens a second of per-token losses, against torch."""
+"""``python -m benchmarks.losses``: tokens per second of per-token losses, compared with torch."""
 
 import statistics
 import sys
@@ -20,14 +20,19 @@ if TYPE_CHECKING:
 
     from jquanta.lm.models.config import LMConfig
 
-RIVAL_BATCHES = (1024, 4096)  # tokens; the better of them counts
+RIVAL_BATCHES = (1024, 4096)  # tokens in a batch of the rival; the faster of the two counts
 
 
 @dataclass(frozen=True)
 class Workload:
-    """How much is computed."""
+    """How much is computed.
 
-    tokens: dict[str, int]  # of a pass, for each size
+    Attributes:
+        tokens: in a pass, for each size of the Pythia suite.
+        repeats: passes of which the median is taken.
+    """
+
+    tokens: dict[str, int]
     repeats: int
 
 
@@ -41,16 +46,17 @@ WORKLOADS = {
 
 @dataclass(frozen=True)
 class Options(command.Options):
-    """Time per-token losses of random Pythia models, ours and torch's, float32, in one process.
+    """Time per-token losses of random Pythia models, ours and torch's, in float32, in one process.
 
-    single: transformers on torch, document by document, as the reference does. batched: the same
-    in batches of like length, padded to the longest, of 1,024 or 4,096 tokens, whichever is
-    faster. ours: what jquanta losses runs. Passes over the same documents take turns; compiling
-    is kept apart. On a GPU bfloat16 at the 1.4b shape is timed, too, against the rate of a large
-    bfloat16 product.
+    single: transformers on torch, one document after another, as the paper's code does. batched:
+    the same in batches of documents of similar length, padded to the longest, of 1,024 or 4,096
+    tokens, whichever is faster. ours: what jquanta losses runs. All process the same documents, in
+    turn; compiling is timed separately. On a GPU the 1.4b shape is timed in bfloat16, too, and
+    compared with the rate of a large bfloat16 product.
 
-    The last line gives, for each size, our tokens a second over the better rival's, and ours at
-    14m; on a GPU, also ours over single, and the share of the bfloat16 rate that we reach.
+    The last line gives, for each size, our tokens per second divided by the faster rival's, and
+    our tokens per second at 14m; on a GPU also ours divided by single's, and the share of the
+    bfloat16 rate that we reach.
 
     Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
@@ -67,13 +73,14 @@ class Options(command.Options):
 
 @dataclass
 class Entry:
-    """A contestant on one model. Making one makes a first pass, which compiles.
+    """A contestant on one model. The constructor makes a first pass, which compiles.
 
     Attributes:
         name: ours, single or batched.
         variant: how it was run, where there was a choice.
+        run: makes a pass over all documents.
         first: seconds of the first pass.
-        seconds: of each later one.
+        seconds: of each later pass.
     """
 
     name: str
@@ -86,20 +93,20 @@ class Entry:
         self.first = self.pass_()
 
     def pass_(self) -> float:
-        """How long a pass takes."""
+        """Seconds of one pass."""
         return timed(self.run)[0]
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One contestant on one model.
+    """The result of one contestant on one model.
 
     Attributes:
         name: ours, single or batched.
         variant: how it was run.
-        tokens_per_second: predictions over the median of the samples.
-        samples: seconds of a pass.
-        first: seconds of the pass before them, compiling included.
+        tokens_per_second: number of predictions divided by the median of the samples.
+        samples: seconds of each pass.
+        first: seconds of the pass before them, which includes compiling.
     """
 
     name: str
@@ -111,18 +118,18 @@ class Timing:
 
 @dataclass(frozen=True)
 class Result:
-    """All contestants on one model.
+    """The results of all contestants on one model.
 
     Attributes:
         size: of the Pythia suite.
-        dtype: of parameters and products, on all sides.
-        documents, predictions: of a pass.
-        plan: our batches, in words.
+        dtype: of parameters and of the factors of matrix products, for all contestants.
+        documents, predictions: how many a pass has.
+        plan: a description of our batches.
         timings: of each contestant.
-        ratio: our tokens a second over the better rival's; None where there was none.
-        over_single: ours over document by document.
-        matmul_fraction: multiplications of our pass, at the rate of a large product of that
-            dtype, over our seconds.
+        ratio: our tokens per second divided by the faster rival's; None if there was no rival.
+        over_single: our tokens per second divided by those of ``single``.
+        matmul_fraction: seconds that the operations of our pass would take at the rate of a large
+            matrix product of this dtype, divided by our seconds.
     """
 
     size: str
@@ -177,7 +184,14 @@ def measure(options: Options) -> Record:
 
 
 def contest(size: str, tokens: int, repeats: int, scratch: Path) -> Result:
-    """Time all contestants on one size: each a first pass, then in turn."""
+    """Time all contestants on one size: a first pass of each, then ``repeats`` passes in turn.
+
+    Args:
+        size: of the Pythia suite; the weights are random.
+        tokens: about how many a pass has.
+        repeats: passes of which the median is taken.
+        scratch: a folder for the rival's model.
+    """
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -233,13 +247,20 @@ def contest(size: str, tokens: int, repeats: int, scratch: Path) -> Result:
 
 
 def timing(entry: Entry, predictions: int) -> Timing:
-    """The median, as a rate."""
+    """The result of a contestant, whose rate is that of the median pass."""
     rate = predictions / statistics.median(entry.seconds)
     return Timing(entry.name, entry.variant, rate, tuple(entry.seconds), entry.first)
 
 
 def operations(config: "LMConfig", predictions: "np.ndarray") -> float:
-    """Of the matrix products of a pass, two a multiplication; of attention the causal half."""
+    """Floating-point operations of the matrix products that a pass needs at least.
+
+    Two for each multiplication; of attention only the causal half.
+
+    Args:
+        config: the model's shape.
+        predictions: [documents] number of predictions of each document.
+    """
     import numpy as np
 
     from jquanta.lm.models.network import count
@@ -250,7 +271,7 @@ def operations(config: "LMConfig", predictions: "np.ndarray") -> float:
 
 
 def matmul_rate(dtype: "DTypeLike") -> float:
-    """Operations a second of a large product of that dtype."""
+    """Floating-point operations per second of a large matrix product of this dtype."""
     import jax
     import jax.numpy as jnp
 
@@ -264,7 +285,7 @@ def matmul_rate(dtype: "DTypeLike") -> float:
 
 
 def show(record: Record, console: "Console") -> None:
-    """Print the table, and what it rests on."""
+    """Print the table, our batches, and how busy the machine was."""
     from rich.table import Table
 
     table = Table(title=f"per-token losses, {record.hardware}")

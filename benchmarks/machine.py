@@ -1,4 +1,4 @@
-"""The machine and the versions that a measurement depends on."""
+"""The hardware and the versions of libraries on which a measurement depends."""
 
 import contextlib
 import importlib.metadata
@@ -19,41 +19,60 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hardware:
-    """The machine."""
+    """The machine, and how busy it was.
+
+    Attributes:
+        cpu: its model.
+        cores: number of logical processors.
+        gpu: its model; None where JAX computes on the CPU.
+        gpu_gb: memory of the GPU in 10^9 bytes.
+        driver: version of the GPU's driver.
+        load_at_start: load average of the minute before: more than about 0 disturbs a measurement.
+        load_at_end: the same after it.
+        stolen: share of the processors' time that the host of a virtual machine gave to others.
+    """
 
     cpu: str
     cores: int
     gpu: str | None
-    gpu_gb: float | None  # its memory, 10^9 bytes
-    driver: str | None  # of the GPU
-    load_at_start: float  # runnable processes, mean of a minute: above 0 others disturb
+    gpu_gb: float | None
+    driver: str | None
+    load_at_start: float
     load_at_end: float
-    stolen: float | None  # share of the processors' time that a host gave to other machines
+    stolen: float | None
 
     def __str__(self) -> str:
         return self.gpu or f"{self.cpu}, {self.cores} cores"
 
     def busy(self) -> str:
-        """In words, how much of the machine others had."""
+        """A description of how busy the machine was."""
         text = f"load {self.load_at_start:.1f} before, {self.load_at_end:.1f} after"
         return text if self.stolen is None else f"{text}; {self.stolen:.0%} stolen by the host"
 
 
 @dataclass(frozen=True)
 class Start:
-    """The machine when a benchmark begins, for ``hardware`` at its end."""
+    """How busy the machine is when a benchmark begins; ``hardware`` needs it at the end.
+
+    Attributes:
+        load: load average of the last minute.
+        ticks: see ``_ticks``.
+    """
 
     load: float
     ticks: tuple[int, int] | None
 
 
 def start() -> Start:
-    """How busy the machine is before anything is measured."""
+    """Note how busy the machine is, before anything is measured."""
     return Start(os.getloadavg()[0], _ticks())
 
 
 def _ticks() -> tuple[int, int] | None:
-    """Clock ticks of all processors since boot: stolen by the host, and used or stolen."""
+    """Clock ticks of all processors since boot: those stolen by the host, and all but idle ones.
+
+    None where there is no /proc/stat. The order of its columns is fixed by Linux.
+    """
     try:
         words = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()
     except FileNotFoundError:
@@ -63,6 +82,7 @@ def _ticks() -> tuple[int, int] | None:
 
 
 def _stolen(before: tuple[int, int] | None) -> float | None:
+    """The stolen share of the processors' time since ``before``."""
     after = _ticks()
     if before is None or after is None:
         return None
@@ -70,7 +90,7 @@ def _stolen(before: tuple[int, int] | None) -> float | None:
 
 
 def hardware(begun: Start) -> Hardware:
-    """This machine, at the end of a benchmark."""
+    """Describe this machine at the end of a benchmark that began at ``begun``."""
     import jax
 
     device = jax.devices()[0]
@@ -92,7 +112,7 @@ def hardware(begun: Start) -> Hardware:
 
 @cache
 def _nvidia() -> tuple[float | None, str | None]:
-    """Memory of the first NVIDIA GPU (10^9 bytes) and the driver's version, where they are told."""
+    """Memory of the first NVIDIA GPU in 10^9 bytes, and the driver's version, if known."""
     query = ["nvidia-smi", "--query-gpu=memory.total,driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
@@ -103,7 +123,7 @@ def _nvidia() -> tuple[float | None, str | None]:
 
 
 def versions(*others: str) -> dict[str, str]:
-    """Of what is compared: Python, JAX, torch where there is one, and ``others``."""
+    """Versions of this package, Python, JAX, torch and ``others``, as far as they are installed."""
     from jquanta.version import __version__
 
     found = {"jquanta": __version__, "python": platform.python_version()}
@@ -114,13 +134,14 @@ def versions(*others: str) -> dict[str, str]:
 
 
 def device_slug() -> str:
-    """The device in a file's name, such as ``cpu`` or ``nvidia-h200``."""
+    """The name of the device for a file's name, such as ``cpu`` or ``nvidia-h200``."""
     import jax
 
     return re.sub(r"[^a-z0-9]+", "-", jax.devices()[0].device_kind.lower()).strip("-")
 
 
 def _cpu() -> str:
+    """The model of the CPU."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -130,7 +151,7 @@ def _cpu() -> str:
 
 
 def torch_device() -> "torch.device":
-    """Where torch computes: where JAX does. Raises ``BadInput`` where it cannot."""
+    """The torch device that corresponds to JAX's. Raises ``BadInput`` if torch cannot use it."""
     import jax
     import torch
 
@@ -141,5 +162,5 @@ def torch_device() -> "torch.device":
         raise BadInput(
             "torch sees no GPU and JAX does: install torch with CUDA, or set JAX_PLATFORMS=cpu"
         )
-    torch.set_float32_matmul_precision("highest")  # float32 on both sides: no TF32
+    torch.set_float32_matmul_precision("highest")  # no TF32, so that both sides compute in float32
     return torch.device("cuda" if backend == "gpu" else "cpu")

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.memory FLAGS``: the peak memory of our trainer, in a process of its own.
+"""``python -m benchmarks.memory FLAGS``: the peak memory of our trainer, in a separate process.
 
-In the benchmark's process torch and the rivals would be counted, too. FLAGS is a JSON object of
-dotted configuration fields; the answer is one JSON line.
+In the process of the benchmark, torch and the rivals would be counted, too. FLAGS is a JSON object
+of dotted configuration fields; the answer is one line of JSON.
 """
 
 import json
@@ -20,9 +20,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def peak_gb(flags: Mapping[str, object]) -> float:
-    """GB (10^9 bytes) that training the runs of the flags adds at its peak, compiling included.
+    """Peak memory of training, in GB (10^9 bytes), including that of compiling.
 
-    Resident memory on a CPU; the device's own count on a GPU. Raises ``RunFailed``.
+    On a CPU the growth of the resident memory; on a GPU what the device reports.
+
+    Args:
+        flags: dotted configuration fields of the runs.
+
+    Raises:
+        RunFailed: if the process fails.
     """
     command = [sys.executable, "-m", "benchmarks.memory", json.dumps(flags)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -33,7 +39,7 @@ def peak_gb(flags: Mapping[str, object]) -> float:
 
 
 def measure(flags: Mapping[str, object]) -> float:
-    """What ``peak_gb`` returns, for this process."""
+    """Train some steps in this process, and return its peak memory: see ``peak_gb``."""
     import jax
 
     from benchmarks.ours import Ours
@@ -56,11 +62,11 @@ def measure(flags: Mapping[str, object]) -> float:
 def resident() -> dict[str, int]:
     """Resident memory now (VmRSS) and at its peak (VmHWM), in bytes."""
     try:
-        # Not getrusage: a child's begins with its parent's peak.
+        # Not getrusage: its peak is inherited from the parent process.
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         table = dict(line.split(":", 1) for line in lines)
         return {name: int(table[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM")}
-    except FileNotFoundError:  # macOS, which counts in bytes
+    except FileNotFoundError:  # macOS, where getrusage counts in bytes
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {"VmRSS": peak, "VmHWM": peak}
 

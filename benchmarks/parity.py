@@ -1,4 +1,4 @@
-"""``python -m benchmarks.parity``: the packed trainer against three rivals in PyTorch."""
+"""``python -m benchmarks.parity``: the packed trainer compared with three rivals in PyTorch."""
 
 import sys
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from benchmarks.record import Record, Score
     from jquanta.parity.config import RunConfig
 
-# The networks of the paper's Figure 2; everything else is the configuration's default: 500
-# subtasks of 3 out of 100 bits, alpha 0.4, batches of 20,000, evaluation every 100 steps.
+# The 30 networks of the paper's Figure 2. Everything else has the default of the configuration: 500
+# subtasks of 3 out of 100 bits, alpha 0.4, batches of 20,000, an evaluation every 100 steps.
 WORKLOAD: dict[str, Any] = {"network.width": "log(10, 500, 30)"}
 
 QUICK_WIDTHS = (10, 70, 500)
@@ -28,13 +28,13 @@ QUICK_WIDTHS = (10, 70, 500)
 
 @dataclass(frozen=True)
 class Options(command.Options):
-    """Time the 30 networks of Figure 2, ours and three rivals', in float32 in one process.
+    """Time the 30 networks of Figure 2, ours and three rivals, in float32, in one process.
 
-    reference: the reference algorithm plainly in PyTorch, one network after another. tuned: the
-    best PyTorch for one network. packed: all networks as one wide layer in PyTorch. Each is
-    scored by the seconds of one training step of all networks, with a hundredth of an evaluation.
-    The last line gives the rivals' seconds over ours, the share of the matrix rate that our step
-    reaches, and our peak memory in GB.
+    reference: the paper's algorithm plainly in PyTorch, one network after another. tuned: the
+    fastest PyTorch for one network. packed: all networks as one wide layer in PyTorch. The score
+    is the seconds of one training step of all networks plus a hundredth of an evaluation. The last
+    line gives the rivals' scores divided by ours, the share of the rate of a large matrix product
+    that our step reaches, and our peak memory in GB.
 
     Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
@@ -64,7 +64,7 @@ def measure(options: Options) -> "Record":
     begun = machine.start()
     repeats = options.repeats or (4 if options.quick else 9)
     runs = sorted(load_config({}, flags=WORKLOAD).runs(), key=lambda run: run.network.width)
-    use_cores(runs)  # as the sweep does
+    use_cores(runs)  # the number of CPU devices, as in a sweep
     widths = tuple(run.network.width for run in runs)
     device = machine.torch_device()
     say("our peak memory, in a process of its own")
@@ -98,7 +98,18 @@ def measure(options: Options) -> "Record":
 def compete(
     runs: "Sequence[RunConfig]", device: "torch.device", quick: bool, repeats: int
 ) -> tuple[dict[str, "list[Entry]"], float]:
-    """Time all contestants in turn: their entries, and the best rate of a large product."""
+    """Time all contestants in turn.
+
+    Args:
+        runs: configurations of the networks.
+        device: of torch.
+        quick: whether to time only some widths, once.
+        repeats: samples of each contestant.
+
+    Returns:
+        The entries of each contestant by its name, and the highest measured rate of a large matrix
+        product, in floating-point operations per second.
+    """
     from benchmarks import contest
 
     say("first calls of every contestant")
@@ -113,7 +124,7 @@ def compete(
 
 
 def scored(teams: dict[str, "list[Entry]"], runs: "Sequence[RunConfig]") -> dict[str, "Score"]:
-    """Each contestant's seconds for the whole sweep."""
+    """The score of each contestant, by its name."""
     from benchmarks.contest import score
 
     widths, log_every = [run.network.width for run in runs], runs[0].eval.log_every
@@ -126,7 +137,7 @@ def scored(teams: dict[str, "list[Entry]"], runs: "Sequence[RunConfig]") -> dict
 def enter(
     runs: "Sequence[RunConfig]", device: "torch.device", quick: bool, repeats: int
 ) -> dict[str, "list[Entry]"]:
-    """Every contestant's entries, compiled and warm."""
+    """Make the entries of every contestant, which compiles them: see ``compete``."""
     from benchmarks.contest import Entry, fastest
     from benchmarks.lookup import Lookup, Variant, variants
     from benchmarks.ours import Ours
@@ -160,13 +171,13 @@ def enter(
 
 
 def chosen(runs: "Sequence[RunConfig]") -> "list[RunConfig]":
-    """The runs nearest to the three widths of the quick mode, the two outermost among them."""
+    """The runs of the quick mode: the narrowest, the widest, and one between them."""
     middle = min(runs, key=lambda run: abs(run.network.width - QUICK_WIDTHS[1]))
     return list(dict.fromkeys((runs[0], middle, runs[-1])))
 
 
 def notes(teams: dict[str, "list[Entry]"], count: int, quick: bool) -> tuple[str, ...]:
-    """What a reader of the numbers should know."""
+    """Remarks that a reader needs to understand the numbers."""
     said = [
         f"{name}: {'; '.join(dict.fromkeys(entry.variant for entry in teams[name]))}"
         for name in ("tuned", "packed")

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.qdg``: similarity of gradients against torch, clusters against sklearn."""
+"""``python -m benchmarks.qdg``: gradient similarity compared with torch, clusters with sklearn."""
 
 import dataclasses
 import sys
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from benchmarks.clustering import Clustering
 
-TOKENS_A_SAMPLE = 1000  # of the corpus: few samples share a document, as in the paper
-RESTARTS = 30  # of k-means, the public code's
+TOKENS_A_SAMPLE = 1000  # tokens of the corpus per sample: few samples share a document
+RESTARTS = 30  # of k-means, as in the paper's public code
 INERTIA = 1.001
-"""Ours over scikit-learn's, above which it is worse and the notes say so."""
+"""Our inertia over scikit-learn's: above this, our clusters are worse and the notes say so."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Workload(similarity.Workload):
     """How much is computed.
 
     Attributes:
-        clustered: samples of the clusters.
-        step: every so many-th of the thirty counts.
+        clustered: number of samples that are clustered.
+        step: only every ``step``-th of the thirty numbers of clusters is computed.
     """
 
     clustered: int
     step: int
 
 
-# The public code's blocks hold 250 samples. Four blocks make each gradient 3.5 times.
+# The public code uses blocks of 250 samples. With four blocks it computes each gradient 3.5 times.
 WORKLOADS = {
     ("cpu", "quick"): Workload("14m", 100, 25, 100, 25, 1, clustered=1000, step=5),
     ("cpu", "full"): Workload("14m", 1000, 250, 1000, 250, 3, clustered=2000, step=1),
@@ -48,18 +48,19 @@ WORKLOADS = {
 
 @dataclass(frozen=True)
 class Options(command.Options):
-    """Time QDG's two dear steps, ours and those of torch and scikit-learn, in one process.
+    """Time the two expensive steps of QDG: ours, torch's and scikit-learn's, in one process.
 
     Similarity: cosines of the gradients of random predictions under a random Pythia model, in
-    float32 with the paper's parameters. reference: as the public code, transformers on torch:
-    whole documents, all logits, one backward a sample, gradients anew for each pair of blocks.
-    vmap: each gradient once, by torch's vmap(grad) over prefixes in batches of like length. ours:
-    jquanta.qdg.similarity, exact. sketch: the same by sketch. That all cosines agree is checked.
+    float32, with respect to the paper's parameters. reference: as in the paper's public code, with
+    transformers on torch: whole documents, all logits, one backward pass for each sample, and all
+    gradients computed again for each pair of blocks. vmap: each gradient once, by torch's
+    vmap(grad) over prefixes in batches of similar length. ours: jquanta.qdg.similarity, exact.
+    sketch: the same by sketches. It is checked that all cosines agree.
 
-    Clusters: one embedding and k-means in JAX, against a fresh SpectralClustering for each count.
+    Clusters: one embedding and k-means in JAX, compared with a SpectralClustering for each count.
 
-    The last line gives the rivals' seconds over ours, compiling apart, and by how much cosines of
-    sketches differ from exact ones (root mean square).
+    The last line gives the rivals' seconds divided by ours, without compiling, and by how much the
+    cosines of sketches differ from exact ones (root mean square).
 
     Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
@@ -83,9 +84,9 @@ class Record(Head):
     dtype: str
     workload: dict[str, object]
     similarity: tuple[Timing, ...]
-    disagreement: dict[str, float]  # of a rival's cosines with ours, at most
+    disagreement: dict[str, float]  # largest difference of each rival's cosines from ours
     clustering: "Clustering"
-    ratios: dict[str, float]  # a rival's seconds over ours
+    ratios: dict[str, float]  # each rival's seconds divided by ours
     sketch_cosine_error: float
 
     def summary(self) -> str:
@@ -155,7 +156,7 @@ def measure(options: Options) -> Record:
 
 
 def notes(workload: Workload, clusters: "Clustering") -> tuple[str, ...]:
-    """What a reader of the numbers should know."""
+    """Remarks that a reader needs to understand the numbers."""
     from benchmarks.torch_gradients import passes
 
     gradients = passes(workload.samples, workload.block)

@@ -1,4 +1,4 @@
-"""What the benchmark of parity leaves behind."""
+"""The record of the parity benchmark."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,16 @@ from benchmarks.command import Head
 
 @dataclass(frozen=True)
 class Timing:
-    """Medians of one contestant, or of one of its networks, in seconds.
+    """The times of one contestant, or of one of its networks, in seconds.
 
     Attributes:
         widths: of the networks that were trained.
-        variant: how it is written, where there was a choice.
-        step: a training step, from ``step_samples``.
-        evaluation: one evaluation, from ``evaluation_samples``.
-        first_calls: compiling and all else that only a first step and evaluation need.
+        variant: the implementation, where there was a choice.
+        step: the median training step.
+        step_samples: seconds of a step, one for each sample.
+        evaluation: the median evaluation.
+        evaluation_samples: seconds of each evaluation.
+        first_calls: the first step and the first evaluation, which include compiling.
     """
 
     widths: tuple[int, ...]
@@ -28,14 +30,14 @@ class Timing:
 
 @dataclass(frozen=True)
 class Score:
-    """One contestant on the whole sweep, in seconds.
+    """The times of one contestant for the whole sweep, in seconds.
 
     Attributes:
         name: ours, reference, tuned or packed.
-        step: all networks' training step.
-        evaluation: all networks' evaluation.
-        total: a step with its share of an evaluation.
-        timings: what was measured.
+        step: a training step of all networks.
+        evaluation: an evaluation of all networks.
+        total: a step, plus an evaluation divided by the number of steps between two of them.
+        timings: the measurements from which these follow.
     """
 
     name: str
@@ -47,15 +49,16 @@ class Score:
 
 @dataclass(frozen=True)
 class Bound:
-    """What no implementation of the step can beat on this machine.
+    """A lower bound for the time of a training step on this machine (a roofline).
 
     Attributes:
-        operations: of the two products with the task bits, 4·batch·n_bits·ΣW.
-        bytes: least traffic, weights and Adam's two moments read and written once.
-        operations_per_second: of a 2048³ float32 product.
-        bytes_per_second: of an array read, and one written.
-        seconds: the longer of the two.
-        matmul_fraction: the operations' seconds over our step's.
+        operations: floating-point operations of the two products with the task bits, which are
+            4 · batch · n_bits · (sum of all widths).
+        bytes: least memory traffic: weights and Adam's two moments, read and written once.
+        operations_per_second: rate of a 2048³ float32 product.
+        bytes_per_second: rate of a copy, read plus written.
+        seconds: the longer of the two times that follow from these.
+        matmul_fraction: time of the operations at that rate, divided by the time of our step.
     """
 
     operations: float
@@ -74,7 +77,7 @@ class Record(Head):
     dtype: str
     workload: dict[str, object]
     scores: tuple[Score, ...]
-    ratios: dict[str, float]  # a rival's seconds over ours
+    ratios: dict[str, float]  # each rival's seconds divided by ours
     bound: Bound
     peak_gb: float
 

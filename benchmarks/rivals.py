@@ -1,4 +1,4 @@
-"""The reference algorithm, written plainly in PyTorch (paper, section 2)."""
+"""The reference algorithm for the parity task, written plainly in PyTorch (paper, section 2)."""
 
 from collections.abc import Mapping
 
@@ -10,16 +10,16 @@ from jquanta.parity import solo
 from jquanta.parity.config import RunConfig
 from jquanta.parity.task import make_task
 
-MEAN_POINTS = 1_000_000  # test points of the reference's mean (paper, section 2)
+MEAN_POINTS = 1_000_000  # test points for the mean loss (paper, section 2)
 
 
 class Reference:
-    """One network as the reference trains it: one-hot inputs and a loop over the subtasks.
+    """One network trained as in the paper's code: one-hot inputs, and a loop over the subtasks.
 
     Args:
-        run: an online run of one hidden layer.
-        device: where torch computes.
-        mean_points: test points of the mean loss, drawn with the subtasks' frequencies.
+        run: the configuration of a network with one hidden layer, trained online.
+        device: of torch.
+        mean_points: test points for the mean loss, drawn with the frequencies of the subtasks.
     """
 
     def __init__(self, run: RunConfig, device: torch.device, mean_points: int = MEAN_POINTS):
@@ -41,12 +41,12 @@ class Reference:
         self.criterion = nn.CrossEntropyLoss()
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Inputs [count, S + N] and labels [count], with the subtasks' frequencies."""
+        """Draw inputs [count, S + N] and labels [count], by the frequencies of the subtasks."""
         chosen = torch.multinomial(self.frequencies, count, replacement=True)
         return self.samples(dict(enumerate(torch.bincount(chosen).tolist())))
 
     def samples(self, counts: Mapping[int, int]) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of so many samples of each subtask, one subtask after another."""
+        """Draw inputs and labels with ``counts[s]`` samples of subtask s, sorted by subtask."""
         n_tasks, n_bits, total = len(self.subsets), self.run.task.n_bits, sum(counts.values())
         inputs = torch.zeros(total, n_tasks + n_bits, device=self.device)
         labels = torch.zeros(total, dtype=torch.int64, device=self.device)
@@ -62,23 +62,23 @@ class Reference:
         return inputs, labels
 
     def step(self, inputs: Tensor, labels: Tensor) -> None:
-        """One update by a batch."""
+        """Make one update with a batch."""
         self.optimizer.zero_grad()
         self.criterion(self.network(inputs), labels).backward()
         self.optimizer.step()
 
     def train(self, n_steps: int) -> None:
-        """``n_steps`` updates, each by a fresh batch."""
+        """Make ``n_steps`` updates, each with a new batch."""
         for _ in range(n_steps):
             self.step(*self.draw(self.run.batch_size))
         wait(self.device)
 
     @torch.no_grad()
     def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
-        """Its two evaluations: the mean's points at once, then each subtask's own.
+        """Make both evaluations: ``mean_points`` for the mean, then the points of each subtask.
 
         Returns:
-            Loss (nats) and accuracy of the mean [2], and of the subtasks [S, 2].
+            Loss in nats and accuracy: [2] of the mean, and [S, 2] of the subtasks.
         """
         mean = self.measure(*self.draw(self.mean_points))
         points = self.run.eval.points_per_task
@@ -88,13 +88,13 @@ class Reference:
         return np.array(mean), np.array(subtasks)
 
     def measure(self, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
-        """Mean loss (nats) and accuracy."""
+        """Mean loss in nats, and accuracy."""
         logits = self.network(inputs)
         right = (logits.argmax(1) == labels).float().mean()
         return self.criterion(logits, labels).item(), right.item()
 
 
 def wait(device: torch.device) -> None:
-    """Return when torch's work is done."""
+    """Wait until torch has finished on a device; kernels on a GPU run asynchronously."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

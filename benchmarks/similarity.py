@@ -1,4 +1,4 @@
-"""Similarity of gradients: ours, exact and by sketch, against two ways of torch."""
+"""Similarity of gradients: ours, exact and by sketches, and two implementations in torch."""
 
 import statistics
 from collections.abc import Callable
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from jquanta.lm.models.network import Params
     from jquanta.qdg.samples.selection import Selection
 
-RIVAL_BATCHES = (1024, 4096)  # tokens of a batch of vmap; the better counts
+RIVAL_BATCHES = (1024, 4096)  # tokens in a batch of vmap; the faster of the two counts
 
 AGREEMENT = 1e-4
-"""Between cosines of the contestants, once torch's norms are divided out; 1e-6 was measured."""
+"""Largest accepted difference between the cosines of contestants, after correcting torch's norms;
+the largest that was measured is 1e-6."""
 
 NORM = 1e-3
-"""Of a rival's unit rows, beyond which it is no rounding."""
+"""Largest accepted deviation from 1 of the norms of a rival's unit vectors, for rounding."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,12 @@ class Workload:
 
     Attributes:
         size: of the Pythia suite.
-        samples: of the similarity matrix.
+        samples: Q, number of samples of the similarity matrix.
         block: samples in a block of the reference algorithm.
-        part: samples on which the rivals are timed; where fewer, their seconds are multiplied.
-        part_block: samples in a block of these.
-        repeats: passes of which medians are taken.
+        part: samples on which the rivals are timed. If these are fewer than ``samples``, their
+            seconds are extrapolated by a factor.
+        part_block: samples in a block when the reference is timed on the part.
+        repeats: passes of which the median is taken.
     """
 
     size: str
@@ -50,28 +52,28 @@ class Workload:
 
     @property
     def reference_factor(self) -> float:
-        """The reference's gradients over those of the part."""
+        """Gradients that the reference computes for all samples, divided by those for the part."""
         from benchmarks.torch_gradients import passes
 
         return passes(self.samples, self.block) / passes(self.part, self.part_block)
 
     @property
     def vmap_factor(self) -> float:
-        """The same where each gradient is made once."""
+        """The same for an algorithm that computes each gradient once."""
         return self.samples / self.part
 
 
 @dataclass
 class Entry:
-    """A contestant for similarity. Making one makes a first pass, which compiles.
+    """A contestant for similarity. The constructor makes a first pass, which compiles.
 
     Attributes:
         name: reference, vmap, ours or sketch.
         variant: how it was run, where there was a choice.
-        solve: gives the seconds that count, and the cosines.
-        factor: by which the seconds are multiplied.
+        solve: makes a pass; returns the seconds that count, and the cosines.
+        factor: by which the seconds are multiplied to get those of the whole matrix.
         first: seconds of the first pass.
-        cosine: [Q, Q] of the last pass.
+        cosine: [Q, Q] cosines of the last pass.
         seconds: of each later pass.
     """
 
@@ -87,23 +89,23 @@ class Entry:
         self.first = self.pass_()
 
     def pass_(self) -> float:
-        """How long a pass takes."""
+        """Seconds of one pass."""
         seconds, self.cosine = self.solve()
         return seconds
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One contestant for similarity.
+    """The result of one contestant for similarity.
 
     Attributes:
         name: reference, vmap, ours or sketch.
         variant: how it was run.
-        seconds: of the whole matrix: the median of the samples, multiplied by ``factor``.
-        samples: seconds of a pass.
+        seconds: for the whole matrix: the median of the samples times ``factor``.
+        samples: seconds of each pass.
         factor: 1 unless only a part was timed.
-        first: seconds of the pass before them, compiling included; None where nothing compiles
-            and the only pass is the sample.
+        first: seconds of the pass before them, which includes compiling; None where nothing is
+            compiled and the only pass is the sample.
     """
 
     name: str
@@ -123,7 +125,17 @@ def contest(
     workload: Workload,
     scratch: Path,
 ) -> tuple[Entry, Entry, Entry, Entry]:
-    """Time reference, vmap, ours and sketch: each a first pass, then in turn."""
+    """Time reference, vmap, ours and sketch: a first pass of each, then in turn.
+
+    The reference, which compiles nothing and takes longest, makes a single pass.
+
+    Args:
+        config, params: the model.
+        corpus, selection: the predictions whose gradients are taken.
+        part: numbers of the samples on which the rivals are timed.
+        workload: how much is computed.
+        scratch: a folder for the rivals' model.
+    """
     from benchmarks.torch_gradients import Once, PerSample, Reference, blockwise, names
     from benchmarks.torch_losses import Rival
     from jquanta.qdg.cosines.similarity import EXACT, SKETCH, similarity
@@ -134,9 +146,11 @@ def contest(
 
     def as_the_public_code() -> "tuple[float, np.ndarray]":
         gradients = Reference(model, corpus, index, wanted)
-        gradients(range(1))  # warm
+        gradients(range(1))  # a first call initialises torch's libraries
         once = Once(gradients)
         seconds, cosine = timed(partial(blockwise, once, workload.part, workload.part_block))
+        # Each block's gradients were computed once, but the algorithm computes them again for every
+        # pair of blocks: that time is added.
         return seconds - once.spent + once.asked, cosine.numpy()
 
     def ours(mode: str) -> "tuple[float, np.ndarray]":
@@ -173,7 +187,7 @@ def contest(
 
 
 def timing(entry: Entry) -> Timing:
-    """The median, of the whole matrix."""
+    """The result of a contestant, extrapolated to the whole matrix."""
     samples = tuple(entry.seconds) or (entry.first,)
     first = entry.first if entry.seconds else None
     seconds = entry.factor * statistics.median(samples)
@@ -181,10 +195,18 @@ def timing(entry: Entry) -> Timing:
 
 
 def disagreement(theirs: "np.ndarray", ours: "np.ndarray", part: "np.ndarray") -> float:
-    """The largest difference of cosines. Raises ``RunFailed`` where it is no rounding.
+    """The largest difference between a rival's cosines and ours.
 
-    torch's float32 norms of 10^6 numbers are off by 1e-4, as its self-cosines show: these are
-    divided out.
+    torch sums the squares of 10^6 float32 numbers with a relative error of 1e-4, so the cosine of a
+    sample with itself is not exactly 1. The rival's cosines are divided by these norms first.
+
+    Args:
+        theirs: [q, q] cosines of the part.
+        ours: [Q, Q] cosines of all samples.
+        part: [q] numbers of the samples of the part.
+
+    Raises:
+        RunFailed: if the difference is larger than rounding can explain.
     """
     import numpy as np
 
@@ -199,7 +221,7 @@ def disagreement(theirs: "np.ndarray", ours: "np.ndarray", part: "np.ndarray") -
 
 
 def off_diagonal(one: "np.ndarray", other: "np.ndarray") -> float:
-    """Root mean square of the differences between different samples."""
+    """Root mean square difference of two matrices [Q, Q], without their diagonals."""
     import numpy as np
 
     difference = (one - other).astype(np.float64)[~np.eye(len(one), dtype=bool)]

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.sketch``: what sketches of gradients lose, and what they cost."""
+"""``python -m benchmarks.sketch``: the errors of sketches of gradients, and their cost."""
 
 import dataclasses
 import statistics
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jquanta.qdg.samples.selection import Selection
     from jquanta.qdg.views.per_sample import Rows
 
-PREFIX = 64  # tokens before a prediction, at most: a sketch is the same work for a longer one
+PREFIX = 64  # longest prefix, in tokens: multiplying sketches takes as long for any prefix
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Workload:
     """How much is computed.
 
     Attributes:
-        samples: for each Pythia shape; exact gradients of all are held.
-        trained: samples of a trained model.
-        sizes: of sketches, the package's own among them.
-        seeds: of random projections at the package's own size.
-        repeats: passes of which medians are taken.
+        samples: number of samples for each Pythia shape; exact gradients of all are in memory.
+        trained: number of samples of a trained model.
+        sizes: of the sketches, the package's default among them.
+        seeds: number of random projections of the default size, to estimate the bias.
+        repeats: passes of which the median is taken.
     """
 
     samples: Mapping[str, int]
@@ -55,18 +55,19 @@ WORKLOADS = {
 
 @dataclass(frozen=True)
 class Options(command.Options):
-    """Measure sketches of gradients beside exact ones: error, bias, bytes and seconds, float32.
+    """Compare sketches of gradients with exact gradients: error, bias, bytes and seconds, float32.
 
-    Models of Pythia's shapes with random weights, random predictions after up to 64 tokens. For
-    each size of the sketch: the root mean square error of the cosines of all pairs; bytes of a
-    sample's row; seconds to make the rows, and to multiply all pairs of them, compiling apart. For
-    the default size, over several seeds: the mean error of inner products, in each module and in
-    sum, in units of its own standard error: about 1 where there is no bias.
+    Models with the shapes of Pythia and random weights; random predictions after up to 64 tokens.
+    For each size of the sketch: the root mean square error of the cosines of all pairs, the bytes
+    of a sample's sketch, and the seconds to compute all sketches and to multiply all pairs of
+    them, without compiling. For the default size, over several seeds: the mean error of inner
+    products, in each module and in total, in units of its standard error, which is about 1 if
+    there is no bias.
 
     With --qdg: the model of a configuration of jquanta qdg, and predictions that it selects.
 
     The last line gives, for each model, the error of the cosines at the default size, and the bias
-    in sum.
+    in total.
 
     Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
@@ -86,7 +87,7 @@ class Options(command.Options):
 
 
 class Subject(NamedTuple):
-    """A model and predictions of which gradients are taken."""
+    """A model, and the predictions whose gradients are computed."""
 
     name: str
     config: "LMConfig"
@@ -97,13 +98,13 @@ class Subject(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """Exact gradients, or sketches of one size.
+    """The results for exact gradients, or for sketches of one size.
 
     Attributes:
         size: of the sketch; None for exact gradients.
-        cosine_error: root mean square over all pairs, at seed 0.
-        row_bytes: of one sample's row.
-        making: seconds to make the rows of all samples.
+        cosine_error: root mean square error over all pairs, for seed 0.
+        row_bytes: bytes of one sample's gradient or sketch.
+        making: seconds to compute those of all samples.
         products: seconds to multiply all pairs of them.
     """
 
@@ -116,13 +117,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Bias:
-    """Mean error of inner products over seeds; z is that in units of its standard error.
+    """The bias of inner products, as z: the mean error over seeds divided by its standard error.
 
     Attributes:
-        module: a linear layer, or ``sum``.
-        pairs: root mean square of z over pairs of different samples.
-        squares: the same over each sample with itself.
-        resolution: standard error of a squared length over the squared length, root mean square.
+        module: a linear layer, or ``sum`` for all of them.
+        pairs: root mean square of z over all pairs of different samples.
+        squares: root mean square of z over the squared lengths, each sample with itself.
+        resolution: root mean square of the relative standard error of the squared lengths.
     """
 
     module: str
@@ -133,16 +134,17 @@ class Bias:
 
 @dataclass(frozen=True)
 class Result:
-    """All of one model.
+    """The results for one model.
 
     Attributes:
         model: a Pythia shape, or the name of a trained model.
-        parameters: with respect to which gradients are taken.
-        samples, mean_prefix: their number, and the tokens before a prediction.
+        parameters: number of parameters with respect to which gradients are taken.
+        samples: number of samples.
+        mean_prefix: mean number of tokens before a prediction.
         cosines: root mean square of the exact cosines of all pairs.
         entries: exact gradients, then sketches of each size.
-        seeds: of the biases.
-        biases: of each module, and last in sum, at the package's own size.
+        seeds: number of seeds for the biases.
+        biases: of each module, and last of the sum, at the default size.
     """
 
     model: str
@@ -156,7 +158,10 @@ class Result:
 
     @property
     def unbiased(self) -> float:
-        """Root mean square of z where there is no bias: that of Student's t."""
+        """The expected root mean square of z without bias: z has a Student's t distribution.
+
+        Its variance with n - 1 degrees of freedom is (n - 1) / (n - 3).
+        """
         return ((self.seeds - 1) / (self.seeds - 3)) ** 0.5
 
 
@@ -179,7 +184,7 @@ class Record(Head):
 
 
 def measure(options: Options) -> Record:
-    """Sketches and exact gradients of every model."""
+    """Compare sketches and exact gradients for every model."""
     from benchmarks import machine
 
     begun = machine.start()
@@ -204,7 +209,7 @@ def measure(options: Options) -> Record:
 
 
 def untrained(shape: str, samples: int, scratch: Path) -> Subject:
-    """A Pythia shape with random weights, and predictions of random tokens."""
+    """A model with a Pythia shape and random weights, and predictions of random tokens."""
     import jax
     import numpy as np
 
@@ -241,7 +246,7 @@ def trained(path: Path, samples: int) -> Subject:
 
 
 def compare(subject: Subject, workload: Workload) -> Result:
-    """Every size of sketch against exact gradients."""
+    """Compare sketches of every size with exact gradients, for one model."""
     import numpy as np
 
     from benchmarks.similarity import off_diagonal
@@ -280,19 +285,24 @@ def compare(subject: Subject, workload: Workload) -> Result:
 
 
 def costs(rows: "Rows", repeats: int) -> tuple[int, float, float]:
-    """Bytes of a row, seconds to make all, seconds to multiply them; after a call that compiles."""
+    """The cost of gradients or sketches, for programs that are compiled already.
+
+    Returns:
+        Bytes of one sample's row; median seconds to compute the rows of all samples; median seconds
+        to multiply all pairs of them.
+    """
     making, multiplying = [], []
     for _ in range(repeats):
         seconds, made = timed(partial(rows_of, rows))
         making.append(seconds)
         multiplying.append(timed(partial(grams, made))[0])
         row_bytes = sum(x.nbytes // len(x) for x in made.values())
-        del made  # before the next are made
+        del made  # frees the memory before the next pass allocates as much
     return row_bytes, statistics.median(making), statistics.median(multiplying)
 
 
 def inner(rows: "Rows") -> "dict[str, np.ndarray]":
-    """``grams``, in the order of the samples."""
+    """``grams`` in the order of the samples; ``rows`` computes them in an order of its own."""
     import numpy as np
 
     place = np.ix_(*2 * (np.argsort(rows.order),))
@@ -300,7 +310,7 @@ def inner(rows: "Rows") -> "dict[str, np.ndarray]":
 
 
 def rows_of(rows: "Rows") -> "dict[str, Any]":
-    """All rows by name, [Q, n] each."""
+    """The rows of all samples, by name of the parameter: [Q, n] each."""
     import jax
     import jax.numpy as jnp
 
@@ -313,7 +323,7 @@ def rows_of(rows: "Rows") -> "dict[str, Any]":
 
 
 def grams(made: "Mapping[str, Any]") -> "dict[str, np.ndarray]":
-    """Inner products of all pairs [Q, Q] in each linear layer, and in ``sum``; float64."""
+    """Inner products [Q, Q] of all pairs, float64: of each linear layer, and their ``sum``."""
     import jax.numpy as jnp
     import numpy as np
 
@@ -326,7 +336,7 @@ def grams(made: "Mapping[str, Any]") -> "dict[str, np.ndarray]":
 
 
 def cosines(inner: "Mapping[str, np.ndarray]") -> "np.ndarray":
-    """[Q, Q], of whole gradients."""
+    """[Q, Q] cosines of whole gradients, from their inner products."""
     import numpy as np
 
     total = inner["sum"]
@@ -335,9 +345,16 @@ def cosines(inner: "Mapping[str, np.ndarray]") -> "np.ndarray":
 
 
 def bias(module: str, exact: "np.ndarray", drawn: "np.ndarray") -> Bias:
-    """Of inner products [seeds, Q, Q] against exact ones [Q, Q]."""
+    """The bias of the inner products of a module.
+
+    Args:
+        module: its name.
+        exact: [Q, Q] inner products of exact gradients.
+        drawn: [seeds, Q, Q] inner products of sketches.
+    """
     import numpy as np
 
+    # The standard error of the mean over seeds, from the sample standard deviation.
     error = drawn.std(axis=0, ddof=1) / len(drawn) ** 0.5
     z = (drawn.mean(axis=0) - exact) / error
     same = np.eye(len(exact), dtype=bool)

@@ -1,4 +1,4 @@
-"""How long a call takes."""
+"""Time a call."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ Result = TypeVar("Result")
 
 
 def timed(call: Callable[[], Result]) -> tuple[float, Result]:
-    """Its seconds, and what it returns."""
+    """The seconds that a call takes, and what it returns."""
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result

@@ -1,4 +1,4 @@
-"""A corpus of random tokens whose documents are as long as the paper's."""
+"""A corpus of random tokens, with documents of realistic lengths."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,23 +8,31 @@ if TYPE_CHECKING:
 
     from jquanta.lm.corpus.reader import Corpus
 
-# Text as the paper has it: documents cut at 1,024 tokens. Lengths are log-normal, about those of
-# the Pile under the Pythia tokenizer: median 400, and a fifth cut.
+# As in the paper, documents are cut at 1,024 tokens. Their lengths are log-normal, and similar to
+# those of The Pile under the Pythia tokenizer: the median is 400, and a fifth are cut.
 MEDIAN, SIGMA, CUT = 400, 1.1, 1024
-USED = 50_277  # tokens that the Pythia tokenizer has; 50,304 rows take part in the softmax
+USED = (
+    50_277  # tokens of the Pythia tokenizer; the softmax is over 50,304 rows, some of them unused
+)
 
 
 def lengths(tokens: int) -> "np.ndarray":
-    """Lengths of documents, as many as hold about so many tokens. The same at every call."""
+    """Lengths of documents that have about this number of tokens together; always the same."""
     import numpy as np
 
-    drawn = np.random.default_rng(0).lognormal(np.log(MEDIAN), SIGMA, tokens)  # more than enough
+    # One length for each token is more than enough; only the first ones are used.
+    drawn = np.random.default_rng(0).lognormal(np.log(MEDIAN), SIGMA, tokens)
     cut = np.minimum(drawn.astype(np.int64), CUT)
     return cut[: 1 + int(np.searchsorted(np.cumsum(cut), tokens))]
 
 
 def synthetic(path: Path, lengths: "np.ndarray") -> "Corpus":
-    """A corpus of random tokens, as the reader has it."""
+    """A corpus of random tokens in memory, as ``open_corpus`` would return it.
+
+    Args:
+        path: stored in the corpus; nothing is written.
+        lengths: [documents] number of tokens of each document.
+    """
     import numpy as np
 
     from jquanta.lm.corpus.layout import Meta, Recipe

@@ -1,4 +1,7 @@
-"""Cosines of gradients by transformers on torch: the reference algorithm, and vmap(grad)."""
+"""Cosines of gradients with transformers on torch: the reference algorithm, and vmap(grad).
+
+Shapes: Q samples, q samples in a block, P parameters.
+"""
 
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -17,17 +20,21 @@ from jquanta.qdg.samples.prefixes import Samples
 from jquanta.qdg.views.parameters import chosen
 
 Block = Callable[[range], torch.Tensor]
-"""Samples → their gradients over their norms, [q, P]."""
+"""From numbers of samples to their normalised gradients [q, P]."""
 
 
 def names(config: LMConfig) -> list[str]:
-    """The paper's parameters, as Hugging Face calls them."""
+    """Hugging Face's names of the parameters with respect to which the paper takes gradients."""
     keys = source_keys(config)
     return [keys[name] for name in chosen(config)]
 
 
 class Reference:
-    """Gradients as the public code makes them: a whole document, all its logits, one backward."""
+    """Gradients as the paper's public code computes them.
+
+    For each sample a forward pass over the whole document, all its logits and losses, and one
+    backward pass from the loss of the sample.
+    """
 
     def __init__(self, model: Any, corpus: Corpus, index: np.ndarray, names: Sequence[str]):
         parameters = dict(model.named_parameters())
@@ -35,7 +42,7 @@ class Reference:
         self.parameters = [parameters[name] for name in names]
 
     def __call__(self, rows: range) -> torch.Tensor:
-        """[q, P] of the samples at ``index[rows]``, each over its norm."""
+        """[q, P] the normalised gradients of the samples ``index[rows]``."""
         device = self.parameters[0].device
         numbers = sum(parameter.numel() for parameter in self.parameters)
         found = torch.empty(len(rows), numbers, device=device)
@@ -54,7 +61,10 @@ class Reference:
 
 
 def blockwise(gradients: Block, samples: int, block: int) -> torch.Tensor:
-    """[Q, Q] cosines as the public code goes about them: a block's gradients anew for each pair."""
+    """[Q, Q] cosines by the algorithm of the public code, for each pair of blocks in turn.
+
+    It computes the gradients of the second block again for every pair.
+    """
     spans = blocks(samples, block)
     cosine = torch.empty(samples, samples)
     for number, i in enumerate(spans):
@@ -67,27 +77,33 @@ def blockwise(gradients: Block, samples: int, block: int) -> torch.Tensor:
 
 
 def blocks(samples: int, block: int) -> list[range]:
-    """Samples in blocks, the last one shorter if need be."""
+    """Cut samples into blocks; the last one may be shorter."""
     return [range(at, min(at + block, samples)) for at in range(0, samples, block)]
 
 
 def passes(samples: int, block: int) -> int:
-    """How many gradients ``blockwise`` asks for: of block j those for i = 0 … j, and its own."""
+    """How many gradients ``blockwise`` computes.
+
+    Those of block j are computed once for each pair (i, j), i = 0 … j, and once as the first block.
+    """
     return sum((j + 2) * len(span) for j, span in enumerate(blocks(samples, block)))
 
 
 class Once:
-    """Makes a block's gradients once, and counts their seconds as often as they are asked for."""
+    """Computes the gradients of a block once, but counts their time whenever they are requested.
+
+    So the reference algorithm, which would compute them again, can be timed faster.
+    """
 
     def __init__(self, gradients: Block):
         self.gradients = gradients
         self.made: dict[range, tuple[float, torch.Tensor]] = {}
         self.asked = 0.0
-        """Seconds, had every block been made whenever it was asked for."""
+        """Seconds that the requests would have taken without this cache."""
 
     @property
     def spent(self) -> float:
-        """Seconds that the blocks took."""
+        """Seconds that the blocks took, each computed once."""
         return sum(seconds for seconds, _ in self.made.values())
 
     def __call__(self, rows: range) -> torch.Tensor:
@@ -99,7 +115,10 @@ class Once:
 
 
 class PerSample:
-    """Each gradient once, by vmap(grad) over prefixes of like length, logits only at the target."""
+    """Each gradient once, by vmap(grad) over prefixes of similar length.
+
+    Logits are computed at the predicted position only.
+    """
 
     def __init__(self, model: Any, names: Sequence[str]):
         parameters = dict(model.named_parameters())
@@ -117,15 +136,21 @@ class PerSample:
 
         self.gradients = vmap(grad(loss), in_dims=(None, 0, 0, 0))
 
-    @torch.no_grad()  # else the parameters that stay as they are would be differentiated, too
+    @torch.no_grad()  # otherwise torch would record a graph for the other parameters, too
     def cosines(self, samples: Samples, batch_tokens: int) -> np.ndarray:
-        """[Q, Q], from batches of at most so many tokens, padded to their longest.
+        """[Q, Q] cosines.
 
-        Attention is causal and padding stands last, so no mask is needed.
+        Samples are processed in batches of similar length, padded to the longest prefix. Attention
+        is causal and padding is at the end, so no mask is needed.
+
+        Args:
+            samples: the prefixes and targets.
+            batch_tokens: largest number of tokens in a batch.
         """
         device = next(iter(self.own.values())).device
         numbers = sum(parameter.numel() for parameter in self.own.values())
         unit = torch.empty(len(samples.index), numbers, device=device)
+        # Longest first; each batch takes as many of the next samples as fit.
         order = np.argsort(-samples.lengths, kind="stable")
         while len(order):
             length = int(samples.lengths[order[0]])

@@ -1,4 +1,4 @@
-"""Per-token losses by transformers on torch, as users of it write them."""
+"""Per-token losses with transformers on torch, as users of it would write them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,12 @@ Document = np.ndarray
 
 
 class Rival:
-    """The model as transformers loads it, with its own fused attention."""
+    """The model in transformers, with its fused attention.
+
+    Args:
+        config, params: the model.
+        folder: where it is saved in Hugging Face layout, for transformers to load.
+    """
 
     def __init__(self, config: LMConfig, params: Mapping[str, Array], folder: Path):
         from transformers import AutoModelForCausalLM
@@ -31,14 +36,18 @@ class Rival:
 
     @torch.inference_mode()
     def single(self, documents: Sequence[Document]) -> list[np.ndarray]:
-        """One document after another, as the reference does."""
+        """Losses in nats of one document after another, as in the paper's code."""
         return [self._losses(torch.tensor(document)[None])[0, :-1] for document in documents]
 
     @torch.inference_mode()
     def batched(self, documents: Sequence[Document], tokens: int) -> list[np.ndarray]:
-        """In batches of like length and at most so many tokens, padded to the longest.
+        """Losses in nats, in batches of documents of similar length, padded to the longest.
 
-        Attention is causal and padding stands last, so no mask is needed.
+        Attention is causal and padding is at the end, so no mask is needed.
+
+        Args:
+            documents: token ids of each.
+            tokens: largest number of tokens in a batch.
         """
         order = sorted(range(len(documents)), key=lambda i: -len(documents[i]))
         found: list[np.ndarray] = [np.zeros(0, np.float32)] * len(documents)
@@ -54,12 +63,12 @@ class Rival:
         return found
 
     def _losses(self, tokens: torch.Tensor) -> np.ndarray:
-        """[B, T]; the last position of each document predicts nothing."""
+        """[B, T] losses in nats; that of the last position of each document has no meaning."""
         if not tokens.shape[1]:
             return np.zeros((len(tokens), 0), np.float32)
         tokens = tokens.to(self.device)
         logits = self.model(tokens, use_cache=False).logits.float()
-        # Targets for all positions, the last too: to leave it out would copy all logits.
+        # Slicing off the last position would copy all logits, so it gets a target, too.
         losses = F.cross_entropy(
             logits.flatten(0, 1), tokens.roll(-1, 1).flatten(), reduction="none"
         )

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gpu``: all that this project wants to know from a GPU, part by part."""
+"""``python -m benchmarks.gpu``: everything that this project measures on a GPU, in parts."""
 
 import sys
 import tempfile
@@ -12,18 +12,18 @@ from benchmarks.gpu.record import Row
 from jquanta.cli import door
 from jquanta.errors import BadInput, RunFailed
 
-WIDTH = 110  # columns of the table
+WIDTH = 110  # characters in a line of the table
 
 
 @dataclass(frozen=True)
 class Options:
     """Measure this project on a GPU in parts, the most important first.
 
-    Each part runs in a process of its own with its own time limit. Its numbers are printed, and
-    written to DIR/PART.json, the moment they exist; DIR/gpu.json holds all parts that DIR has. A
-    part that hangs or fails costs its own time only; DIR/PART.log has what it wrote on standard
-    error. Where --minutes are few, the last parts are left out; where they are many, all limits
-    grow, and the parts marked "spare" are run, too. Compilation caches are empty at first.
+    Each part runs in a separate process with its own time limit. Its numbers are printed, and
+    written to DIR/PART.json, as soon as they are measured; DIR/gpu.json collects all parts in DIR.
+    A part that hangs or fails does not affect the others; DIR/PART.log holds its standard error.
+    If --minutes is small, the last parts are left out; if it is large, all limits grow, and the
+    parts marked "spare" are run, too. Compilation caches are empty at first.
 
     Only the rivals need torch, and are skipped without it.
 
@@ -48,7 +48,7 @@ class Options:
 
 
 def command(argv: Sequence[str]) -> None:
-    """Parse and do."""
+    """Parse the arguments, run the parts and print the table."""
     from benchmarks.gpu.supervisor import FAILED, OK, TIMED_OUT, collect, run_parts
 
     options = door.parse(Options, argv, "python -m benchmarks.gpu")
@@ -80,7 +80,12 @@ def command(argv: Sequence[str]) -> None:
 
 
 def listed(parts: Sequence[Part], seconds: float | None = None) -> list[str]:
-    """The parts with their limits, and which of them might not be run in so many seconds."""
+    """Describe the parts with their limits, one in a line.
+
+    Args:
+        parts: in the order in which they are run.
+        seconds: time for all of them; parts that may not be reached are marked. None marks none.
+    """
     lines, used = [], 0.0
     for part in parts:
         used += part.seconds
@@ -92,14 +97,14 @@ def listed(parts: Sequence[Part], seconds: float | None = None) -> list[str]:
 
 
 def table(records: Sequence[dict[str, Any]]) -> list[str]:
-    """What was found, in few and short lines: the end of the output may be all that is read."""
+    """The results in few and short lines, for a log of which only the end may be kept."""
     hardware: dict[str, Any] = next((r["hardware"] for r in records if "hardware" in r), {})
     mode = next((r["mode"] for r in records if "mode" in r), "nothing measured")
     name = hardware.get("gpu") or f"{hardware.get('cpu')}, {hardware.get('cores')} cores"
     lines = [f"benchmarks.gpu, {mode}, {name}"]
     for record in records:
-        told = f"{record['outcome']}, {record['seconds']:.0f} s  {record['reason']}"
-        lines.append(f"{record['part']:17} {told}")
+        ending = f"{record['outcome']}, {record['seconds']:.0f} s  {record['reason']}"
+        lines.append(f"{record['part']:17} {ending}")
         for row in (Row(**stored) for stored in record["rows"]):
             if row.shown:
                 lines.append(f"  {row.name:38} {row.amount:>13}  {row.note}")
@@ -107,7 +112,7 @@ def table(records: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def shortened(line: str, most: int) -> str:
-    """A line of ``most`` characters at most."""
+    """Cut a line to at most ``most`` characters."""
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

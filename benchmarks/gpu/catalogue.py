@@ -1,4 +1,4 @@
-"""The parts, the most important first."""
+"""The list of parts, the most important first."""
 
 import importlib
 from collections.abc import Iterator, Sequence
@@ -10,19 +10,19 @@ from jquanta.errors import BadInput
 
 @dataclass(frozen=True)
 class Part:
-    """Something to measure in a process of its own.
+    """Something that is measured in a separate process.
 
     Attributes:
-        name: by which it is asked for, and of its file.
-        what: it measures, in a line.
-        seconds: that it may take, with starting Python and JAX.
-        module: of this package, whose ``measure(small, *arguments)`` yields the rows.
-        arguments: what ``measure`` takes besides.
-        needs: libraries that this project does not depend on.
-        shares: whether others use the GPU beside this process's JAX, which then must not take
+        name: of the part, for --parts and for its files.
+        what: a description in one line.
+        seconds: time limit, including the start of Python and JAX.
+        module: the module of this package whose ``measure(small, *arguments)`` yields the rows.
+        arguments: further arguments of ``measure``.
+        needs: libraries that are not dependencies of this project.
+        shares: whether other libraries or processes use the GPU, too; then JAX must not allocate
             most of its memory at the start.
-        cache: the part whose compilation cache it finds; its own, empty at first, by default.
-        spare: only where the time for it is left after all others.
+        cache: the part whose compilation cache it uses; by default its own, which is empty.
+        spare: whether it is run only if time is left after all others.
     """
 
     name: str
@@ -36,14 +36,14 @@ class Part:
     spare: bool = False
 
     def measure(self, small: bool) -> Iterator[Row]:
-        """The rows, each as soon as it is there."""
+        """Measure, and yield each row as soon as it is known. ``small`` is for a quick test."""
         rows: Iterator[Row] = importlib.import_module(f"benchmarks.gpu.{self.module}").measure(
             small, *self.arguments
         )
         return rows
 
 
-# The seconds of those that are not spare add up to eight minutes.
+# The limits of the parts that are not spare add up to eight minutes.
 PARTS = (
     Part("rates", "products of several precisions, and a copy", 45, "rates"),
     Part("step", "a step and an evaluation of Figure 2's 30 networks", 30, "trainer", ("step",)),
@@ -96,9 +96,14 @@ PARTS = (
 
 
 def asked_for(names: str | None, parts: Sequence[Part] = PARTS) -> list[Part]:
-    """The parts of a list such as ``"rates, step"``, in the catalogue's order; None is all.
+    """The parts of a list such as ``"rates, step"``, in the order of the catalogue.
 
-    Raises ``BadInput`` for a name that no part has.
+    Args:
+        names: separated by commas; None for all parts.
+        parts: to choose from.
+
+    Raises:
+        BadInput: for a name that no part has.
     """
     if names is None:
         return list(parts)

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.gpu.child PART --out FILE``: one part, in this process.
+"""``python -m benchmarks.gpu.child PART --out FILE``: measure one part in this process.
 
-Each row is printed and the file written anew as soon as the row is there, so that what ends this
-process leaves behind all that was measured.
+Each row is printed, and the file rewritten, as soon as the row is known, so that everything that
+was measured is kept if the process is killed.
 """
 
 import dataclasses
@@ -36,7 +36,17 @@ class Options:
 
 
 def follow(name: str, rows: Iterator[Row], small: bool, out: Path) -> Record:
-    """Print and store rows as they come; the last record."""
+    """Print and store rows as they are measured.
+
+    Args:
+        name: of the part.
+        rows: the measurements.
+        small: whether they are those of the quick test.
+        out: the file of the record.
+
+    Returns:
+        The record with all rows.
+    """
     begun, start = machine.start(), time.perf_counter()
     record = Record(
         benchmark="gpu",
@@ -45,7 +55,7 @@ def follow(name: str, rows: Iterator[Row], small: bool, out: Path) -> Record:
         hardware=machine.hardware(begun),
         part=name,
     )
-    record.write(out)
+    record.write(out)  # without rows, so that there is a record even if the first one never comes
     for row in rows:
         print(f"  {row}", flush=True)
         record = dataclasses.replace(
@@ -60,7 +70,7 @@ def follow(name: str, rows: Iterator[Row], small: bool, out: Path) -> Record:
 
 
 def command(argv: Sequence[str]) -> None:
-    """Parse and do."""
+    """Parse the arguments and measure the part."""
     options = door.parse(Options, argv, "python -m benchmarks.gpu.child")
     (part,) = asked_for(options.part)
     say(follow(part.name, part.measure(options.small), options.small, options.out).summary())

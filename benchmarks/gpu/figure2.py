@@ -1,4 +1,4 @@
-"""Figure 2 as a user runs it: the sweep's own command in a process of its own."""
+"""Figure 2 as a user would make it: by the command of the sweep, in a separate process."""
 
 import os
 import subprocess
@@ -15,9 +15,13 @@ from jquanta.sweep.folder import SweepFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS, MORE = 2_000, 12_000
+"""Training steps of the first two runs, and of the third."""
+
 FULL = 200_000
+"""Training steps of the paper, for which the time is extrapolated."""
+
 FAST = 25.0
-"""Seconds of the second run, above which a longer third would take too long."""
+"""If the second run takes more seconds than this, the longer third one is left out."""
 
 SMALL = (
     *("--network.width", "log(3, 30, 4)", "--task.n_tasks", "20"),
@@ -29,8 +33,9 @@ class Sweep(NamedTuple):
     """Seconds of one run of the command.
 
     Attributes:
-        wall: from Python's start to the drawn figure.
-        training: of them, what its record calls so: compiling, steps, evaluations, storing.
+        wall: from the start of Python to the finished figure.
+        training: the part of it that the run's record calls training: compiling, steps,
+            evaluations and storing.
     """
 
     wall: float
@@ -38,8 +43,12 @@ class Sweep(NamedTuple):
 
 
 def measure(small: bool) -> Iterator[Row]:
-    """Seconds on the wall: with nothing compiled before, again with the compilation cache that the
-    first run left, and with more steps."""
+    """Wall-clock times of three runs.
+
+    The first begins with an empty compilation cache, the second uses the cache that the first one
+    filled, and the third makes more steps. From the difference of the last two follows the time of
+    a step.
+    """
     steps, more = (200, 400) if small else (STEPS, MORE)
     first = _sweep(steps, small)
     yield _row(f"{steps:,} steps, nothing in the cache", first)
@@ -51,6 +60,8 @@ def measure(small: bool) -> Iterator[Row]:
         return
     third = _sweep(more, small)
     yield _row(f"{more:,} steps, with the cache", third)
+    # Both runs load compiled programs from the cache, so their training times differ by the time of
+    # the additional steps.
     each = (third.training - second.training) / (more - steps)
     yield Row(
         "a step with its share of evaluations",
@@ -73,9 +84,11 @@ def _row(name: str, sweep: Sweep) -> Row:
 
 
 def _sweep(steps: int, small: bool) -> Sweep:
-    """Run the command. Raises ``RunFailed`` with its last line."""
+    """Run the command. Raises ``RunFailed`` with the last line of its standard error."""
     words = [sys.executable, "-m", "jquanta.sweep", str(ROOT / "configs" / "fig2-width.toml")]
     words += ["--train.steps", str(steps), "--eval.log_every", "100", *(SMALL if small else ())]
+    # This package switches JAX's preallocation off (see benchmarks/__init__.py); a user's process
+    # has JAX's default.
     alone = {k: v for k, v in os.environ.items() if k != "XLA_PYTHON_CLIENT_PREALLOCATE"}
     with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
         out = Path(scratch) / "run"

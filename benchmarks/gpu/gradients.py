@@ -1,4 +1,4 @@
-"""QDG's gradients: how soon the first are there, and how many a second."""
+"""Per-sample gradients of QDG: the time until the first ones, and how many per second."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,10 @@ SAMPLES, SMALL_SAMPLES = 256, 4
 
 
 def measure(small: bool, size: str) -> Iterator[Row]:
-    """A first pass over random predictions, which compiles, and a second. Nothing is kept."""
+    """Time a first pass over random predictions, which compiles, and a second one.
+
+    The gradients are not kept.
+    """
     count = SMALL_SAMPLES if small else SAMPLES
     with subject(size, tokens_for(count), small) as (config, params, corpus):
         selection = samples_of(corpus, count)

@@ -1,5 +1,4 @@
-"""The trainer's fast way against its slow twins: packed against solo training, from the same
-weights on the same samples."""
+"""The error of packed training, compared with solo training on the same weights and samples."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -15,18 +14,19 @@ from jquanta.parity.packed import Packed
 from jquanta.parity.solo import Metrics, Stack
 
 STEPS = 20
+"""Training steps after which weights are compared."""
 
 Weights = Mapping[str, np.ndarray]
 
 
 def measure(small: bool) -> Iterator[Row]:
-    """Differences of three of Figure 2's networks, the widest first, and whether two trainings give
-    the same bits.
+    """Errors of three of the networks of Figure 2, and whether two packed trainings are equal.
 
-    Each network is trained alone, in float32 on the same device and in float64 on the CPU. The
-    second is the truth, and what the first is off by is the measure for the pack's error: where a
-    unit's sum is within rounding of 0 it falls on the other side, and Adam, which divides by a
-    gradient's own size, then moves a weight of a rare subtask by a whole step.
+    Each network is also trained alone (solo), in float32 on the same device and in float64 on the
+    CPU. The float64 result is taken as exact, and the error of solo float32 training is the scale
+    on which the error of the pack is judged. Such errors are larger than rounding: where the
+    preactivation of a hidden unit is within rounding of 0, the ReLU switches, and Adam, which
+    divides by the size of the gradient, moves a weight of a rare subtask by a whole step.
     """
     runs, steps = figure2(small), 2 if small else STEPS
     pack = Packed(runs)
@@ -36,6 +36,7 @@ def measure(small: bool) -> Iterator[Row]:
     untrained = pack.evaluate(state, 0)
     state = pack.advance(state, steps)
     again = pack.advance(pack.start(), steps)
+    # The same seed and the same program on the same device should give the same bits.
     same = [
         np.array_equal(x, y)
         for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True)
@@ -50,6 +51,7 @@ def measure(small: bool) -> Iterator[Row]:
         run, started = runs[member], before[member]
         mine = Trained(pack.weights(state, member), _of(untrained, member), _of(trained, member))
         solo = _alone(run, steps)
+        # The reference: the same weights and samples in float64.
         with jax.default_device(jax.devices("cpu")[0]), jax.enable_x64(True):
             exact = _alone(run, steps, jnp.float64)
         width = f"width {run.network.width}"
@@ -86,7 +88,7 @@ def measure(small: bool) -> Iterator[Row]:
 
 
 class Trained(NamedTuple):
-    """One network: its weights after some steps, and its evaluations before and after them."""
+    """One trained network: its weights, and its evaluations before and after training."""
 
     weights: Weights
     before: Metrics
@@ -94,7 +96,7 @@ class Trained(NamedTuple):
 
 
 def _alone(run: RunConfig, steps: int, dtype: Any = jnp.float32) -> Trained:
-    """A network trained by the slow twin."""
+    """Train one network by the solo trainer, the simple implementation."""
     stack = Stack([run], dtype)
     state = stack.start()
     untrained = stack.evaluate(state, 0)
@@ -104,12 +106,12 @@ def _alone(run: RunConfig, steps: int, dtype: Any = jnp.float32) -> Trained:
 
 
 def _of(metrics: Metrics, member: int) -> Metrics:
-    """One network's, on the host."""
+    """The metrics of one network, in the host's memory."""
     return Metrics(*(np.asarray(column[member]) for column in metrics))
 
 
 def _change_error(found: Weights, exact: Weights, started: Weights) -> dict[str, float]:
-    """Norm of the error of each array over the norm of its change."""
+    """For each array of weights, the norm of the error divided by the norm of the change."""
     return {
         name: float(np.linalg.norm(found[name] - x) / np.linalg.norm(x - started[name]))
         for name, x in exact.items()
@@ -117,11 +119,11 @@ def _change_error(found: Weights, exact: Weights, started: Weights) -> dict[str,
 
 
 def _loss_error(found: Metrics, exact: Metrics) -> float:
-    """The largest difference of a subtask's loss, in nats."""
+    """The largest error of the loss of a subtask, in nats."""
     return float(np.abs(np.asarray(found.subtask_loss) - exact.subtask_loss).max())
 
 
 def _wrong_answers(found: Metrics, exact: Metrics, run: RunConfig) -> int:
-    """Points whose answer differs, as far as the accuracies of subtasks tell."""
+    """At least how many test points are answered differently, by the accuracies of subtasks."""
     apart = np.abs(np.asarray(found.subtask_accuracy, np.float64) - exact.subtask_accuracy)
     return round(run.eval.points_per_task * float(apart.sum()))

@@ -1,4 +1,4 @@
-"""Clusters of one similarity matrix for all thirty counts."""
+"""Spectral clustering of one similarity matrix for all thirty numbers of clusters."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ RESTARTS, SMALL_RESTARTS = 30, 2
 
 
 class _Laps(Silence):
-    """A monitor that keeps when each count was done."""
+    """A monitor that notes when each number of clusters was finished."""
 
     def __init__(self) -> None:
         self.began, self.ends = time.perf_counter(), list[float]()
@@ -27,7 +27,10 @@ class _Laps(Silence):
 
 
 def measure(small: bool) -> Iterator[Row]:
-    """The paper's counts of clusters, the embedding included: a first time, and again."""
+    """Time the clustering for the paper's thirty numbers of clusters, with the embedding.
+
+    A first time, which includes compiling, and a second time.
+    """
     samples, restarts = (SMALL_SAMPLES, SMALL_RESTARTS) if small else (SAMPLES, RESTARTS)
     counts = counts_for(samples, 10) if small else COUNTS
     matrix, programs = cosines(samples), Programs()

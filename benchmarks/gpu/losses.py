@@ -1,4 +1,4 @@
-"""Per-token losses: how soon the first are there, and tokens a second."""
+"""Per-token losses: the time until the first ones, and tokens per second."""
 
 import statistics
 import time
@@ -26,14 +26,15 @@ SMALL_TOKENS = 1_000
 
 
 def measure(small: bool, size: str, algorithm: str = rows.FLOAT32) -> Iterator[Row]:
-    """A first pass over the documents, which compiles, and some more.
+    """Time a first pass over the documents, which compiles, and ``PASSES`` further ones.
 
     Args:
-        small: fewer tokens.
-        size: of the model.
-        algorithm: of float32 products on an accelerator; another than the project's own is
-            compared with it at the end.
+        small: whether to use few tokens, for a quick test.
+        size: of the Pythia suite.
+        algorithm: of float32 products on an accelerator. If it is not the project's default, the
+            losses are compared with those of the default at the end.
     """
+    # The algorithm is a constant of the module, which is replaced in this process.
     own, rows.FLOAT32 = rows.FLOAT32, algorithm
     dtype = jnp.bfloat16 if size == "1.4b" else jnp.float32
     with subject(size, SMALL_TOKENS if small else TOKENS[size], small, dtype) as (
@@ -64,6 +65,7 @@ def measure(small: bool, size: str, algorithm: str = rows.FLOAT32) -> Iterator[R
             "tokens a second", statistics.median(rates), "1/s", note=f"later passes, {name}",
             samples=rates,
         )  # fmt: skip
+        # Seconds that the matrix products would take at the rate of a large product.
         least = operations(config, np.diff(corpus.starts)) / matmul_rate(dtype)
         yield Row(
             "share of the rate of a large product",
@@ -78,8 +80,9 @@ def measure(small: bool, size: str, algorithm: str = rows.FLOAT32) -> Iterator[R
 def _compared(
     config: LMConfig, model: Any, corpus: Corpus, batches: Sequence[Batch], own: str
 ) -> Iterator[Row]:
-    """How far the losses of a batch are from those by the project's own algorithm."""
+    """The largest difference of the losses of a batch from those by the default algorithm."""
     ((_, found),) = batch_losses(config, model, corpus, batches)
+    # The compiled program contains the algorithm, so it has to be compiled again.
     rows.FLOAT32 = own
     jax.clear_caches()
     compute._program.cache_clear()

@@ -1,4 +1,4 @@
-"""Language models with random weights, and random documents as long as the paper's."""
+"""Language models with random weights, and random documents of realistic lengths."""
 
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ TINY = GPTNeoXConfig(layers=2, width=32, heads=2, vocab=50304)
 
 
 class Subject(NamedTuple):
-    """A model and documents."""
+    """A model and a corpus."""
 
     config: LMConfig
     params: Params
@@ -34,7 +34,14 @@ class Subject(NamedTuple):
 def subject(
     size: str, tokens: int, small: bool, dtype: DTypeLike = jnp.float32
 ) -> Iterator[Subject]:
-    """A Pythia shape, or a tiny one, and about so many tokens of documents."""
+    """A model with random weights, and a corpus of random tokens.
+
+    Args:
+        size: of the Pythia suite.
+        tokens: about how many the corpus has.
+        small: whether to use a tiny model instead.
+        dtype: of the parameters.
+    """
     config = TINY if small else pythia(size)
     params = jax.block_until_ready(init(config, jax.random.key(0), dtype))
     with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
@@ -43,11 +50,11 @@ def subject(
 
 
 def samples_of(corpus: Corpus, count: int) -> Selection:
-    """Random predictions."""
+    """Choose random predictions of a corpus; always the same ones."""
     random = np.random.default_rng(2)
     return given(corpus, random.choice(corpus.n_predictions, count, replace=False))
 
 
 def tokens_for(samples: int) -> int:
-    """Tokens of documents from which so many predictions are drawn, as ``benchmarks.qdg`` does."""
+    """Tokens of the corpus from which a number of samples is drawn, as in ``benchmarks.qdg``."""
     return samples * TOKENS_A_SAMPLE

@@ -1,4 +1,4 @@
-"""The card's rates: matrix products by several algorithms, with their errors, and a copy."""
+"""Rates of the GPU: matrix products by several algorithms, with their errors, and a copy."""
 
 from collections.abc import Iterator, Set
 from functools import partial
@@ -14,7 +14,7 @@ from benchmarks.gpu.record import Row
 from benchmarks.gpu.timing import median_row, seconds_each
 
 SAMPLES = 5
-CHECKED = 16  # rows and columns whose error is measured
+CHECKED = 16  # rows and columns of a product whose error is measured
 
 ALGORITHMS: dict[str, Any] = {
     "HIGHEST": Precision.HIGHEST,
@@ -25,12 +25,19 @@ ALGORITHMS: dict[str, Any] = {
     "BF16_BF16_F32_X6": DotAlgorithmPreset.BF16_BF16_F32_X6,
     "BF16_BF16_F32": DotAlgorithmPreset.BF16_BF16_F32,
 }
-SQUARE = {*ALGORITHMS} - {"F32_F32_F32"}  # in the table at the end
+# Algorithms that are shown in the table at the end, for square and for narrow matrices.
+SQUARE = {*ALGORITHMS} - {"F32_F32_F32"}
 SKINNY = {"HIGHEST", "TF32_TF32_F32_X3", "BF16_BF16_F32_X3"}
 
 
 class Factors(NamedTuple):
-    """What a product multiplies, and how often in a sample."""
+    """The factors of a matrix product.
+
+    Attributes:
+        name: of the product.
+        left, right: the factors.
+        repeats: products in a sample.
+    """
 
     name: str
     left: Float[np.ndarray, "m k"]
@@ -39,7 +46,7 @@ class Factors(NamedTuple):
 
 
 def measure(small: bool) -> Iterator[Row]:
-    """Large square products, those of Figure 2's step, bfloat16, and a copy."""
+    """Time a copy, large products in float32 and bfloat16, and the products of Figure 2's step."""
     yield _copy(2**22 if small else 2**28)
     square, *skinny = _factors(small)
     yield from _products(square, SQUARE)
@@ -49,8 +56,11 @@ def measure(small: bool) -> Iterator[Row]:
 
 
 def _factors(small: bool) -> list[Factors]:
-    """A square product, and the three of the step: sums of hidden units, their weights' gradients,
-    and gradients of rows as a product with one-hot vectors."""
+    """The factors of a square product, and of the three products of a training step of Figure 2.
+
+    These are the preactivations of the hidden units (x·W), the gradients of the kernel (xᵀ·G), and
+    the gradients of the control bits' rows as a product with one-hot vectors.
+    """
     random = np.random.default_rng(0)
     side, batch, bits, units, subtasks = (
         (256, 500, 20, 130, 50) if small else (4096, 20_000, 100, 3893, 500)
@@ -62,7 +72,9 @@ def _factors(small: bool) -> list[Factors]:
     x = random.integers(0, 2, (batch, bits)).astype(np.float32)
     gradients = normal(batch, units)
     one_hot = np.zeros((subtasks, batch), np.float32)
+    # Column b is the one-hot vector of sample b; samples are sorted by subtask, as in training.
     one_hot[np.sort(random.integers(0, subtasks, batch)), np.arange(batch)] = 1
+    # The transposed matrix is stored as such, so that all products have row-major factors.
     transposed = np.ascontiguousarray(x.T)
     return [
         Factors(f"{side}³", normal(side, side), normal(side, side), 10),
@@ -73,11 +85,13 @@ def _factors(small: bool) -> list[Factors]:
 
 
 def _products(factors: Factors, shown: Set[str]) -> Iterator[Row]:
-    """Milliseconds of a product by each algorithm; rates and errors in the notes."""
+    """Time a product by each algorithm, in milliseconds; rate and error are in the notes."""
     left, right = jax.device_put((factors.left, factors.right))
+    # Float64 on the host, for a corner of the result only.
     exact = factors.left[:CHECKED].astype(np.float64) @ factors.right[:, :CHECKED]
     for algorithm, precision in ALGORITHMS.items():
         name, product = f"{factors.name} {algorithm}", _product(precision)
+        # An algorithm that this device does not support raises an error when it is compiled.
         try:
             found = np.asarray(product(left, right)[:CHECKED, :CHECKED])
         except (ValueError, NotImplementedError, jax.errors.JaxRuntimeError) as error:
@@ -97,12 +111,20 @@ def _product(precision: Any) -> Any:
 
 
 def _rate(numbers: int, right: Array, seconds: tuple[float, ...]) -> str:
-    """Operations a second of a product whose left factor has so many numbers."""
+    """The median rate of a product, in words.
+
+    A product [m, k] · [k, n] has 2 · m · k · n floating-point operations.
+
+    Args:
+        numbers: m · k, the size of the left factor.
+        right: the right factor.
+        seconds: of each sample.
+    """
     return f"{2e-12 * numbers * right.shape[1] / float(np.median(seconds)):.4g} Tflop/s"
 
 
 def _bfloat16(side: int) -> Row:
-    """A large product of bfloat16 numbers, added up in float32."""
+    """The rate of a large bfloat16 product, which the hardware accumulates in float32."""
     a = jax.random.normal(jax.random.key(0), (side, side), jnp.bfloat16)
     product = jax.jit(lambda x: jax.lax.dot(x, x, preferred_element_type=jnp.bfloat16))
     seconds = seconds_each(lambda: product(a), 5, SAMPLES)
@@ -110,7 +132,7 @@ def _bfloat16(side: int) -> Row:
 
 
 def _copy(numbers: int) -> Row:
-    """Bytes read and written of an array that is copied with a change."""
+    """Bytes per second, read plus written, when 1 is added to a large array."""
     a = jnp.ones(numbers, jnp.float32)
     change = jax.jit(lambda x: x + 1)
     seconds = seconds_each(lambda: change(a), 10, SAMPLES)

@@ -1,4 +1,4 @@
-"""What a part leaves behind: rows of numbers with their units, and the machine."""
+"""The record of a part: rows of numbers with their units, and the hardware."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ class Row:
     """One number, as it is printed and stored.
 
     Attributes:
-        name: of what was measured.
-        value: a number or a word; None where it does not work here, and the note says why.
-        unit: of the value and the samples.
-        note: in words, what else a reader should know, such as an error or a formula.
-        samples: of which the value is the median.
-        shown: whether the table at the end of the output has it, too.
+        name: what was measured.
+        value: a number or a word; None if it is not supported here, and the note says why.
+        unit: of the value and of the samples.
+        note: a remark for the reader, such as an error or a formula.
+        samples: the single measurements whose median is the value.
+        shown: whether it is also shown in the table at the end of the output.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Row:
 
     @property
     def amount(self) -> str:
-        """The value with its unit."""
+        """The value with its unit, as text."""
         if self.value is None:
             return "–"
         return f"{_digits(self.value)} {self.unit}".strip()
@@ -44,14 +44,16 @@ def _digits(value: float | int | str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Head):
-    """One part, by the process that measured it; the supervisor adds how it ended.
+    """The record of one part, written by the process that measures it.
+
+    The supervisor adds how the process ended.
 
     Attributes:
         part: its name.
-        outcome: ``running`` until the supervisor knows better.
-        measuring_seconds: from the first line of the part to the last row so far, without starting
-            Python and JAX.
-        rows: what was measured, in this order.
+        outcome: ``running`` until the supervisor replaces it.
+        measuring_seconds: from the beginning of the measurement to the last row so far, without
+            the start of Python and JAX.
+        rows: the measurements, in their order.
     """
 
     part: str

@@ -1,4 +1,4 @@
-"""The step and the evaluation of Figure 2's networks against three rivals in torch."""
+"""A step and an evaluation of the networks of Figure 2, compared with three rivals in torch."""
 
 from collections.abc import Iterator
 
@@ -10,8 +10,10 @@ REPEATS = 3
 
 
 def measure(small: bool) -> Iterator[Row]:
-    """As the quick mode of ``benchmarks.parity``: rivals that train one network at a time are timed
-    at three widths and interpolated."""
+    """Measure as the quick mode of ``benchmarks.parity`` does.
+
+    Rivals that train one network at a time are timed at three widths, and the others interpolated.
+    """
     runs = figure2(small)
     device = machine.torch_device()
     teams, _ = parity.compete(runs, device, quick=True, repeats=1 if small else REPEATS)

@@ -1,4 +1,4 @@
-"""Exact similarity: cosines of the gradients of all pairs of samples."""
+"""Exact similarity: the cosines between the gradients of all pairs of samples."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,11 +11,11 @@ from jquanta.qdg.cosines.similarity import similarity
 
 SIZE = "70m"
 ONCE = 5_000
-"""Samples from which on there is no second time."""
+"""From this number of samples on, the matrix is computed only once."""
 
 
 def measure(small: bool, samples: str) -> Iterator[Row]:
-    """The whole matrix, compiling included, and once more with what is compiled."""
+    """Time the whole matrix, including compiling, and again with the compiled programs."""
     count = int(samples) // (200 if small else 1)
     with subject(SIZE, tokens_for(count), small) as (config, params, corpus):
         selection = samples_of(corpus, count)

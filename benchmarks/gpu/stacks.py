@@ -1,4 +1,4 @@
-"""Stacked networks, which are not packed: a step by several algorithms of float32 products."""
+"""Steps of stacked (not packed) networks, by several algorithms for float32 products."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,10 @@ WORKLOAD: dict[str, Any] = {
 
 
 def measure(small: bool) -> Iterator[Row]:
-    """Eight networks of two hidden layers of 200 tanh units, Figure 2's task and batch."""
+    """Time a step of eight networks with two hidden layers of 200 tanh units each.
+
+    Task and batch size are those of Figure 2.
+    """
     runs = load_config({}, flags=WORKLOAD | (SMALL | {"network.width": 8} if small else {})).runs()
     expected = None
     for name in NAMES:
@@ -34,10 +37,11 @@ def measure(small: bool) -> Iterator[Row]:
         if jax.default_backend() == "cpu" and isinstance(algorithm, DotAlgorithmPreset):
             yield Row(f"a step, {name}", None, note="not supported here", shown=False)
             continue
+        # The algorithm is a constant of the module; clearing the caches compiles with the new one.
         network.PRECISION = algorithm
         jax.clear_caches()
         stack = solo.Stack(runs)
-        # Adam's first moments after a step are the first gradients, but for a factor.
+        # After one step, Adam's first moments are the gradients times a constant factor.
         state = stack.advance(stack.start(), 1)
         change = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.adam.mu)])
         expected = change if expected is None else expected

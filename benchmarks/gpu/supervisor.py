@@ -1,4 +1,4 @@
-"""Run parts one after another, each in a process group of its own with its own time limit."""
+"""Run parts one after another, each in a process group of its own and with its own time limit."""
 
 import contextlib
 import json
@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.gpu.catalogue import PARTS, Part
 from jquanta.run.environment import now
+from jquanta.run.files import write_whole
 
 OK, FAILED, TIMED_OUT, SKIPPED = "ok", "failed", "timed out", "skipped"
 
@@ -22,17 +23,17 @@ ROOT = Path(__file__).resolve().parents[2]
 COLLECTED = "gpu.json"
 
 LEAST = 0.5
-"""Of its seconds, what a part must still have to be begun."""
+"""A part is started only if at least this share of its time limit is left."""
 
 GRACE = 10.0
-"""Seconds to wait for a process that was killed: one stuck in a driver may take that long."""
+"""Seconds to wait for a killed process to end: one that hangs in a driver may take that long."""
 
 Command = Callable[[Part, Path, bool], list[str]]
-"""(part, its JSON file, whether small) → the words that measure it."""
+"""From a part, its JSON file, and whether it is the quick test, to the command that measures it."""
 
 
 def child(part: Part, out: Path, small: bool) -> list[str]:
-    """The process that measures a part."""
+    """The command that measures a part: ``python -m benchmarks.gpu.child``."""
     words = [sys.executable, "-m", "benchmarks.gpu.child", part.name]
     words += ["--out", str(out), "--debug"]  # the log holds the traceback of an error
     return [*words, "--small"] if small else words
@@ -40,8 +41,13 @@ def child(part: Part, out: Path, small: bool) -> list[str]:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended: outcome, seconds, and the last line that it wrote on standard error,
-    empty where it ended well."""
+    """How a process ended.
+
+    Attributes:
+        outcome: ``OK``, ``FAILED``, ``TIMED_OUT`` or ``SKIPPED``.
+        seconds: that it ran.
+        reason: the last line of its standard error; empty if it ended well.
+    """
 
     outcome: str
     seconds: float
@@ -56,25 +62,27 @@ def run_parts(
     small: bool,
     command: Command = child,
 ) -> list[dict[str, Any]]:
-    """Measure parts within so many seconds. What a part costs is its own: the others go on.
+    """Measure parts within a time limit. A part that fails or hangs does not affect the others.
 
     Args:
         parts: in the order in which they are run.
-        seconds: for all of them.
-        out: the folder for PART.json, PART.log (standard error), and all that is there so far in
-            ``gpu.json``.
+        seconds: limit for all of them together.
+        out: the folder for PART.json, PART.log (standard error), and ``gpu.json``, which collects
+            all parts.
         scratch: a folder for compilation caches.
-        small: see ``child``.
-        command: what runs a part.
+        small: whether to run the quick test.
+        command: makes the command that measures a part.
 
     Returns:
-        the records of these parts.
+        The records of these parts.
     """
     deadline = time.monotonic() + seconds
     records = []
     for place, part in enumerate(parts):
         file = out / f"{part.name}.json"
-        file.unlink(missing_ok=True)  # of an earlier run: this one may not come so far
+        file.unlink(
+            missing_ok=True
+        )  # of an earlier run, so that old numbers are not taken for new ones
         limit = limit_of(part, parts[place + 1 :], deadline - time.monotonic())
         missing = [library for library in part.needs if find_spec(library) is None]
         if missing:
@@ -86,20 +94,26 @@ def run_parts(
             log, environment = out / f"{part.name}.log", _environment(part, scratch)
             ending = supervised(command(part, file, small), limit, log, environment)
         records.append(_close(file, part, ending, limit))
-        told = f" ({ending.reason})" if ending.reason else ""
-        print(f"{part.name}: {ending.outcome}, {ending.seconds:.1f} s{told}", flush=True)
+        reason = f" ({ending.reason})" if ending.reason else ""
+        print(f"{part.name}: {ending.outcome}, {ending.seconds:.1f} s{reason}", flush=True)
         collect(out)
     return records
 
 
 def limit_of(part: Part, later: Sequence[Part], left: float) -> float | None:
-    """The seconds that a part is given; None if it is not to be begun.
+    """The time limit of a part in seconds; None if it is not to be started.
 
-    Its own, or more where more are left than this part and the later ones need. The spare ones
-    count among each other only.
+    The limit is the part's own, or in proportion more if there is more time than this part and the
+    later ones need. The time of spare parts is not reserved while ordinary parts run.
+
+    Args:
+        part: to be started.
+        later: the parts after it.
+        left: seconds that are left for all of them.
     """
     if left < part.seconds * (1.0 if part.spare else LEAST):
         return None
+    # Only parts of the same kind share the time: while ordinary parts run, spare ones do not count.
     needed = part.seconds + sum(p.seconds for p in later if p.spare == part.spare)
     return min(left, part.seconds * max(1.0, left / needed))
 
@@ -107,9 +121,15 @@ def limit_of(part: Part, later: Sequence[Part], left: float) -> float | None:
 def supervised(
     words: Sequence[str], limit: float, log: Path, environment: Mapping[str, str]
 ) -> Ending:
-    """Run a command for at most ``limit`` seconds; then, or when it ends, kill all that it began.
+    """Run a command for at most ``limit`` seconds, then kill it with all processes it started.
 
-    Its standard error goes to the file ``log``.
+    Processes that it has left running are also killed if it ends by itself.
+
+    Args:
+        words: the command.
+        limit: in seconds.
+        log: the file for its standard error.
+        environment: its environment variables.
     """
     began = time.monotonic()
     code: int | None = None
@@ -126,6 +146,8 @@ def supervised(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(limit)
         finally:
+            # The process is the leader of its group, so its id is that of the group. A group whose
+            # processes have all ended raises ProcessLookupError.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -138,13 +160,16 @@ def supervised(
 
 
 def last_line(log: Path) -> str:
-    """The last line of a file that says something, shortened."""
+    """The last line of a file that is not blank, shortened."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
 
 def _environment(part: Part, scratch: Path) -> dict[str, str]:
-    """Programs are compiled anew for each part, and kept for its later processes."""
+    """The environment of a part: each has its own compilation cache, which is empty at first.
+
+    Programs are stored in it however quickly they compile.
+    """
     return os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(scratch / (part.cache or part.name)),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -153,7 +178,10 @@ def _environment(part: Part, scratch: Path) -> dict[str, str]:
 
 
 def _close(file: Path, part: Part, ending: Ending, limit: float | None) -> dict[str, Any]:
-    """A part's record with how it ended, written; without rows if it wrote none."""
+    """Add to a part's record how its process ended, and write it.
+
+    If the process has written no record, there is one without rows.
+    """
     record: dict[str, Any] = {"benchmark": "gpu", "finished": now(), "part": part.name}
     record["rows"] = []
     with contextlib.suppress(FileNotFoundError):
@@ -164,13 +192,13 @@ def _close(file: Path, part: Part, ending: Ending, limit: float | None) -> dict[
         "limit_seconds": limit,
         "seconds": ending.seconds,
     }
-    folder.write_whole(file, json.dumps(record, indent=2) + "\n")
+    write_whole(file, json.dumps(record, indent=2) + "\n")
     return record
 
 
 def collect(out: Path) -> None:
-    """Write all parts' records that a folder holds, whenever they were made, into one file."""
+    """Collect the records of all parts in a folder, also those of earlier runs, in one file."""
     files = [out / f"{part.name}.json" for part in PARTS]
     parts = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
     record = {"benchmark": "gpu", "finished": now(), "parts": parts}
-    folder.write_whole(out / COLLECTED, json.dumps(record, indent=2) + "\n")
+    write_whole(out / COLLECTED, json.dumps(record, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Steps and evaluations of whole packs: Figure 2's networks, and the 480-run grid's."""
+"""Steps and evaluations of whole packs: the networks of Figure 2, and one of the 480-run grid."""
 
 import statistics
 import time
@@ -20,8 +20,8 @@ from jquanta.sweep.plan import plan, trainer_of
 
 GRID = Path(__file__).resolve().parents[2] / "configs" / "fig10-width.toml"
 SAMPLES = 5
-SAMPLE_SECONDS = 1.0  # of steps in a sample, at most, ...
-MOST_STEPS = 300  # ... which are no more than these
+SAMPLE_SECONDS = 1.0  # a sample is the mean of as many steps as take about this long ...
+MOST_STEPS = 300  # ... but of at most this many
 EVALUATIONS = 9
 
 SMALL: dict[str, Any] = {
@@ -35,18 +35,18 @@ SMALL_GRID = SMALL | {"task.alpha": [0.2, 0.4]}
 
 
 def figure2(small: bool) -> list[RunConfig]:
-    """The networks of Figure 2, the narrow ones first."""
+    """The configurations of the networks of Figure 2, in ascending order of width."""
     runs = load_config({}, flags=WORKLOAD | (SMALL if small else {})).runs()
     return sorted(runs, key=lambda run: run.network.width)
 
 
 def measure(small: bool, what: str) -> Iterator[Row]:
-    """Rows of ``step`` or ``grid``."""
+    """Measure ``step`` (the networks of Figure 2) or ``grid`` (a pack of the grid)."""
     return {"step": _figure2, "grid": _grid}[what](small)
 
 
 def _figure2(small: bool) -> Iterator[Row]:
-    """The networks of Figure 2, and what its 200,000 steps would take."""
+    """Time the networks of Figure 2, and extrapolate to its 200,000 steps."""
     step, evaluation, first = yield from pack_rows(figure2(small))
     steps, evaluations = 200_000, 2001
     yield Row(
@@ -58,9 +58,10 @@ def _figure2(small: bool) -> Iterator[Row]:
 
 
 def _grid(small: bool) -> Iterator[Row]:
-    """One pack of the grid; all of them by the plan's count of operations."""
+    """Time the largest pack of the grid, and extrapolate to all packs by their operations."""
     runs = load_config(GRID, flags=SMALL_GRID if small else {}).runs()
     packs = [[runs[i] for i in pack.members] for pack in plan(runs, usable())]
+    # The largest pack is timed; the others are assumed to take time in proportion to operations.
     work = [pack_operations(pack) for pack in packs]
     largest = work.index(max(work))
     units = sum(run.network.width for run in packs[largest])
@@ -85,10 +86,13 @@ def _grid(small: bool) -> Iterator[Row]:
 def pack_rows(
     runs: Sequence[RunConfig],
 ) -> Generator[Row, None, tuple[float, float, float]]:
-    """A pack's step, drawing included, evaluation, first calls and memory.
+    """Time the steps (with drawing the samples) and evaluations of a pack.
+
+    Yields:
+        Rows for the first calls, the programs compiled, a step, an evaluation and the memory.
 
     Returns:
-        seconds of a step, of an evaluation, and of the first calls of both.
+        Seconds of a step, of an evaluation, and of the first calls of both.
     """
     programs = Programs()
     making, (pack, state) = timed(lambda: _made(runs))
@@ -99,6 +103,7 @@ def pack_rows(
     yield Row("first evaluation, compiling included", testing, "s", shown=False)
     yield programs.row("both")
 
+    # A compiled step, to determine how many of them make a sample.
     one, state = timed(lambda: jax.block_until_ready(pack.advance(state, 1)))
     count = max(1, min(MOST_STEPS, int(SAMPLE_SECONDS / one)))
     steps = []

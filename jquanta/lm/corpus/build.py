@@ -1,7 +1,8 @@
-"""Build a corpus: documents → tokens → a folder that appears when it is whole.
+"""Build a corpus folder from documents and a tokenizer.
 
-While it is being built the corpus is ``OUT.part``; renaming that folder is the last step. An
-interrupted build continues, and ends with the same bytes.
+The corpus is built in the folder ``OUT.part``, which is renamed to ``OUT`` in the last step, so
+that ``OUT`` is either complete or not there. An interrupted build can be continued and ends with
+the same bytes.
 """
 
 import contextlib
@@ -42,24 +43,27 @@ from jquanta.run.stop import Interrupts, shortage_in_one_line
 from jquanta.version import __version__
 
 MAX_LENGTH = 1024
-"""Tokens that documents are cut to: the paper's."""
+"""Largest number of tokens of a document: 1,024, as in the paper."""
 
 LONG = ("cut", "split")
-"""What can become of a longer document."""
+"""What can be done with a longer document: see ``build_corpus``."""
 
 BATCH_CHARACTERS = 2**22
-"""Characters tokenised at once: 4 MB of prose, about a million tokens and 150 MB on the way."""
+"""Characters tokenised at once: 4 MB of prose, about a million tokens, and 150 MB of memory."""
 
 DOCUMENT_COST = 64
-"""What a document counts besides its characters, so that empty ones fill a batch, too."""
+"""Added to the characters of each document, so that a batch of empty documents is limited, too."""
 
 LEAST_INTERVAL, COST_SHARE = 10.0, 0.05
-"""Seconds of work that a crash may cost, and the share of the time that saving may take."""
+"""Progress is saved every so many seconds (the work that a crash may lose), or less often where
+saving would take more than this share of the time."""
 
 HEADER_BYTES = 128
-"""What numpy's header of a list takes, whatever its length: it leaves room for the digits."""
+"""Size of the header of a one-dimensional ``.npy`` file. numpy pads it, with room for the digits of
+any length, so the header can be written last, into a gap of this size."""
 
 PROGRESS = "progress.json"
+"""The file in ``OUT.part`` that records how much of the arrays is valid."""
 
 
 def build_corpus(
@@ -75,23 +79,26 @@ def build_corpus(
 ) -> Corpus:
     """Tokenise documents into a corpus folder, or continue where an earlier call stopped.
 
-    Memory is bounded by the batch and the longest document, not by the source.
+    The memory needed depends on the batch size and on the longest document, not on the size of the
+    source.
 
     Args:
         source: a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, a folder of text files, or a
             ``Source``.
-        tokenizer: a ``tokenizer.json``, a folder that holds one, or a model on the hub.
-        out: the corpus folder. One that is finished is checked and left alone.
-        max_length: tokens that a document has at most. No special tokens are added.
-        documents: how many of the source's documents to take, or None for all (the paper:
-            200,000).
-        pattern: which files of a folder.
-        long: what becomes of a longer document: ``cut`` keeps its head; ``split`` makes documents
-            of ``max_length`` tokens of it, one after the other, the last one shorter.
-        monitor: is told of the progress.
+        tokenizer: a ``tokenizer.json``, a folder that holds one, or the id of a model on the
+            Hugging Face hub.
+        out: the corpus folder. If it holds a finished corpus, that is verified and returned.
+        max_length: largest number of tokens of a document. No special tokens are added.
+        documents: how many documents of the source to use, from the first on; None for all. (The
+            paper uses 200,000 of The Pile's test set.)
+        pattern: which files of a folder to use, as a shell pattern such as ``*.txt``.
+        long: what to do with a document of more than ``max_length`` tokens: ``cut`` keeps its
+            first tokens; ``split`` makes several documents of it, each of ``max_length`` tokens
+            and the last one shorter.
+        monitor: receives the progress.
 
     Raises:
-        BadInput: nothing is written, if the source, the tokenizer or the folder will not do.
+        BadInput: if the source, the tokenizer or the folder cannot be used; nothing is written.
         RunFailed: if the disk is full; the same call continues.
         Interrupted: on Ctrl-C; the same call continues.
     """
@@ -122,12 +129,13 @@ def build_corpus(
     corpus = open_corpus(out)
     _require_same(out, corpus.meta.recipe, recipe)
     corpus.verify()
-    _clear(out)  # a kill between the very last steps leaves it
+    _clear(out)  # files of the build that are left if it was killed just after the renaming
     monitor.say(f"{out}: already built, and whole; nothing to do")
     return corpus
 
 
 def _hash(source: Source, monitor: Monitor) -> str:
+    """The source's sha256, with progress."""
     size, done = max(1, source.size), 0
 
     def advance(count: int) -> None:
@@ -139,13 +147,14 @@ def _hash(source: Source, monitor: Monitor) -> str:
 
 
 def _require_place(out: Path) -> None:
-    """Raise ``BadInput`` unless a corpus can be built, or lies, at ``out``. Writes nothing."""
+    """Raise ``BadInput`` unless ``out`` is free for a corpus, or holds one. Writes nothing."""
     require_place(out, META)
     if out.is_mount() or not out.name:  # the finished folder is renamed to it
         raise BadInput(f"--out {out}: is the root of a disk; give a folder in it")
 
 
 def _require_same(folder: Path, found: Recipe, wanted: Recipe) -> None:
+    """Raise ``BadInput`` if a folder's corpus was built from another recipe."""
     if found != wanted:
         raise BadInput(
             f"--out {folder}: holds another corpus (it differs in {found.differences(wanted)}); "
@@ -156,6 +165,7 @@ def _require_same(folder: Path, found: Recipe, wanted: Recipe) -> None:
 def _build(
     source: Source, loaded: LoadedTokenizer, recipe: Recipe, out: Path, monitor: Monitor
 ) -> None:
+    """Build a corpus in ``out``'s ``.part`` folder, and rename that when it is complete."""
     place = out.resolve()
     part = place.with_name(place.name + PART)
     made = [folder for folder in part.parents if not folder.exists()]
@@ -178,9 +188,9 @@ def _build(
                 interrupts.check()
             _describe(part, arrays.progress, source.name, loaded, recipe)
             part.rename(place)
-        except BadInput:  # the source cannot be read to its end: what was made is of no use
+        except BadInput:  # the source cannot be read to its end, so what was built is useless
             remove(part)
-            with contextlib.suppress(OSError):  # somebody else has put something there
+            with contextlib.suppress(OSError):  # not empty: another process has put files there
                 for folder in made:
                     folder.rmdir()
             raise
@@ -188,26 +198,33 @@ def _build(
 
 
 def _reopen(path: Path) -> BinaryIO:
+    """Open a file for reading and writing at any place, without emptying it; make it if needed."""
     path.touch()
     return path.open("r+b")
 
 
 def _clear(folder: Path) -> None:
-    """Delete what a finished corpus needs no more."""
+    """Delete the files that only a build needs."""
     for name in (PROGRESS, LOCK):
         remove(folder / name)
 
 
 class _Progress(NamedTuple):
-    """What is on disk."""
+    """How much of a corpus has been built.
+
+    ``documents`` and ``tokens`` count what the arrays hold. ``taken`` counts the documents of the
+    source that were used, which are fewer than ``documents`` where long ones are split.
+    """
 
     documents: int
     tokens: int
     taken: int
-    """Documents of the source that they were made of."""
 
     def sizes(self, dtype: np.dtype[Any]) -> tuple[int, int]:
-        """Bytes of the files of tokens and of offsets, headers included."""
+        """Bytes of the two files, tokens and offsets, headers included.
+
+        There is one more offset than there are documents: the first is 0.
+        """
         return (
             HEADER_BYTES + dtype.itemsize * self.tokens,
             HEADER_BYTES + OFFSET_DTYPE.itemsize * (self.documents + 1),
@@ -215,10 +232,22 @@ class _Progress(NamedTuple):
 
 
 def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progress:
-    """How far a build of ``recipe`` has come. Raises ``BadInput`` if the folder holds another."""
+    """Read the progress of an interrupted build.
+
+    Args:
+        part: the folder in which the corpus is built.
+        recipe: what the corpus is built from.
+        dtype: of a stored token.
+
+    Returns:
+        The progress on disk; all zeros if the build has not begun.
+
+    Raises:
+        BadInput: if the folder holds the build of another recipe, other files, or is damaged.
+    """
     path = part / PROGRESS
     if not path.exists():
-        # What a kill at the very start leaves is no obstacle.
+        # A build that was killed before its first record may have left a lock or half a record.
         little = {LOCK, PROGRESS + PART}
         if part.is_file() or (part.exists() and {p.name for p in part.iterdir()} - little):
             raise BadInput(f"--out: {part}, where it is built, is not ours; move it away")
@@ -243,7 +272,7 @@ def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progres
 def _fill(
     arrays: "_Arrays", source: Source, encode: Encode, interrupts: Interrupts, monitor: Monitor
 ) -> None:
-    """Append what is missing."""
+    """Tokenise the documents of the source that are not in the arrays yet, and append them."""
     speed = Speed("tokens")
     speed(arrays.progress.tokens)
     size, limit = max(1, source.size), arrays.recipe.limit
@@ -252,22 +281,25 @@ def _fill(
         source.documents(skip=taken), None if limit is None else max(0, limit - taken)
     )
     for batch in _batches(documents):
-        # Reading and writing take 2% of the tokenizer's time, so they wait for it.
+        # Reading and writing take 2% of the time that tokenising takes, so a thread for them would
+        # gain nothing. The tokenizers library itself uses all cores.
         rows = encode([document.text for document in batch])
         pieces = [piece for row in rows for piece in _pieces(row, arrays.recipe.max_length)]
         arrays.append(pieces, len(batch))
         made, tokens, taken = arrays.progress
+        # The share done: by the place in the source, or by the documents where they are limited.
         share = max(batch[-1].position / size, taken / (limit or np.inf))
         monitor.work("tokenising", share, f"{made:,} documents  {speed(tokens)}")
         interrupts.check()
 
 
 def _pieces(row: list[int], length: int) -> list[list[int]]:
-    """A document as documents of at most ``length`` tokens; an empty one stays."""
+    """Split a document's tokens into documents of at most ``length``; an empty one stays one."""
     return [row[i : i + length] for i in range(0, len(row), length)] or [row]
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Group documents into batches of about ``BATCH_CHARACTERS``."""
     batch: list[Document] = []
     cost = 0
     for document in documents:
@@ -281,14 +313,23 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 class _Arrays:
-    """The two arrays under construction: each a header to be filled in, then numbers."""
+    """The two ``.npy`` files while they are written: a gap for the header, then the numbers.
+
+    The header contains the array's length, so ``finish`` writes it.
+
+    Args:
+        part: the folder in which the corpus is built.
+        dtype: of a stored token.
+        recipe: what the corpus is built from.
+        progress: how much of the files is valid; anything behind it is cut off.
+    """
 
     def __init__(
         self, part: Path, dtype: np.dtype[Any], recipe: Recipe, progress: _Progress
     ) -> None:
         self.path, self.dtype, self.recipe, self.progress = part, dtype, recipe, progress
         self.due = Due(LEAST_INTERVAL, COST_SHARE)
-        self._record()  # first: it says whose the arrays are
+        self._record()  # before the arrays exist, so that they are never without their recipe
         self.tokens, self.offsets = (_reopen(part / name) for name in (TOKENS, OFFSETS))
         self._cut()
         self._checkpoint()
@@ -299,13 +340,23 @@ class _Arrays:
     def __exit__(
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
-        if kind is Interrupted:
+        if (
+            kind is Interrupted
+        ):  # all that was appended counts; after an error, nothing more is saved
             self._checkpoint()
         for file in (self.tokens, self.offsets):
             file.close()
 
     def append(self, rows: list[list[int]], taken: int) -> None:
-        """Take in what ``taken`` documents became. What a signal cuts short does not count."""
+        """Append documents to the arrays.
+
+        The progress advances only after both writes. If the process is killed before, the next
+        build cuts off what was written.
+
+        Args:
+            rows: token ids of each document.
+            taken: documents of the source that these were made from.
+        """
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         ends = self.progress.tokens + np.cumsum(lengths)
         ids = np.fromiter(itertools.chain.from_iterable(rows), self.dtype, lengths.sum())
@@ -322,7 +373,7 @@ class _Arrays:
             self._checkpoint()
 
     def finish(self) -> None:
-        """Fill in the headers."""
+        """Write the headers, now that the lengths are known."""
         self._cut()
         for file, dtype, count in (
             (self.tokens, self.dtype, self.progress.tokens),
@@ -336,14 +387,17 @@ class _Arrays:
         self._checkpoint()
 
     def _cut(self) -> None:
-        """Drop what lies beyond the progress; a new file gets zeros: the first offset is one."""
+        """Cut the files to the sizes of the progress.
+
+        New files are extended with zero bytes instead: the header's gap, and the first offset, 0.
+        """
         for file, size in zip(
             (self.tokens, self.offsets), self.progress.sizes(self.dtype), strict=True
         ):
             file.truncate(size)
 
     def _checkpoint(self) -> None:
-        """Bring the numbers to the disk, then the progress that counts on them."""
+        """Flush the arrays to disk (fsync), and after that the progress that refers to them."""
         began = time.monotonic()
         for file in (self.tokens, self.offsets):
             file.flush()
@@ -359,7 +413,7 @@ class _Arrays:
 def _describe(
     part: Path, progress: _Progress, name: str, loaded: LoadedTokenizer, recipe: Recipe
 ) -> None:
-    """Write the tokenizer, and last ``meta.json``."""
+    """Write the tokenizer's file and, last, ``meta.json``, which makes the folder a corpus."""
     starts = prediction_starts(np.load(part / OFFSETS, mmap_mode="r"))
     (part / TOKENIZER).write_bytes(loaded.file)
     meta = Meta(

@@ -1,4 +1,8 @@
-"""The corpus folder: which files it has and what ``meta.json`` says (contract.md)."""
+"""The corpus folder: its files and the content of ``meta.json``.
+
+``tokens.npy`` holds the tokens of all documents one after another, ``offsets.npy`` where each
+document begins, ``tokenizer.json`` the tokenizer, and ``meta.json`` counts, hashes and the recipe.
+"""
 
 import dataclasses
 import hashlib
@@ -19,19 +23,20 @@ TOKENIZER = "tokenizer.json"
 META = "meta.json"
 
 OFFSET_DTYPE = np.dtype("<i8")
+"""How an offset is stored: little-endian int64."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a corpus is made from: equal recipes give equal corpora.
+    """The inputs of a corpus: equal recipes give corpora with equal bytes.
 
     Attributes:
         source: sha256 of the source.
         tokenizer: sha256 of the tokenizer's ``tokenizer.json``.
-        max_length: tokens that documents are cut to.
-        limit: how many of the source's documents are taken, or None for all.
-        long: what becomes of a document beyond ``max_length``: ``cut`` keeps its head, ``split``
-            makes several documents of it.
+        max_length: largest number of tokens of a document.
+        limit: how many documents of the source are used, or None for all.
+        long: what is done with a document of more than ``max_length`` tokens: ``cut`` keeps its
+            first tokens, ``split`` makes several documents of it.
     """
 
     source: str
@@ -41,7 +46,7 @@ class Recipe:
     long: str = "cut"
 
     def differences(self, other: "Recipe") -> str:
-        """In which fields two recipes differ, in words."""
+        """The names of the fields in which two recipes differ, separated by commas."""
         return ", ".join(
             field.name
             for field in dataclasses.fields(self)
@@ -55,12 +60,13 @@ class Meta:
 
     Attributes:
         schema: version of this layout.
-        jquanta: version that built the corpus.
-        documents, tokens, predictions: counts.
-        vocab_size: one more than the tokenizer's largest token, added tokens included.
+        jquanta: version of the package that built the corpus.
+        documents, tokens, predictions: how many the corpus has.
+        vocab_size: one more than the tokenizer's largest token id, added tokens included.
         source: name of the source file or folder.
-        corpus: sha256 of ``tokens.npy`` followed by ``offsets.npy``: names the corpus downstream.
-        recipe: what it was made from.
+        corpus: sha256 of ``tokens.npy`` followed by ``offsets.npy``. It identifies the corpus:
+            losses, gradients and clusters store it beside their results.
+        recipe: what the corpus was built from.
     """
 
     schema: int
@@ -74,7 +80,7 @@ class Meta:
     recipe: Recipe
 
     def to_json(self) -> str:
-        """As stored: hashes in a table of their own."""
+        """The content of the file: the fields, with the three hashes in a table ``sha256``."""
         values = dataclasses.asdict(self)
         recipe = values.pop("recipe")
         hashes = {
@@ -86,7 +92,7 @@ class Meta:
 
 
 def read_meta(folder: Path) -> Meta:
-    """What a corpus folder says of itself. Raises ``BadInput`` if it is none or damaged."""
+    """Read ``meta.json``. Raises ``BadInput`` if the folder is not a corpus, or is damaged."""
     path = folder / META
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -101,7 +107,7 @@ def read_meta(folder: Path) -> Meta:
             hashes["tokenizer"],
             values.pop("max_length"),
             values.pop("limit"),
-            values.pop("long", "cut"),  # corpora from before there was a choice
+            values.pop("long", "cut"),  # absent in corpora that were built before ``split`` existed
         )
         return Meta(**values, corpus=hashes["corpus"], recipe=recipe)
     except OSError:
@@ -115,12 +121,12 @@ def read_meta(folder: Path) -> Meta:
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
-    """What holds a token: two bytes where the vocabulary fits."""
+    """The dtype of stored tokens: 16 bits if the vocabulary fits into them, otherwise 32."""
     return np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
 
 
 def sha256_of(*paths: Path) -> str:
-    """The hash of files one after the other, as ``cat FILE … | sha256sum`` gives it."""
+    """The sha256 of the concatenated files, as ``cat FILE … | sha256sum`` prints it."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""A corpus on disk as arrays: documents, numbered predictions, and the text around them."""
+"""Open a corpus as arrays: its documents, its numbered predictions, and the text around them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,14 +24,15 @@ from jquanta.lm.corpus.layout import (
 from jquanta.lm.corpus.tokenizer import parse_tokenizer
 
 LONGEST_CHARACTER = 4
-"""Bytes of a character in UTF-8: what byte-level tokens can at most cut it into."""
+"""Largest number of bytes of a character in UTF-8, so the largest number of byte-level tokens that
+can share one character."""
 
 SCAN = 2**24
-"""Tokens checked at a time."""
+"""Tokens that ``Corpus.verify`` checks at a time."""
 
 
 class Context(NamedTuple):
-    """A predicted token in its text: ``before + target + after`` is the text as it stands."""
+    """A predicted token within its text: ``before + target + after`` is a piece of the document."""
 
     before: str
     target: str
@@ -40,18 +41,20 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Tokenised documents and the numbering of their predictions (paper section 3).
+    """Tokenised documents and the numbering of their predictions (paper, section 3).
 
-    A document of T tokens has max(T - 1, 0) predictions; prediction j is of token j + 1. All
-    predictions are numbered from 0 in the order of the documents: that index is the join key of
-    everything downstream.
+    A document of T tokens has max(T - 1, 0) predictions; its prediction j is that of token j + 1
+    from the tokens 0 … j. The predictions of all documents are numbered consecutively from 0, in
+    the order of the documents. Losses, gradients and clusters refer to a prediction by this number.
 
     Attributes:
         path: the corpus folder.
-        meta: counts, hashes, and what the corpus was made from.
-        tokens: [n_tokens] all documents one after the other, mapped from disk.
-        offsets: [n_documents + 1] document i is ``tokens[offsets[i]:offsets[i + 1]]``; from disk.
-        starts: [n_documents + 1] index of the first prediction of each document; in memory.
+        meta: counts, hashes, and what the corpus was built from.
+        tokens: [n_tokens] the tokens of all documents, concatenated; mapped from disk.
+        offsets: [n_documents + 1] document i is ``tokens[offsets[i]:offsets[i + 1]]``; mapped from
+            disk.
+        starts: [n_documents + 1] number of the first prediction of each document, and last the
+            number of all predictions; in memory.
     """
 
     path: Path
@@ -62,22 +65,22 @@ class Corpus:
 
     @property
     def n_documents(self) -> int:
-        """Documents, empty ones included."""
+        """Number of documents, empty ones included."""
         return len(self.offsets) - 1
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of all documents."""
+        """Number of tokens of all documents."""
         return len(self.tokens)
 
     @property
     def n_predictions(self) -> int:
-        """Predictions of all documents."""
+        """Number of predictions of all documents."""
         return int(self.starts[-1])
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer that made the corpus, from the corpus folder."""
+        """The tokenizer that the corpus was built with. Raises ``BadInput`` if it is missing."""
         path = self.path / TOKENIZER
         try:
             return parse_tokenizer(path.read_bytes(), str(path)).tokenizer
@@ -85,36 +88,41 @@ class Corpus:
             raise BadInput(f"{path}: {error.strerror}; build the corpus again") from None
 
     def document(self, i: int) -> NDArray[Any]:
-        """[T] the tokens of document ``i``. Raises ``BadInput`` if there is no such document."""
+        """The tokens [T] of document ``i``. Raises ``BadInput`` if there is no such document."""
         if not 0 <= i < self.n_documents:
             raise BadInput(f"document {i}: this corpus has documents 0 to {self.n_documents - 1}")
         return self.tokens[self.offsets[i] : self.offsets[i + 1]]
 
     def locate(self, index: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Document and position of predictions.
+        """Find the document and the position of predictions from their numbers.
 
         Args:
             index: numbers of predictions, an integer or an array of any shape.
 
         Returns:
-            The documents and the positions within them, arrays of the shape of ``index``: position
-            j is the prediction of token j + 1 from tokens 0 to j.
+            The documents and the positions within them, two arrays of the shape of ``index``.
+            Position j is the prediction of token j + 1 from the tokens 0 … j.
 
         Raises:
             BadInput: for an index outside 0 … n_predictions - 1.
         """
         index = _integers(index, "index")
         _check(index, self.n_predictions, "prediction", "this corpus has")
-        # The last document to start at or before the index: those without predictions, which
-        # start where the next does, are passed over.
+        # Binary search for the last document whose first prediction is at or before the index.
+        # A document without predictions starts at the same number as the next one, and side="right"
+        # skips it.
         document = np.searchsorted(self.starts, index, side="right") - 1
-        return document, index - self.starts[document]
+        # For a single integer numpy returns scalars here; asarray makes 0-d arrays of them.
+        return np.asarray(document), np.asarray(index - self.starts[document])
 
     def index_of(self, document: ArrayLike, position: ArrayLike) -> NDArray[np.int64]:
-        """Numbers of the predictions at positions of documents: the inverse of ``locate``.
+        """Number of the prediction at a position of a document: the inverse of ``locate``.
 
         Args:
-            document, position: integers or arrays of shapes that broadcast.
+            document, position: integers, or arrays whose shapes broadcast.
+
+        Returns:
+            The numbers, an array of the broadcast shape.
 
         Raises:
             BadInput: for a document that does not exist or a position without a prediction.
@@ -125,31 +133,36 @@ class Corpus:
         _check(documents, self.n_documents, "document", "this corpus has")
         start = self.starts[documents]
         count = self.starts[documents + 1] - start
+        # The first bad pair, if any, is named in the message.
         for bad in np.flatnonzero((positions < 0) | (positions >= count))[:1]:
             i, j, n = (int(array.flat[bad]) for array in (documents, positions, count))
             raise BadInput(f"document {i}, position {j}: this document has {n} predictions")
-        return start + positions
+        return np.asarray(start + positions)
 
     def decode(self, tokens: ArrayLike) -> str:
-        """The text of tokens, special ones included. What is no UTF-8 becomes U+FFFD."""
+        """Decode tokens to text, special tokens included.
+
+        Byte sequences that are not valid UTF-8 become the replacement character U+FFFD.
+        """
         return self.tokenizer.decode(np.asarray(tokens).tolist(), skip_special_tokens=False)
 
     def context(self, index: int, before: int = 80, after: int = 20) -> Context:
         """The text around a predicted token.
 
-        Tokens of a byte-level vocabulary may cut characters. Text is given in whole ones: the
-        target takes in the characters that its token has a part in, and the ends likewise.
+        A token of a byte-level vocabulary may begin or end within a character. The text is always
+        cut between characters: the target includes every character that its token has bytes of,
+        and so do the first and the last token shown.
 
         Args:
             index: number of the prediction.
-            before, after: how many tokens to show on each side, as far as the document goes.
+            before, after: how many tokens to show on each side, fewer where the document ends.
 
         Raises:
             BadInput: if there is no such prediction.
         """
         document, position = (int(array) for array in self.locate(index))
         tokens, target = self.document(document), position + 1
-        spare = LONGEST_CHARACTER - 1
+        spare = LONGEST_CHARACTER - 1  # more tokens on both sides, to complete a cut character
         low = max(0, target - before - spare)
         window = tokens[low : target + 1 + after + spare].tolist()
         here = target - low
@@ -161,10 +174,10 @@ class Corpus:
         return Context(pieces.text[first:left], pieces.text[left:right], pieces.text[right:last])
 
     def verify(self) -> None:
-        """Read everything and check it: hashes, and that every token is in the vocabulary.
+        """Read all files and check their hashes, and that every token is in the vocabulary.
 
         Raises:
-            BadInput: naming the file that has changed since the corpus was built.
+            BadInput: with the name of the file that has changed since the corpus was built.
         """
         tokens, offsets, tokenizer = (self.path / name for name in (TOKENS, OFFSETS, TOKENIZER))
         remedy = "delete the folder and build the corpus again"
@@ -182,15 +195,18 @@ class Corpus:
 
 
 def open_corpus(path: Path | str) -> Corpus:
-    """Open a corpus folder. Arrays are mapped, not read, but for eight bytes a document.
+    """Open a corpus folder.
+
+    The arrays are mapped from disk and not read, except for the offsets (8 bytes per document).
 
     Raises:
-        BadInput: if it is no corpus, or its files do not fit each other.
+        BadInput: if the folder is not a corpus, or its files do not fit each other.
     """
     path = Path(path).expanduser()
     meta = read_meta(path)
     tokens = _load(path / TOKENS, token_dtype(meta.vocab_size))
     offsets = _load(path / OFFSETS, OFFSET_DTYPE)
+    # Cheap checks of consistency; ``verify`` compares hashes, which reads everything.
     lengths, starts = np.diff(offsets), prediction_starts(offsets)
     whole = (
         len(offsets) > 1
@@ -211,26 +227,43 @@ def open_corpus(path: Path | str) -> Corpus:
 
 
 def prediction_starts(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[n_documents + 1] index of the first prediction of each document, and their number."""
+    """Number of the first prediction of each document.
+
+    Args:
+        offsets: [n_documents + 1] where each document begins among the tokens.
+
+    Returns:
+        [n_documents + 1] cumulative number of predictions; the last is the number of all.
+    """
     starts = np.zeros(len(offsets), np.int64)
     np.cumsum(np.maximum(np.diff(offsets) - 1, 0), out=starts[1:])
     return starts
 
 
 class _Pieces:
-    """Some tokens, their text, and which places between tokens are places between characters."""
+    """A window of tokens with its text, to find the token boundaries at character boundaries."""
 
     def __init__(self, corpus: Corpus, tokens: list[int]):
         self.corpus, self.tokens = corpus, tokens
         self.text = corpus.decode(tokens)
 
     def edge(self, place: int, step: int) -> int:
-        """Where in the text the next whole character from ``place`` on begins."""
+        """Find a character boundary of the text near a token boundary.
+
+        Args:
+            place: a token boundary: the number of tokens to its left.
+            step: 1 to search to the right, -1 to search to the left.
+
+        Returns:
+            An index into ``text``: the first token boundary from ``place`` on in this direction
+            that does not cut a character.
+        """
         while 0 < place < len(self.tokens):
             left = self.corpus.decode(self.tokens[:place])
             right = self.corpus.decode(self.tokens[place:])
-            # A cut character shows as U+FFFD on both sides, so the halves make no whole. (They may
-            # fall short of it by a space, which some decoders drop at the start.)
+            # Where a boundary cuts a character, its bytes decode to U+FFFD on both sides, so the
+            # two halves differ from the whole text. (Together they may be one space shorter than
+            # the whole, for some decoders drop a space at the start of a text.)
             if (
                 self.text.startswith(left)
                 and self.text.endswith(right)
@@ -242,6 +275,7 @@ class _Pieces:
 
 
 def _load(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Map a one-dimensional ``.npy`` file of this dtype. Raises ``BadInput`` if it is another."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -258,6 +292,7 @@ def _load(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _integers(values: ArrayLike, what: str) -> NDArray[np.int64]:
+    """Values as int64. Raises ``BadInput`` for floats, which would be rounded without notice."""
     array = np.asarray(values)
     if array.size and array.dtype.kind not in "iu":
         raise BadInput(f"{what}: holds {array.dtype}; give integers")
@@ -265,5 +300,6 @@ def _integers(values: ArrayLike, what: str) -> NDArray[np.int64]:
 
 
 def _check(values: NDArray[np.int64], count: int, what: str, has: str) -> None:
+    """Raise ``BadInput`` for the first value outside 0 … count - 1."""
     for bad in np.flatnonzero((values < 0) | (values >= count))[:1]:
         raise BadInput(f"{what} {values.flat[bad]}: {has} {what}s 0 to {count - 1}")

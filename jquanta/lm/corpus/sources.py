@@ -1,7 +1,8 @@
-"""Documents from files: JSON lines (plain, gzip, zstd), parquet, and folders of text.
+"""Read documents from files: JSON lines (plain, gzip or zstd), parquet, and folders of text files.
 
-Every source streams: memory holds a piece of the file and one document, whatever the file's size.
-Text is UTF-8 and taken as it is; what is not is refused with its file and line.
+All sources stream: only a piece of the file and one document are in memory, whatever the size of
+the file. Text has to be UTF-8 and is not normalised; invalid text is an error that names file and
+line.
 """
 
 import fnmatch
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,58 +24,65 @@ import zstandard
 from jquanta.errors import BadInput
 
 FIELD = "text"
-"""The field or column that holds a document."""
+"""The JSON field or parquet column that holds a document."""
 
 CHUNK = 2**17
 """Bytes read at a time."""
 
 ZSTD_CHUNK = 2**12
-"""Bytes of zstd decompressed at a time. A block of 128 KiB takes at least 4, so the most that they
-can swell to is 128 MiB; of prose it is 16 KiB."""
+"""Compressed zstd bytes that are read at a time. A block of 128 KiB takes at least 4 bytes, so they
+decompress to at most 4096 / 4 · 128 KiB = 128 MiB; for prose to about 16 KiB."""
 
 ROWS = 256
-"""Rows of a parquet file decoded at a time."""
+"""Rows of a parquet file that are decoded at a time."""
 
 LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 PARQUET = ".parquet"
 FORMATS = ", ".join([*LINES, PARQUET])
 
 Advance = Callable[[int], None]
-"""Is told of bytes as they are read."""
+"""Called with the number of bytes after each piece of a file is read; for a progress bar."""
 
 
 class Document(NamedTuple):
-    """A document, and how many bytes of its source lie behind it (about, in parquet)."""
+    """A document.
+
+    Attributes:
+        text: the document.
+        position: bytes of the source up to the end of the document, for a progress bar; in parquet
+            an estimate.
+    """
 
     text: str
     position: int
 
 
+@runtime_checkable  # the tests check annotations as they run
 class Source(Protocol):
-    """Where documents come from, in a fixed order."""
+    """A source of documents in a fixed order."""
 
     @property
     def name(self) -> str:
-        """The file's or folder's own name."""
+        """The name of the file or folder, without the path to it."""
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
+        """Size in bytes on disk."""
 
     def sha256(self, advance: Advance) -> str:
-        """The hash that ``sha256sum`` gives."""
+        """The hash of the source's content, as ``sha256sum`` prints it."""
 
     def documents(self, skip: int = 0) -> Iterator[Document]:
         """The documents after the first ``skip``. Raises ``BadInput`` where one is unreadable."""
 
 
 def open_source(path: Path | str, pattern: str = "*") -> Source:
-    """A file or folder as a source, by its name.
+    """Open a file or folder as a source of documents. The format follows from the file's name.
 
     Args:
         path: a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, or a folder of text files.
-        pattern: which files of a folder: matched against the path below the folder, where ``*``
-            matches ``/`` too.
+        pattern: which files of a folder to use: a shell pattern for the path below the folder, in
+            which ``*`` also matches ``/``.
 
     Raises:
         BadInput: if there is no such file, no text in the folder, or the format is not known.
@@ -95,7 +103,7 @@ def open_source(path: Path | str, pattern: str = "*") -> Source:
 
 @dataclass(frozen=True)
 class _OneFile:
-    """What sources of a single file have alike."""
+    """The methods that all sources of a single file share."""
 
     path: Path
 
@@ -115,7 +123,10 @@ class _OneFile:
 
 
 class JsonLines(_OneFile):
-    """One JSON object a line, the document in its field "text". Blank lines are skipped."""
+    """A file with one JSON object per line, the document in its field "text".
+
+    Blank lines are skipped. The file may be compressed by gzip or zstd.
+    """
 
     def documents(self, skip: int = 0) -> Iterator[Document]:
         """See ``Source``."""
@@ -136,6 +147,7 @@ class JsonLines(_OneFile):
                 ) from None
 
     def _chunks(self, file: BinaryIO) -> Iterator[bytes]:
+        """The decompressed content of the file, piece by piece."""
         match self.path.suffix:
             case ".zst":
                 return _zstd(file)
@@ -146,19 +158,20 @@ class JsonLines(_OneFile):
 
 
 class Parquet(_OneFile):
-    """A parquet file, a document a row, in its column "text"."""
+    """A parquet file with one document per row, in its column "text"."""
 
     def documents(self, skip: int = 0) -> Iterator[Document]:
         """See ``Source``."""
         row = 0
         try:
-            # Without the buffer of whole row groups that is the default.
+            # By default pyarrow reads whole row groups ahead, which can be gigabytes; without
+            # pre_buffer it reads through a buffer of this size.
             with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=CHUNK) as file:
                 self._check(file.schema_arrow)
                 rows, size = file.metadata.num_rows, self.size
                 for group in range(file.num_row_groups):
                     after = row + file.metadata.row_group(group).num_rows
-                    if after <= skip:
+                    if after <= skip:  # a row group that is skipped is not decoded
                         row = after
                         continue
                     for batch in file.iter_batches(ROWS, row_groups=[group], columns=[FIELD]):
@@ -191,8 +204,14 @@ class Parquet(_OneFile):
 
 @dataclass(frozen=True)
 class Files:
-    """Text files, a document each. Their hash is ``sha256sum FILE … | sha256sum``, names below
-    ``root``."""
+    """Text files, one document each.
+
+    Their hash is that of ``cd ROOT; sha256sum FILE … | sha256sum``.
+
+    Attributes:
+        root: the folder below which they lie.
+        paths: the files, in the order of the documents.
+    """
 
     root: Path
     paths: tuple[Path, ...]
@@ -208,7 +227,7 @@ class Files:
         return sum(path.stat().st_size for path in self.paths)
 
     def relative(self, path: Path) -> str:
-        """A file's name below the root, with slashes."""
+        """A file's path relative to the root, with forward slashes."""
         return path.relative_to(self.root).as_posix()
 
     def sha256(self, advance: Advance) -> str:
@@ -238,11 +257,14 @@ class Files:
 
 
 def files_below(root: Path, left_out: Callable[[str], bool]) -> dict[str, Path]:
-    """Files below a folder by their names from there, sorted, with slashes.
+    """Find all files below a folder.
 
     Args:
         root: the folder.
-        left_out: whether a file or folder of this name, and all that it holds, is passed over.
+        left_out: takes the name of a file or folder; True excludes it and all that it contains.
+
+    Returns:
+        The files by their path relative to ``root``, with forward slashes, in sorted order.
     """
     found = {}
     for place, folders, names in os.walk(root):
@@ -253,11 +275,12 @@ def files_below(root: Path, left_out: Callable[[str], bool]) -> dict[str, Path]:
 
 
 def _folder(root: Path, pattern: str) -> Files:
+    """The files of a folder that match a pattern, hidden ones excluded."""
     named = files_below(root, lambda name: name.startswith("."))
     names = [
         name
         for name, path in named.items()
-        if fnmatch.fnmatchcase(name, pattern) and path.is_file()  # links may dangle
+        if fnmatch.fnmatchcase(name, pattern) and path.is_file()  # a link may point nowhere
     ]
     if not names:
         what = "text files" if pattern == "*" else f"files that match --pattern {pattern}"
@@ -270,28 +293,34 @@ def _folder(root: Path, pattern: str) -> Files:
 
 
 class _Damaged(Exception):
-    """Compressed data that cannot be read on."""
+    """Compressed data that are damaged or cut off."""
 
 
 def _zstd(file: BinaryIO) -> Iterator[bytes]:
-    """The content of all frames. The library's own stream reader takes a cut for the end."""
+    """Decompress all zstd frames of a file, piece by piece.
+
+    The library's own stream reader does not notice when a file is cut off within a frame; here
+    that raises ``_Damaged``.
+    """
     frame = None
     while data := file.read(ZSTD_CHUNK):
         while data:
-            # Files made with --long need a large window; the memory is taken only for those.
+            # Files made by ``zstd --long`` need a window of up to 2 GiB. Memory is allocated as the
+            # frame's header demands, so other files do not pay for the limit.
             frame = frame or zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
             try:
                 yield frame.decompress(data)
             except zstandard.ZstdError as error:
                 raise _Damaged(f"damaged zstd data ({error})") from None
             data = b""
-            if frame.eof:
+            if frame.eof:  # the end of this frame; what is left over belongs to the next one
                 data, frame = frame.unused_data, None
     if frame:
         raise _Damaged("the zstd data is cut off")
 
 
 def _gzip(file: BinaryIO) -> Iterator[bytes]:
+    """Decompress a gzip file, piece by piece. Raises ``_Damaged``."""
     try:
         yield from iter(partial(gzip.GzipFile(fileobj=file).read, CHUNK), b"")
     except EOFError:
@@ -301,7 +330,11 @@ def _gzip(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Lines without their ends. Linear in the length of a line, however many chunks it spans."""
+    """Split a stream of bytes into lines, without their line ends.
+
+    The pieces of a line that spans several chunks are collected and joined once: appending to a
+    bytes object for each chunk would take quadratic time for a very long line.
+    """
     open_line: list[bytes] = []
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
@@ -313,7 +346,7 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _text(line: bytes, where: str) -> str:
-    """The document in a line of JSON."""
+    """The document in a line of JSON. Raises ``BadInput``, which begins with ``where``."""
     try:
         record = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -331,7 +364,7 @@ def _text(line: bytes, where: str) -> str:
         raise BadInput(f'{where}: "{FIELD}" is not a string')
     try:
         text.encode("utf-8")
-    except UnicodeEncodeError:  # JSON can escape half of a pair
+    except UnicodeEncodeError:  # an escape such as "\\ud800" without its second half
         raise BadInput(f'{where}: "{FIELD}" holds half of a surrogate pair') from None
     return text
 
@@ -341,6 +374,7 @@ def _not_utf8(error: UnicodeDecodeError) -> str:
 
 
 def _few(names: list[str]) -> str:
+    """The first names, for an error message."""
     return ", ".join(json.dumps(name)[:40] for name in names[:6]) or "none"
 
 

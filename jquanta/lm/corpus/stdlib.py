@@ -1,4 +1,4 @@
-"""Real text that every Python has: the source of its own standard library."""
+"""Real text that every installation of Python has: the source code of its standard library."""
 
 import dataclasses
 import hashlib
@@ -11,20 +11,23 @@ from jquanta.lm.corpus.sources import Files, files_below
 LEFT_OUT = frozenset(
     {
         *("site-packages", "dist-packages", "__pycache__"),
-        *("test", "tests", "idle_test"),  # many builds of Python ship none
-        *("encodings", "pydoc_data"),  # generated: tables of characters, and texts
+        *("test", "tests", "idle_test"),  # many builds of Python come without tests
+        *("encodings", "pydoc_data"),  # generated tables of characters and help texts
     }
 )
-"""Folders that are not the library's source."""
+"""Folders that do not belong to the source of the library."""
 
 GENERATED = "_sysconfigdata"
-"""How a module begins that is no source: it records where and how this Python was built."""
+"""Prefix of a module that is generated when Python is built, with the paths of that machine."""
 
 
 def stdlib_files() -> Files:
     """The ``.py`` files of the running Python's standard library, sorted, without its tests.
 
-    Another version of Python gives another corpus: its hash tells.
+    Another version of Python gives another corpus, with another hash.
+
+    Returns:
+        A source of documents, one for each file.
 
     Raises:
         BadInput: if this Python comes without its source.
@@ -42,19 +45,20 @@ def _left_out(name: str) -> bool:
 
 
 def split(files: Files, held_out: float = 0.1) -> tuple[Files, Files]:
-    """Training and test files, chosen by a hash of each file's name below the root.
+    """Split files into a training set and a test set, by a hash of each file's relative path.
 
-    A file's side depends on its own name only, so that it stays where it is when others come.
+    Whether a file is tested on depends on its own name only, so it does not change when other
+    files are added.
 
     Args:
-        files: what to split.
-        held_out: share of the files that tests get, about.
+        files: the files to split.
+        held_out: the expected share of test files, 0 to 1.
 
     Returns:
         (training, test), each in the order of ``files``.
 
     Raises:
-        BadInput: if either side is empty.
+        BadInput: if one of the two sets is empty.
     """
     tested = {path for path in files.paths if _fraction(files.relative(path)) < held_out}
     sides = (
@@ -67,5 +71,5 @@ def split(files: Files, held_out: float = 0.1) -> tuple[Files, Files]:
 
 
 def _fraction(name: str) -> float:
-    """A number in [0, 1) that a name always has."""
+    """A hash of a name as a number in [0, 1), as if uniformly distributed over names."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64

@@ -1,4 +1,4 @@
-"""Tokenizers: loaded from a file or the hub, applied to many documents at once, and trained."""
+"""Load tokenizers from a file or the hub, apply them to many documents at once, and train them."""
 
 import json
 import logging
@@ -23,27 +23,30 @@ from jquanta.lm.corpus.layout import TOKENIZER
 from jquanta.run.files import write_whole
 
 END_OF_TEXT = "<|endoftext|>"
-"""The special token of a trained tokenizer, number 0. Corpora hold none."""
+"""The special token of a tokenizer trained here, with id 0. Corpora do not contain it."""
 
 ALPHABET = 256
-"""The bytes, which a byte-level vocabulary holds whatever it is trained on."""
+"""The 256 single bytes, which every byte-level vocabulary contains."""
 
 HEAD_CHARACTERS = 8
-"""Characters tokenised for each token wanted, at first: prose has 4 to 5 a token."""
+"""Characters of a long document that are tokenised at first, for each token that is needed: prose
+has 4 to 5 characters per token."""
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?(?<!\.json)")
 _CUT = re.compile(r"(?<=[A-Za-z0-9])[ \n]")
+"""A place where a text may be cut without changing the tokens before it."""
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
+"""From texts to the token ids of each."""
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedTokenizer:
-    """A tokenizer and the file that it came from.
+    """A tokenizer and the content of its file.
 
     Attributes:
-        tokenizer: as the ``tokenizers`` library has it, without truncation and padding.
-        file: the content of its ``tokenizer.json``.
+        tokenizer: of the ``tokenizers`` library, with truncation and padding switched off.
+        file: the bytes of its ``tokenizer.json``.
     """
 
     tokenizer: Tokenizer
@@ -51,19 +54,19 @@ class LoadedTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Rows that an embedding needs: one more than the largest token, added tokens included."""
+        """Rows that an embedding needs: one more than the largest id, added tokens included."""
         return 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
 
 def load_tokenizer(name: Path | str) -> LoadedTokenizer:
-    """A tokenizer by file, folder or hub id.
+    """Load a tokenizer from a file, a folder or the hub.
 
     Args:
-        name: a ``tokenizer.json``, a folder that holds one, or a model on the hub, such as
-            ``EleutherAI/pythia-70m``.
+        name: a ``tokenizer.json``, a folder that holds one, or the id of a model on the Hugging
+            Face hub, such as ``EleutherAI/pythia-70m``.
 
     Raises:
-        BadInput: if there is none, or it cannot be read.
+        BadInput: if there is no such tokenizer, or it cannot be read.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -76,10 +79,18 @@ def load_tokenizer(name: Path | str) -> LoadedTokenizer:
 
 
 def parse_tokenizer(file: bytes, what: str) -> LoadedTokenizer:
-    """A tokenizer from the content of a ``tokenizer.json``, or ``BadInput`` that names ``what``."""
+    """Make a tokenizer from the content of a ``tokenizer.json``.
+
+    Args:
+        file: the content.
+        what: the beginning of an error message: where the file is from.
+
+    Raises:
+        BadInput: if the content is not a tokenizer.
+    """
     try:
         tokenizer = Tokenizer.from_str(file.decode("utf-8"))
-    except Exception as error:  # the library raises nothing more special
+    except Exception as error:  # the library raises plain Exception
         reason = " ".join(str(error).split())[:200]
         raise BadInput(
             f"{what}: not a tokenizer.json of the tokenizers library ({reason})"
@@ -90,10 +101,12 @@ def parse_tokenizer(file: bytes, what: str) -> LoadedTokenizer:
 
 
 def _download(model: str) -> Path:
+    """The path of a model's ``tokenizer.json`` in the hub client's cache, downloaded if needed."""
     what = f"--tokenizer {model}"
+    # The client logs a warning for each retry; the error below is one line for all of them.
     chatter = logging.getLogger("huggingface_hub")
     level = chatter.level
-    chatter.setLevel(logging.ERROR)  # each of its retries is a line, and ours says it all
+    chatter.setLevel(logging.ERROR)
     try:
         return Path(hf_hub_download(model, TOKENIZER))
     except LocalEntryNotFoundError:
@@ -115,13 +128,21 @@ def _download(model: str) -> Path:
 
 
 def encoder(tokenizer: Tokenizer, max_length: int | None) -> Encode:
-    """A function that gives the first ``max_length`` tokens of each of many texts, None for all.
+    """Make a function that tokenises many texts at once, on all cores.
 
-    No special tokens are added. The tokenizers library spreads the texts over all cores.
+    No special tokens are added.
 
-    Where the tokenizer splits text before spaces in any case, only as much of a long text is
-    tokenised as is needed, which is exact: an ASCII letter or digit before a space ends a piece
-    that nothing later can change. Otherwise, and where that was not enough, the whole text is.
+    Only the beginning of a long text is tokenised where that is exact: if the tokenizer always
+    splits text between a letter or digit and a space, no later character can change the tokens
+    before such a place. For other tokenizers, and where the beginning had too few tokens, the
+    whole text is tokenised.
+
+    Args:
+        tokenizer: of the ``tokenizers`` library; its truncation is set.
+        max_length: how many tokens of each text to return at most; None for all.
+
+    Returns:
+        A function from texts to the token ids of each.
     """
     if max_length is None:
         tokenizer.no_truncation()
@@ -132,6 +153,7 @@ def encoder(tokenizer: Tokenizer, max_length: int | None) -> Encode:
     def encode(texts: Sequence[str]) -> list[list[int]]:
         heads = [head(text, HEAD_CHARACTERS * max_length) for text in texts]
         found = _rows(tokenizer, heads)
+        # The texts whose beginning had too few tokens.
         short = [
             i
             for i, row in enumerate(found)
@@ -145,19 +167,25 @@ def encoder(tokenizer: Tokenizer, max_length: int | None) -> Encode:
 
 
 def _rows(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, without special tokens."""
     encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     return [encoding.ids for encoding in encodings]
 
 
 def splits_before_spaces(tokenizer: Tokenizer) -> bool:
-    """Whether no token can hold an ASCII letter or digit and a later space or line end.
+    """Whether a space or line end after an ASCII letter or digit always begins a new piece of text.
 
-    True of the byte-level tokenizers of GPT-2, GPT-Neo and GPT-NeoX; where in doubt, false.
+    Then no token contains both. True of the byte-level tokenizers of GPT-2, GPT-Neo and GPT-NeoX;
+    False wherever it is not certain.
     """
     parts = json.loads(tokenizer.to_str())
+    # GPT-2's regular expression splits text into words, each with the space before it.
     split = parts["pre_tokenizer"] or {}
     by_words = split.get("type") == "ByteLevel" and split.get("use_regex", True)
+    # NFC combines neighbouring characters only, and never across a letter and a space.
     local = (parts["normalizer"] or {"type": "NFC"})["type"] == "NFC"
+    # An added token is matched before the text is split, so it may not contain such a place, nor
+    # absorb the spaces behind it (rstrip).
     plain = not any(
         _CUT.search(token["content"]) or token["rstrip"] for token in parts["added_tokens"]
     )
@@ -165,7 +193,7 @@ def splits_before_spaces(tokenizer: Tokenizer) -> bool:
 
 
 def _head(text: str, length: int) -> str:
-    """At least ``length`` characters, up to the end of a word."""
+    """The first ``length`` characters of a text, and on to the end of a word."""
     cut = _CUT.search(text, length) if len(text) > length else None
     return text[: cut.start()] if cut else text
 
@@ -175,23 +203,27 @@ def _whole(text: str, length: int) -> str:
 
 
 def train_tokenizer(documents: Iterable[str], vocab_size: int, path: Path | str) -> None:
-    """Train a byte-level BPE and write it as a ``tokenizer.json``.
+    """Train a byte-level BPE tokenizer and write it as a ``tokenizer.json``.
 
-    The same documents give the same file. The pieces that merges stay within are GPT-2's, as in
-    the Pythia tokenizer.
+    Text is split into words by GPT-2's regular expression, as in the Pythia tokenizer, and merges
+    do not cross words. The same documents give the same file.
 
     Args:
-        documents: texts; read once.
-        vocab_size: tokens in all: the end-of-text token (number 0), 256 bytes, then merges.
+        documents: the texts to train on; iterated over once.
+        vocab_size: size of the vocabulary: the end-of-text token (id 0), the 256 bytes, and the
+            merges.
         path: the file to write.
 
     Raises:
-        BadInput: if the vocabulary is smaller than its alphabet, or the documents too few for it.
+        BadInput: if ``vocab_size`` is less than 257, or the documents have too few different words
+            for so many merges.
     """
     least = 1 + ALPHABET
     if vocab_size < least:
         raise BadInput(f"vocab_size = {vocab_size}: a byte-level vocabulary has at least {least}")
     tokenizer = Tokenizer(models.BPE())
+    # Byte-level: text is split into words, and each byte of their UTF-8 is mapped to a printable
+    # character, so that every text can be encoded and no token is unknown.
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -1,9 +1,10 @@
-"""Losses on disk: a Zarr group a model and revision, written in place (contract.md).
+"""Losses on disk: one Zarr group for each model and revision, written in place.
 
-``OUT/MODEL@REVISION/loss`` is a float32 array of all predictions, NaN until computed. Its chunks
-are not compressed (losses hardly can be), so a chunk is a file of plain numbers and a document
-is written where it belongs. How many documents are done is marked after they are: whatever ends
-the process, what is marked is there.
+``OUT/MODEL@REVISION/loss`` is a float32 array with one number for each prediction, in nats, NaN
+until computed. Its chunks are not compressed (losses hardly compress), so each chunk is a file of
+plain numbers, and the losses of a document can be written at their place in it. The number of
+finished documents is recorded only after their losses are on disk: however the process ends, every
+document that the record counts is there.
 """
 
 import re
@@ -30,31 +31,37 @@ SCHEMA_VERSION = 1
 KIND = "per-token losses"
 
 ROOT = "zarr.json"
-"""The file that makes a folder a Zarr group."""
+"""The metadata file whose presence makes a folder a Zarr group."""
 
 CHUNK = 2**20
-"""Losses in a chunk: 4 MiB."""
+"""Losses in a chunk: 2^20 · 4 bytes = 4 MiB."""
 
 NUMBER = np.dtype("<f4")
+"""How a loss is stored: little-endian float32."""
 
 LEAST_INTERVAL = 10.0
-"""Seconds of work that a crash may cost, unless marking takes long ..."""
+"""Seconds between two records of progress, which is the work that a crash may lose ..."""
 MARK_SHARE = 0.05
-"""... for marking takes no more than this share of the time."""
+"""... unless recording would take more than this share of the time: then they are rarer."""
 
 
 def group_name(model: str, revision: str) -> str:
-    """``model@revision`` as the name of a folder."""
+    """``model@revision`` as a folder's name: characters other than letters, digits and ``_.@+-``
+    become ``--``."""
     return re.sub(r"[^\w.@+-]+", "--", f"{model}@{revision}")
 
 
 def label_of(attributes: dict[str, Any]) -> str:
-    """``model@revision`` of a group, as it was asked for."""
+    """``model@revision`` of a group, from its attributes, as the user wrote it."""
     return f"{attributes['model']}@{attributes['revision']}"
 
 
 def read_attributes(path: Path) -> dict[str, Any] | None:
-    """What a group says of itself; None where there is no group."""
+    """The attributes of a Zarr group, or None where there is no group.
+
+    Raises:
+        BadInput: if the group is damaged.
+    """
     if not (path / ROOT).is_file():
         return None
     try:
@@ -64,7 +71,7 @@ def read_attributes(path: Path) -> dict[str, Any] | None:
 
 
 def make_root(path: Path, corpus: Corpus) -> None:
-    """Mark a folder as one of losses on a corpus, if it is not yet."""
+    """Make a folder the parent group of all losses on a corpus, unless it already is."""
     if read_attributes(path) is None:
         attributes = {
             "kind": KIND,
@@ -78,7 +85,11 @@ def make_root(path: Path, corpus: Corpus) -> None:
 
 
 class Column:
-    """The losses of one model and revision, being written."""
+    """The losses of one model and revision while they are written.
+
+    Args:
+        path: the folder of a group that ``create`` made.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -90,7 +101,13 @@ class Column:
 
     @staticmethod
     def create(path: Path, predictions: int, attributes: dict[str, Any]) -> None:
-        """A group without any losses yet. It appears whole."""
+        """Make a group whose losses are all missing (NaN). It appears complete or not at all.
+
+        Args:
+            path: the folder of the group.
+            predictions: number of predictions of the corpus.
+            attributes: what identifies the column: model, weights, corpus, dtype and so on.
+        """
         with whole(path) as part:
             group = zarr.create_group(
                 LocalStore(part), attributes={**attributes, "documents_done": 0}
@@ -109,7 +126,14 @@ class Column:
 
     @property
     def legs(self) -> list[Leg]:
-        """How far the work is. Columns of old versions say no order: it was this one."""
+        """The finished part of the work, as a list of legs (see ``losses.legs``).
+
+        Columns of the first versions name no order; those versions had ``LONGEST_FIRST`` only.
+
+        Raises:
+            BadInput: if another version wrote an order of documents that this one does not know.
+        """
+        # Before there were legs, "documents_done" alone described the progress.
         done = int(self.group.attrs["documents_done"])
         stored = self.group.attrs.get("legs", [(LONGEST_FIRST, done)] if done else [])
         for order, _ in stored:
@@ -122,12 +146,17 @@ class Column:
 
     @property
     def finished(self) -> bool:
-        """Whether all of them are."""
+        """Whether the losses of all documents are on disk."""
         return "finished" in self.group.attrs
 
     def write(self, first: int, losses: NDArray[np.float32]) -> None:
-        """Put the losses of predictions ``first``, ``first`` + 1, … in their place."""
-        while len(losses):
+        """Write the losses of consecutive predictions, in nats.
+
+        Args:
+            first: number of the first prediction.
+            losses: [n] losses of the predictions ``first`` … ``first`` + n - 1.
+        """
+        while len(losses):  # once for each chunk that the predictions reach into
             number, place = divmod(first, CHUNK)
             part = losses[: CHUNK - place]
             self._chunk(number)[place : place + len(part)] = part
@@ -135,8 +164,15 @@ class Column:
             first, losses = first + len(part), losses[len(part) :]
 
     def mark(self, legs: Sequence[Leg], **attributes: Any) -> None:
-        """Say that the documents of these legs are there, once they are on disk."""
+        """Record that the documents of these legs are finished, after flushing them to disk.
+
+        Args:
+            legs: all legs of the work so far.
+            attributes: further attributes to store with them.
+        """
         began = time.monotonic()
+        # The losses go to disk before the record that counts on them: if the process ends between
+        # the two, some documents are computed twice, but none is missing.
         for number in self._changed:
             self._chunks[number].flush()  # type: ignore[attr-defined]
         self._changed.clear()
@@ -145,15 +181,16 @@ class Column:
         self.due.saved(began)
 
     def finish(self, legs: Sequence[Leg]) -> None:
-        """Say that the column is whole."""
+        """Record that the column is complete, with the time."""
         self.mark(legs, finished=now())
 
     def _chunk(self, number: int) -> NDArray[np.float32]:
-        """A chunk's file as an array."""
+        """A chunk as an array that is mapped to its file; the file is made if it is missing."""
         if number not in self._chunks:
             path = self.path / "loss" / self.array.metadata.encode_chunk_key((number,))
             if not path.exists():
-                # All of it is written now: a disk that is full says so here, not in the middle.
+                # Writing all of the chunk reserves its space: a full disk raises OSError here. A
+                # sparse file would end the process by SIGBUS when the mapping is written to.
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with whole(path) as part:
                     part.write_bytes(np.full(CHUNK, np.nan, NUMBER).tobytes())

@@ -1,4 +1,8 @@
-"""Compute losses: checkpoints × corpus → columns, each resumable at any document."""
+"""Compute the losses of models on a corpus: one column for each checkpoint.
+
+A column is written as it is computed, and an interrupted one resumes after its last recorded
+document.
+"""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -36,7 +40,8 @@ from jquanta.run.stop import Interrupts, shortage_in_one_line
 MEMORY_REMEDY = "give fewer --batch_tokens; then the same command continues"
 
 AHEAD = 2
-"""Batches given to the devices before the first of them is waited for."""
+"""Batches in flight. JAX runs asynchronously: while a device computes, the host prepares the next
+batches and writes the losses of earlier ones."""
 
 
 def compute_losses(
@@ -49,27 +54,29 @@ def compute_losses(
     batch_tokens: int | None = None,
     monitor: Monitor | None = None,
 ) -> xr.Dataset:
-    """Losses of every prediction of a corpus under every checkpoint, or what is missing of them.
+    """Compute the loss of every prediction of a corpus under every checkpoint.
 
-    Documents are spread over all local devices. Columns that are finished are left alone. One
-    that was interrupted continues, on devices of another kind, too; on the same devices it ends
-    with the same bits.
+    The loss of a prediction is its cross-entropy, -log p(next token | tokens before it), in nats
+    (paper, section 3). Documents are spread over all local devices. Finished columns are left
+    alone and interrupted ones are continued, also on another kind of device. On the same devices,
+    a continued column has the same bits as one computed without interruption.
 
     Args:
         corpus: a corpus or its folder.
-        models: ids on the hub, or folders in Hugging Face layout.
-        out: the folder for the losses on this corpus; further columns may join later.
-        revisions: of each model; what the hub calls ``main`` if there are none.
-        dtype: ``float32`` or ``bfloat16``, of parameters and products. Losses are float32.
-        batch_tokens: positions of a batch on each device.
-        monitor: is told of the progress.
+        models: ids on the Hugging Face hub, or folders in Hugging Face layout.
+        out: the folder for all losses on this corpus; later calls may add columns to it.
+        revisions: revisions to compute of each model; the hub's ``main`` if none are given.
+        dtype: ``float32`` or ``bfloat16``: dtype of the parameters and of the factors of matrix
+            products. Losses are always summed and stored in float32.
+        batch_tokens: positions of a batch on each device; by default chosen for the device.
+        monitor: receives the progress.
 
     Returns:
-        The columns asked for, lazily: see ``jquanta.open_losses``.
+        The columns of these models and revisions, read lazily: see ``jquanta.open_losses``.
 
     Raises:
-        BadInput: if a model, the corpus or the folder will not do; its column is not begun.
-        RunFailed: if the disk or a device is full, or a loss is not finite.
+        BadInput: if a model, the corpus or the folder cannot be used; its column is not begun.
+        RunFailed: if the disk or a device's memory is full, or a loss is not finite.
         Interrupted: on Ctrl-C; the same call continues.
     """
     job = make_job(corpus, models, out, revisions, dtype)
@@ -78,7 +85,15 @@ def compute_losses(
 
 
 def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | None = None) -> None:
-    """Compute the columns of a job that are not finished, one after another."""
+    """Compute the unfinished columns of a job, one after another.
+
+    Args:
+        job: of ``make_job``.
+        batch_tokens, monitor: as in ``compute_losses``.
+
+    Raises:
+        BadInput, RunFailed, Interrupted: as ``compute_losses``.
+    """
     monitor = monitor or Silence()
     left = []
     for checkpoint in job.checkpoints:
@@ -86,6 +101,7 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
             monitor.say(f"{checkpoint.label}: already computed; nothing to do")
         else:
             left.append(checkpoint)
+    # Each column gets a part of the progress bar in proportion to its cost.
     work = sum(_cost(checkpoint.config) for checkpoint in left)
     before = 0.0
     for checkpoint in left:
@@ -102,6 +118,7 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
             monitor=Part(monitor, before, own),
         )
         before += own
+    # The hub has been reported to serve the same weights for different revisions.
     stored = [read_attributes(job.column(checkpoint)) or {} for checkpoint in job.checkpoints]
     warn_of_equals([(label_of(column), column["weights"]) for column in stored])
 
@@ -118,17 +135,18 @@ def add_column(
     batch_tokens: int | None = None,
     monitor: Monitor | None = None,
 ) -> None:
-    """Compute the losses of parameters at hand, or what is missing of them.
+    """Compute one column from parameters that are in memory, or the missing part of it.
 
     Args:
         out: the folder for the losses.
-        corpus: whose predictions.
-        model, revision: what the column is called.
+        corpus: the corpus whose predictions are evaluated.
+        model, revision: the name of the column, ``model@revision``.
         config: the network's shape.
-        params: by name, as ``jquanta.load_model`` gives them; products have their dtype.
-        origin: where the weights are from, if that says for sure which they are.
-        batch_tokens: positions of a batch on each device.
-        monitor: is told of the progress.
+        params: by name, as ``jquanta.load_model`` returns them; matrix products use their dtype.
+        origin: a string that identifies the weights without reading them, such as the hub's
+            commit; empty if there is none.
+        batch_tokens: positions of a batch on each device; by default chosen for the device.
+        monitor: receives the progress.
 
     Raises:
         BadInput, RunFailed, Interrupted: as ``compute_losses``.
@@ -173,7 +191,7 @@ def _fill(
     batch_tokens: int | None,
     monitor: Monitor,
 ) -> None:
-    """Write what is missing of a column."""
+    """Compute and write the losses of all documents that a column still lacks."""
     dtype = next(iter(params.values())).dtype
     legs, plan = _leg_here(column.legs, corpus, config, dtype, batch_tokens)
     *earlier, leg = legs
@@ -181,6 +199,8 @@ def _fill(
     if done := before + leg.done:
         documents = np.count_nonzero(np.diff(corpus.starts))
         monitor.say(f"{label}: continuing after {done:,} of {documents:,} documents")
+    # Batches that are finished are skipped. One that was finished in part (with another batch size)
+    # is computed again as a whole.
     left = [batch for batch in plan.batches if batch.done > leg.done]
     seen = corpus.n_predictions - sum(int(_counts(corpus, batch).sum()) for batch in left)
     speed = Speed("tokens")
@@ -191,6 +211,7 @@ def _fill(
             seen += int(_counts(corpus, batch).sum())
             detail = f"{before + leg.done:,} documents  {speed(seen)}"
             monitor.work(label, seen / corpus.n_predictions, detail)
+            # Progress is recorded now and then, and in any case before an interrupt ends the loop.
             if column.due or interrupts.asked:
                 column.mark([*earlier, leg])
             interrupts.check()
@@ -204,7 +225,11 @@ def _leg_here(
     dtype: DTypeLike,
     batch_tokens: int | None,
 ) -> tuple[list[Leg], Plan]:
-    """The legs of the work, of which the last goes on here, and that one's batches."""
+    """The legs of the work including the one to continue now, and the batches of that one.
+
+    The last stored leg is continued if this device takes documents in the same order; otherwise a
+    new leg begins, with the documents that all stored legs left over.
+    """
     if legs:
         plan = plan_for(corpus, config, batch_tokens, dtype, legs[:-1])
         if plan.order == legs[-1].order:
@@ -214,7 +239,18 @@ def _leg_here(
 
 
 def _write(column: Column, label: str, corpus: Corpus, batch: Batch, found: NDArray[Any]) -> None:
-    """Put the losses of a batch in their places. Raise ``RunFailed`` if one is not finite."""
+    """Write the losses of a batch to their places in the column.
+
+    Args:
+        column: where to.
+        label: ``model@revision``, for the error message.
+        corpus: gives the number of each document's first prediction.
+        batch: which document lies where.
+        found: [rows, length] losses in nats.
+
+    Raises:
+        RunFailed: if a loss is not finite.
+    """
     places = zip(batch.documents.tolist(), batch.row.tolist(), batch.start.tolist(), strict=True)
     for document, row, start in places:
         first, last = corpus.starts[document : document + 2].tolist()
@@ -235,14 +271,17 @@ def plan_for(
     dtype: DTypeLike = "float32",
     legs: Sequence[Leg] = (),
 ) -> Plan:
-    """The batches in which a model's losses on a corpus are computed on the local devices.
+    """Plan the batches in which a model's losses on a corpus are computed on the local devices.
 
     Args:
-        corpus: whose documents.
+        corpus: the corpus whose documents are evaluated.
         config: the model's shape.
-        batch_tokens: positions of a batch on each device; by default what suits the devices.
-        dtype: of parameters and products.
-        legs: whose documents are left out.
+        batch_tokens: positions of a batch on each device; by default chosen for the device.
+        dtype: of parameters and of the factors of matrix products.
+        legs: finished work; its documents are left out.
+
+    Raises:
+        BadInput: if ``batch_tokens`` is less than 1.
     """
     _require_batch(batch_tokens)
     left = left_by(np.diff(corpus.starts), legs)
@@ -255,7 +294,12 @@ def _require_batch(tokens: int | None) -> None:
 
 
 def on_devices(config: LMConfig, params: Params) -> Any:
-    """Parameters as ``batch_losses`` takes them: a copy on each local device."""
+    """Replicate parameters over the local devices, in the layout that ``batch_losses`` takes.
+
+    Args:
+        config: the network's shape.
+        params: by name.
+    """
     put = partial(jax.device_put, device=devices.copied(devices.mesh()))
     return way_here().prepare(config, params, put)
 
@@ -263,20 +307,22 @@ def on_devices(config: LMConfig, params: Params) -> Any:
 def batch_losses(
     config: LMConfig, model: Any, corpus: Corpus, batches: Sequence[Batch]
 ) -> Iterator[tuple[Batch, NDArray[Any]]]:
-    """The losses of batches of documents, spread over all local devices.
+    """Compute the losses of batches of documents, the rows of each spread over the local devices.
 
     Args:
         config: the network's shape.
-        model: what ``on_devices`` gives.
-        corpus: whose documents.
+        model: the parameters, as ``on_devices`` returns them.
+        corpus: the corpus whose documents the batches name.
         batches: of ``plan_for``.
 
     Yields:
-        each batch with its losses [rows, length] in nats, NaN where there is no prediction.
+        Each batch with its losses [rows, length] in nats, NaN where there is no prediction.
     """
     mesh = devices.mesh()
     program = _program(way_here(), config, mesh)
     sent: deque[tuple[Batch, Array]] = deque()
+    # A queue of computations that were dispatched but not waited for: np.asarray blocks until the
+    # losses of the oldest one are there.
     for batch in batches:
         arrays = jax.device_put(_arrays(corpus, batch), devices.cut(mesh))
         sent.append((batch, program(model, *arrays)))
@@ -289,8 +335,11 @@ def batch_losses(
 
 @cache
 def _program(way: Way, config: LMConfig, mesh: Mesh) -> Any:
-    """The losses under jit, each device with its own rows. One a shape of model: revisions share
-    what is compiled."""
+    """The compiled program for the losses; each device computes its own rows of the batch.
+
+    Cached by its arguments, so that all revisions of a model, which differ in parameters only,
+    share one compilation.
+    """
     rows = P(devices.DEVICES)
     return jax.jit(
         jax.shard_map(
@@ -298,15 +347,20 @@ def _program(way: Way, config: LMConfig, mesh: Mesh) -> Any:
             mesh=mesh,
             in_specs=(P(), rows, rows, rows),
             out_specs=rows,
-            check_vma=False,  # devices share nothing: loops may run a different number of times
+            # No collective operation connects the devices, so the check of which values vary over
+            # the mesh is not needed; a loop may run a different number of times on each device.
+            check_vma=False,
         )
     )
 
 
 def _arrays(corpus: Corpus, batch: Batch) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Inputs, targets and the start of each position's document, [rows, length] each.
+    """The arrays of a batch, int32 [rows, length] each: inputs, targets, and document starts.
 
-    Positions of padding are documents of their own, with token 0 and no target.
+    Inputs are token ids. The target of a position is the id of the next token, or -1 where there
+    is none. The start of a position is the position at which its document begins in the row; a
+    position of padding has token 0, no target, and its own number as start, so that it is a
+    document by itself and attends only to itself.
     """
     shape = batch.rows, batch.length
     inputs, targets = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
@@ -319,23 +373,27 @@ def _arrays(corpus: Corpus, batch: Batch) -> tuple[NDArray[Any], NDArray[Any], N
 
 
 def _counts(corpus: Corpus, batch: Batch) -> NDArray[np.int64]:
-    """Predictions of each document of a batch."""
+    """[n] number of predictions of each document of a batch."""
     return corpus.starts[batch.documents + 1] - corpus.starts[batch.documents]
 
 
 def _read_on_host(checkpoint: Checkpoint, dtype: str) -> Params:
-    """A model's parameters in the machine's own memory where JAX can hold them there.
+    """Read a model's parameters into the host's memory, if JAX has a CPU backend.
 
-    They are made ready before they go to the devices, which then hold them once.
+    They are brought into the layout that the losses use (stacked or transposed) there, so that a
+    GPU's memory never has to hold both the original and the rearranged copy.
     """
     try:
         host = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX was told to use one kind of device only
+    except RuntimeError:  # JAX_PLATFORMS allows the accelerator only
         host = jax.local_devices()[0]
     with jax.default_device(host):
         return read_params(checkpoint.source, checkpoint.config, dtype)
 
 
 def _cost(config: LMConfig) -> int:
-    """Multiplications a token, but for attention's: what columns of unequal size are weighed by."""
+    """Multiplications for each token, without those of attention scores.
+
+    The progress bar weighs columns of models of different size by it.
+    """
     return count(config)[1] + config.vocab * config.width

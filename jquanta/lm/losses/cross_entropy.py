@@ -1,8 +1,9 @@
-"""Per-token cross-entropies without the logits of a batch ever being in memory.
+"""Per-token cross-entropies without storing the logits of a batch (streaming log-sum-exp).
 
-For small models the unembedding is most of the work, and writing 50,304 logits a token to memory
-takes longer than multiplying them. So logits are made in tiles of tokens × vocabulary that stay
-in a CPU's cache, and of each only a sum a token is kept.
+For small models the unembedding is most of the work, and writing the 50,304 logits of each token to
+memory takes longer than computing them. So the logits are computed in tiles of tokens × vocabulary
+that stay in a CPU's cache, and each tile is reduced at once to one number for each token: its part
+of the sum of exponentials.
 """
 
 from collections.abc import Callable
@@ -19,30 +20,32 @@ Carry = TypeVar("Carry")
 
 
 class Tile(NamedTuple):
-    """How many tokens and rows of the vocabulary are multiplied at once."""
+    """The size of a tile of logits: how many tokens, times how many rows of the vocabulary."""
 
     tokens: int
     rows: int
 
 
 CPU_TILE = Tile(512, 4096)
-"""8 MB of logits, where XLA does not sum them as it multiplies. Measured at 14m and 70m shapes."""
+"""512 · 4096 · 4 bytes = 8 MB of logits in float32. XLA does not fuse the sum into the product on a
+CPU, so a tile is written and read once. The fastest size at the shapes of Pythia 14m and 70m."""
 
 GPU_TILE = Tile(4096, 8192)
-"""128 MB of logits: products large enough to fill a GPU, a small part of its memory."""
+"""4096 · 8192 · 4 bytes = 128 MB of logits in float32: enough work to fill a GPU, and a small part
+of its memory."""
 
 
 def default_tile() -> Tile:
-    """The tile for the device that computes."""
+    """The tile for the default device of JAX."""
     return CPU_TILE if jax.default_backend() == "cpu" else GPU_TILE
 
 
 class Model(NamedTuple):
-    """Parameters as the losses use them.
+    """Parameters in the layout that ``losses`` uses.
 
     Attributes:
-        params: by name, as ``jquanta.load_model`` gives them.
-        table: [V, D] the unembedding with the vocabulary's rows one after the other, so that a
+        params: by name, as ``jquanta.load_model`` returns them.
+        table: [V, D] the unembedding, transposed so that the vocabulary's rows are contiguous and a
             tile of it is one piece of memory.
     """
 
@@ -51,7 +54,12 @@ class Model(NamedTuple):
 
 
 def prepare(config: LMConfig, params: Params) -> Model:
-    """Parameters in the layout that the losses use: once a model, not once a batch."""
+    """Bring parameters into the layout that ``losses`` uses, once for a model.
+
+    Args:
+        config: the model's shape.
+        params: by name.
+    """
     return Model(params, jnp.asarray(unembedding(config, params).T))
 
 
@@ -65,25 +73,27 @@ def losses(
     tile: Tile | None = None,
     precision: str = PRECISION,
 ) -> Float[Array, "B T"]:
-    """Cross-entropy of each target, in nats: float32, or float64 where parameters are.
+    """Cross-entropy of each target token, -log p(target | tokens before it), in nats.
 
-    A document's losses do not depend on its neighbours or on padding, but for the order in which
-    float32 sums are taken: no position sees a later one, and no document another.
+    Each row holds one document. The losses of a document do not depend on the other rows or on
+    padding, except for rounding where the order of float32 sums changes: attention is causal, and
+    rows do not attend to each other.
 
-    Pure, and works under jit and shard_map. Not differentiable in reverse: the number of tiles
-    worked through is the number of predictions, which is data.
+    Pure; works under jit and shard_map. Reverse-mode differentiation is not possible, because the
+    number of loop iterations depends on data (the number of predictions).
 
     Args:
         config: the model's shape (static under jit).
-        model: what ``prepare`` gives.
-        inputs: token ids; after a document's own, anything in the vocabulary.
-        targets: the ids that follow: ``targets[b, t]`` comes after ``inputs[b, t]``.
-        counts: predictions of each document, 0 to T.
-        tile: tokens and vocabulary rows multiplied at once (static).
-        precision: of float32 products, one of ``jax.default_matmul_precision``'s names.
+        model: of ``prepare``.
+        inputs: [B, T] token ids; behind the end of a document, any ids of the vocabulary.
+        targets: [B, T] ``targets[b, t]`` is the id that follows ``inputs[b, t]``.
+        counts: [B] number of predictions of each document, 0 to T.
+        tile: size of a tile of logits (static); by default chosen for the device.
+        precision: of float32 products, one of the names of ``jax.default_matmul_precision``.
 
     Returns:
-        NaN from each document's count on.
+        [B, T] in nats, NaN from each document's count on; float64 if the parameters are float64,
+        otherwise float32.
 
     Raises:
         BadInput: if T is more than the model's context.
@@ -94,22 +104,23 @@ def losses(
     size = tile or default_tile()
     tiles = -(-len(x) // size.tokens)
     tokens = -(-len(x) // tiles)  # equal tiles: a last one that is nearly empty would cost as much
-    # Padding takes no part from here on: only the rows that are predictions are multiplied.
+    # Gather the numbers of all positions that are predictions to the front, so that padding is not
+    # multiplied with the vocabulary. jit needs static shapes: the list is filled up with len(x).
     wanted = (jnp.arange(inputs.shape[1]) < counts[:, None]).reshape(-1)
     (rows,) = jnp.nonzero(wanted, size=tiles * tokens, fill_value=len(x))
 
     def work(i: Int[Array, ""], out: Float[Array, " N"]) -> Float[Array, " N"]:
         here = jax.lax.dynamic_slice_in_dim(rows, i * tokens, tokens)
         found = _of_tokens(
-            x.at[here].get(mode="clip"),
+            x.at[here].get(mode="clip"),  # a filler reads the last row ...
             flat_targets.at[here].get(mode="clip"),
             model.table,
             size.rows,
         )
-        return out.at[here].set(found, mode="drop")
+        return out.at[here].set(found, mode="drop")  # ... and is not written
 
     with jax.default_matmul_precision(precision):
-        busy = -(-counts.sum() // tokens)
+        busy = -(-counts.sum() // tokens)  # tiles that hold at least one prediction
         out = jax.lax.fori_loop(0, busy, work, jnp.full(len(x), jnp.nan, wide))
     return out.reshape(inputs.shape)
 
@@ -117,18 +128,23 @@ def losses(
 def _of_tokens(
     x: Float[Array, "N D"], targets: Int[Array, " N"], table: Float[Array, "V D"], rows: int
 ) -> Float[Array, " N"]:
-    """Losses from features: log Σ exp(logit - target's logit).
+    """Losses in nats from the features of N tokens: log Σ_v exp(logit_v - logit_target).
 
-    The target's own term keeps the sum at 1 or above, so taking the largest logit out first, a
-    quarter of the time beside the product, is needed only where a sum overflows: where a loss is
-    beyond 88 nats.
+    Softmax usually subtracts the largest logit first, against overflow. Here the target's logit is
+    subtracted instead, which saves a pass over the logits (a quarter of the time of the product).
+    The sum cannot underflow, for the target's own term is exp(0) = 1. It overflows in float32 only
+    if a loss is beyond log(3.4e38) = 88 nats; then the sum is computed again, with the largest
+    logit subtracted (online softmax: a running maximum, and the sum is rescaled when it rises).
     """
     wide = jnp.promote_types(x.dtype, jnp.float32)
     own = jnp.sum(x.astype(wide) * table[targets].astype(wide), axis=-1)
 
+    # The fast sum: one exponential and one addition for each logit.
     def add(total: Float[Array, " N"], logits: Float[Array, "rows N"]) -> Float[Array, " N"]:
         return total + jnp.exp(logits - own).sum(0)
 
+    # The safe sum, relative to the largest logit so far: when that rises from ``before`` to
+    # ``most``, what was summed is multiplied by exp(before - most).
     def add_safely(
         carry: tuple[Float[Array, " N"], Float[Array, " N"]], logits: Float[Array, "rows N"]
     ) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
@@ -143,7 +159,9 @@ def _of_tokens(
 
     total = _over_vocabulary(add, jnp.zeros(len(x), wide), x, table, rows)
     found = jax.lax.cond(jnp.isfinite(total).all(), lambda: jnp.log(total), safely)
-    return jnp.maximum(found, 0.0)  # the target's logit is rounded apart from the sum's
+    # A cross-entropy is not negative, but ``own`` and the same logit within the product are rounded
+    # differently, which can leave a sum a little below 1.
+    return jnp.maximum(found, 0.0)
 
 
 def _over_vocabulary(
@@ -153,9 +171,17 @@ def _over_vocabulary(
     table: Float[Array, "V D"],
     rows: int,
 ) -> Carry:
-    """Fold ``add`` over logits [rows, N] of one part of the vocabulary after another.
+    """Fold ``add`` over the logits, one part of the vocabulary after another.
 
-    Tokens are the columns: sums down the rows are vector operations, sums along them are not.
+    The logits of a part are [rows, N], with tokens as columns: a sum over the vocabulary then adds
+    whole rows, which are vector operations, where a sum along a row would be a horizontal one.
+
+    Args:
+        add: takes the carry and the logits [rows, N] of a part; returns the next carry.
+        start: the first carry.
+        x: [N, D] features.
+        table: [V, D] unembedding.
+        rows: of the vocabulary in a part; the last part may have fewer.
     """
     wide = jnp.promote_types(x.dtype, jnp.float32)
     rows = min(rows, len(table))

@@ -1,4 +1,7 @@
-"""What a call is to compute, checked before anything is loaded or written."""
+"""The checks before losses are computed: models, corpus and folder have to fit each other.
+
+Nothing is written here and no weights are loaded, so a wrong call fails before the expensive part.
+"""
 
 import hashlib
 import warnings
@@ -22,15 +25,15 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model at a revision that fits the corpus. Its weights are not loaded yet.
+    """A model at one revision, whose shape and tokenizer fit the corpus. Weights are not loaded.
 
     Attributes:
-        source: its files.
+        source: where the files come from.
         model: the hub's id, or the folder's name.
-        revision: as asked for, or ``main``.
+        revision: as given by the user, or ``main``.
         config: the network's shape.
-        origin: the hub's commit, or a hash of the folder's list of files with sizes and times:
-            if it is the same, so are the weights.
+        origin: identifies the weights without reading them: the hub's commit, or a hash of the
+            names, sizes and modification times of the folder's files.
     """
 
     source: Source
@@ -47,13 +50,13 @@ class Checkpoint:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Columns to compute.
+    """The columns that one call computes.
 
     Attributes:
-        corpus: whose predictions.
+        corpus: the corpus whose predictions are evaluated.
         checkpoints: one for each column.
-        out: the folder for them.
-        dtype: of parameters and products.
+        out: the folder for the losses.
+        dtype: ``float32`` or ``bfloat16``, of parameters and of the factors of matrix products.
     """
 
     corpus: Corpus
@@ -66,7 +69,7 @@ class Job:
         return self.out / group_name(checkpoint.model, checkpoint.revision)
 
     def finished(self, checkpoint: Checkpoint) -> bool:
-        """Whether the column is whole and of these very weights, as far as their files tell."""
+        """Whether the column is complete and its weights had the same origin as these."""
         stored = read_attributes(self.column(checkpoint)) or {}
         return "finished" in stored and stored.get("origin") == checkpoint.origin
 
@@ -78,10 +81,17 @@ def make_job(
     revisions: Sequence[str] = (),
     dtype: str = "float32",
 ) -> Job:
-    """Check what is asked for: all but the weights themselves. Writes nothing.
+    """Check the arguments of ``compute_losses``, except for the weights. Writes nothing.
+
+    Args:
+        corpus: a corpus or its folder; its files are verified by their hashes.
+        models: ids on the hub, or folders in Hugging Face layout.
+        out: the folder for the losses.
+        revisions: revisions of each model; ``main`` if none are given.
+        dtype: one of ``DTYPES``.
 
     Raises:
-        BadInput: if corpus, models, revisions and folder do not go together.
+        BadInput: if corpus, models, revisions and folder do not fit each other.
         RunFailed: if the hub cannot be reached.
     """
     if isinstance(models, Path | str):
@@ -110,7 +120,14 @@ def make_job(
 
 
 def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> Checkpoint:
-    """A model's shape and files, if it fits the corpus. Warns where a name is an old one."""
+    """Open a model and check that its shape and tokenizer fit the corpus.
+
+    Warns if a model's name is one that was used before 2023 and means another model today.
+
+    Raises:
+        BadInput: if there is no such model, or it does not fit the corpus.
+        RunFailed: if the hub cannot be reached.
+    """
     source = open_source(model, revision)
     for note in source.notes:
         warnings.warn(note, stacklevel=2)
@@ -120,7 +137,8 @@ def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> 
     path = source.get(TOKENIZER)
     if tokenizer is not None and path is not None:
         own = hashlib.sha256(path.read_bytes()).hexdigest()
-        # Files that differ may still mean the same: versions of the library write them anew.
+        # Different files can hold the same vocabulary, for versions of the tokenizers library
+        # write them differently. So if the hashes differ, the vocabularies decide.
         if own != corpus.meta.recipe.tokenizer and (
             tokenizer.get_vocab(with_added_tokens=True)
             != corpus.tokenizer.get_vocab(with_added_tokens=True)
@@ -134,7 +152,11 @@ def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> 
 
 
 def require_fit(config: LMConfig, corpus: Corpus, label: str) -> None:
-    """Raise ``BadInput`` unless the model has a row for each token, and room for each document."""
+    """Raise ``BadInput`` unless the model can read every document of a corpus.
+
+    Its embedding needs a row for each token of the vocabulary, and its context has to be as long
+    as the longest document.
+    """
     if corpus.meta.vocab_size > config.vocab:
         raise BadInput(
             f"{label}: its embedding has {config.vocab:,} rows and the tokenizer of {corpus.path} "
@@ -150,7 +172,7 @@ def require_fit(config: LMConfig, corpus: Corpus, label: str) -> None:
 
 
 def require_room(out: Path, corpus: Corpus) -> None:
-    """Raise ``BadInput`` unless ``out`` can take, or already holds, losses on this corpus."""
+    """Raise ``BadInput`` unless ``out`` is free, or holds losses on this corpus. Writes nothing."""
     if not require_place(out, ROOT):
         return
     stored = read_attributes(out) or {}
@@ -163,14 +185,14 @@ def require_room(out: Path, corpus: Corpus) -> None:
 
 
 def require_same(column: Path, label: str, corpus: Corpus, dtype: str, weights: str = "") -> None:
-    """Raise ``BadInput`` if there is a column that is not of this model, corpus and dtype.
+    """Raise ``BadInput`` if a column exists but is of another model, corpus, dtype or weights.
 
     Args:
-        column: the group's folder.
+        column: the folder of the column's group.
         label: ``model@revision``.
-        corpus: whose predictions.
-        dtype: of parameters and products.
-        weights: their hash, where it is known.
+        corpus: the corpus whose predictions are evaluated.
+        dtype: of parameters and of the factors of matrix products.
+        weights: the weights' ``fingerprint``; empty if they are not loaded yet.
     """
     stored = read_attributes(column)
     if stored is None:
@@ -186,6 +208,7 @@ def require_same(column: Path, label: str, corpus: Corpus, dtype: str, weights: 
 
 
 def _origin(source: Source) -> str:
+    """See ``Checkpoint.origin``."""
     if isinstance(source, Hub):
         return f"commit {source.revision}"
     files = sorted(path for path in Path(source.label).iterdir() if path.is_file())

@@ -1,4 +1,7 @@
-"""Losses of several models on one corpus as one labelled Dataset, read where it is asked."""
+"""Open the losses of several models on one corpus as one labelled Dataset.
+
+The data stay on disk; xarray reads only what is selected.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -23,29 +26,31 @@ from jquanta.run.arrays import open_group
 
 
 def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.Dataset:
-    """Open finished columns of losses, lazily: only what is selected is read::
+    """Open finished columns of losses lazily, so that only selected values are read::
 
         losses = jq.open_losses("losses/pile")
         losses.loss.sel(model="EleutherAI/pythia-70m-v0@step143000")[1_000_000:1_000_100].values
-        for part in slices(losses): ...  # jquanta.lm.losses.reader: chunk after chunk
+        for part in slices(losses): ...  # jquanta.lm.losses.reader: one chunk at a time
 
     Args:
-        paths: folders that ``jquanta losses`` wrote, or run folders of ``jquanta pretrain``, of the
-            same corpus.
-        models: columns wanted, ``model@revision``; all by default.
+        paths: folders that ``jquanta losses`` wrote, or run folders of ``jquanta pretrain``, all of
+            the same corpus.
+        models: the columns to open, ``model@revision``; all by default.
 
     Returns:
-        ``loss`` (prediction, model), float32, nats. A prediction's place is its number in the
-        corpus (there is no coordinate: it would take more memory than a column). Coordinates of
-        ``model``, from the smallest model and the earliest revision on: ``model``
-        (``model@revision``), ``name``, ``revision``, ``size`` (parameters without embeddings) and
-        ``weights`` (their hash). Attributes: ``corpus`` (its hash), ``source``.
+        A Dataset with the variable ``loss`` (prediction, model), float32, in nats. The index along
+        ``prediction`` is the prediction's number in the corpus (it has no coordinate, which would
+        take more memory than a column). Coordinates along ``model``, in ascending order of size
+        and then of revision: ``model`` (``model@revision``), ``name``, ``revision``, ``size``
+        (parameters without embeddings) and ``weights`` (hash of the weights). Attributes:
+        ``corpus`` (hash of the corpus) and ``source`` (name of its source).
 
     Raises:
         BadInput: if a folder holds no losses, a column is not finished, the columns are of
             different corpora, or two have the same name.
     """
     found = [column for path in paths for column in _columns(Path(path).expanduser(), models)]
+    # By size, then by step, then by path, so that the order does not depend on the file system.
     found.sort(key=lambda column: (column[1]["size"], _natural(column[1]["revision"]), column[0]))
     labels = [label_of(attributes) for _, attributes in found]
     if missing := sorted(set(models or []) - set(labels)):
@@ -57,10 +62,10 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.D
         twice = next(label for label in labels if labels.count(label) > 1)
         raise BadInput(f"{twice}: in more than one of {_listed(paths)}; leave one out")
     array = _lazy([open_group(path)["loss"] for path, _ in found])
-    told = {"units": "nats", "long_name": "cross-entropy of each prediction"}
+    metadata = {"units": "nats", "long_name": "cross-entropy of each prediction"}
     first = found[0][1]
     return xr.Dataset(
-        {"loss": xr.Variable(("prediction", "model"), LazilyIndexedArray(array), told)},
+        {"loss": xr.Variable(("prediction", "model"), LazilyIndexedArray(array), metadata)},
         {
             "model": ("model", labels),
             "name": ("model", [attributes["model"] for _, attributes in found]),
@@ -77,29 +82,35 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.D
 
 
 def slices(losses: xr.Dataset, size: int = CHUNK) -> Iterator[xr.Dataset]:
-    """The Dataset in parts along the predictions, each loaded: sums over 10^8 rows in a loop.
+    """Cut the Dataset along the predictions and load one part after another.
+
+    So a loop can sum over 10^8 predictions in little memory.
 
     Args:
-        losses: of ``open_losses``; select models first where not all are needed.
-        size: predictions in a part; a chunk on disk by default.
+        losses: of ``open_losses``; select models first if not all are needed.
+        size: predictions in a part; by default one chunk on disk.
     """
     for first in range(0, losses.sizes["prediction"], size):
         yield losses.isel(prediction=slice(first, first + size)).load()
 
 
 def mean_loss(losses: xr.Dataset) -> xr.DataArray:
-    """Mean loss of each model over all predictions, in nats, summed in float64."""
+    """Mean loss of each model over all predictions, in nats, summed in float64.
+
+    Raises:
+        BadInput: if the corpus has no predictions.
+    """
     total = sum(
         part.loss.sum("prediction", dtype=np.float64, skipna=False) for part in slices(losses)
     )
-    if isinstance(total, int):
+    if isinstance(total, int):  # the sum over no parts is the integer 0
         raise BadInput("this corpus has no predictions, so there is no mean loss")
     mean: xr.DataArray = total / losses.sizes["prediction"]
     return mean.rename("loss").assign_attrs(units="nats", long_name="mean loss")
 
 
 def require_corpus(losses: xr.Dataset, corpus: Corpus) -> None:
-    """Raise ``BadInput`` unless the losses are of this corpus, and of all of it."""
+    """Raise ``BadInput`` unless the losses are those of all predictions of this corpus."""
     if losses.attrs["corpus"] != corpus.meta.corpus:
         raise BadInput(
             f"{corpus.path}: not the corpus of these losses (its hash is "
@@ -114,7 +125,15 @@ def require_corpus(losses: xr.Dataset, corpus: Corpus) -> None:
 
 
 def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[str, Any]]]:
-    """The groups of a folder that are wanted, all finished."""
+    """The folders and attributes of the columns below a folder.
+
+    Args:
+        root: a folder that ``jquanta losses`` wrote, or a run folder of ``jquanta pretrain``.
+        models: labels ``model@revision`` to keep; None for all.
+
+    Raises:
+        BadInput: if the folder holds no losses, or one of these columns is not finished.
+    """
     attributes = read_attributes(root)
     if attributes is None and (root / "losses").is_dir():  # a run folder, of jquanta pretrain
         return _columns(root / "losses", models)
@@ -140,6 +159,7 @@ def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[
 
 
 def _require_one_corpus(found: Sequence[tuple[Path, dict[str, Any]]]) -> None:
+    """Raise ``BadInput`` unless all columns are of the same corpus."""
     (first, of), *others = found
     for path, attributes in others:
         if attributes["corpus"] != of["corpus"]:
@@ -150,7 +170,10 @@ def _require_one_corpus(found: Sequence[tuple[Path, dict[str, Any]]]) -> None:
 
 
 def _natural(text: str) -> list[tuple[str, int]]:
-    """Sorts step512 before step1000."""
+    """A key for natural sorting, which puts step512 before step1000.
+
+    Text is cut into pairs of letters and the number behind them, which are compared in turn.
+    """
     return [(word, int(number or 0)) for word, number in re.findall(r"(\D*)(\d*)", text)]
 
 
@@ -159,7 +182,11 @@ def _listed(paths: Sequence[Path | str]) -> str:
 
 
 def _lazy(columns: Sequence[Any]) -> Any:
-    """Columns side by side as an array that xarray reads from only where it is asked."""
+    """Zarr arrays [P] side by side as one [P, M] array for xarray's lazy indexing.
+
+    xarray translates an index into one for each axis and calls ``_read`` with it when the values
+    are needed.
+    """
 
     class Columns(BackendArray):
         shape = (columns[0].shape[0], len(columns))
@@ -171,7 +198,7 @@ def _lazy(columns: Sequence[Any]) -> Any:
         def _read(self, key: tuple[Any, Any]) -> Any:
             rows, wanted = key
             numbers = np.arange(len(columns))[wanted]
-            if numbers.ndim == 0:
+            if numbers.ndim == 0:  # one model by an integer index: its axis goes away
                 return columns[numbers].oindex[rows]
             return np.stack([columns[i].oindex[rows] for i in numbers], axis=-1)
 

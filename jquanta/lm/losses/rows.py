@@ -1,8 +1,10 @@
-"""Per-token cross-entropies of packed documents by a program of few, large products.
+"""Per-token cross-entropies of packed documents, as a program of few, large matrix products.
 
-For GPUs and their like. XLA tries out candidates for every product that differs from the others, so
-a program starts soon if it has few of them: all rows have one length, the blocks are one block in
-a loop, attention is made in one piece, and so are the logits of each of many equal tiles.
+This is the method for GPUs and other accelerators. When XLA compiles for a GPU, it times several
+kernels for every matrix product of a new shape (autotuning), so a program with few different shapes
+starts sooner. Therefore all rows have the same length, the transformer blocks are a loop over one
+compiled block, attention is computed for a whole row at once, and the logits are computed in tiles
+of equal size.
 """
 
 import jax
@@ -15,28 +17,36 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import PRECISION, Params, count, packed_features, unembedding
 
 FLOAT32 = "TF32_TF32_F32_X3"
-"""The algorithm of float32 products on a recent NVIDIA GPU: one of ``jax.lax.DotAlgorithmPreset``'s
-names, or of ``jax.default_matmul_precision``'s.
+"""The algorithm of float32 matrix products on a recent NVIDIA GPU, called TF32x3: a name of
+``jax.lax.DotAlgorithmPreset``, which ``jax.default_matmul_precision`` accepts, too.
 
-Three products on the matrix units for each, of the upper and lower halves of both factors. On an
-H200 a large product is twice as fast as without matrix units (107 and 50 Tflop/s), and losses at
-70m differ by 1.6e-5 nats at most (``python -m benchmarks.gpu``).
+A float32 number is split into a TF32 number and a TF32 remainder. The product is the sum of three
+products on tensor cores: upper · upper, upper · lower and lower · upper. On an H200 a large product
+is twice as fast as in float32 without tensor cores (107 and 50 Tflop/s), and the losses of Pythia
+70m differ by at most 1.6e-5 nats (``python -m benchmarks.gpu``).
 """
 
 TILE = 4096
-"""Positions whose logits are made at once: 0.8 GB for 50,304 rows of the vocabulary."""
+"""Positions in a tile of logits: 4096 · 50,304 · 4 bytes = 0.8 GB for the vocabulary of Pythia."""
 
 WIDE = 4
-"""Bytes of scores and logits, which are float32 at least."""
+"""Bytes of an attention score or a logit, computed in float32 even for bfloat16."""
 
 MOST_POSITIONS = 2**16
-"""Positions of a batch on each device at most: products are large enough to fill any device."""
+"""Largest number of positions of a batch on each device: enough to keep any device busy."""
 
 
 def algorithm(dtype: DTypeLike, device: str) -> str:
-    """The algorithm of products of a dtype on a kind of device (``devices.kind``).
+    """The precision, or algorithm, of matrix products for a dtype on a kind of device.
 
-    Only for float32, to which the presets round float64, too.
+    TF32x3 is chosen for float32 only: it would round the factors of float64 products to float32.
+
+    Args:
+        dtype: of the factors.
+        device: kind of device, as ``devices.kind`` names it.
+
+    Returns:
+        A name for ``jax.default_matmul_precision``.
     """
     return FLOAT32 if jnp.dtype(dtype) == jnp.float32 and device == "gpu" else PRECISION
 
@@ -51,37 +61,41 @@ def packed_losses(
     tile: int = TILE,
     precision: str = PRECISION,
 ) -> Float[Array, "B T"]:
-    """Cross-entropy of each target, in nats: float32, or float64 where parameters are.
+    """Cross-entropy of each target token, -log p(target | tokens before it), in nats.
 
-    A document's losses do not depend on its neighbours in the row, but for the order in which sums
-    are taken: keys of other documents have weights of exactly 0. A neighbour with numbers that are
-    not finite is the exception, for 0 · NaN is NaN.
+    Rows hold several documents. The losses of a document do not depend on its neighbours in the
+    row, except for rounding where the order of sums changes: the attention mask gives the keys of
+    other documents weights of exactly 0. The exception is a neighbour whose activations are not
+    finite, for 0 · NaN is NaN.
 
-    Pure, and works under jit and shard_map.
+    Pure; works under jit and shard_map.
 
     Args:
         config: the model's shape (static under jit).
-        stacked: what ``network.stack`` gives.
-        inputs: token ids; at positions of padding, anything in the vocabulary.
-        targets: the ids that follow; -1 where there is no prediction.
-        start: where the document of each position begins in its row; at a position of padding,
-            that position.
-        tile: positions whose logits are made at once (static).
-        precision: of products: see ``algorithm``.
+        stacked: the parameters, of ``network.stack``.
+        inputs: [B, T] token ids; at positions of padding, any ids of the vocabulary.
+        targets: [B, T] the ids that follow; -1 where there is no prediction.
+        start: [B, T] the position in its row at which the document of each position begins; at a
+            position of padding, the position itself.
+        tile: positions in a tile of logits (static).
+        precision: of matrix products: see ``algorithm``.
 
     Returns:
-        NaN where there is no prediction.
+        [B, T] in nats, NaN where there is no prediction; float64 if the parameters are float64,
+        otherwise float32.
     """
     x = packed_features(config, stacked, inputs, start, precision=precision)
     x, flat = x.reshape(-1, x.shape[-1]), targets.reshape(-1)
     tiles = -(-len(x) // tile)
-    each = -(-len(x) // tiles)  # equal tiles: there is one shape of product
+    each = -(-len(x) // tiles)  # all tiles equal: one shape to compile
     padding = tiles * each - len(x)
     x = jnp.pad(x, ((0, padding), (0, 0))).reshape(tiles, each, -1)
     flat = jnp.pad(flat, (0, padding)).reshape(tiles, each)
     table = unembedding(config.of_one_block(), stacked)
     wide = jnp.promote_types(table.dtype, jnp.float32)
 
+    # The [N, V] logits of a tile exist only inside this function; lax.map computes the tiles one
+    # after another. Positions of padding take token 0 as target; their losses become NaN below.
     def of_tile(own: tuple[Array, Array]) -> Float[Array, " N"]:
         x, targets = own
         logits = jnp.matmul(x, table, preferred_element_type=wide)
@@ -94,16 +108,16 @@ def packed_losses(
 
 
 def rows_that_fit(config: LMConfig, dtype: DTypeLike, length: int, memory: float) -> int:
-    """Rows of a batch for which a device's memory suffices, a power of 2 and at least 1.
+    """The largest batch that fits into a device's memory: number of rows, a power of 2, at least 1.
 
-    A power, so that a little more or less of free memory makes the same batches, and so losses with
-    the same bits.
+    A power of 2, so that a small change of the free memory does not change the batches, and with
+    them the rounding of the losses.
 
     Args:
         config: the model's shape.
-        dtype: of parameters and products.
-        length: of a row: T.
-        memory: bytes that may be taken, by the parameters too.
+        dtype: of parameters and of the factors of matrix products.
+        length: T, positions of a row.
+        memory: bytes that may be used on the device, including those of the parameters.
     """
     left = memory - parameter_bytes(config, dtype) - logits_bytes(config)
     rows = min(left / batch_bytes(config, dtype, 1, length), MOST_POSITIONS / length)
@@ -111,22 +125,32 @@ def rows_that_fit(config: LMConfig, dtype: DTypeLike, length: int, memory: float
 
 
 def parameter_bytes(config: LMConfig, dtype: DTypeLike) -> int:
-    """What the parameters take on a device."""
+    """Bytes of the parameters on a device."""
     return jnp.dtype(dtype).itemsize * count(config)[0]
 
 
 def logits_bytes(config: LMConfig) -> int:
-    """What the logits of a tile take."""
+    """Bytes of the logits of one tile."""
     return WIDE * TILE * config.vocab
 
 
 def batch_bytes(config: LMConfig, dtype: DTypeLike, rows: int, length: int) -> int:
-    """What a batch takes at its peak, in the blocks.
+    """Bytes of a batch's activations at the peak of memory, which is within a transformer block.
 
-    Of each position and head, a score for each position of the row, and the share made of it. Of
-    each position, ten times the stream's D numbers: queries, keys, values and norms beside the
-    scores, or twice 4 D and the stream itself in the MLP. XLA plans 1 to 19% less for an H200, at
-    14m, 70m, 1.4b and 12b and rows of 1,024 or 2,048; where the logits take more, as much as they.
+    For each position and head: an attention score for each of the T positions of the row, in
+    float32, and the softmax of it, in ``dtype``. For each position, beside these: 10 · D numbers in
+    ``dtype``. That covers queries, keys, values and layer norms in attention, and in the MLP the
+    4 D hidden values before and after the activation function with the residual stream.
+
+    Compared with the memory that XLA plans for an H200 (Pythia 14m, 70m, 1.4b and 12b, rows of
+    1,024 and 2,048), the estimate is 1 to 19% too large. Where the logits need more than the
+    blocks, XLA plans as much as the logits need.
+
+    Args:
+        config: the model's shape.
+        dtype: of parameters and of the factors of matrix products.
+        rows: B, rows of the batch on the device.
+        length: T, positions of a row.
     """
     size = jnp.dtype(dtype).itemsize
     scores, stream = config.heads * length * (WIDE + size), 10 * config.width * size

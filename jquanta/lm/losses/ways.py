@@ -1,9 +1,10 @@
-"""Which batches and which program give a model's losses on the devices at hand: decided here.
+"""The two methods of computing losses, and the choice between them by the kind of device.
 
-Two ways give the same losses, to rounding. On a CPU each document has a row, padded to one of a few
-lengths: attention works for hardly any pair of positions that do not see each other, and a program
-compiles in seconds. On other devices documents are packed into rows of one length, for there every
-product that differs from the others costs seconds before the first loss.
+Both give the same losses up to rounding. ``LENGTHS``, for CPUs: each document has a row of its own,
+padded to one of a few lengths. Little attention is wasted on pairs of positions of different
+documents, and a program for one more length compiles within seconds. ``ROWS``, for other devices:
+documents are packed into rows of one length, because on a GPU each matrix product of a new shape
+costs seconds of compiling and autotuning before the first loss is there.
 """
 
 from collections.abc import Callable
@@ -27,24 +28,25 @@ from jquanta.machine import devices
 from jquanta.machine.memory import usable
 
 CPU_TOKENS = 2**9
-"""Positions of a batch. Measured at 14m and 70m, more make no token faster, and so few that a long
-document goes alone leave no rows of a batch empty."""
+"""Positions of a batch on a CPU. At the shapes of Pythia 14m and 70m, larger batches do not compute
+more tokens per second. And so small a batch wastes no rows: a long document is one by itself."""
 
 Put = Callable[[Any], Any]
+"""Copies arrays, or a tree of them, to the devices that compute."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """How losses are computed.
+    """A method of computing losses, as three functions.
 
     Attributes:
-        plan: of (predictions of each document, config, dtype, positions of a batch on each device
-            or None, devices): the batches.
-        prepare: of (config, params, put): parameters as ``losses`` takes them, where ``put``
-            brings arrays.
-        losses: of (config, prepared parameters, inputs [B, T], targets [B, T] with -1 where there
-            is no prediction, start [B, T] of each position's document): losses [B, T] in nats.
-            Pure.
+        plan: takes (number of predictions of each document, config, dtype, positions of a batch
+            on each device or None, number of devices); returns the batches.
+        prepare: takes (config, params, put); returns the parameters in the layout that ``losses``
+            takes, copied to the devices by ``put``.
+        losses: takes (config, prepared parameters, inputs [B, T], targets [B, T] with -1 where
+            there is no prediction, start [B, T] of each position's document in its row); returns
+            the losses [B, T] in nats. Pure.
     """
 
     plan: Callable[[NDArray[np.int64], LMConfig, DTypeLike, int | None, int], Plan]
@@ -53,7 +55,7 @@ class Way:
 
 
 def way_here() -> Way:
-    """The way for the devices that compute."""
+    """The method for JAX's default kind of device."""
     return WAYS.get(jax.default_backend(), ROWS)
 
 
@@ -79,6 +81,7 @@ def _losses_of_lengths(
     targets: Int[Array, "B T"],
     start: Int[Array, "B T"],
 ) -> Float[Array, "B T"]:
+    # Each row holds one document from its first position on, so ``start`` is not needed.
     counts = (targets >= 0).sum(1)
     return losses(config, model, inputs, jnp.maximum(targets, 0), counts)
 
@@ -91,6 +94,7 @@ def _plan_rows(
     devices: int,
 ) -> Plan:
     length = row_length(predictions)
+    # Without a wish of the user's, the batch is as large as the device's free memory allows.
     if tokens is None:
         most = rows_that_fit(config, dtype, length, usable())
     else:
@@ -111,10 +115,10 @@ def _losses_of_rows(
 
 
 LENGTHS = Way(_plan_lengths, _prepare_lengths, _losses_of_lengths)
-"""Documents of like length together, each a row."""
+"""One document in each row, documents of similar length in a batch."""
 
 ROWS = Way(_plan_rows, stack, _losses_of_rows)
 """Documents packed into rows of one length."""
 
 WAYS = {"cpu": LENGTHS}
-"""By JAX's name of the kind of device; ``ROWS`` for all others."""
+"""The method for each kind of device, by JAX's name of the backend; ``ROWS`` for all others."""

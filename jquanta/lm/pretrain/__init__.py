@@ -1,1 +1,1 @@
-"""Pretraining of small suites: models of several sizes on the same tokens, with their losses."""
+"""Pretrain suites of small models: several sizes on the same tokens, with their losses."""

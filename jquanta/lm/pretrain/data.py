@@ -1,4 +1,9 @@
-"""What is trained and tested on: a source in two parts, a tokenizer, two corpora, windows."""
+"""The data of a suite: documents to train and to test on, the tokenizer, and training windows.
+
+The source is split into two sets of documents. A tokenizer is trained on the first, and both are
+tokenised into corpora. The training corpus is read as one stream of tokens, cut into windows of the
+length of the context; each step takes a batch of windows.
+"""
 
 import dataclasses
 import hashlib
@@ -26,15 +31,20 @@ from jquanta.lm.pretrain.config import STDLIB, CorpusConfig, SuiteConfig
 from jquanta.run.progress import Monitor
 
 WHOLE = 10**9
-"""Tokens that a training document may have: any file."""
+"""Largest number of tokens of a training document: larger than any file, so none is cut."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """The documents of a source that are held out, or the others.
+    """The test documents of a source, or the training documents.
 
-    A document's side depends on its own text only: equal documents stay together, and none moves
-    when others come.
+    Whether a document is tested on depends on a hash of its text only. So equal documents are on
+    the same side, and no document changes sides when others are added.
+
+    Attributes:
+        whole: the source.
+        held_out: expected share of the test documents, 0 to 1.
+        tested: True for the test documents, False for the others.
     """
 
     whole: Source
@@ -52,25 +62,36 @@ class Part:
         return self.whole.size
 
     def sha256(self, advance: Advance) -> str:
-        """Of the whole source's hash and what the part depends on."""
+        """A hash of the whole source's hash and of the attributes."""
         which = f"{self.whole.sha256(advance)} {self.held_out!r} {self.tested}"
         return hashlib.sha256(which.encode()).hexdigest()
 
     def documents(self, skip: int = 0) -> Iterator[Document]:
         """See ``Source``."""
+        # ``skip`` counts documents of this part, so all of the source is read and filtered first.
         mine = (document for document in self.whole.documents() if self._has(document.text))
         return itertools.islice(mine, skip, None)
 
     def _has(self, text: str) -> bool:
+        """Whether a document belongs to this part: a hash as a number in [0, 1) decides."""
         digest = hashlib.sha256(text.encode()).digest()
         return (int.from_bytes(digest[:8]) / 2**64 < self.held_out) == self.tested
 
 
 def parts(corpus: CorpusConfig) -> tuple[Source, Source]:
-    """The documents to train on and those to test on; files are told apart by their names.
+    """Split the source of a suite into documents to train on and documents to test on.
+
+    Documents that are files (of the standard library or of a folder) are assigned by a hash of
+    their path, all others by a hash of their text.
+
+    Args:
+        corpus: the configuration of the corpus.
+
+    Returns:
+        The training documents and the test documents.
 
     Raises:
-        BadInput: if there is no such source, or a side would be empty.
+        BadInput: if there is no such source, or one of the sets would be empty.
     """
     if corpus.source == STDLIB:
         files = stdlib_files()
@@ -86,7 +107,11 @@ def parts(corpus: CorpusConfig) -> tuple[Source, Source]:
 
 
 def make_tokenizer(corpus: CorpusConfig, source: Source, path: Path) -> None:
-    """Write the suite's ``tokenizer.json``: trained on ``source``, or a copy of the one named."""
+    """Write the suite's ``tokenizer.json``.
+
+    It is a copy of the one that the configuration names, or else trained on the documents of
+    ``source``.
+    """
     if corpus.tokenizer:
         path.write_bytes(load_tokenizer(corpus.tokenizer).file)
     else:
@@ -96,15 +121,16 @@ def make_tokenizer(corpus: CorpusConfig, source: Source, path: Path) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """The training corpus as one stream, a separator after each document, cut into windows.
+    """The training corpus as one stream of tokens, cut into windows.
 
-    Window i holds the stream's tokens i · context … (i + 1) · context: its last is the first of
-    the next, so that each token but the first is predicted once an epoch.
+    In the stream, a separator token follows each document. Window i holds the tokens i · context to
+    (i + 1) · context of the stream, context + 1 in all: its last token is the first of the next
+    window, so that every token of the stream except the first is predicted once per epoch.
 
     Attributes:
-        corpus: what is trained on.
-        context: predictions of a window; it has one token more.
-        separator: the token between documents.
+        corpus: the training corpus.
+        context: number of predictions in a window.
+        separator: id of the token between documents.
     """
 
     corpus: Corpus
@@ -113,29 +139,52 @@ class Windows:
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """[documents + 1] where each document begins in the stream."""
+        """[documents + 1] where each document begins in the stream, and last the stream's length.
+
+        Each document is preceded by one separator for every document before it.
+        """
         return self.corpus.offsets + np.arange(len(self.corpus.offsets))
 
     @property
     def count(self) -> int:
-        """Windows of an epoch."""
+        """Number of windows, each of which is used once per epoch."""
         return int(self.starts[-1] - 1) // self.context
 
     def tokens(self, index: NDArray[np.integer]) -> NDArray[np.int32]:
-        """[..., context + 1] the windows of these numbers."""
+        """The tokens of windows.
+
+        Args:
+            index: [...] numbers of windows.
+
+        Returns:
+            [..., context + 1] token ids.
+        """
+        # Positions in the stream, then the document of each, then positions in the corpus, which
+        # has no separators: one fewer for each document before.
         place = index[..., None].astype(np.int64) * self.context + np.arange(self.context + 1)
         document = np.searchsorted(self.starts, place, side="right") - 1
-        inside = place - document  # less a separator for each document before
+        inside = place - document
+        # The last position of a document in the stream is its separator. (Behind the last document
+        # of the corpus, ``inside`` would be beyond the end, hence the minimum.)
         last = place == self.starts[document + 1] - 1
         found = self.corpus.tokens[np.minimum(inside, self.corpus.n_tokens - 1)]
         return np.where(last, self.separator, found.astype(np.int32)).astype(np.int32)
 
     def batch(self, seed: int, step: int, size: int) -> NDArray[np.int32]:
-        """[size, context + 1] the windows of a step: a function of seed and step only.
+        """The batch of a training step, a pure function of its arguments.
 
-        Each epoch goes through all windows in an order of its own.
+        Each epoch visits all windows in a different random order.
+
+        Args:
+            seed: of the order.
+            step: number of the step, from 0.
+            size: number of windows in a batch.
+
+        Returns:
+            [size, context + 1] token ids.
         """
         epochs, places = np.divmod(np.arange(size, dtype=np.int64) + step * size, self.count)
+        # On the CPU of the host, so that the accelerator is free for training.
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
             key = streams.key(streams.Stream.ORDER, seed, self.count, size)
             index = _shuffled(
@@ -152,17 +201,17 @@ def _shuffled(
     place: UInt32[Array, ""],
     count: UInt32[Array, ""],
 ) -> UInt32[Array, ""]:
-    """The window that stands at a place of an epoch."""
+    """The number of the window at a place in the order of an epoch (a pseudorandom permutation)."""
     return streams.permute(streams.fold(key, epoch), jnp.atleast_1d(place), count)[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Everything that the models read.
+    """The data on which the models of a suite are trained and tested.
 
     Attributes:
         windows: to train on.
-        test: documents no longer than the context.
+        test: the corpus to test on; its documents are not longer than the context.
     """
 
     windows: Windows
@@ -170,21 +219,22 @@ class Data:
 
     @property
     def vocab(self) -> int:
-        """Rows of the models' embeddings."""
+        """V, the number of rows of the models' embeddings."""
         return self.test.meta.vocab_size
 
 
 def prepare(config: SuiteConfig, folder: Path, tokenizer: Path, monitor: Monitor) -> Data:
-    """The tokenizer and both corpora, or what is missing of them.
+    """Make the tokenizer and both corpora, as far as they do not exist yet.
 
     Args:
         config: the suite.
-        folder: for the corpora ``train`` and ``test``.
-        tokenizer: the file; one that is there is used.
-        monitor: is told of the progress.
+        folder: the folder for the corpora, which are named ``train`` and ``test``.
+        tokenizer: path of the ``tokenizer.json``; it is used if it exists, otherwise made.
+        monitor: receives the progress.
 
     Raises:
-        BadInput: if source or tokenizer will not do, or hold too little for the windows.
+        BadInput: if source or tokenizer cannot be used, or there are too few tokens for a batch.
+        RunFailed, Interrupted: as ``build_corpus``.
     """
     train, test = parts(config.corpus)
     if not tokenizer.exists():
@@ -209,6 +259,7 @@ def prepare(config: SuiteConfig, folder: Path, tokenizer: Path, monitor: Monitor
 
 
 def _require_enough(config: SuiteConfig, data: Data) -> None:
+    """Raise ``BadInput`` unless there is a batch to train on and a context to test on."""
     train, windows = config.train, data.windows
     if windows.count < train.batch:
         raise BadInput(

@@ -1,4 +1,7 @@
-"""Pretrain a suite: one size after another, each resumable, with the losses of every checkpoint."""
+"""Pretrain a suite of models: one size after another, with the losses of every checkpoint.
+
+The state of the size that is being trained is saved now and then, so an interrupted run resumes.
+"""
 
 import time
 from collections import deque
@@ -28,15 +31,17 @@ from jquanta.run.progress import Monitor, Part, Silence
 from jquanta.run.stop import Interrupts
 
 SAVE_SECONDS, SAVE_SHARE = 60.0, 0.05
-"""Seconds of training that a crash may cost, and the share of the time that saving may take."""
+"""The state is saved every so many seconds (the work that a crash may lose), or less often where
+saving would take more than this share of the time."""
 
 MEMORY_REMEDY = "lower train.batch, and give another folder"
 
 AHEAD = 2
-"""Steps given to the devices before the first of them is waited for."""
+"""Steps in flight: JAX runs asynchronously, and the host prepares further batches while the devices
+compute. Their losses are read this many steps later."""
 
 DATA_SHARE = 0.02
-"""Of the whole time, what the tokenizer and the corpora take, about."""
+"""The share of the progress bar for the tokenizer and the corpora."""
 
 
 def pretrain(
@@ -46,27 +51,28 @@ def pretrain(
     smoke: bool = False,
     monitor: Monitor | None = None,
 ) -> xr.Dataset:
-    """Train every size of a configuration, or continue where an earlier call stopped::
+    """Train the models of a suite, or continue where an earlier call stopped::
 
         losses = jq.pretrain("configs/lm/stdlib.toml")
         network, params, tokenizer = jq.load_model("runs/stdlib/models/793k", "step1708")
 
     Args:
         config: a ``SuiteConfig``, the path of a TOML file, its content as a mapping, or None for
-            the embedded default, Python's standard library.
+            the default configuration, which trains on Python's standard library.
         out: the run folder; ``runs/NAME`` by default.
-        smoke: apply the configuration's ``[smoke]`` table.
-        monitor: is told of the progress.
+        smoke: apply the configuration's ``[smoke]`` table, a small variant for a quick test.
+        monitor: receives the progress.
 
     Returns:
-        The losses of every checkpoint on the held-out text (``jquanta.open_losses``), columns
-        ``SIZE@stepN``, nats. A finished folder is only opened.
+        The losses of every checkpoint on the test documents, in nats, with columns ``SIZE@stepN``
+        (see ``jquanta.open_losses``). A finished folder is only opened.
 
     Raises:
         BadInput: for a wrong configuration, corpus or folder; nothing is written.
-        RunFailed: if the disk or a device is full, or a loss is not finite. The same call resumes.
+        RunFailed: if the disk or a device's memory is full, or a loss is not finite. The same call
+            resumes.
         Interrupted: after Ctrl-C or SIGTERM. The same call resumes, and on a CPU ends with the
-            bits of a call that nothing interrupts.
+            same bits as an uninterrupted one.
     """
     if not isinstance(config, SuiteConfig):
         config = load_suite(config, smoke=smoke)
@@ -75,18 +81,26 @@ def pretrain(
     if not folder.done:
         made = folder.missing()
         with folder.locked():
-            if not folder.done:  # another process may have finished before the lock was ours
+            if not folder.done:  # another process may have finished it while we waited for the lock
                 with folder.failures_recorded(MEMORY_REMEDY):
                     _finish(folder, config, monitor or Silence(), made)
     return open_losses(folder.losses)
 
 
 def _finish(folder: SuiteFolder, config: SuiteConfig, monitor: Monitor, made: list[Path]) -> None:
-    """Do what is missing."""
+    """Do what is missing in a suite's folder.
+
+    Args:
+        folder: of the suite, locked by this process.
+        config: the suite.
+        monitor: receives the progress.
+        made: folders that did not exist before; they are removed if the data cannot be used.
+    """
     began, fresh = time.monotonic(), not folder.begun
     folder.begin(config.name, config.to_toml())
     try:
-        # Its stages each run from 0 to 1. Together they are DATA_SHARE, which is shown at the end.
+        # Each stage of the data reports a share from 0 to 1, so it gets none of the whole bar;
+        # DATA_SHARE is added when training begins.
         stages = Part(monitor, 0.0, 0.0, quiet=True)
         data = prepare(config, folder.corpora, folder.tokenizer, stages)
     except BadInput:
@@ -107,6 +121,7 @@ def _finish(folder: SuiteFolder, config: SuiteConfig, monitor: Monitor, made: li
 
 
 def _summary(config: SuiteConfig, data: Data) -> str:
+    """The sizes of the data in one line."""
     epochs = config.train.steps * config.train.batch / data.windows.count
     return (
         f"corpus    {data.windows.corpus.n_tokens:,} tokens to train on ({epochs:.2f} epochs), "
@@ -115,7 +130,13 @@ def _summary(config: SuiteConfig, data: Data) -> str:
 
 
 class _Work(NamedTuple):
-    """What a size costs, in multiplications."""
+    """The cost of a size, in multiplications, for the progress bar.
+
+    Attributes:
+        step: of one training step of all seeds.
+        column: of the losses of one model.
+        all: of everything.
+    """
 
     step: int
     column: int
@@ -123,17 +144,30 @@ class _Work(NamedTuple):
 
 
 def _work(config: SuiteConfig, model: ModelConfig, data: Data) -> _Work:
-    # What is no product of matrices weighs like about 1,000 numbers a token, layer and direction
-    # of the stream: with it the measured times of sizes from 25k to 786k are in proportion.
+    # Multiplications for each token. All operations besides matrix products (layer norms, softmax
+    # and so on) are counted as 1,000 for each layer and component of the residual stream: with that
+    # number the measured times of sizes from 25k to 786k parameters are in proportion.
     each = model.size + data.vocab * model.width + 1000 * model.layers * model.width
     train, seeds = config.train, len(config.train.seed_list)
-    step = 3 * each * train.batch * train.context * seeds  # back costs twice what forward does
+    step = (
+        3 * each * train.batch * train.context * seeds
+    )  # the backward pass costs two forward passes
     column = each * data.test.n_predictions
     return _Work(step, column, step * train.steps + column * train.checkpoints * seeds)
 
 
 class Size:
-    """The models of one size, one for each seed, from where they stand to their last losses."""
+    """The training of one size: its models, one for each seed, up to their last losses.
+
+    Args:
+        folder, config: of the suite.
+        model: the size.
+        data: of the suite.
+        monitor: receives the progress.
+        work: the cost of this size.
+        behind: share of the suite's cost that was done before this size.
+        total: the cost of the whole suite.
+    """
 
     def __init__(
         self,
@@ -154,15 +188,17 @@ class Size:
         self.monitor, self.work, self.behind, self.total = monitor, work, behind, total
 
     def finish(self) -> None:
-        """Train what is missing."""
+        """Train from the saved state on, and compute the losses of every checkpoint."""
         if all(self.folder.has_losses(name, self.goals[-1]) for name in self.names):
-            return  # the last losses are there, and so all others
+            return  # checkpoints are made in order: the last one is there, so all are
         mesh = devices.mesh(self.train.batch)
         with Checkpoints(self.folder.size(self.label), Due(SAVE_SECONDS, SAVE_SHARE)) as saved:
             first, progress = self._begin(saved)
             state = jax.device_put(first, devices.copied(mesh))
             step = make_step(self.network, self.train, self.peak, mesh)
 
+            # One training step: the windows of every seed [R, B, context + 1], cut over the devices
+            # along B.
             def take(state: State, number: int) -> tuple[State, Array]:
                 size = self.train.batch
                 batches = [self.data.windows.batch(seed, number, size) for seed in self.seeds]
@@ -172,7 +208,8 @@ class Size:
                 message = f"interrupted; {self.folder.path}: the same command continues"
                 with Interrupts(message) as interrupts:
                     state, progress = self._advance(take, saved, state, progress, goal, interrupts)
-                    # First of all: whatever ends the process now, the model saved is this state's.
+                    # The state is saved before the model: if the process ends between the two,
+                    # the run resumes from exactly this state and publishes the same model.
                     self._save(saved, state, progress)
                     interrupts.check()
                 for i, name in enumerate(self.names):
@@ -180,7 +217,10 @@ class Size:
         remove(self.folder.size(self.label))
 
     def _begin(self, saved: Checkpoints) -> tuple[State, Progress]:
-        """The state on disk, or the first one."""
+        """The newest saved state, or the initial one, and how far it is.
+
+        Models and losses of later steps are removed: they come from a state that no longer exists.
+        """
         first = initial(self.network, self.train, self.peak)
         state, progress, damaged = restore_state(saved, first)
         for line in damaged:
@@ -189,7 +229,7 @@ class Size:
             self.monitor.say(
                 f"{self.label}: continuing after {progress.steps:,} of {self.train.steps:,} steps"
             )
-        for name in self.names:  # of a state that somebody deleted: to be made again
+        for name in self.names:
             for goal in (goal for goal in self.goals if goal > progress.steps):
                 remove(self.folder.model(name, goal))
                 remove(self.folder.column(name, goal))
@@ -204,7 +244,19 @@ class Size:
         goal: int,
         interrupts: Interrupts,
     ) -> tuple[State, Progress]:
-        """Train up to ``goal`` updates; a state is saved now and then, and when asked to stop."""
+        """Train until ``goal`` updates are made.
+
+        The state is saved when it is due, and when the user interrupts.
+
+        Args:
+            take: one training step, of the state and the number of the step; returns the next
+                state and the loss of each seed, in nats.
+            saved: the checkpoints of this size.
+            state: where training begins, after ``progress.steps`` updates.
+            progress: updates made so far and their time.
+            goal: number of updates.
+            interrupts: whether the user wants to stop.
+        """
         began = time.monotonic()
         sent: deque[tuple[int, Array]] = deque()
 
@@ -215,6 +267,8 @@ class Size:
             self._tell(steps, losses, (steps - progress.steps) / (time.monotonic() - began))
 
         for number in range(progress.steps, goal):
+            # This only dispatches the step. Its losses are waited for when AHEAD further steps have
+            # been dispatched, so that the devices never wait for the host.
             state, losses = take(state, number)
             sent.append((number + 1, losses))
             if len(sent) > AHEAD:
@@ -227,13 +281,20 @@ class Size:
         return state, now_at(goal)
 
     def _save(self, saved: Checkpoints, state: State, progress: Progress) -> None:
+        """Save the state, and note the time of training in the run's record."""
         save_state(saved, state, progress)
         others = self.folder.read_record().get("training_seconds", {})
         own = {self.label: round(progress.seconds, 1)}
         self.folder.update_record(training_seconds=others | own)
 
     def _tell(self, steps: int, losses: Array, rate: float) -> None:
-        """Report ``steps`` updates in all, at ``rate`` a second, the last with these losses."""
+        """Report progress. Raise ``RunFailed`` if the loss is not finite.
+
+        Args:
+            steps: number of updates made.
+            losses: [R] of the last step, one for each seed, in nats.
+            rate: updates per second.
+        """
         loss = float(np.asarray(losses).mean())
         if not np.isfinite(loss):
             raise RunFailed(
@@ -249,16 +310,17 @@ class Size:
         )
 
     def _share(self, steps: int, columns: int) -> float:
-        """Of the whole suite, when so many updates and columns of losses are made."""
+        """The share of the whole suite that is done after some updates and columns of losses."""
         own = (self.work.step * steps + self.work.column * columns) / self.total
         return DATA_SHARE + (1 - DATA_SHARE) * (self.behind + own)
 
     def _publish(self, name: str, goal: int, params: Params) -> None:
-        """Save a model and compute its losses, unless they are there."""
+        """Save a model and compute its losses on the test corpus, unless they are there."""
         if self.folder.has_losses(name, goal):
             return
         revision, test = f"step{goal}", self.data.test
         save_model(self.folder.model(name, goal), self.network, params, test.tokenizer)
+        # Columns of this size that are finished: all names of earlier goals, then earlier names.
         behind = len(self.names) * self.goals.index(goal) + self.names.index(name)
         before, after = self._share(goal, behind), self._share(goal, behind + 1)
         stage = f"{name}@{revision} losses"

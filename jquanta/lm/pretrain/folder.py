@@ -1,6 +1,9 @@
-"""The run folder of a suite: beside what every run folder holds, ``tokenizer.json``,
-``corpus/train``, ``corpus/test``, ``models/SIZE/stepN`` and ``losses``; in ``checkpoints/`` the
-state of the size that is being trained."""
+"""The run folder of a suite.
+
+Besides the files of every run folder it holds ``tokenizer.json``, the corpora ``corpus/train`` and
+``corpus/test``, the models ``models/SIZE/stepN``, their losses in ``losses``, and in
+``checkpoints`` the state of the size that is being trained.
+"""
 
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from jquanta.run.folder import RunFolder
 
 
 class SuiteFolder(RunFolder):
-    """Paths and state of one suite."""
+    """The paths in the run folder of a suite, and whether they exist."""
 
     def __init__(self, path: Path | str):
         super().__init__(path)
@@ -21,23 +24,23 @@ class SuiteFolder(RunFolder):
         self.losses = self.path / "losses"
 
     def model(self, name: str, step: int) -> Path:
-        """Where a saved model lies."""
+        """The folder of a saved model."""
         return self.models / name / f"step{step}"
 
     def column(self, name: str, step: int) -> Path:
-        """Where its losses lie."""
+        """The folder of a model's losses."""
         return self.losses / group_name(name, f"step{step}")
 
     def has_losses(self, name: str, step: int) -> bool:
-        """Whether all of them are there."""
+        """Whether a model's losses are complete."""
         return "finished" in (read_attributes(self.column(name, step)) or {})
 
     def size(self, label: str) -> Path:
-        """The folder of the checkpoints of a size's training."""
+        """The folder of the training checkpoints of a size."""
         return self.checkpoints / label
 
     def check(self, config: SuiteConfig) -> None:
-        """Raise ``BadInput`` unless this folder can take, or already holds, ``config``.
+        """Raise ``BadInput`` unless this folder is free, or holds a suite of this configuration.
 
         Writes nothing.
         """

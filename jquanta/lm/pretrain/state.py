@@ -1,4 +1,4 @@
-"""The state of a size's training on disk."""
+"""Save and restore the training state of one size: parameters and optimizer state."""
 
 import json
 from pathlib import Path
@@ -13,26 +13,30 @@ from jquanta.run.checkpoint import Checkpoints
 
 
 class Progress(NamedTuple):
-    """Where a size stands: updates made, and the seconds that they took."""
+    """How far the training of a size is: number of updates made, and the seconds they took."""
 
     steps: int = 0
     seconds: float = 0.0
 
 
 def save_state(checkpoints: Checkpoints, state: State, progress: Progress) -> None:
-    """Write parameters and optimizer state after ``progress.steps`` updates."""
+    """Write the state after ``progress.steps`` updates as a new checkpoint."""
     checkpoints.save(progress.steps, state, {"seconds": progress.seconds})
 
 
 def restore_state(checkpoints: Checkpoints, first: State) -> tuple[State, Progress, list[str]]:
-    """The newest state on disk, in the structure of ``first``.
+    """Read the newest checkpoint that is not damaged.
+
+    Args:
+        checkpoints: of the size.
+        first: the initial state, which also gives the structure of the tree.
 
     Returns:
-        The state, ``first`` where there is none; its progress; and a line for each damaged
-        checkpoint.
+        The state, or ``first`` if there is no checkpoint; its progress; and one line of text for
+        each damaged checkpoint.
 
     Raises:
-        BadInput: if a file of version 0.1 cannot be read, or is of another network.
+        BadInput: if a file of version 0.1 is damaged, or of another network.
     """
     found, damaged = checkpoints.restore(first)
     if found:
@@ -44,7 +48,7 @@ def restore_state(checkpoints: Checkpoints, first: State) -> tuple[State, Progre
 
 
 def _read_file(path: Path, like: State) -> tuple[State, Progress]:
-    """The state in a file of safetensors, as version 0.1 wrote it."""
+    """Read the state from a safetensors file, as version 0.1 stored it: leaves by number."""
     leaves, structure = jax.tree.flatten(like)
     try:
         with safe_open(path, framework="numpy") as file:

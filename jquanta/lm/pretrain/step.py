@@ -1,7 +1,10 @@
 """The training step: a pure function of parameters, optimizer state and batch.
 
-The models of one size, one for each seed, are trained side by side by a vmap. Every step is
-spread over the local devices by windows; its result is the same on each.
+The models of one size, one for each seed, are trained together by vmap. Training is data parallel:
+each device computes the gradients of its share of the windows, the gradients are averaged over the
+devices, and every device applies the same update to its own copy of the parameters.
+
+Shapes: R models (one for each seed), B windows in a batch, ``window`` = context + 1 tokens.
 """
 
 from collections.abc import Callable
@@ -23,25 +26,36 @@ from jquanta.lm.pretrain.cross_entropy import mean_cross_entropy
 from jquanta.machine.devices import DEVICES
 
 CPU_TOKENS = 1024
-"""Tokens that a CPU works through at once, adding up gradients, so that activations stay near the
-caches: 0.7 to 0.8 of the time that 4,096 at once take (2 cores, widths 32 to 128)."""
+"""Tokens that a CPU processes at once, with gradient accumulation over the batch, so that the
+activations stay in its caches. A step takes 0.7 to 0.8 of the time that 4,096 tokens at once would
+take (2 cores, widths 32 to 128)."""
 
 LAST = 0.1
-"""Share of the peak learning rate that is left at the end, as Pythia was trained."""
+"""The final learning rate as a share of the peak, as for Pythia."""
 
 
 class State(NamedTuple):
-    """What a step changes: arrays with an axis of seeds first."""
+    """The state of training; every array has an axis of R seeds first, except within vmap.
+
+    Attributes:
+        params: by name.
+        optimizer: the state of the optax optimizer.
+    """
 
     params: Params
     optimizer: Any
 
 
 Step = Callable[[State, Int[Array, "R B window"]], tuple[State, Float[Array, " R"]]]
+"""From the state and a batch to the next state and the loss of each model, in nats."""
 
 
 def learning_rate(train: TrainConfig, peak: float) -> optax.Schedule:
-    """Of each step: a linear rise up to ``peak``, then half a cosine down to ``LAST`` of it."""
+    """The learning rate of each step: linear warmup to ``peak``, then cosine decay.
+
+    The first step already has a learning rate above 0, the last step of the warmup has ``peak``,
+    and the decay ends at the share ``LAST`` of it.
+    """
     rise = max(1, round(train.warmup * train.steps))
     return optax.warmup_cosine_decay_schedule(
         peak / rise, peak, rise - 1, max(train.steps, rise), LAST * peak
@@ -49,7 +63,10 @@ def learning_rate(train: TrainConfig, peak: float) -> optax.Schedule:
 
 
 def optimizer(train: TrainConfig, peak: float) -> optax.GradientTransformation:
-    """AdamW behind clipping by the gradient's norm; embeddings count as matrices."""
+    """AdamW after clipping by the global norm of the gradient.
+
+    Weight decay applies to matrices, including embeddings, and not to biases and layer norms.
+    """
     return optax.chain(
         optax.clip_by_global_norm(train.clip),
         optax.adamw(
@@ -63,21 +80,35 @@ def optimizer(train: TrainConfig, peak: float) -> optax.GradientTransformation:
 
 
 def initial(config: LMConfig, train: TrainConfig, peak: float) -> State:
-    """Where training begins: a function of each seed and the network's shape."""
+    """The initial state, a function of the seeds and of the network's shape.
+
+    Args:
+        config: the networks' shape.
+        train: the recipe, which lists the seeds.
+        peak: learning rate.
+    """
     shape = (config.layers, config.width, config.heads, config.vocab)
     keys = [streams.key(streams.Stream.WEIGHTS, seed, *shape) for seed in train.seed_list]
 
     def one(key: streams.Key) -> State:
-        # The implementation is part of the stream: JAX's own default may be another.
+        # The generator is named, so that the same seed gives the same weights even if a later JAX
+        # changes its default.
         params = init(config, jax.random.wrap_key_data(key, impl="threefry2x32"))
         return State(params, optimizer(train, peak).init(params))
 
-    # Not under jit: a program of its own for each shape of a parameter compiles sooner.
+    # Not under jit: the small programs that JAX makes for each operation and shape compile faster
+    # than one program for all parameters.
     return jax.vmap(one)(jnp.stack(keys))
 
 
 def loss(config: LMConfig, params: Params, windows: Int[Array, "B window"]) -> Float[Array, ""]:
-    """Mean cross-entropy of every token of the windows but their first, in nats."""
+    """Mean cross-entropy of all tokens of the windows except the first of each, in nats.
+
+    Args:
+        config: the network's shape.
+        params: by name.
+        windows: [B, window] token ids.
+    """
     with jax.default_matmul_precision(PRECISION):
         x = features(config, params, windows[:, :-1])
         return mean_cross_entropy(
@@ -88,7 +119,17 @@ def loss(config: LMConfig, params: Params, windows: Int[Array, "B window"]) -> F
 def gradients(
     config: LMConfig, params: Params, windows: Int[Array, "B window"], at_once: int
 ) -> tuple[Float[Array, ""], Params]:
-    """The loss and its gradients, ``at_once`` windows at a time (a divisor of their number)."""
+    """The loss and its gradients, accumulated over parts of the batch.
+
+    Args:
+        config: the network's shape.
+        params: by name.
+        windows: [B, window] token ids.
+        at_once: windows in a part; a divisor of B.
+
+    Returns:
+        The mean loss in nats, and its gradient with respect to each parameter, by name.
+    """
     of_part = jax.value_and_grad(partial(loss, config))
     parts = windows.reshape(-1, at_once, windows.shape[-1])
     if len(parts) == 1:
@@ -97,6 +138,7 @@ def gradients(
     def add(total: Any, part: Int[Array, "b window"]) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, of_part(params, part)), None
 
+    # Zeros in the shapes of the loss and its gradients, which eval_shape finds without computing.
     nothing = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_part, params, parts[0])
     )
@@ -106,17 +148,20 @@ def gradients(
 
 @cache
 def make_step(config: LMConfig, train: TrainConfig, peak: float, mesh: Mesh) -> Step:
-    """The compiled step. It takes the state's memory for the state that it returns.
+    """Compile the training step.
+
+    The step donates the memory of the state that it is given to the state that it returns, so the
+    old state must not be used again.
 
     Args:
         config: the networks' shape.
         train: the recipe.
         peak: learning rate.
-        mesh: devices that cut the windows of a batch into equal shares.
+        mesh: the devices, which share the windows of a batch equally.
 
     Returns:
-        A function of the state and of windows [seeds, batch, context + 1], which gives the next
-        state and the loss of each network before the step, in nats.
+        A function of the state and of windows [R, B, context + 1], which returns the next state and
+        the loss [R] of each model before the update, in nats.
     """
     update = optimizer(train, peak).update
     share = train.batch // mesh.size
@@ -124,6 +169,7 @@ def make_step(config: LMConfig, train: TrainConfig, peak: float, mesh: Mesh) -> 
 
     def one(state: State, windows: Int[Array, "B window"]) -> tuple[State, Float[Array, ""]]:
         found = gradients(config, state.params, windows, at_once)
+        # The shares are equal, so the mean over devices is the mean over the batch.
         value, slopes = jax.lax.pmean(found, DEVICES)
         changes, memory = update(slopes, state.optimizer, state.params)
         return State(optax.apply_updates(state.params, changes), memory), value
@@ -136,7 +182,14 @@ def make_step(config: LMConfig, train: TrainConfig, peak: float, mesh: Mesh) -> 
 
 
 def part_of(windows: int, context: int) -> int:
-    """How many windows of a device's share are worked through at once."""
+    """How many windows a device processes at once: a divisor of its share.
+
+    On an accelerator that is the whole share; on a CPU about ``CPU_TOKENS`` tokens.
+
+    Args:
+        windows: the share of a device.
+        context: tokens that are predicted in a window.
+    """
     if jax.default_backend() != "cpu":
         return windows
     most = max(1, CPU_TOKENS // context)

@@ -1,13 +1,16 @@
-"""Losses of single tokens across models and checkpoints: laws, distributions, and kinds::
+"""The losses of single tokens across models and checkpoints (paper, section 3).
 
-    from jquanta.lm import analysis
+Power laws of the mean loss, distributions of the losses, and the classification of tokens into
+monogenic and polygenic ones::
 
-    models = analysis.at_step(analysis.open_table(["losses/pile"]))  # one checkpoint a model
-    found = analysis.distributions(models)  # p(L) in bits, means in nats
-    law = analysis.fit_sizes(models["size"], found.mean)
-    kinds = analysis.taxonomy(models, analysis.Monogenic(above=4.0))
+    from jquanta.lm import taxonomy
 
-Names load on first use.
+    models = taxonomy.at_step(taxonomy.open_table(["losses/pile"]))  # one checkpoint per model
+    found = taxonomy.distributions(models)  # p(L) in bits, means in nats
+    law = taxonomy.fit_sizes(models["size"], found.mean)
+    kinds = taxonomy.taxonomy(models, taxonomy.Monogenic(above=4.0))
+
+Each name is imported on first use, so that importing the package is fast.
 """
 
 from typing import TYPE_CHECKING
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "Monogenic": "jquanta.lm.taxonomy.thresholds",
     "Polygenic": "jquanta.lm.taxonomy.thresholds",
-    "analysis": "jquanta.lm",
     "at_step": "jquanta.lm.taxonomy.tables",
     "blocks": "jquanta.lm.taxonomy.tables",
     "distributions": "jquanta.lm.taxonomy.distribution",
@@ -38,7 +40,6 @@ _HOMES = {
 __all__ = [
     "Monogenic",
     "Polygenic",
-    "analysis",
     "at_step",
     "blocks",
     "distributions",

@@ -1,4 +1,4 @@
-"""How losses are distributed: p(L), its mean, and the integrand L p(L) (paper section 3)."""
+"""The distribution of losses: p(L), its mean, and the integrand L p(L) (paper, section 3)."""
 
 from dataclasses import dataclass, replace
 
@@ -11,10 +11,10 @@ from jquanta.run.progress import Monitor, Silence
 from jquanta.sweep.scaling import NATS_PER_BIT
 
 BINS, TOP = 3000, 30.0
-"""The paper's histogram: 3,000 bins over 0 … 30 bits."""
+"""The paper's histogram: 3,000 bins of equal width over 0 … 30 bits."""
 
 COLUMNS = 8
-"""Columns read side by side: 32 MiB a block."""
+"""Models that are read together: 8 · 2^20 losses · 4 bytes = 32 MiB in a block."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +22,11 @@ class Distributions:
     """Histograms of the losses of M models, and their exact means.
 
     Attributes:
-        edges: [bins + 1] in bits; a bin holds its lower edge.
-        counts: [M, bins] predictions in each.
-        beyond: [M] predictions whose loss is at the last edge or above.
-        mean: [M] mean loss in nats, summed in float64, not from the histogram.
-        predictions: of each model.
+        edges: [bins + 1] of the bins, in bits; a loss at an edge belongs to the bin above it.
+        counts: [M, bins] number of predictions in each bin.
+        beyond: [M] number of predictions whose loss is at or above the last edge.
+        mean: [M] mean loss in nats, summed in float64 from the losses, not from the histogram.
+        predictions: number of predictions, the same for each model.
     """
 
     edges: Float64[np.ndarray, " edges"]
@@ -37,27 +37,34 @@ class Distributions:
 
     @property
     def centres(self) -> Float64[np.ndarray, " bins"]:
-        """Middles of the bins, in bits."""
+        """[bins] centres of the bins, in bits."""
         return (self.edges[:-1] + self.edges[1:]) / 2
 
     @property
     def density(self) -> Float64[np.ndarray, "M bins"]:
-        """p(L) for each bit: its area and the share beyond the last edge make 1."""
+        """[M, bins] the probability density p(L), per bit.
+
+        Its integral over the bins, plus the share of predictions beyond the last edge, is 1.
+        """
         return self.counts / (self.predictions * np.diff(self.edges))
 
     @property
     def integrand(self) -> Float64[np.ndarray, "M bins"]:
-        """L p(L): its area is the mean in bits, to half a bin, but for what lies beyond."""
+        """[M, bins] L p(L), dimensionless: the contribution of losses near L to the mean loss.
+
+        Its integral is the mean loss in bits, up to half the width of a bin, without the
+        predictions beyond the last edge.
+        """
         return self.centres * self.density
 
     def of(self, models: np.ndarray) -> "Distributions":
-        """Those of some models, by place."""
+        """The distributions of some of the models, selected by their index along M."""
         return replace(
             self, counts=self.counts[models], beyond=self.beyond[models], mean=self.mean[models]
         )
 
     def merged(self, bins: int) -> "Distributions":
-        """Neighbouring bins added up: ``bins`` of them, a divisor of their number."""
+        """Add up neighbouring bins, to ``bins`` wider ones; ``bins`` divides the present number."""
         every = self.counts.shape[1] // bins
         counts = self.counts.reshape(len(self.counts), bins, every).sum(2)
         return replace(self, edges=self.edges[::every], counts=counts)
@@ -66,31 +73,34 @@ class Distributions:
 def distributions(
     losses: xr.Dataset, bins: int = BINS, top: float = TOP, monitor: Monitor | None = None
 ) -> Distributions:
-    """Histograms and means of every column, each read once, in blocks.
+    """Compute histograms and means of the losses of every model, reading each loss once.
 
     Args:
-        losses: of ``open_table``, nats.
+        losses: of ``open_table``, in nats.
         bins: number of bins of equal width.
-        top: last edge, in bits; the first is 0. Losses a rounding below 0 count as 0.
-        monitor: hears how far it is.
+        top: last edge, in bits; the first edge is 0. Losses that rounding made slightly negative
+            count as 0.
+        monitor: receives the progress.
 
     Raises:
-        BadInput: for a loss that is NaN, infinite or negative, or no predictions.
+        BadInput: for a loss that is NaN, infinite or negative, or if there are no predictions.
     """
     monitor = monitor or Silence()
     models, predictions = losses.sizes["model"], losses.sizes["prediction"]
-    counts = np.zeros((models, bins + 1), np.int64)  # the last: beyond
+    counts = np.zeros((models, bins + 1), np.int64)  # the last bin: beyond the last edge
     total = np.zeros(models)
     for left in range(0, models, COLUMNS):
         beside = losses.isel(model=slice(left, left + COLUMNS))
         for first, part in blocks(beside):
             for number, column in enumerate(part.T, left):
-                # In float64 even where the bins' width is no float32: bins as numpy's histogram's.
+                # The number of the bin of each loss. In float64, so that losses fall into the same
+                # bins as by np.histogram even if the width of a bin is not exact in float32.
                 place = np.floor(column.astype(np.float64) * (bins / (top * NATS_PER_BIT)))
                 counts[number] += np.bincount(
                     place.clip(0, bins).astype(np.int64), minlength=bins + 1
                 )
                 total[number] += column.sum(dtype=np.float64)
+            # Losses read so far, of models · predictions in all.
             read = left * predictions + part.shape[1] * (first + len(part))
             monitor.work("reading losses", read / (models * predictions))
     return Distributions(

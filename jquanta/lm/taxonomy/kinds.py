@@ -1,7 +1,11 @@
-"""Kinds of tokens by their loss across sizes: monogenic, polygenic, and solved for good.
+"""Classify tokens by their loss as a function of model size: monogenic and polygenic tokens.
 
-Paper, section 3. Several models of one size, such as seeds, have to agree: each must be above, or
-below, what the size has to be; the line of a polygenic token goes through all of their points.
+Paper, section 3. The loss of a monogenic token drops sharply at one size: one quantum decides over
+it. The loss of a polygenic token falls smoothly with the logarithm of the size. Where there are
+several models of one size, such as different seeds, all of them have to be above, or below, the
+threshold for that size, and the line of a polygenic token is fitted to all of them.
+
+N stands for the number of parameters without embeddings.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,24 +23,25 @@ from jquanta.lm.taxonomy.thresholds import MONOGENIC, POLYGENIC, Monogenic, Poly
 from jquanta.run.progress import Monitor
 
 NEAREST = 256
-"""Tokens of each kind that are kept for being nearest to it, where none is of it."""
+"""How many of the tokens nearest to each kind are kept, to be shown where no token is of it."""
 
 TILE = 2**14
-"""Predictions worked on at a time."""
+"""Predictions that are processed at a time: 16,384 rows of float64 fit into a CPU's cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """Tokens of one kind.
+    """K tokens of one kind.
 
     Attributes:
-        index: [K] numbers of the predictions, ascending.
-        size: [K] for monogenic tokens, N of the smallest models that have learned them; for
-            polygenic ones 0.
-        slope: [K] of the line of loss on ln N, in nats.
-        r2: [K] the share of the loss' variance that the line explains; NaN for a constant loss.
-        short: [K] how much the thresholds would have to give way for the token, in nats for
-            monogenic, in R² for polygenic ones; below 0 for tokens of the kind.
+        index: [K] numbers of their predictions in the corpus, ascending.
+        size: [K] for monogenic tokens, the size N of the smallest models that have learned the
+            token; for polygenic tokens 0.
+        slope: [K] slope of the least-squares line of the loss over ln N, in nats per factor e.
+        r2: [K] R², the share of the variance of the loss that the line explains; NaN for a
+            constant loss.
+        short: [K] by how much the token misses the thresholds: in nats for monogenic tokens, in R²
+            for polygenic ones. Negative for tokens of the kind.
     """
 
     index: Int64[np.ndarray, " K"]
@@ -49,34 +54,35 @@ class Kind:
         return len(self.index)
 
     def take(self, places: np.ndarray) -> "Kind":
-        """Some of the tokens."""
+        """Select tokens by their index along K."""
         return Kind(*(getattr(self, field.name)[places] for field in fields(self)))
 
     @classmethod
     def joined(cls, kinds: "Sequence[Kind]") -> "Kind":
-        """Tokens one after another."""
+        """Concatenate tokens."""
         return cls(
             *(np.concatenate([getattr(k, field.name) for k in kinds]) for field in fields(cls))
         )
 
     @classmethod
     def none(cls) -> "Kind":
-        """No tokens."""
+        """An empty selection, K = 0."""
         return cls(*np.zeros((2, 0), np.int64), *np.zeros((3, 0)))
 
 
 @dataclass(frozen=True, eq=False)
 class Taxonomy:
-    """The tokens of a corpus by kind.
+    """The tokens of a corpus by kind, for M different sizes of models.
 
     Attributes:
-        sizes: [M] different sizes of the models, ascending: parameters without embeddings.
-        predictions: of the corpus.
+        sizes: [M] the sizes N, ascending.
+        predictions: number of predictions of the corpus.
         monogenic, polygenic: the tokens of each kind.
-        near_monogenic, near_polygenic: the tokens that fall least short of each kind, best first:
-            what to show where there are none of it. (Near polygenic are only those steep enough.)
-        solved: [M] tokens below the monogenic threshold at each size.
-        lasting: [M] ... and at all larger sizes.
+        near_monogenic, near_polygenic: the tokens that miss the thresholds of each kind by least,
+            nearest first, to be shown where there are none of the kind. (Near polygenic ones
+            all fulfil the condition on the slope.)
+        solved: [M] number of tokens whose loss is below ``Monogenic.below`` at each size.
+        lasting: [M] number of tokens whose loss is below it at this size and all larger ones.
     """
 
     sizes: Int64[np.ndarray, " M"]
@@ -90,7 +96,10 @@ class Taxonomy:
 
     @property
     def persistence(self) -> Float64[np.ndarray, " M"]:
-        """[M] of the tokens solved at a size, the share that is at all larger ones; NaN if none."""
+        """[M] share of the tokens solved at a size that are also solved at all larger sizes.
+
+        NaN where no token is solved.
+        """
         with np.errstate(invalid="ignore"):
             return np.asarray(self.lasting / self.solved)
 
@@ -103,22 +112,23 @@ def taxonomy(
     block: int = CHUNK,
     monitor: Monitor | None = None,
 ) -> Taxonomy:
-    """Sort all tokens into kinds, reading the losses once, in blocks::
+    """Classify all tokens, reading the losses once::
 
         kinds = taxonomy(at_step(open_table(["losses/pile"])))
         kinds.monogenic.index, kinds.persistence
 
-    Monogenic at size j: loss above ``monogenic.above`` at all smaller sizes (there must be one) and
-    below ``monogenic.below`` at j and all larger. Polygenic: the least-squares line of loss on
-    ln N has a slope under ``polygenic.slope`` and explains more than ``polygenic.r2`` of the
-    variance. Solved: loss below ``monogenic.below``.
+    A token is monogenic at size j if its loss is above ``monogenic.above`` at all smaller sizes (at
+    least one), and below ``monogenic.below`` at j and all larger sizes. It is polygenic if the
+    least-squares line of its loss over ln N has a slope below ``polygenic.slope`` and explains
+    more than the share ``polygenic.r2`` of the variance. It is solved at a size if its loss is
+    below ``monogenic.below``.
 
     Args:
-        losses: of ``at_step``, nats: models in ascending order of size.
-        monogenic, polygenic: thresholds, the paper's by default. As in the paper's code, the
-            logarithm is the natural one.
-        block: predictions read at once.
-        monitor: hears how far it is.
+        losses: of ``at_step``, in nats: models in ascending order of size.
+        monogenic, polygenic: the thresholds, by default the paper's. The logarithm is the natural
+            one, as in the paper's code.
+        block: predictions that are read at once.
+        monitor: receives the progress.
 
     Raises:
         BadInput: for fewer than three sizes, or a loss that is NaN, infinite or negative.
@@ -132,15 +142,21 @@ def taxonomy(
     solved, lasting = np.zeros((2, len(sizes)), np.int64)
     one, many = _Found(), _Found()
     for first, rows in _tiles(losses, block, monitor):
+        # Models are sorted by size, so those of one size are neighbours: the largest and the
+        # smallest loss among the models of each size, [P, sizes].
         highest = np.maximum.reduceat(rows, starts, axis=1)
         lowest = np.minimum.reduceat(rows, starts, axis=1)
-        larger = np.maximum.accumulate(highest[:, ::-1], axis=1)[:, ::-1]  # the size itself, too
+        # The largest loss at this and all larger sizes, and the smallest at this and all smaller.
+        larger = np.maximum.accumulate(highest[:, ::-1], axis=1)[:, ::-1]
         smaller = np.minimum.accumulate(lowest, axis=1)
         solved += (highest < monogenic.below).sum(0)
         lasting += (larger < monogenic.below).sum(0)
+        # For each size j from the second on: by how much, in nats, a drop at j misses the worse of
+        # the two thresholds. The token is monogenic if that is negative for some j.
         drops = np.maximum(monogenic.above - smaller[:, :-1], larger[:, 1:] - monogenic.below)
         at, short = drops.argmin(1) + 1, drops.min(1)
         slope, r2 = lines(rows, log_sizes)
+        # Tokens that are not steep enough miss the kind by infinity: they are never shown as near.
         steep = slope < polygenic.slope
         lack = np.where(steep, polygenic.r2 - r2, np.inf)
         index = first + np.arange(len(rows))
@@ -161,7 +177,16 @@ def taxonomy(
 def lines(
     losses: Float[np.ndarray, "P M"], log_sizes: Float64[np.ndarray, " M"]
 ) -> tuple[Float64[np.ndarray, " P"], Float64[np.ndarray, " P"]]:
-    """Least-squares lines of every row on ln N: slopes in nats, and R² (NaN for constant rows)."""
+    """Fit a least-squares line of loss over ln N for each of P predictions.
+
+    Args:
+        losses: [P, M] in nats.
+        log_sizes: [M] ln N of the models.
+
+    Returns:
+        [P] slopes in nats per factor e, and [P] R² (NaN for a constant loss).
+    """
+    # With x and y centred, slope = Σ x y / Σ x², and the explained sum of squares is slope² Σ x².
     x = log_sizes - log_sizes.mean()
     y = losses.astype(np.float64)
     y -= y.mean(1, keepdims=True)
@@ -173,11 +198,16 @@ def lines(
 
 
 def straight_by_chance(points: int, r2: float) -> float:
-    """Share of tokens that a line explains to more than ``r2`` although they have no trend.
+    """Probability that a line explains more than the share ``r2`` of the variance of pure noise.
 
-    For losses of independent normal noise of one size; half of these lines fall. Four points and
-    R² > 0.98 give 1%, seven points 0.002%: a suite of few sizes has such tokens among its
-    polygenic ones, as far as the noise is large enough for their slope.
+    For independent normal noise of equal variance, R² has a Beta(1/2, (n - 2)/2) distribution for n
+    points. Half of these lines fall. Four points exceed R² = 0.98 with a probability of 1%, seven
+    points with 0.002%. So with few sizes, some of the tokens classified as polygenic have no
+    trend, provided their noise is large enough for the threshold of the slope.
+
+    Args:
+        points: number of points of a line, at least 3.
+        r2: threshold of R².
     """
     return float(betainc((points - 2) / 2, 0.5, 1 - r2))
 
@@ -185,28 +215,34 @@ def straight_by_chance(points: int, r2: float) -> float:
 def _tiles(
     losses: xr.Dataset, block: int, monitor: Monitor | None
 ) -> Iterator[tuple[int, Float64[np.ndarray, "P M"]]]:
-    """Blocks in float64, cut so small that the arrays made of them stay in cache."""
+    """Cut blocks into tiles in float64 that are small enough for their arrays to stay in the cache.
+
+    Yields:
+        The number of the first prediction of each tile, and its losses [P, M] in nats.
+    """
     for first, part in blocks(losses, block, monitor):
         for start in range(0, len(part), TILE):
             yield first + start, part[start : start + TILE].astype(np.float64)
 
 
 class _Found:
-    """Tokens of a kind, and those nearest to it, gathered block by block."""
+    """Collects the tokens of a kind, and those nearest to it, tile by tile."""
 
     def __init__(self) -> None:
         self.kinds: list[Kind] = []
         self.nearest = Kind.none()
 
     def add(self, tokens: Kind) -> None:
-        """Sort some tokens in: of the kind are those that fall short by less than 0."""
+        """Keep the tokens of the kind (``short`` < 0), and the ``NEAREST`` nearest ones so far."""
         self.kinds.append(tokens.take(np.flatnonzero(tokens.short < 0)))
         near = tokens.take(np.flatnonzero(np.isfinite(tokens.short)))
+        # A partial sort first, which is linear; then the order of the corpus again, so that the
+        # stable sort below breaks ties by it.
         if len(near) > NEAREST:
             near = near.take(np.sort(np.argpartition(near.short, NEAREST)[:NEAREST]))
         both = Kind.joined([self.nearest, near])
         self.nearest = both.take(np.argsort(both.short, kind="stable")[:NEAREST])
 
     def all(self) -> Kind:
-        """The tokens of the kind, in ascending order."""
+        """All tokens of the kind, in the order of the corpus."""
         return Kind.joined([Kind.none(), *self.kinds])

@@ -1,4 +1,4 @@
-"""Power laws of the mean loss: against parameters, and against steps of training."""
+"""Power laws of the mean loss as a function of parameters and of training steps."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,33 +13,33 @@ from jquanta.lm.taxonomy.tables import step_of
 from jquanta.powerlaw import Fit, Window
 
 PYTHIA_WINDOW = (11_000.0, 100_000.0)
-"""Steps fitted in the paper's Figure 11."""
+"""First and last step that the paper fits in Figure 11."""
 
 LAST_PART = 0.1
-"""Of other suites' steps: from this share of the last on."""
+"""For other suites, the fit begins at this share of the last step."""
 
 PYTHIA_STEP_TOKENS = 1024 * 2048
-"""Tokens that a step in the name of a Pythia revision stands for: sequences times context.
+"""Training tokens for each step in the name of a Pythia revision: 1,024 sequences of 2,048 tokens.
 
-It holds for all: the -v0 runs of ``HALVED`` took twice as many tokens an update, and their
-revisions are named after the step that a run with smaller batches would have reached.
+It holds for all models. The -v0 runs in ``HALVED`` used batches of twice as many tokens, but their
+revisions are named by the step at which the other runs had seen as many tokens.
 """
 
 HALVED = ("160m-v0", "410m-v0", "1.4b-v0")
-"""Runs whose updates are half the step in the revision's name."""
+"""Models whose number of updates is half the step in the name of the revision."""
 
 
 def fit_sizes(sizes: ArrayLike, mean: ArrayLike, window: Window | None = None) -> Fit:
-    """Fit mean loss ∝ N^-alpha_N, as in Figure 3 over all but the largest size.
+    """Fit the power law mean loss ∝ N^-alpha_N, as in the paper's Figure 3.
 
     Args:
-        sizes: [M] parameters without embeddings.
-        mean: [M] mean losses, in any unit.
-        window: smallest and largest N to fit. By default all but the largest size, or all where
-            that leaves under three.
+        sizes: [M] numbers N of parameters without embeddings.
+        mean: [M] mean losses, in nats or bits: the exponent does not depend on the unit.
+        window: smallest and largest N to fit. By default all sizes but the largest, as in the
+            paper, or all sizes if there would be fewer than three.
 
     Raises:
-        BadInput: if under three sizes are left to fit.
+        BadInput: if there are fewer than three sizes to fit.
     """
     sizes = np.asarray(sizes)
     below = np.unique(sizes)[:-1]
@@ -49,10 +49,17 @@ def fit_sizes(sizes: ArrayLike, mean: ArrayLike, window: Window | None = None) -
 
 
 def step_window(name: str, steps: ArrayLike) -> Window:
-    """Which steps of a model are fitted by default.
+    """The range of steps that is fitted by default.
 
-    For Pythia the paper's, if there are three checkpoints in them; else from a tenth of the last
-    step on, and the last three checkpoints at least.
+    For Pythia the paper's range, if it contains at least three of the checkpoints; otherwise from
+    a tenth of the last step on, but at least the last three checkpoints.
+
+    Args:
+        name: of the model.
+        steps: of its checkpoints.
+
+    Returns:
+        The first and the last step.
     """
     ascending = np.sort(np.asarray(steps, np.float64))
     low, high = PYTHIA_WINDOW
@@ -63,11 +70,15 @@ def step_window(name: str, steps: ArrayLike) -> Window:
 
 
 def step_curves(losses: xr.Dataset) -> dict[str, list[int]]:
-    """The columns of each model that has two or more checkpoints after step 0.
+    """Group the columns of losses by model, for curves over training steps.
+
+    Args:
+        losses: of ``open_table``.
 
     Returns:
-        For each model's name, by ascending size, the places of its columns by ascending step.
-        Revisions without a step, such as ``main``, are left out.
+        For each model that has at least two checkpoints after step 0, in ascending order of size:
+        the indices of its columns along ``model``, in ascending order of step. Revisions without
+        a step, such as ``main``, are left out.
 
     Raises:
         BadInput: if there is no such model.
@@ -75,7 +86,7 @@ def step_curves(losses: xr.Dataset) -> dict[str, list[int]]:
     found: dict[str, list[tuple[int, int]]] = {}
     names, revisions = losses.name.to_numpy().tolist(), losses.revision.to_numpy().tolist()
     for place, (name, revision) in enumerate(zip(names, revisions, strict=True)):
-        if step := step_of(revision):
+        if step := step_of(revision):  # neither None (``main``) nor 0, which has no logarithm
             found.setdefault(name, []).append((step, place))
     curves = {name: [p for _, p in sorted(at)] for name, at in found.items() if len(at) > 1}
     if not curves:
@@ -88,20 +99,25 @@ def step_curves(losses: xr.Dataset) -> dict[str, list[int]]:
 
 
 def steps_of(losses: xr.Dataset, places: Sequence[int]) -> np.ndarray:
-    """Steps of columns, as their revisions name them."""
+    """The steps in the revisions of some columns.
+
+    Args:
+        losses: of ``open_table``.
+        places: indices of the columns along ``model``.
+    """
     return np.array([step_of(r) or 0 for r in losses.revision.to_numpy()[list(places)].tolist()])
 
 
 def is_pythia(name: str) -> bool:
-    """Whether a name, an id on the hub or a folder, is that of a Pythia model."""
+    """Whether a model's name (its id on the hub, or its folder) is that of a Pythia model."""
     return resolve(name)[0].startswith("EleutherAI/pythia-")
 
 
 def is_halved(name: str) -> bool:
-    """Whether a model's updates are half the step in its revisions' names."""
+    """Whether a model's number of updates is half the step in the names of its revisions."""
     return is_pythia(name) and resolve(name)[0].removeprefix("EleutherAI/pythia-") in HALVED
 
 
 def label_tokens(names: Iterable[str]) -> int | None:
-    """Tokens that a step of these models' revisions stands for; None where that is not known."""
+    """Training tokens for each step in these models' revisions; None if that is not known."""
     return PYTHIA_STEP_TOKENS if all(map(is_pythia, names)) else None

@@ -1,4 +1,4 @@
-"""Losses of several models as one table, from folders or a published array, read in blocks."""
+"""Open the losses of several models as one table, from folders or a ``.npy`` file, and read it."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float32
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
@@ -18,31 +18,32 @@ from jquanta.lm.models.pythia import PYTHIA
 from jquanta.run.progress import Monitor, Silence
 
 LEAST_SIZES = 3
-"""Below this many sizes there is no curve against N."""
+"""Smallest number of sizes for a curve over N."""
 
 PUBLISHED = ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b")
-"""Columns of the authors' array, all -v0: six models to fit, and the largest."""
+"""Columns of the array that the authors published, all -v0: six models to fit, and the largest."""
 
 ROUNDING = 1e-3
-"""Nats below zero that rounding explains: a cross-entropy is not negative."""
+"""How far below 0 a loss may be, in nats: cross-entropies are not negative, but rounded."""
 
 
 def open_table(paths: Sequence[Path | str], sizes: Sequence[int] = ()) -> xr.Dataset:
-    """Open losses lazily, as ``jquanta.open_losses`` does, or from one ``.npy`` file.
+    """Open losses lazily, from folders (``jquanta.open_losses``) or from one ``.npy`` file.
 
     Args:
-        paths: folders of losses on one corpus, or one ``.npy`` file: float [predictions, models],
-            nats, mapped from disk. The authors published such a file.
-        sizes: parameters without embeddings of the file's models; if none are given, the paper's
-            first six or seven.
+        paths: folders of losses on one corpus, or one ``.npy`` file with an array of floats
+            [predictions, models] in nats, which is mapped from disk. The authors of the paper
+            published such a file.
+        sizes: for a ``.npy`` file, the parameters without embeddings of its models; by default
+            those of the paper's first six or seven models.
 
     Returns:
-        ``loss`` (prediction, model), nats, with the coordinates ``model``, ``name``, ``revision``
-        and ``size``, in ascending order of size.
+        A Dataset with the variable ``loss`` (prediction, model), in nats, and the coordinates
+        ``model``, ``name``, ``revision`` and ``size``, in ascending order of size.
 
     Raises:
-        BadInput: as ``open_losses``; for a file that is no such array, sizes that do not fit it,
-            or sizes of folders, which know theirs.
+        BadInput: as ``open_losses``; and for a file that is not such an array, for sizes that do
+            not fit it, and for sizes together with folders, which store their own.
     """
     files = [path for path in paths if str(path).endswith(".npy")]
     if files and len(paths) > 1:
@@ -55,22 +56,26 @@ def open_table(paths: Sequence[Path | str], sizes: Sequence[int] = ()) -> xr.Dat
 
 
 def step_of(revision: str) -> int | None:
-    """Updates made at a revision ``stepN``; None for others, such as ``main``."""
+    """The number N of a revision ``stepN``; None for others, such as ``main``."""
     found = re.fullmatch(r"step(\d+)", revision)
     return int(found[1]) if found else None
 
 
 def at_step(losses: xr.Dataset, step: int | None = None) -> xr.Dataset:
-    """One column of each model: its last checkpoint, or the one at ``step``.
+    """Select one checkpoint of each model.
 
-    ``main`` and other revisions without a step count as later than all steps.
+    Args:
+        losses: of ``open_table``.
+        step: the step of the checkpoint; by default the last one. ``main`` and other revisions
+            without a step count as later than all steps.
 
     Returns:
-        The columns, in ascending order of size.
+        The selected columns, in ascending order of size.
 
     Raises:
         BadInput: if a model has no such checkpoint, or the models have fewer than three sizes.
     """
+    # For each model: the step of its chosen column (infinity for ``main``), and its index.
     chosen: dict[str, tuple[float, int]] = {}
     for place, (name, revision) in enumerate(
         zip(losses.name.to_numpy().tolist(), losses.revision.to_numpy().tolist(), strict=True)
@@ -98,17 +103,21 @@ def at_step(losses: xr.Dataset, step: int | None = None) -> xr.Dataset:
 
 def blocks(
     losses: xr.Dataset, size: int = CHUNK, monitor: Monitor | None = None
-) -> "Iterator[tuple[int, Float32[np.ndarray, 'predictions models']]]":
-    """Read a table from top to bottom: the number of each block's first prediction, its losses.
+) -> Iterator[tuple[int, Float[np.ndarray, "P M"]]]:
+    """Read a table in blocks of consecutive predictions.
 
     Args:
         losses: of ``open_table``; all its models are read.
-        size: predictions of a block; a chunk on disk by default.
-        monitor: hears how far it is.
+        size: predictions in a block; by default one chunk on disk.
+        monitor: receives the progress.
+
+    Yields:
+        The number of the first prediction of each block, and its losses [P, M] in nats:
+        float32 from folders, the dtype of the file otherwise.
 
     Raises:
-        BadInput: naming model and prediction, where a loss is not finite (a column that was not
-            finished) or negative.
+        BadInput: if a loss is not finite (in a column that was not finished) or negative; the
+            message names model and prediction.
     """
     monitor = monitor or Silence()
     rows = losses.sizes["prediction"]
@@ -122,7 +131,10 @@ def blocks(
 
 
 def require_text(losses: xr.Dataset, corpus: Corpus) -> None:
-    """Raise ``BadInput`` unless the losses are of this corpus, as far as they can tell."""
+    """Raise ``BadInput`` if the losses are of another corpus.
+
+    A ``.npy`` file does not name its corpus; then only the numbers of predictions are compared.
+    """
     if losses.attrs["corpus"]:
         require_corpus(losses, corpus)
     elif losses.sizes["prediction"] != corpus.n_predictions:
@@ -133,6 +145,8 @@ def require_text(losses: xr.Dataset, corpus: Corpus) -> None:
 
 
 def _require_losses(part: NDArray[Any], first: int, losses: xr.Dataset) -> None:
+    """Raise ``BadInput`` if a loss of a block, which begins at ``first``, is invalid."""
+    # NaN and infinities fail isfinite; a little below 0 is rounding.
     wrong = ~(np.isfinite(part) & (part >= -ROUNDING))
     if not wrong.any():
         return
@@ -150,6 +164,7 @@ def _require_losses(part: NDArray[Any], first: int, losses: xr.Dataset) -> None:
 
 
 def _open_array(path: Path, sizes: tuple[int, ...]) -> xr.Dataset:
+    """Open a ``.npy`` file: see ``open_table``."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -188,4 +203,5 @@ def _open_array(path: Path, sizes: tuple[int, ...]) -> xr.Dataset:
         },
         {"corpus": "", "source": str(path)},
     )
+    # xarray would read the mapped array to reorder its columns, so it does so only if needed.
     return table.isel(model=np.argsort(sizes)) if list(sizes) != sorted(sizes) else table

@@ -1,4 +1,7 @@
-"""Tensors in files: safetensors, whole or in shards, and torch's pickles where torch is there."""
+"""Read tensors from files: safetensors, in one file or in shards, and pickles of torch.
+
+Pickles need torch to be installed.
+"""
 
 import importlib.util
 import json
@@ -17,16 +20,20 @@ from jquanta.lm.weights.sources import Source, Unreachable
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
 INDEX = ".index.json"
+"""The suffix of a file that names, for each tensor, the shard that contains it."""
 
 
 def shards(source: Source) -> list[Path]:
-    """The files that hold the model's tensors, safetensors where there are any.
+    """Find the files that contain a model's tensors; safetensors are preferred to pickles.
 
     Raises:
-        BadInput: if there are none, if one that the index names is missing, or if there are only
-            torch's pickles and torch is not installed.
+        BadInput: if there are none, if a shard that the index names is missing, or if there are
+            only pickles and torch is not installed.
+        RunFailed: if a download fails.
     """
     unreachable: Unreachable | None = None
+    # In order of preference. A model without safetensors needs torch, which is checked only when no
+    # safetensors were found.
     for name in (SAFETENSORS, SAFETENSORS + INDEX, PICKLE, PICKLE + INDEX):
         if name == PICKLE and not importlib.util.find_spec("torch"):
             raise unreachable or BadInput(
@@ -35,7 +42,7 @@ def shards(source: Source) -> list[Path]:
             )
         try:
             path = source.get(name)
-        except Unreachable as error:  # without a network another may still be in the cache
+        except Unreachable as error:  # no network, but another format may be in the cache
             unreachable = unreachable or error
             continue
         if path is not None:
@@ -44,6 +51,7 @@ def shards(source: Source) -> list[Path]:
 
 
 def _listed(source: Source, index: Path) -> list[Path]:
+    """The shards that an index names. Raises ``BadInput`` if one is missing."""
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -59,10 +67,17 @@ def _listed(source: Source, index: Path) -> list[Path]:
 
 
 def tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Every tensor of a file with its name, one in memory at a time.
+    """Read the tensors of a file one after another, so that one at a time is in memory.
+
+    Args:
+        path: a safetensors file, or a pickle of torch.
+
+    Yields:
+        The name and the array of each tensor.
 
     Raises:
-        BadInput: if the file is damaged, or holds what torch's weights-only loader refuses.
+        BadInput: if the file is damaged, or torch's weights-only loader refuses it (it loads
+            tensors but does not execute code).
     """
     if path.suffix == ".safetensors":
         yield from _safetensors(path)
@@ -92,7 +107,9 @@ def _pickled(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     if not isinstance(stored, dict) or not all(map(torch.is_tensor, stored.values())):
         raise BadInput(f"{path}: holds more than named tensors; give a model's own weights")
     for name, tensor in stored.items():
-        if tensor.dtype == torch.bfloat16:  # which numpy has from ml_dtypes, unknown to torch
+        # numpy knows bfloat16 only through ml_dtypes, and torch cannot convert to that: so the bits
+        # are passed as 16-bit integers and reinterpreted, without a copy.
+        if tensor.dtype == torch.bfloat16:
             yield name, tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
         else:
             yield name, tensor.numpy()

@@ -1,4 +1,4 @@
-"""Where a model's files come from: a folder, or the hub through its own client and cache."""
+"""Sources of a model's files: a folder, or the Hugging Face hub with its own client and cache."""
 
 import hashlib
 import logging
@@ -21,11 +21,19 @@ from jquanta.lm.models.pythia import resolve
 
 
 class Unreachable(RunFailed):
-    """A file is not in the cache, and the hub cannot be asked for it."""
+    """A file is not in the cache, and the hub cannot be reached."""
 
 
 class Folder:
-    """A folder in Hugging Face layout, or one that has such a subfolder for each revision."""
+    """A folder in Hugging Face layout, or one with such a subfolder for each revision.
+
+    Args:
+        path: the folder.
+        revision: the name of a subfolder, or None for the folder itself.
+
+    Raises:
+        BadInput: if there is no such subfolder.
+    """
 
     def __init__(self, path: Path, revision: str | None = None):
         self.path = path if revision is None else path / revision
@@ -36,7 +44,7 @@ class Folder:
             raise BadInput(f"{path}: has no revision (subfolder) {revision}; it has {here}")
 
     def get(self, name: str) -> Path | None:
-        """The file's path; None if there is no such file."""
+        """The path of a file; None if there is no such file."""
         path = self.path / name
         return path if path.is_file() else None
 
@@ -44,9 +52,17 @@ class Folder:
 class Hub:
     """A model on the Hugging Face hub, at one commit.
 
-    Files come through ``huggingface_hub``: a transfer that breaks off goes on where it stopped,
-    whole files stay in its cache, and with ``HF_HUB_OFFLINE=1``, or no network, the cache is all
-    there is. The client checks sizes; the hash that the hub announces is checked here.
+    Files are downloaded by ``huggingface_hub``: it resumes an interrupted transfer and keeps
+    complete files in its cache, which is all that is used with ``HF_HUB_OFFLINE=1`` or without a
+    network. The client checks the sizes of files; their hashes are checked here.
+
+    Args:
+        model_id: such as ``EleutherAI/pythia-70m-v0``.
+        revision: a branch, tag or commit; ``main`` by default.
+
+    Raises:
+        BadInput: if there is no such model or revision.
+        RunFailed: if the hub cannot be reached and the model is not in the cache.
     """
 
     def __init__(self, model_id: str, revision: str | None = None):
@@ -54,24 +70,26 @@ class Hub:
         self.label = f"{self.id}@{revision or 'main'}"
         self.notes: tuple[str, ...] = (note,) if note else ()
         self.revision = revision or "main"
-        # All other files are taken from the commit that this one was found in, even if the
-        # branch moves meanwhile.
+        # The cache stores files in a folder named by their commit. All other files are taken from
+        # the commit of this one, even if the branch moves meanwhile.
         config = self.get("config.json")
         if config is None:
             raise BadInput(f"{self.label}: has no config.json, so it is not a transformers model")
         self.revision = config.parent.name
 
     def get(self, name: str) -> Path | None:
-        """The file's path in the cache, fetched if need be; None if the model has no such file.
+        """The path of a file in the cache, downloaded if needed; None if the model lacks it.
 
         Raises:
-            RunFailed: if the file is damaged, or the network fails before it is whole.
+            BadInput: if there is no such model or revision, or access needs a login.
+            RunFailed: if the file is damaged, or the network fails before it is complete.
             Unreachable: if it is not in the cache, and there is no network at all.
         """
         try:
             with _hushed("huggingface_hub"):
                 path = Path(hf_hub_download(self.id, name, revision=self.revision))
         except LocalEntryNotFoundError:
+            # Without a network the cache may still know that the model has no such file.
             if _known_absent(self.id, name, self.revision):
                 return None
             raise Unreachable(
@@ -109,8 +127,9 @@ class Hub:
     def _verify(self, path: Path, name: str) -> None:
         """Raise ``RunFailed`` unless the file has the hash that the hub announced for it.
 
-        The cache names a file by what the hub announced: sha256 of large files, git's sha1 of
-        small ones. Where it keeps copies in place of links there is nothing to compare with.
+        In the cache the file is a link to a blob whose name is the announced hash: sha256 for large
+        files, git's sha1 for small ones. On systems without links the cache holds plain copies,
+        which cannot be checked.
         """
         if not path.is_symlink():
             return
@@ -127,18 +146,20 @@ class Hub:
 
 
 Source = Folder | Hub
-"""A model's files: ``get(name)`` is a whole file's path here, or None if the model has none.
+"""The files of a model.
 
-``label`` names model and revision in messages; ``notes`` are what a reader should be told.
+``get(name)`` returns the path of a complete file on this machine, or None if the model has no such
+file. ``label`` names model and revision in messages, and ``notes`` are warnings for the user.
 """
 
 
 def open_source(id_or_folder: Path | str, revision: str | None = None) -> Source:
-    """The files of a folder if there is one of that name, else of a model on the hub.
+    """Open a folder if there is one of this name, otherwise a model on the hub.
 
     Args:
-        id_or_folder: such as ``runs/suite/d128``, ``EleutherAI/pythia-70m-v0`` or ``pythia-19m``.
-        revision: a branch, tag or commit on the hub; a subfolder of a folder.
+        id_or_folder: a folder or an id on the hub, such as ``runs/suite/d128``,
+            ``EleutherAI/pythia-70m-v0`` or ``pythia-19m``.
+        revision: a branch, tag or commit on the hub; the name of a subfolder of a folder.
 
     Raises:
         BadInput: if there is no such folder, model or revision.
@@ -155,31 +176,35 @@ def open_source(id_or_folder: Path | str, revision: str | None = None) -> Source
 
 
 def _looks_like_path(name: str) -> bool:
+    """Whether a name cannot be an id on the hub, which has the form ``owner/model``."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
 def _known_absent(model_id: str, name: str, revision: str) -> bool:
-    """Whether the hub was asked for this file before, and had none."""
+    """Whether the cache has recorded that this revision has no such file."""
     return try_to_load_from_cache(model_id, name, revision=revision) is _CACHED_NO_EXIST
 
 
 def _sha256(path: Path) -> str:
+    """The sha256 of a file, which names large files (Git LFS) on the hub."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _git_sha1(path: Path) -> str:
+    """The hash by which git names a file: sha1 of a header with the size, then the content."""
     with path.open("rb") as file:
         start = f"blob {path.stat().st_size}\0".encode()
         return hashlib.file_digest(file, lambda: hashlib.sha1(start)).hexdigest()
 
 
 _DIGESTS = {64: _sha256, 40: _git_sha1}
+"""Hash functions by the number of hexadecimal digits of their results."""
 
 
 @contextmanager
 def _hushed(name: str) -> Iterator[None]:
-    """Without the library's own lines about each retry: ours says how it ended."""
+    """Silence a library's warnings about each retry; the final error is reported by us."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)

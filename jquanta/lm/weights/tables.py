@@ -1,4 +1,4 @@
-"""Hugging Face's names for shapes and parameters, and ours: one table an architecture."""
+"""Hugging Face's names of settings and parameters, and ours: one table for each architecture."""
 
 import re
 from collections.abc import Mapping
@@ -10,16 +10,21 @@ from jquanta.lm.models.network import shapes
 
 
 class Architecture(NamedTuple):
-    """How Hugging Face stores an architecture."""
+    """How Hugging Face stores the parameters of an architecture.
+
+    Attributes:
+        modules: our name of each module and theirs; {} stands for the number of the layer.
+        aliases: other names of their parameters, and the usual one.
+        ties: copies of tied weights that some files contain, and the parameter that each must
+            equal.
+        ignored: buffers that old files contain, such as masks and rotary frequencies; they follow
+            from the configuration and are not read.
+    """
 
     modules: Mapping[str, str]
-    """Our modules and theirs; {} is the number of the layer."""
     aliases: Mapping[str, str]
-    """Other names of their parameters."""
     ties: Mapping[str, str]
-    """Copies that some files hold, which must equal the parameter named."""
     ignored: re.Pattern[str]
-    """Buffers that old files hold: masks and frequencies that the code makes itself."""
 
 
 NEOX = Architecture(
@@ -34,7 +39,7 @@ NEOX = Architecture(
         "final_norm": "gpt_neox.final_layer_norm",
         "unembed": "embed_out",
     },
-    aliases={"lm_head.weight": "embed_out.weight"},  # what transformers 5 calls it
+    aliases={"lm_head.weight": "embed_out.weight"},  # the name in transformers 5
     ties={},
     ignored=re.compile(
         r"gpt_neox\.layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)"
@@ -61,18 +66,23 @@ NEO = Architecture(
 )
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
+"""Flax's names of a module's parameters, and torch's."""
 
 
 def architecture(config: LMConfig) -> Architecture:
-    """The table for a model of this shape."""
+    """The table for the architecture of a model."""
     return NEOX if isinstance(config, GPTNeoXConfig) else NEO
 
 
 def source_keys(config: LMConfig) -> dict[str, str]:
-    """Hugging Face's name of each of our parameters. Kernels are stored transposed there."""
+    """Hugging Face's name for each of our parameters.
+
+    They store kernels transposed: [out, in], where ours are [in, out].
+    """
     modules = architecture(config).modules
 
     def key(name: str) -> str:
+        # "layers.3.mlp.up.kernel": module "layers.3.mlp.up", leaf "kernel", layer 3.
         module, leaf = name.rsplit(".", 1)
         layer = re.search(r"\d+", module)
         number = layer[0] if layer else ""
@@ -83,10 +93,14 @@ def source_keys(config: LMConfig) -> dict[str, str]:
 
 
 def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
-    """The shape that a ``config.json`` describes.
+    """The configuration of the network that a ``config.json`` describes.
+
+    Args:
+        stored: the content of the file.
+        file: its name, for error messages.
 
     Raises:
-        BadInput: naming each field of ``file`` that is missing, or that we do not compute.
+        BadInput: with a list of the fields that are missing, or whose values are not supported.
     """
     kind = stored.get("model_type")
     if kind not in _READERS:
@@ -100,6 +114,7 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
         for name, wanted in read.fixed.items()
         if stored.get(name, wanted) != wanted
     ]
+    # Both architectures have MLPs of four times the width; the shapes here rely on it.
     width = stored["hidden_size"]
     if stored.get("intermediate_size") not in (None, 4 * width):
         wrong.append(f"intermediate_size = {stored['intermediate_size']!r} (only {4 * width})")
@@ -112,7 +127,12 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
 
 
 def to_json(config: LMConfig, dtype: str) -> dict[str, Any]:
-    """The ``config.json`` that transformers reads for a model of this shape."""
+    """The content of the ``config.json`` from which transformers builds this network.
+
+    Args:
+        config: the network's shape.
+        dtype: name of the dtype of the stored parameters.
+    """
     if isinstance(config, GPTNeoXConfig):
         return {
             "architectures": ["GPTNeoXForCausalLM"],
@@ -150,7 +170,10 @@ def to_json(config: LMConfig, dtype: str) -> dict[str, Any]:
 
 
 def _neox(stored: Mapping[str, Any]) -> GPTNeoXConfig:
-    rope = {  # transformers 5 writes them together, older versions beside the rest
+    """The shape of a GPT-NeoX model from its ``config.json``."""
+    # transformers 5 stores the settings of rotary embeddings in one table ``rope_parameters``,
+    # older versions as two fields.
+    rope = {
         "rope_theta": stored.get("rotary_emb_base", 10000),
         "partial_rotary_factor": stored.get("rotary_pct", 0.25),
         **(stored.get("rope_parameters") or {}),
@@ -170,6 +193,7 @@ def _neox(stored: Mapping[str, Any]) -> GPTNeoXConfig:
 
 
 def _neo(stored: Mapping[str, Any]) -> GPTNeoConfig:
+    """The shape of a GPT-Neo model from its ``config.json``."""
     return GPTNeoConfig(
         layers=stored["num_layers"],
         width=stored["hidden_size"],
@@ -178,6 +202,7 @@ def _neo(stored: Mapping[str, Any]) -> GPTNeoConfig:
         context=stored["max_position_embeddings"],
         eps=stored.get("layer_norm_epsilon", 1e-5),
         window=stored.get("window_size", 256),
+        # attention_types = [[["global", "local"], 6]] stands for six times (global, local).
         reach=tuple(
             reach for group, times in stored["attention_types"] for reach in list(group) * times
         ),
@@ -185,6 +210,14 @@ def _neo(stored: Mapping[str, Any]) -> GPTNeoConfig:
 
 
 class _Reader(NamedTuple):
+    """How to read the ``config.json`` of an architecture.
+
+    Attributes:
+        make: builds our configuration from the content of the file.
+        needed: fields that must be there.
+        fixed: fields that, where they are there, must have these values.
+    """
+
     make: Any
     needed: tuple[str, ...]
     fixed: Mapping[str, Any]
@@ -198,7 +231,10 @@ _NEOX_FIXED = {
     "tie_word_embeddings": False,
     "rope_scaling": None,
 }
-_NO_TOKENS = {"bos_token_id": None, "eos_token_id": None}  # their defaults are Pythia's and GPT-2's
+_NO_TOKENS = {
+    "bos_token_id": None,
+    "eos_token_id": None,
+}  # the defaults are ids of Pythia's and GPT-2's vocabularies
 _NEO_FIXED = {"activation_function": "gelu_new", "tie_word_embeddings": True}
 _READERS = {
     "gpt_neox": _Reader(_neox, (*_COMMON, "num_hidden_layers", "num_attention_heads"), _NEOX_FIXED),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jax.typing import DTypeLike
 
+from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses import rows, ways
 from jquanta.lm.losses.compute import _arrays, _program, batch_losses, on_devices, plan_for
 from jquanta.lm.losses.packing import plan_rows
@@ -41,7 +42,10 @@ models = pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 def arrays(documents: Sequence[Sequence[int]], length: int = ROW) -> tuple[Any, list[Any]]:
     """What a program takes of documents in one batch, and where each lies: (row, slice)."""
 
-    class Corpus:
+    class Documents(Corpus):
+        def __init__(self) -> None:
+            """No files: only ``document`` is called."""
+
         def document(self, i: int) -> Any:
             return np.array(documents[i])
 
@@ -50,7 +54,7 @@ def arrays(documents: Sequence[Sequence[int]], length: int = ROW) -> tuple[Any, 
     places: list[Any] = [(0, slice(0))] * len(documents)
     for document, row, start in zip(batch.documents, batch.row, batch.start, strict=True):
         places[document] = int(row), slice(start, start + counts[document])
-    return _arrays(Corpus(), batch), places  # type: ignore[arg-type]
+    return _arrays(Documents(), batch), places
 
 
 @cache

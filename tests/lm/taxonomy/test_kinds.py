@@ -158,7 +158,7 @@ def test_the_package_gives_its_functions() -> None:
     losses = package.at_step(table(examples.planted(50, {7: 2}, [9])))
     assert set(package.__all__) == set(package._HOMES)
     assert all(callable(getattr(package, name)) for name in package.__all__)
-    kinds = taxonomy.taxonomy(losses, taxonomy.Monogenic(above=4.0))
+    kinds = package.taxonomy(losses, package.Monogenic(above=4.0))
     assert kinds.monogenic.index.tolist() == [7]
     with pytest.raises(AttributeError, match="no attribute 'x'"):
-        taxonomy.x  # noqa: B018
+        package.x  # noqa: B018
