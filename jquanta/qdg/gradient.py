@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
 from jquanta.lm.corpus.reader import Corpus
-from jquanta.lm.models.columns import logits
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import Params, count
+from jquanta.lm.models.network import Params, count, logits_at
 from jquanta.qdg import scanned
 from jquanta.qdg.memory import available, size
 from jquanta.qdg.parameters import PAPER, chosen, require_shapes
@@ -28,7 +27,7 @@ def loss(
     target: Int[Array, ""],
 ) -> Float[Array, ""]:
     """Cross-entropy of one prediction, in nats: of ``target`` after ``tokens[: at + 1]``."""
-    return cross_entropy(logits(config, params, tokens, at), target)
+    return cross_entropy(logits_at(config, params, tokens, at), target)
 
 
 def cross_entropy(logits: Float[Array, " V"], target: Int[Array, ""]) -> Float[Array, ""]:

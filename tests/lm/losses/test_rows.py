@@ -25,9 +25,9 @@ from jquanta.lm.losses.compute import (
 from jquanta.lm.losses.packing import plan_rows
 from jquanta.lm.losses.rows import algorithm, packed_losses, rows_that_fit
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.layout import Packed
 from jquanta.lm.models.network import Params, build, packed_features, stack
 from jquanta.lm.models.pythia import pythia
+from jquanta.lm.models.rows import Packed
 from tests.lm.losses import examples
 from tests.lm.losses.examples import NEO, NEOX, VOCAB, parameters, plain
 
@@ -132,11 +132,11 @@ def test_scanned_layers_are_the_same_layers_one_after_another(config: LMConfig) 
     params = in_float64(parameters(config))
     (inputs, _, start), _ = arrays(examples.rows())
     network = build(config, params)
-    x = network.embedded(inputs, Packed(start).places)
+    x = network.embedded(inputs, Packed(start))
     for layer, window in zip(network.layers, config.windows, strict=True):
         x = layer(x, Packed(start, window))
     found = packed_features(config, stack(config, params), inputs, start)
-    np.testing.assert_allclose(found, network.final_norm(x), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found, network.final_norm(x, Packed(start)), rtol=0, atol=1e-12)
 
 
 @models
