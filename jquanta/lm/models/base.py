@@ -1,6 +1,6 @@
 """The layers that architectures are made of, and what all language models share.
 
-Modules own parameters and structure; the arithmetic is the layout's (``layout.Layout``), which every
+Modules own parameters and structure. Arithmetic is the layout's (``layout.Layout``), which every
 call takes beside its input.
 """
 
@@ -168,4 +168,4 @@ class Network(nnx.Module):
 
     @abstractmethod
     def deviation(self, name: str) -> float:
-        """The standard deviation of the normal numbers that a kernel or an embedding starts with."""
+        """The standard deviation of the normal numbers that a kernel or embedding starts with."""

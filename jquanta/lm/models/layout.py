@@ -1,8 +1,8 @@
 """The primitives of a decoder, whatever the way in which its positions lie in memory.
 
-An architecture (``gpt_neox``, ``gpt_neo``) says which layers, rotations and attention its blocks are
-made of. A layout says how each of these is computed, and at which positions. Every layer is called
-with its input and the layout, so that an architecture is written once and serves all of:
+An architecture (``gpt_neox``, ``gpt_neo``) says which layers, rotations and attention its blocks
+are made of. A layout says how each of these is computed, and at which positions. Every layer is
+called with its input and the layout, so that an architecture is written once and serves all of:
 
 ``rows.Apart``
     A batch of documents, one a row of the batch: [B, T, D]. Losses on a CPU, pretraining.
@@ -27,11 +27,11 @@ L      layers, that is blocks
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Float64, Int
 
 TILE = 128
 """Queries for which attention is computed at once on a CPU: their scores stay in its cache, and
@@ -42,6 +42,8 @@ Stream = Float[Array, "..."]
 
 Heads = Float[Array, "..."]
 """Queries, keys or values, head by head: [B, T, H, K] in rows, [H, K, T] in columns."""
+
+Distances = TypeVar("Distances", Array, np.ndarray)
 
 
 class Layout(ABC):
@@ -109,14 +111,12 @@ class Layout(ABC):
         """The vectors at the positions wanted."""
 
 
-def angles(length: int, n: int, base: float) -> np.ndarray:
-    """Angles of rotary position embedding, in radians and float64: [T, n / 2]."""
-    return np.asarray(np.arange(length)[:, None] * base ** (-np.arange(0, n, 2) / n))
+def angles(length: int, n: int, base: float) -> Float64[np.ndarray, "T half"]:
+    """Angles of rotary position embedding, in radians: [T, n / 2]."""
+    return np.arange(length)[:, None] * base ** (-np.arange(0, n, 2) / n)
 
 
-def visible(
-    distance: Int[Array, "*shape"] | np.ndarray, window: int | None
-) -> Bool[Array, "*shape"] | np.ndarray:
+def visible(distance: Int[Distances, "*shape"], window: int | None) -> Bool[Distances, "*shape"]:
     """The causal mask: whether a query sees a key that stands ``distance`` positions before it.
 
     It sees itself (distance 0) and what stands before, but no more than ``window`` positions.
@@ -134,7 +134,7 @@ def tiles(length: int, window: int | None) -> list[tuple[slice, slice]]:
     return found
 
 
-def tile_mask(queries: slice, keys: slice, window: int | None) -> np.ndarray:
+def tile_mask(queries: slice, keys: slice, window: int | None) -> Bool[np.ndarray, "queries keys"]:
     """``visible`` for the queries and keys of a tile: [queries, keys]."""
-    places = np.arange(queries.start, queries.stop)[:, None], np.arange(keys.start, keys.stop)
-    return np.asarray(visible(places[0] - places[1], window))
+    own, others = np.arange(queries.start, queries.stop), np.arange(keys.start, keys.stop)
+    return visible(own[:, None] - others, window)

@@ -11,7 +11,7 @@ are float32 or better.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache, reduce
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -176,15 +176,9 @@ def build(config: LMConfig, params: Params, taps: Mapping[str, Tap] = NO_TAPS) -
     """The model as a Flax NNX module that holds ``params``; ``taps`` as for ``logits_at``."""
     skeleton = _skeleton(config)
     leaves = [params[name] for name in skeleton.shapes]
-    network: Network = nnx.merge(skeleton.graph, jax.tree.unflatten(skeleton.structure, leaves))
+    network = nnx.merge(skeleton.graph, jax.tree.unflatten(skeleton.structure, leaves))
     for name, tap in taps.items():
-        # Along the name's parts: attributes, and numbers in the list of layers.
-        layer = reduce(
-            lambda module, part: module[int(part)] if part.isdigit() else getattr(module, part),
-            name.split("."),
-            network,
-        )
-        layer.tap = tap
+        _module(network, name).tap = tap
     return network
 
 
@@ -224,6 +218,14 @@ def count(config: LMConfig) -> tuple[int, int]:
     sizes = {name: int(np.prod(shape)) for name, shape in shapes(config).items()}
     outer = (Role.EMBEDDING, Role.UNEMBEDDING)
     return sum(sizes.values()), sum(n for name, n in sizes.items() if role(name) not in outer)
+
+
+def _module(network: Network, name: str) -> Any:
+    """A part of a network by its name, such as ``layers.3.mlp.up``."""
+    found: Any = network
+    for part in name.split("."):
+        found = found[int(part)] if part.isdigit() else getattr(found, part)
+    return found
 
 
 def _make(config: LMConfig) -> Network:

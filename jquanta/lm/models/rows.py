@@ -116,9 +116,9 @@ class Packed(Rows):
 class Single(Rows):
     """Each row of the batch is a document, and the output is wanted at one position.
 
-    The same as ``Apart`` with ``at``, but the position is taken by a sum over all positions in which
-    the others are zero. The gradient of such a sum is a product with a mask. That of indexing is a
-    scatter, which a GPU would carry out one addition at a time.
+    The same as ``Apart`` with ``at``, but the position is taken by a sum over all positions in
+    which the others are zero. The gradient of such a sum is a product with a mask. That of indexing
+    is a scatter, which a GPU would carry out one addition at a time.
 
     Attributes:
         at: the position wanted, the same in all rows.
@@ -174,9 +174,7 @@ def attend(query: Heads, key: Heads, value: Heads, window: int | None = None) ->
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     for own, seen in tiles(query.shape[1], window):
         ahead = own.start - seen.start
-        found.append(
-            _attend(query[:, own], key[:, seen], value[:, seen], ahead, window, precision)
-        )
+        found.append(_attend(query[:, own], key[:, seen], value[:, seen], ahead, window, precision))
     return jnp.concatenate(found, axis=1)
 
 

@@ -3,26 +3,25 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, Sharding
 from jax.typing import DTypeLike
 from jaxtyping import Array
+from rich.console import Console
+from rich.progress import Progress
+from tokenizers import Tokenizer
 
 from jquanta.errors import BadInput
+from jquanta.lm.corpus.tokenizer import parse_tokenizer
 from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, shapes
-from jquanta.lm.models.roles import shardings
 from jquanta.lm.weights import files, tables
 from jquanta.lm.weights.sources import Source, open_source
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 BAR_FROM = 2**30
 """Bytes from which reading is shown: a few seconds' worth."""
@@ -33,12 +32,11 @@ def load_model(
     revision: str | None = None,
     *,
     dtype: DTypeLike = jnp.float32,
-    mesh: Mesh | None = None,
-) -> tuple[LMConfig, dict[str, Array], "Tokenizer | None"]:
+) -> Model:
     """A language model from the hub or a folder::
 
-        network, params, tokenizer = jq.load_model("EleutherAI/pythia-70m-v0", "step143000")
-        logits = forward(network, params, tokens)  # jquanta.lm.models.network
+        model = jq.load_model("EleutherAI/pythia-70m-v0", "step143000")
+        logits = forward(model.config, model.params, tokens)  # jquanta.lm.models.network
 
     Names from before 2023, such as ``pythia-19m``, are taken for what they are called today, with
     a warning that says so.
@@ -47,11 +45,9 @@ def load_model(
         id_or_folder: a model's id on the hub, or a folder in Hugging Face layout.
         revision: a branch, tag or commit of the hub's model; of a folder, a subfolder.
         dtype: of the parameters, and so of the products.
-        mesh: devices to cut the parameters over by ``jquanta.lm.models.roles.RULES``.
 
     Returns:
-        The network's shape (hashable; a static argument under jit), its parameters by name, and
-        its tokenizer (of the ``tokenizers`` library), None where it comes with none.
+        The model, its tokenizer None where it comes with none.
 
     Raises:
         BadInput: if there is no such model or revision; if its shape is not supported; if
@@ -64,8 +60,7 @@ def load_model(
         warnings.warn(note, stacklevel=2)
     config = read_config(source)
     tokenizer = read_tokenizer(source, config)  # before the weights: it fails sooner
-    where = shardings(shapes(config), mesh) if mesh else {}
-    return config, read_params(source, config, dtype, where), tokenizer
+    return Model(config, read_params(source, config, dtype), tokenizer)
 
 
 def read_config(source: Source) -> LMConfig:
@@ -83,10 +78,8 @@ def read_config(source: Source) -> LMConfig:
     return tables.from_json(stored, file)
 
 
-def read_tokenizer(source: Source, config: LMConfig) -> "Tokenizer | None":
+def read_tokenizer(source: Source, config: LMConfig) -> Tokenizer | None:
     """The model's tokenizer, or None if it comes with no ``tokenizer.json``."""
-    from jquanta.lm.corpus.tokenizer import parse_tokenizer
-
     path = source.get("tokenizer.json")
     if path is None:
         return None
@@ -100,10 +93,7 @@ def read_tokenizer(source: Source, config: LMConfig) -> "Tokenizer | None":
 
 
 def read_params(
-    source: Source,
-    config: LMConfig,
-    dtype: DTypeLike = jnp.float32,
-    where: Mapping[str, Sharding] | None = None,
+    source: Source, config: LMConfig, dtype: DTypeLike = jnp.float32
 ) -> dict[str, Array]:
     """The model's parameters by our names. One tensor at a time is on the host.
 
@@ -139,7 +129,7 @@ def read_params(
                 array = (tensor.T if kernel else tensor).astype(dtype, order="C")
             if bad := array.size - np.count_nonzero(np.isfinite(array)):
                 problems.append(f"{stored}: {bad:,} of {array.size:,} numbers are not finite")
-            params[name] = jax.device_put(array, (where or {}).get(name))
+            params[name] = jax.device_put(array)
 
     _each(files.shards(source), take)
     problems += [f"{key}: missing" for key in wanted if key not in found]
@@ -154,9 +144,6 @@ def read_params(
 
 def _each(paths: Sequence[Path], take: Callable[[str, np.ndarray], None]) -> None:
     """Give every tensor of every file to ``take``; a bar shows how far, where it takes long."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     total = sum(path.stat().st_size for path in paths)
     console = Console(stderr=True)
     hidden = total < BAR_FROM or not console.is_terminal

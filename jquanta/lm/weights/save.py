@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer
 
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params
@@ -12,12 +13,9 @@ from jquanta.lm.weights import tables
 from jquanta.lm.weights.files import SAFETENSORS
 from jquanta.sweep.folder import write_whole
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
 
 def save_model(
-    folder: Path | str, config: LMConfig, params: Params, tokenizer: "Tokenizer | None" = None
+    folder: Path | str, config: LMConfig, params: Params, tokenizer: Tokenizer | None = None
 ) -> None:
     """Write ``model.safetensors``, the tokenizer's files and, last, ``config.json``.
 
@@ -30,8 +28,6 @@ def save_model(
         params: by name; their dtype is kept.
         tokenizer: of the ``tokenizers`` library.
     """
-    from safetensors.numpy import save_file
-
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     keys = tables.source_keys(config)
