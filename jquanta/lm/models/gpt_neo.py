@@ -1,11 +1,48 @@
 """GPT-Neo as TinyStories uses it: learned positions, local attention, tied embeddings."""
 
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from jquanta.errors import BadInput
 from jquanta.lm.models.base import MLP, Embedding, LayerNorm, Linear, Network, gelu_new
-from jquanta.lm.models.config import GPTNeoConfig
+from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.layout import Layout, Stream
+
+Reach = Literal["global", "local"]
+
+
+@dataclass(frozen=True)
+class GPTNeoConfig(LMConfig):
+    """The shape of a GPT-Neo model, as TinyStories uses it (paper, section 3)."""
+
+    reach: tuple[Reach, ...] = ()
+    """Of each block's attention: global sees all earlier positions, local the last few. Empty
+    alternates the two, global first."""
+    window: int = 256
+    """Positions that a query of local attention sees, its own included."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window < 1:
+            raise BadInput(f"window = {self.window}: must be at least 1")
+        if not self.reach:
+            pattern: tuple[Reach, ...] = ("global", "local")
+            object.__setattr__(self, "reach", (pattern * self.layers)[: self.layers])
+        unknown = sorted(set(self.reach) - {"global", "local"})
+        if len(self.reach) != self.layers or unknown:
+            raise BadInput(
+                f"reach = {self.reach}: give 'global' or 'local' for each of {self.layers} layers"
+            )
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        return tuple(self.window if reach == "local" else None for reach in self.reach)
+
+    def of_one_block(self) -> Self:
+        return replace(self, layers=1, reach=self.reach[:1])
 
 
 class Attention(nnx.Module):

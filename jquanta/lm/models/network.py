@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from jquanta.lm.models import columns
 from jquanta.lm.models.base import Network, Tap
 from jquanta.lm.models.columns import Columns
-from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
-from jquanta.lm.models.gpt_neo import GPTNeo
+from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gpt_neo import GPTNeo, GPTNeoConfig
 from jquanta.lm.models.gpt_neox import GPTNeoX
 from jquanta.lm.models.layout import Layout
 from jquanta.lm.models.roles import Role, role

@@ -120,13 +120,13 @@ def read_params(
             problems.append(f"{stored}: unknown")
         else:
             name = wanted[key]
-            kernel = name.endswith(".kernel")  # which Hugging Face stores transposed
-            expected = sizes[name][::-1] if kernel else sizes[name]
+            turned = tables.transposed(config, name)
+            expected = sizes[name][::-1] if turned else sizes[name]
             if tensor.shape != expected:
                 problems.append(f"{stored}: has shape {tensor.shape}, not {expected}")
                 return
             with np.errstate(over="ignore"):  # found below
-                array = (tensor.T if kernel else tensor).astype(dtype, order="C")
+                array = (tensor.T if turned else tensor).astype(dtype, order="C")
             if bad := array.size - np.count_nonzero(np.isfinite(array)):
                 problems.append(f"{stored}: {bad:,} of {array.size:,} numbers are not finite")
             params[name] = jax.device_put(array)

@@ -32,7 +32,7 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     keys = tables.source_keys(config)
     stored = {
-        keys[name]: np.ascontiguousarray(x.T if name.endswith(".kernel") else x)
+        keys[name]: np.ascontiguousarray(x.T if tables.transposed(config, name) else x)
         for name, x in ((name, np.asarray(params[name])) for name in keys)
     }
     part = folder / f"{SAFETENSORS}.part"

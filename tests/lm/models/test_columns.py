@@ -11,17 +11,19 @@ from jaxtyping import Array
 
 from jquanta.errors import BadInput
 from jquanta.lm.models import columns
-from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
+from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.layout import TILE
-from jquanta.lm.models.network import forward, init, logits_at, shapes
+from jquanta.lm.models.network import NETWORKS, forward, init, logits_at, shapes
 from jquanta.lm.models.roles import Role, role
 
 SIZES: dict[str, Any] = {"layers": 3, "width": 32, "heads": 2, "vocab": 50, "context": 300}
-MODELS: dict[str, LMConfig] = {
-    "neox": GPTNeoXConfig(**SIZES),
-    "neo": GPTNeoConfig(**SIZES, window=7),
-    "wide window": GPTNeoConfig(**SIZES, window=TILE + 5),  # over two tiles of keys
-}
+MODELS: dict[str, LMConfig] = {kind.__name__: kind(**SIZES) for kind in NETWORKS}
+MODELS["GPTNeoConfig"] = GPTNeoConfig(**SIZES, window=7)
+MODELS["wide window"] = GPTNeoConfig(**SIZES, window=TILE + 5)  # over two tiles of keys
+LINEARS: dict[type[LMConfig], int] = {GPTNeoXConfig: 4, GPTNeoConfig: 6}
+"""Linear layers of a block."""
+
 PLACES = {9: (0, 4, 8), TILE: (TILE - 1,), 2 * TILE + 3: (TILE - 1, TILE, 200, 2 * TILE + 2)}
 """Positions to look at, by the number of tokens: below a tile, one, and more."""
 
@@ -116,7 +118,7 @@ def test_a_tap_adds_to_its_layer(model: tuple[LMConfig, dict[str, Array]]) -> No
     one = jax.jit(lambda params: logits_at(config, params, tokens, at))
     plain = one(params)
     kernels = [n for n in shapes(config) if n.endswith(".kernel") and role(n) != Role.UNEMBEDDING]
-    assert len(kernels) == config.layers * (4 if isinstance(config, GPTNeoXConfig) else 6)
+    assert len(kernels) == config.layers * LINEARS.get(type(config), len(kernels) // config.layers)
     for number, name in enumerate(kernels):
         more = 0.1 * jax.random.normal(jax.random.key(number), params[name].shape)
         taps = {name.removesuffix(".kernel"): lambda x, more=more: more.T @ x}

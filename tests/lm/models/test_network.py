@@ -1,4 +1,4 @@
-"""What holds of both architectures as pure functions of their parameters."""
+"""What holds of all architectures as pure functions of their parameters."""
 
 import re
 from typing import Any
@@ -11,9 +11,11 @@ from jaxtyping import Array
 
 from jquanta.errors import BadInput
 from jquanta.lm.models import rows
-from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
+from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.layout import TILE
 from jquanta.lm.models.network import (
+    NETWORKS,
     build,
     count,
     features,
@@ -29,11 +31,9 @@ from jquanta.lm.models.roles import Role, role
 from jquanta.lm.models.rows import Apart
 from tests.lm.models import examples
 
-SIZES = {"layers": 2, "width": 64, "heads": 2, "vocab": 50, "context": 256}
-MODELS: dict[str, LMConfig] = {
-    "neox": GPTNeoXConfig(**SIZES),  # type: ignore[arg-type]
-    "neo": GPTNeoConfig(**SIZES, window=5),  # type: ignore[arg-type]
-}
+SIZES: dict[str, Any] = {"layers": 2, "width": 64, "heads": 2, "vocab": 50, "context": 256}
+MODELS: dict[str, LMConfig] = {kind.__name__: kind(**SIZES) for kind in NETWORKS}
+MODELS["GPTNeoConfig"] = GPTNeoConfig(**SIZES, window=5)  # far below the length of TOKENS
 TOKENS = np.random.default_rng(0).integers(0, 50, (3, 150))
 SHORT = jnp.asarray(TOKENS[:, :9])
 
@@ -194,8 +194,8 @@ def test_init(model: Any) -> None:
 
 def test_init_of_several_seeds_at_once() -> None:
     keys = jax.random.split(jax.random.key(0), 3)
-    together = jax.vmap(lambda key: init(MODELS["neox"], key))(keys)
-    alone = init(MODELS["neox"], keys[1])
+    together = jax.vmap(lambda key: init(MODELS["GPTNeoXConfig"], key))(keys)
+    alone = init(MODELS["GPTNeoXConfig"], keys[1])
     for name, x in alone.items():
         close(together[name][1], x)
 

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import jquanta as jq
-from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
+from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.network import forward
 from jquanta.lm.weights.save import save_model
 from tests.lm.weights import examples
