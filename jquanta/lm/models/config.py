@@ -5,7 +5,6 @@ configurations of suites check with it, and so must not import JAX, which is slo
 """
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 from jquanta.errors import BadInput
 
@@ -56,7 +55,7 @@ class LMConfig:
         """The most positions that a query of each block sees, its own included; None for all."""
         return (None,) * self.layers
 
-    def of_one_block(self) -> Self:
+    def of_one_block(self) -> "LMConfig":
         """The shape of a model with a single block. All blocks of a model have parameters of the
         same shapes and compute the same; only the numbers and the windows differ."""
         return replace(self, layers=1)

@@ -1,7 +1,7 @@
 """GPT-Neo as TinyStories uses it: learned positions, local attention, tied embeddings."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal
 
 from flax import nnx
 from jaxtyping import Array, Float, Int
@@ -41,7 +41,7 @@ class GPTNeoConfig(LMConfig):
     def windows(self) -> tuple[int | None, ...]:
         return tuple(self.window if reach == "local" else None for reach in self.reach)
 
-    def of_one_block(self) -> Self:
+    def of_one_block(self) -> LMConfig:
         return replace(self, layers=1, reach=self.reach[:1])
 
 

@@ -17,6 +17,8 @@ from jquanta.lm.models.layout import Layout, angles, tile_mask, tiles, visible
 
 Stream = Float[Array, "B T D"]
 Heads = Float[Array, "B T H K"]
+Queries = Float[Array, "B queries H K"]
+Keys = Float[Array, "B keys H K"]
 
 
 class Rows(Layout):
@@ -180,8 +182,8 @@ def attend(query: Heads, key: Heads, value: Heads, window: int | None = None) ->
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _attend(
-    query: Heads, key: Heads, value: Heads, ahead: int, window: int | None, precision: str | None
-) -> Heads:
+    query: Queries, key: Keys, value: Keys, ahead: int, window: int | None, precision: str | None
+) -> Queries:
     """Attention of queries, the first of which stands ``ahead`` positions after the first key.
 
     The backward pass is written out. XLA's own sums over all keys of each query, where a sum over
@@ -192,8 +194,8 @@ def _attend(
 
 
 def _attend_forward(
-    query: Heads, key: Heads, value: Heads, ahead: int, window: int | None, precision: str | None
-) -> tuple[Heads, tuple[Array, ...]]:
+    query: Queries, key: Keys, value: Keys, ahead: int, window: int | None, precision: str | None
+) -> tuple[Queries, tuple[Array, ...]]:
     places = slice(ahead, ahead + query.shape[1]), slice(0, key.shape[1])
     wide = jnp.promote_types(query.dtype, jnp.float32)
     scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=wide)
@@ -207,8 +209,8 @@ def _attend_forward(
 
 
 def _attend_backward(
-    ahead: int, window: int | None, precision: str | None, kept: tuple[Array, ...], back: Heads
-) -> tuple[Heads, Heads, Heads]:
+    ahead: int, window: int | None, precision: str | None, kept: tuple[Array, ...], back: Queries
+) -> tuple[Queries, Keys, Keys]:
     """Cotangents of queries, keys and values, from that of the output.
 
     With p = softmax(scores) and out = p · value, the cotangent of a score is

@@ -130,7 +130,7 @@ def test_rows_longer_than_the_context(config: LMConfig) -> None:
 @models
 def test_scanned_layers_are_the_same_layers_one_after_another(config: LMConfig) -> None:
     params = in_float64(parameters(config))
-    (inputs, _, start), _ = arrays(examples.rows())
+    inputs, _, start = map(jnp.asarray, arrays(examples.rows())[0])
     network = build(config, params)
     x = network.embedded(inputs, Packed(start))
     for layer, window in zip(network.layers, config.windows, strict=True):
@@ -156,7 +156,8 @@ def test_hostile_neighbours_change_nothing(config: LMConfig) -> None:
     params = parameters(config)
     table = params["embed.embedding"]
     hostile = params | {"embed.embedding": table.at[0].multiply(1e15)}
-    (inputs, _, start), places = arrays(documents, 128)
+    given, places = arrays(documents, 128)
+    inputs, _, start = map(jnp.asarray, given)
     mild, wild = (
         np.asarray(packed_features(config, stack(config, p), inputs, start))
         for p in (params, hostile)

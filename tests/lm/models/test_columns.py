@@ -135,4 +135,4 @@ def test_bad_input(model: tuple[LMConfig, dict[str, Array]]) -> None:
     foreign = logits_at(config, params, jnp.array([1, 50, 2]), jnp.asarray(2))
     assert bool(jnp.isnan(foreign).all())  # not the last row of the embedding
     with pytest.raises(TypeError, match="give a GPTNeoXConfig or a GPTNeoConfig"):
-        logits_at("14m", params, tokens_of(3), jnp.asarray(0))  # type: ignore[arg-type]
+        logits_at(LMConfig(2, 32, 2, 50), params, tokens_of(3), jnp.asarray(0))

@@ -19,7 +19,7 @@ def test_parts_that_fit() -> None:
     assert model.params is params
     assert model.tokenizer is None
     assert model.dtype == jnp.bfloat16
-    assert Model(CONFIG, {name: np.asarray(x, np.float32) for name, x in params.items()}).dtype == (
+    assert Model(CONFIG, {name: x.astype(np.float32) for name, x in params.items()}).dtype == (
         np.float32
     )
 
