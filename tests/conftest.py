@@ -14,7 +14,7 @@ from jaxtyping import install_import_hook
 
 from jquanta.machine import cache
 
-CHECKED = ("jquanta.parity", "jquanta.streams")
+CHECKED = ("jquanta.parity", "jquanta.streams", "jquanta.lm.models")
 """What runs with its shapes, dtypes and types checked at every call."""
 
 typechecked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int will do for a float

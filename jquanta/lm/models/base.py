@@ -1,25 +1,107 @@
-"""From tokens to logits: what GPT-NeoX and GPT-Neo do alike."""
+"""The layers that architectures are made of, and what all language models share.
+
+Modules own parameters and structure. Arithmetic is the layout's (``layout.Layout``), which every
+call takes beside its input.
+"""
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jquanta.errors import BadInput
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.layout import Apart, Packed
-from jquanta.lm.models.parts import Embedding, LayerNorm, Linear, Stream
+from jquanta.lm.models.layout import Layout, Stream
+from jquanta.lm.models.rows import Packed
+
+Tap = Callable[[Stream], Stream]
+"""A function of a linear layer's input, whose value is added to the layer's output."""
+
+
+def parameter(*shape: int) -> nnx.Param[Array]:
+    """A parameter of which only the shape is known: ``network.build`` puts an array of any dtype in
+    its place."""
+    nothing: Any = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return nnx.Param(nothing)
+
+
+class Linear(nnx.Module):
+    """A dense layer. ``tap`` is set by ``network.build`` where there is one."""
+
+    def __init__(self, n_in: int, n_out: int, *, bias: bool = True):
+        self.kernel = parameter(n_in, n_out)
+        self.bias = parameter(n_out) if bias else None
+        self.tap: Tap | None = None
+
+    def __call__(self, x: Stream, layout: Layout) -> Stream:
+        y = layout.linear(x, self.kernel[...], None if self.bias is None else self.bias[...])
+        return y if self.tap is None else y + self.tap(x)
+
+
+class LayerNorm(nnx.Module):
+    """Layer norm with a scale and a bias (Ba et al., 2016)."""
+
+    def __init__(self, config: LMConfig):
+        self.eps = config.eps
+        self.scale = parameter(config.width)
+        self.bias = parameter(config.width)
+
+    def __call__(self, x: Stream, layout: Layout) -> Stream:
+        return layout.norm(x, self.scale[...], self.bias[...], self.eps)
+
+
+class Embedding(nnx.Module):
+    """A table of vectors, one for each token or position."""
+
+    def __init__(self, rows: int, width: int):
+        self.embedding = parameter(rows, width)
+
+    def __call__(self, index: Int[Array, "*positions"], layout: Layout) -> Stream:
+        return layout.look_up(self.embedding[...], index)
+
+
+class MLP(nnx.Module):
+    """Two dense layers with an activation between them, 4 D wide."""
+
+    def __init__(self, width: int, activation: Callable[[Array], Array]):
+        self.activation = activation
+        self.up = Linear(width, 4 * width)
+        self.down = Linear(4 * width, width)
+
+    def __call__(self, x: Stream, layout: Layout) -> Stream:
+        return self.down(self.activation(self.up(x, layout)), layout)
+
+
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """x · Φ(x), where Φ is the standard normal distribution function (Hendrycks & Gimpel, 2016).
+
+    ``jax.nn.gelu`` computes Φ by way of erfc, which takes 2.5 times as long on a CPU.
+    """
+    return 0.5 * x * (1 + jax.lax.erf(x * np.sqrt(0.5).astype(x.dtype)))
+
+
+def gelu_new(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """GPT-2's approximation of ``gelu`` by a tanh."""
+    return jax.nn.gelu(x, approximate=True)
 
 
 class Network(nnx.Module):
-    """A language model: embedding, blocks, a last layer norm, the unembedding.
+    """A decoder: embedding, L blocks, a last layer norm, the unembedding.
 
-    The blocks are a loop, not a scan over stacked weights: measured on 2 cores at 14m and 70m
-    shapes, a scan compiles up to twice as fast forward, but its gradients take 1.4 times as long.
-    On a GPU, where compiling takes longest, ``packed`` scans.
+    A subclass sets the attributes below in ``__init__`` (``unembed`` only where the unembedding is
+    no transposed embedding), and defines ``deviation``. Its blocks are called with the residual
+    stream and a layout. Parameters are named by their attributes' path, such as
+    ``layers.3.mlp.up.kernel``; ``roles`` tells from the names what a parameter is for, so call a
+    block's modules ``attention`` and ``mlp``, and layer norms ``…_norm``.
+
+    The blocks are a Python loop, not a ``jax.lax.scan`` over stacked parameters: on 2 cores, at the
+    14m and 70m shapes, the forward pass of a scan compiles up to twice as fast, but its gradients
+    take 1.4 times as long to compute. On a GPU, where compiling takes longest, ``looped`` scans.
     """
 
     config: LMConfig
@@ -28,61 +110,45 @@ class Network(nnx.Module):
     final_norm: LayerNorm
     unembed: Linear
 
-    def __call__(
-        self, tokens: Int[Array, "B T"], at: Int[Array, "B T_out"] | None = None
-    ) -> Float[Array, "B T_out V"]:
-        """Logits of the token after each position, or after the positions ``at`` only."""
-        x = self.final_norm(self.residuals(tokens, at)[-1])
-        wide = jnp.promote_types(x.dtype, jnp.float32)  # bfloat16 products, float32 logits
-        return jnp.matmul(x, self.unembedding, preferred_element_type=wide)
-
-    def features(self, tokens: Int[Array, "B T"]) -> Stream:
-        """What the unembedding multiplies: the last layer norm's output."""
-        return self.final_norm(self.residuals(tokens)[-1])
+    def features(self, tokens: Int[Array, "*positions"], layouts: Sequence[Layout]) -> Stream:
+        """The output of the last layer norm, which the unembedding multiplies."""
+        return self.final_norm(self.residuals(tokens, layouts)[-1], layouts[-1])
 
     def residuals(
-        self, tokens: Int[Array, "B T"], at: Int[Array, "B T_out"] | None = None
+        self, tokens: Int[Array, "*positions"], layouts: Sequence[Layout]
     ) -> tuple[Stream, ...]:
-        """The residual stream as it enters the first block, and as it leaves each.
+        """The residual stream before the first block and after each block: L + 1 arrays.
 
-        With ``at``, the last block works for these positions only, and the last stream has no
-        others.
+        Args:
+            tokens: ids.
+            layouts: one for each block. If the last one wants some positions only, the last array
+                has no others.
+
+        Raises:
+            BadInput: if there are more tokens than the model's context.
         """
-        if tokens.shape[1] > self.config.context:
+        if tokens.shape[-1] > self.config.context:
             raise BadInput(
-                f"{tokens.shape[1]} tokens: the model's context is {self.config.context}; "
+                f"{tokens.shape[-1]} tokens: the model's context is {self.config.context}; "
                 "truncate to it"
             )
-        stream = [self.embedded(tokens)]
-        layouts = [Apart(window) for window in self.config.windows]
-        layouts[-1] = layouts[-1]._replace(at=at)
+        stream = [self.embedded(tokens, layouts[0])]
         for layer, layout in zip(self.layers, layouts, strict=True):
             stream.append(layer(stream[-1], layout))
         return tuple(stream)
 
-    def packed(
-        self,
-        tokens: Int[Array, "B T"],
-        start: Int[Array, "B T"],
-        windows: Int[Array, " layers"] | None,
+    def looped(
+        self, x: Stream, start: Int[Array, "B T"], windows: Int[Array, " L"] | None
     ) -> Stream:
-        """``features`` of packed documents, by a loop over the layers that is compiled once.
+        """The residual stream of packed documents after several blocks, by a scan over them.
 
-        The module's only block holds the parameters of all of them, stacked.
+        This module is that of a single block, whose parameters have an axis of blocks in front.
 
         Args:
-            tokens: ids.
-            start: where the document of each position begins in its row.
-            windows: of each layer; None where all see everything.
+            x: the residual stream before the first of the blocks, [B, T, D].
+            start: as ``rows.Packed`` has it.
+            windows: the attention window of each block; None if they all see everything.
         """
-        x = self.embedded(tokens, Packed(start).places)
-        return self.final_norm(self.looped(x, start, windows))
-
-    def looped(
-        self, x: Stream, start: Int[Array, "B T"], windows: Int[Array, " layers"] | None
-    ) -> Stream:
-        """The stream of packed documents after some blocks, the parameters of which the module's
-        only block holds, stacked."""
         graph, stacked = nnx.split(self.layers[0])
 
         def block(x: Stream, own: tuple[Any, Any]) -> tuple[Stream, None]:
@@ -91,14 +157,9 @@ class Network(nnx.Module):
 
         return jax.lax.scan(block, x, (stacked, windows))[0]
 
-    def embedded(
-        self, tokens: Int[Array, "B T"], places: Int[Array, "B T"] | None = None
-    ) -> Stream:
-        """What enters the first block; NaN for a token that is not in the vocabulary.
-
-        ``places`` are the positions in their documents; None for 0, 1, 2, … in every row.
-        """
-        return self.embed(tokens)
+    def embedded(self, tokens: Int[Array, "*positions"], layout: Layout) -> Stream:
+        """The residual stream before the first block; NaN for a token outside the vocabulary."""
+        return self.embed(tokens, layout)
 
     @property
     def unembedding(self) -> Float[Array, "D V"]:
@@ -107,4 +168,4 @@ class Network(nnx.Module):
 
     @abstractmethod
     def deviation(self, name: str) -> float:
-        """The standard deviation that a kernel or an embedding starts with."""
+        """The standard deviation of the normal numbers that a kernel or embedding starts with."""

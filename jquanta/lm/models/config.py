@@ -1,29 +1,30 @@
-"""The shape of a language model: a hashable description that the pure functions take."""
+"""The shape of a language model: a hashable description that the pure functions take.
+
+An architecture's shape lies beside its network (``gpt_neo``). That of GPT-NeoX lies here since
+configurations of suites check with it, and so must not import JAX, which is slow to start.
+"""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
 
 from jquanta.errors import BadInput
-
-Reach = Literal["global", "local"]
 
 
 @dataclass(frozen=True)
 class LMConfig:
-    """What the two architectures share. Use ``GPTNeoXConfig`` or ``GPTNeoConfig``.
+    """What all architectures share. Use one of its subclasses, such as ``GPTNeoXConfig``.
 
     Raises:
         BadInput: if a size is not positive, or the heads do not divide the width.
     """
 
     layers: int
-    """Blocks, each of attention and an MLP."""
+    """L, blocks, each of attention and an MLP."""
     width: int
-    """D, the size of the residual stream; the MLP is four times as wide."""
+    """D, numbers of the residual stream at each position."""
     heads: int
     """H, attention heads a block."""
     vocab: int
-    """V, rows of the embedding, padding rows included; all take part in the softmax."""
+    """V, rows of the embedding, those of no token included; all take part in the softmax."""
     context: int = 2048
     """The most tokens a sequence may have."""
     eps: float = 1e-5
@@ -41,17 +42,22 @@ class LMConfig:
 
     @property
     def head_dim(self) -> int:
-        """Numbers a head's query, key and value have."""
+        """K, numbers of a head's query, key and value."""
         return self.width // self.heads
 
     @property
+    def hidden(self) -> int:
+        """Width of the MLP's hidden layer."""
+        return 4 * self.width
+
+    @property
     def windows(self) -> tuple[int | None, ...]:
-        """Tokens that each block's attention sees, the present one included; None for all."""
+        """The most positions that a query of each block sees, its own included; None for all."""
         return (None,) * self.layers
 
-    def of_one_block(self) -> Self:
-        """The shape of a model with a single block. All blocks of a model have that block's
-        parameters and products; only numbers and windows differ."""
+    def of_one_block(self) -> "LMConfig":
+        """The shape of a model with a single block. All blocks of a model have parameters of the
+        same shapes and compute the same; only the numbers and the windows differ."""
         return replace(self, layers=1)
 
 
@@ -60,9 +66,9 @@ class GPTNeoXConfig(LMConfig):
     """GPT-NeoX as Pythia uses it (paper, section 3)."""
 
     rotary: float = 0.25
-    """Share of each head's numbers that is rotated by position."""
+    """Share of each head's numbers that is rotated by an angle that grows with the position."""
     rotary_base: float = 10000.0
-    """The longest wavelength is 2π times nearly this many tokens."""
+    """The longest wavelength of the rotations is nearly 2π times this many tokens."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,33 +82,3 @@ class GPTNeoXConfig(LMConfig):
     def rotary_dim(self) -> int:
         """How many of a head's numbers are rotated."""
         return int(self.head_dim * self.rotary)
-
-
-@dataclass(frozen=True)
-class GPTNeoConfig(LMConfig):
-    """GPT-Neo as TinyStories uses it: learned positions, tied embeddings (paper, section 3)."""
-
-    reach: tuple[Reach, ...] = ()
-    """Of each block's attention; empty alternates global and local, global first."""
-    window: int = 256
-    """Tokens that local attention sees, the present one included."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.window < 1:
-            raise BadInput(f"window = {self.window}: must be at least 1")
-        if not self.reach:
-            pattern: tuple[Reach, ...] = ("global", "local")
-            object.__setattr__(self, "reach", (pattern * self.layers)[: self.layers])
-        unknown = sorted(set(self.reach) - {"global", "local"})
-        if len(self.reach) != self.layers or unknown:
-            raise BadInput(
-                f"reach = {self.reach}: give 'global' or 'local' for each of {self.layers} layers"
-            )
-
-    @property
-    def windows(self) -> tuple[int | None, ...]:
-        return tuple(self.window if reach == "local" else None for reach in self.reach)
-
-    def of_one_block(self) -> Self:
-        return replace(self, layers=1, reach=self.reach[:1])

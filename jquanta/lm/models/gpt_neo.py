@@ -1,26 +1,52 @@
 """GPT-Neo as TinyStories uses it: learned positions, local attention, tied embeddings."""
 
-import jax.numpy as jnp
+from dataclasses import dataclass, replace
+from typing import Literal
+
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from jquanta.lm.models.base import Network
-from jquanta.lm.models.config import GPTNeoConfig
-from jquanta.lm.models.layout import Layout
-from jquanta.lm.models.parts import (
-    MLP,
-    Embedding,
-    LayerNorm,
-    Linear,
-    Stream,
-    gelu_new,
-    join_heads,
-    split_heads,
-)
+from jquanta.errors import BadInput
+from jquanta.lm.models.base import MLP, Embedding, LayerNorm, Linear, Network, gelu_new
+from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.layout import Layout, Stream
+
+Reach = Literal["global", "local"]
+
+
+@dataclass(frozen=True)
+class GPTNeoConfig(LMConfig):
+    """The shape of a GPT-Neo model, as TinyStories uses it (paper, section 3)."""
+
+    reach: tuple[Reach, ...] = ()
+    """Of each block's attention: global sees all earlier positions, local the last few. Empty
+    alternates the two, global first."""
+    window: int = 256
+    """Positions that a query of local attention sees, its own included."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window < 1:
+            raise BadInput(f"window = {self.window}: must be at least 1")
+        if not self.reach:
+            pattern: tuple[Reach, ...] = ("global", "local")
+            object.__setattr__(self, "reach", (pattern * self.layers)[: self.layers])
+        unknown = sorted(set(self.reach) - {"global", "local"})
+        if len(self.reach) != self.layers or unknown:
+            raise BadInput(
+                f"reach = {self.reach}: give 'global' or 'local' for each of {self.layers} layers"
+            )
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        return tuple(self.window if reach == "local" else None for reach in self.reach)
+
+    def of_one_block(self) -> LMConfig:
+        return replace(self, layers=1, reach=self.reach[:1])
 
 
 class Attention(nnx.Module):
-    """Causal attention; scores are not scaled by √d."""
+    """Causal attention with a kernel each for queries, keys and values. Scores are not scaled."""
 
     def __init__(self, config: GPTNeoConfig):
         self.heads = config.heads
@@ -31,13 +57,14 @@ class Attention(nnx.Module):
 
     def __call__(self, x: Stream, layout: Layout) -> Stream:
         query, key, value = (
-            split_heads(layer(x), self.heads) for layer in (self.query, self.key, self.value)
+            layout.split_heads(linear(x, layout), self.heads)
+            for linear in (self.query, self.key, self.value)
         )
-        return self.out(join_heads(layout.attend(query, key, value)))
+        return self.out(layout.join_heads(layout.attend(query, key, value)), layout)
 
 
 class Block(nnx.Module):
-    """Attention, then an MLP, each behind a layer norm of its own."""
+    """Attention, then an MLP that reads what attention has added, each behind its layer norm."""
 
     def __init__(self, config: GPTNeoConfig):
         self.attention_norm = LayerNorm(config)
@@ -46,8 +73,8 @@ class Block(nnx.Module):
         self.mlp = MLP(config.width, gelu_new)
 
     def __call__(self, x: Stream, layout: Layout) -> Stream:
-        x = layout.wanted(x) + self.attention(self.attention_norm(x), layout)
-        return x + self.mlp(self.mlp_norm(x))
+        x = layout.select(x) + self.attention(self.attention_norm(x, layout), layout)
+        return x + self.mlp(self.mlp_norm(x, layout), layout)
 
 
 class GPTNeo(Network):
@@ -60,11 +87,9 @@ class GPTNeo(Network):
         self.layers = nnx.List(Block(config) for _ in range(config.layers))
         self.final_norm = LayerNorm(config)
 
-    def embedded(
-        self, tokens: Int[Array, "B T"], places: Int[Array, "B T"] | None = None
-    ) -> Stream:
-        in_order = jnp.arange(tokens.shape[1])
-        return self.embed(tokens) + self.positions(in_order if places is None else places)
+    def embedded(self, tokens: Int[Array, "*positions"], layout: Layout) -> Stream:
+        places = layout.places(tokens)
+        return self.embed(tokens, layout) + self.positions(places, layout)
 
     @property
     def unembedding(self) -> Float[Array, "D V"]:

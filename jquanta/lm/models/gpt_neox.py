@@ -2,27 +2,15 @@
 
 import math
 
-import jax.numpy as jnp
 from flax import nnx
 
-from jquanta.lm.models.base import Network
+from jquanta.lm.models.base import MLP, Embedding, LayerNorm, Linear, Network, gelu
 from jquanta.lm.models.config import GPTNeoXConfig
-from jquanta.lm.models.layout import Layout
-from jquanta.lm.models.parts import (
-    MLP,
-    Embedding,
-    LayerNorm,
-    Linear,
-    Stream,
-    gelu,
-    join_heads,
-    rotate,
-    split_heads,
-)
+from jquanta.lm.models.layout import Layout, Stream
 
 
 class Attention(nnx.Module):
-    """Causal attention; queries, keys and values come from one product."""
+    """Causal attention whose queries, keys and values come from one product."""
 
     def __init__(self, config: GPTNeoXConfig):
         self.config = config
@@ -30,18 +18,19 @@ class Attention(nnx.Module):
         self.out = Linear(config.width, config.width)
 
     def __call__(self, x: Stream, layout: Layout) -> Stream:
-        config, places = self.config, layout.places
-        # Columns lie as [heads, 3 * head_dim]: each head's query, key and value side by side.
-        query, key, value = jnp.split(split_heads(self.qkv(x), config.heads), 3, axis=-1)
+        config = self.config
+        # The product's 3 D numbers lie as [H, 3 K]: each head's query, key and value side by side.
+        query, key, value = layout.split(layout.split_heads(self.qkv(x, layout), config.heads), 3)
         query, key = (
-            rotate(h, config.rotary_dim, config.rotary_base, places) for h in (query, key)
+            layout.rotate(part, config.rotary_dim, config.rotary_base) for part in (query, key)
         )
-        query = query / math.sqrt(config.head_dim)
-        return self.out(join_heads(layout.attend(query, key, value)))
+        # Scores are divided by √K.
+        attended = layout.attend(query / math.sqrt(config.head_dim), key, value)
+        return self.out(layout.join_heads(attended), layout)
 
 
 class Block(nnx.Module):
-    """Attention and MLP side by side, each behind a layer norm of its own."""
+    """Attention and MLP side by side: both read the block's input, each behind its layer norm."""
 
     def __init__(self, config: GPTNeoXConfig):
         self.attention_norm = LayerNorm(config)
@@ -50,8 +39,9 @@ class Block(nnx.Module):
         self.mlp = MLP(config.width, gelu)
 
     def __call__(self, x: Stream, layout: Layout) -> Stream:
-        own = layout.wanted(x)
-        return own + self.attention(self.attention_norm(x), layout) + self.mlp(self.mlp_norm(own))
+        own = layout.select(x)  # keys and values need all positions, all else those wanted
+        attention = self.attention(self.attention_norm(x, layout), layout)
+        return own + attention + self.mlp(self.mlp_norm(own, layout), layout)
 
 
 class GPTNeoX(Network):
@@ -65,8 +55,8 @@ class GPTNeoX(Network):
         self.unembed = Linear(config.width, config.vocab, bias=False)
 
     def deviation(self, name: str) -> float:
-        """As Pythia starts: √(2/5D) (Nguyen & Salazar, 2019), but 2/(L·√D) where a block adds to
-        the residual stream (Wang & Komatsuzaki's GPT-J, 2021)."""
+        """As Pythia starts: √(2 / 5D) (Nguyen & Salazar, 2019), but 2 / (L·√D) for the two kernels
+        that add to the residual stream (Wang & Komatsuzaki's GPT-J, 2021)."""
         if name.endswith(("attention.out.kernel", "mlp.down.kernel")):
             return 2 / (self.config.layers * math.sqrt(self.config.width))
         return math.sqrt(0.4 / self.config.width)

@@ -1,107 +1,140 @@
-"""How documents lie in a batch, which is all that a block has to know of other positions.
+"""The primitives of a decoder, whatever the way in which its positions lie in memory.
 
-A block asks its layout for the position of each token in its document, for attention, and for the
-positions at which its output is wanted. So the same blocks serve documents that have a row each and
-documents that are packed into rows.
+An architecture (``gpt_neox``, ``gpt_neo``) says which layers, rotations and attention its blocks
+are made of. A layout says how each of these is computed, and at which positions. Every layer is
+called with its input and the layout, so that an architecture is written once and serves all of:
+
+``rows.Apart``
+    A batch of documents, one a row of the batch: [B, T, D]. Losses on a CPU, pretraining.
+``rows.Packed``
+    Several documents side by side in each row: [B, T, D]. Losses on a GPU.
+``rows.Single``
+    As ``Apart``, but the output is wanted at one position. Per-sample gradients on a GPU.
+``columns.Columns``
+    One sequence with a column for each position: [D, T]. Per-sample gradients on a CPU.
+
+Letters of shapes, here and in the modules beside:
+
+====== ==========================================================================================
+B      rows of a batch
+T      positions of a sequence; T_out: those at which an output is wanted
+D      width of the residual stream
+H      attention heads
+K      numbers of a head's query, key or value: D / H
+V      rows of the embedding: the vocabulary and its padding
+L      layers, that is blocks
+====== ==========================================================================================
 """
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from typing import ClassVar, TypeVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float64, Int
 
-from jquanta.lm.models.parts import (
-    Heads,
-    Stream,
-    attend,
-    attend_at,
-    attend_packed,
-    attend_single,
-    rows_at,
-    single,
-)
+TILE = 128
+"""Queries for which attention is computed at once on a CPU: their scores stay in its cache, and
+keys that come after the tile are left out altogether."""
+
+Stream = Float[Array, "..."]
+"""A vector for each position, such as the residual stream: [B, T, D] in rows, [D, T] in columns."""
+
+Heads = Float[Array, "..."]
+"""Queries, keys or values, head by head: [B, T, H, K] in rows, [H, K, T] in columns."""
+
+Distances = TypeVar("Distances", Array, np.ndarray)
 
 
-class Apart(NamedTuple):
-    """Each row of the batch is a document, from its first token on.
+class Layout(ABC):
+    """How positions lie in memory, which other positions each of them sees, and which are wanted.
 
-    Attributes:
-        window: tokens that a position sees, itself included; None for all up to itself.
-        at: positions at which the block's output is wanted, T_out a document; None for all.
+    A subclass computes the primitives that blocks are made of. Where the output is wanted at some
+    positions only (in a model's last block), ``attend`` and ``select`` return these alone.
     """
 
-    window: int | None = None
-    at: Int[Array, "B T_out"] | None = None
+    axis: ClassVar[int]
+    """The axis of a position's own numbers, in a ``Stream`` as in ``Heads``."""
 
-    @property
-    def places(self) -> None:
-        """Positions are 0, 1, 2, … in every row."""
-        return None
+    @abstractmethod
+    def places(self, tokens: Int[Array, "*positions"]) -> Int[Array, "*places"]:
+        """The position of each token in its document, counted from 0."""
 
-    def attend(self, query: Heads, key: Heads, value: Heads) -> Float[Array, "B T_out H head_dim"]:
-        """Causal attention of the positions wanted."""
-        if self.at is None:
-            return attend(query, key, value, self.window)
-        return attend_at(query, key, value, self.at, self.window)
+    @abstractmethod
+    def look_up(self, table: Float[Array, "n D"], index: Int[Array, "*positions"]) -> Stream:
+        """A row of the table for each position; NaN where there is no such row."""
 
-    def wanted(self, x: Stream) -> Float[Array, "B T_out D"]:
-        """The stream at the positions wanted."""
-        return rows_at(x, self.at)
+    @abstractmethod
+    def linear(
+        self, x: Stream, kernel: Float[Array, "n_in n_out"], bias: Float[Array, " n_out"] | None
+    ) -> Stream:
+        """Each position's vector times the kernel, plus the bias if there is one."""
 
+    @abstractmethod
+    def norm(
+        self, x: Stream, scale: Float[Array, " D"], bias: Float[Array, " D"], eps: float
+    ) -> Stream:
+        """Layer norm: (x - mean) / √(variance + eps) · scale + bias, at each position."""
 
-class Packed(NamedTuple):
-    """Documents lie side by side in rows.
+    @abstractmethod
+    def split_heads(self, x: Stream, heads: int) -> Heads:
+        """Cut each position's vector into the parts of its heads, which lie one after another."""
 
-    Attributes:
-        start: where the document of each position begins in its row. A position of padding is a
-            document of its own.
-        window: tokens that a position sees, itself included; None for all of its document up to
-            itself. A traced number, so that one program serves blocks of different windows.
-    """
+    @abstractmethod
+    def join_heads(self, x: Heads) -> Stream:
+        """The inverse of ``split_heads``."""
 
-    start: Int[Array, "B T"]
-    window: Int[Array, ""] | None = None
+    def split(self, x: Stream, parts: int) -> list[Array]:
+        """Cut each vector into equal parts: the whole one of a ``Stream``, each head's in
+        ``Heads``."""
+        return jnp.split(x, parts, axis=self.axis)
 
-    @property
-    def places(self) -> Int[Array, "B T"]:
-        """The position of each token in its document."""
-        return jnp.arange(self.start.shape[1]) - self.start
+    @abstractmethod
+    def rotate(self, x: Heads, n: int, base: float) -> Heads:
+        """Rotary position embedding of queries or keys (Su et al., 2021).
 
+        Number i < n/2 of a head pairs with number i + n/2, and at position t the pair turns by the
+        angle t · base^(-2i/n). Numbers from n on stay as they are.
+        """
+
+    @abstractmethod
     def attend(self, query: Heads, key: Heads, value: Heads) -> Heads:
-        """Causal attention within documents."""
-        return attend_packed(query, key, value, self.start, self.window)
+        """Causal attention: for each query, the mean of the values that it sees, weighted by the
+        softmax of query · key.
 
-    def wanted(self, x: Stream) -> Stream:
-        """All positions."""
-        return x
+        Scores are not scaled: an architecture that divides them by √K divides the queries. Of
+        queries only those at positions wanted are taken.
+        """
+
+    @abstractmethod
+    def select(self, x: Stream) -> Stream:
+        """The vectors at the positions wanted."""
 
 
-class Single(NamedTuple):
-    """Each row of the batch is a document, of which one position is wanted.
+def angles(length: int, n: int, base: float) -> Float64[np.ndarray, "T half"]:
+    """Angles of rotary position embedding, in radians: [T, n / 2]."""
+    return np.arange(length)[:, None] * base ** (-np.arange(0, n, 2) / n)
 
-    As ``Apart``, but a position is taken by a sum in which all others are zero, not by its index:
-    what comes back to it is then no scatter, which a GPU would make one by one.
 
-    Attributes:
-        at: the position wanted, the same in all rows.
-        window: tokens that it sees, itself included; None for all up to itself.
+def visible(distance: Int[Distances, "*shape"], window: int | None) -> Bool[Distances, "*shape"]:
+    """The causal mask: whether a query sees a key that stands ``distance`` positions before it.
+
+    It sees itself (distance 0) and what stands before, but no more than ``window`` positions.
     """
-
-    at: Int[Array, ""]
-    window: int | None = None
-
-    @property
-    def places(self) -> None:
-        """Positions are 0, 1, 2, … in every row."""
-        return None
-
-    def attend(self, query: Heads, key: Heads, value: Heads) -> Float[Array, "B 1 H head_dim"]:
-        """Causal attention of the position wanted."""
-        return attend_single(query, key, value, self.at, self.window)
-
-    def wanted(self, x: Stream) -> Float[Array, "B 1 D"]:
-        """The stream at the position wanted."""
-        return single(x, self.at)
+    return (distance >= 0) & (window is None or distance < window)
 
 
-Layout = Apart | Packed | Single
+def tiles(length: int, window: int | None) -> list[tuple[slice, slice]]:
+    """Queries that are computed together, and the keys that at least one of them sees."""
+    found = []
+    for start in range(0, length, TILE):
+        stop = min(start + TILE, length)
+        first = 0 if window is None else max(0, start - window + 1)
+        found.append((slice(start, stop), slice(first, stop)))
+    return found
+
+
+def tile_mask(queries: slice, keys: slice, window: int | None) -> Bool[np.ndarray, "queries keys"]:
+    """``visible`` for the queries and keys of a tile: [queries, keys]."""
+    own, others = np.arange(queries.start, queries.stop), np.arange(keys.start, keys.stop)
+    return visible(own[:, None] - others, window)

@@ -1,4 +1,4 @@
-"""A language model as one object: shape, parameters and tokenizer that belong together."""
+"""A language model as one object: what it looks like, its numbers, and how it reads text."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,22 @@ from jquanta.lm.models.network import Params, shapes
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A language model, checked when it is made.
+    """A language model: its shape, its parameters by name, and its tokenizer if there is one.
+
+    It is checked when it is made, so that a model that exists is one that fits together. To compute
+    with it, pass ``config`` (hashable, static under jit) and ``params`` to the functions of
+    ``network``::
+
+        model = jq.load_model("EleutherAI/pythia-70m-v0")
+        logits = forward(model.config, model.params, tokens)
 
     Attributes:
-        config: its shape.
-        params: its parameters by name, of the shapes that ``config`` asks for.
-        tokenizer: None where there is none.
+        config: the shape.
+        params: arrays by name, with the shapes that ``network.shapes(config)`` lists.
+        tokenizer: of the ``tokenizers`` library.
 
     Raises:
-        BadInput: naming a parameter that is missing, of another shape, or unknown.
+        BadInput: if a parameter is missing, has another shape, or is none of this model's.
     """
 
     config: LMConfig
@@ -33,14 +40,14 @@ class Model:
         for name, shape in expected.items():
             found = np.shape(self.params[name]) if name in self.params else "missing"
             if found != shape:
-                raise BadInput(
-                    f"params: {name} is {found}, and this model's is {shape}; give config and "
-                    "params of one model, as jquanta.load_model does"
-                )
-        for name in self.params.keys() - expected.keys():
-            raise BadInput(f"params: {name} is no parameter of this model; leave it out")
+                raise BadInput(f"params: {name} is {found}, and this model's is {shape}; {REMEDY}")
+        if surplus := sorted(self.params.keys() - expected.keys()):
+            raise BadInput(f"params: this model has no {', '.join(surplus)}; {REMEDY}")
 
     @property
-    def dtype(self) -> jnp.dtype:
-        """Of the parameters."""
-        return jnp.dtype(next(iter(self.params.values())).dtype)
+    def dtype(self) -> np.dtype[np.generic]:
+        """Of the parameters; where they differ, the one that their sum would have."""
+        return jnp.result_type(*self.params.values())
+
+
+REMEDY = "give config and params of one model, as jquanta.load_model does"

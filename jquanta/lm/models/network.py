@@ -22,14 +22,25 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 from numpy.typing import NDArray
 
-from jquanta.lm.models.base import Network
-from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
-from jquanta.lm.models.gpt_neo import GPTNeo
+from jquanta.lm.models import columns
+from jquanta.lm.models.base import Network, Tap
+from jquanta.lm.models.columns import Columns
+from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gpt_neo import GPTNeo, GPTNeoConfig
 from jquanta.lm.models.gpt_neox import GPTNeoX
-from jquanta.lm.models.parts import Stream
+from jquanta.lm.models.layout import Layout
 from jquanta.lm.models.roles import Role, role
+from jquanta.lm.models.rows import Apart, Packed, Stream
+
+NETWORKS: Mapping[type[LMConfig], Callable[..., Network]] = {
+    GPTNeoXConfig: GPTNeoX,
+    GPTNeoConfig: GPTNeo,
+}
+"""The architectures: for each kind of shape, what makes a network of it."""
 
 Params = Mapping[str, Array]
+
+NO_TAPS: Mapping[str, Tap] = {}
 
 # Plain float32 products: JAX's default on recent GPUs would be TF32. bfloat16 is not touched.
 PRECISION = "highest"
@@ -60,7 +71,36 @@ def forward(
         BadInput: if there are more tokens than the model's context.
     """
     with jax.default_matmul_precision(precision):
-        return build(config, params)(tokens, at)
+        network = build(config, params)
+        x = network.features(tokens, _layouts(config, Apart, at))
+        wide = jnp.promote_types(x.dtype, jnp.float32)  # bfloat16 products, float32 logits
+        return jnp.matmul(x, network.unembedding, preferred_element_type=wide)
+
+
+def logits_at(
+    config: LMConfig,
+    params: Params,
+    tokens: Int[Array, " T"],
+    at: Int[Array, ""],
+    taps: Mapping[str, Tap] = NO_TAPS,
+) -> Float[Array, " V"]:
+    """Logits of the token that follows ``tokens[: at + 1]``: ``forward`` at one position of one
+    sequence, laid out for gradients on a CPU (``columns``).
+
+    Args:
+        config: the model's shape (static under jit).
+        params: arrays by name, float32 or float64.
+        tokens: ids; one outside the vocabulary makes the logits NaN.
+        at: the position. The last block computes its output there only.
+        taps: by the name of a linear layer, such as ``layers.3.mlp.up``: a function of the layer's
+            input [n_in, T], whose value [n_out, T] is added to the layer's output.
+
+    Raises:
+        BadInput: if there are more tokens than the model's context.
+    """
+    network = build(config, params, taps)
+    x = network.features(tokens, _layouts(config, Columns, at))
+    return columns.einsum("d,dv->v", x[:, 0], network.unembedding)
 
 
 def features(
@@ -68,7 +108,7 @@ def features(
 ) -> Stream:
     """What the unembedding multiplies: ``forward`` is ``features @ unembedding``."""
     with jax.default_matmul_precision(precision):
-        return build(config, params).features(tokens)
+        return build(config, params).features(tokens, _layouts(config, Apart))
 
 
 def stack(
@@ -114,7 +154,9 @@ def packed_features(
         # A window as long as the row is none.
         windows = jnp.array([window or tokens.shape[1] for window in config.windows])
     with jax.default_matmul_precision(precision):
-        return build(config.of_one_block(), stacked).packed(tokens, start, windows)
+        network, layout = build(config.of_one_block(), stacked), Packed(start)
+        x = network.looped(network.embedded(tokens, layout), start, windows)
+        return network.final_norm(x, layout)
 
 
 def residuals(
@@ -122,7 +164,7 @@ def residuals(
 ) -> tuple[Stream, ...]:
     """The residual stream as it enters the first block, and as it leaves each: layers + 1."""
     with jax.default_matmul_precision(precision):
-        return build(config, params).residuals(tokens)
+        return build(config, params).residuals(tokens, _layouts(config, Apart))
 
 
 def unembedding(config: LMConfig, params: Params) -> Float[Array, "D V"]:
@@ -130,11 +172,14 @@ def unembedding(config: LMConfig, params: Params) -> Float[Array, "D V"]:
     return build(config, params).unembedding
 
 
-def build(config: LMConfig, params: Params) -> Network:
-    """The model as a Flax NNX module that holds ``params``."""
+def build(config: LMConfig, params: Params, taps: Mapping[str, Tap] = NO_TAPS) -> Network:
+    """The model as a Flax NNX module that holds ``params``; ``taps`` as for ``logits_at``."""
     skeleton = _skeleton(config)
     leaves = [params[name] for name in skeleton.shapes]
-    return nnx.merge(skeleton.graph, jax.tree.unflatten(skeleton.structure, leaves))
+    network = nnx.merge(skeleton.graph, jax.tree.unflatten(skeleton.structure, leaves))
+    for name, tap in taps.items():
+        _module(network, name).tap = tap
+    return network
 
 
 def init(config: LMConfig, key: Array, dtype: DTypeLike = jnp.float32) -> dict[str, Array]:
@@ -175,12 +220,28 @@ def count(config: LMConfig) -> tuple[int, int]:
     return sum(sizes.values()), sum(n for name, n in sizes.items() if role(name) not in outer)
 
 
+def _module(network: Network, name: str) -> Any:
+    """A part of a network by its name, such as ``layers.3.mlp.up``."""
+    found: Any = network
+    for part in name.split("."):
+        found = found[int(part)] if part.isdigit() else getattr(found, part)
+    return found
+
+
 def _make(config: LMConfig) -> Network:
-    if isinstance(config, GPTNeoXConfig):
-        return GPTNeoX(config)
-    if isinstance(config, GPTNeoConfig):
-        return GPTNeo(config)
-    raise TypeError(f"{type(config).__name__}: give a GPTNeoXConfig or a GPTNeoConfig")
+    if type(config) not in NETWORKS:
+        known = " or a ".join(one.__name__ for one in NETWORKS)
+        raise TypeError(f"{type(config).__name__}: give a {known}")
+    return NETWORKS[type(config)](config)
+
+
+def _layouts(
+    config: LMConfig, layout: Callable[..., Layout], at: Array | None = None
+) -> list[Layout]:
+    """The layout of each block. Only the last may leave positions out: those before make the keys
+    and values of all positions, which later blocks need."""
+    *windows, last = config.windows
+    return [*(layout(window) for window in windows), layout(last, at)]
 
 
 class _Skeleton(NamedTuple):

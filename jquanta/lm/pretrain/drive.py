@@ -54,7 +54,7 @@ def pretrain(
     """Train the models of a suite, or continue where an earlier call stopped::
 
         losses = jq.pretrain("configs/lm/stdlib.toml")
-        network, params, tokenizer = jq.load_model("runs/stdlib/models/793k", "step1708")
+        model = jq.load_model("runs/stdlib/models/793k", "step1708")
 
     Args:
         config: a ``SuiteConfig``, the path of a TOML file, its content as a mapping, or None for

@@ -1,15 +1,14 @@
-"""Load a model in Hugging Face layout: its configuration, its parameters and its tokenizer."""
+"""Load a model: its shape, its parameters under our names, its tokenizer."""
 
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, Sharding
 from jax.typing import DTypeLike
 from jaxtyping import Array
 from rich.console import Console
@@ -19,13 +18,13 @@ from tokenizers import Tokenizer
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.tokenizer import parse_tokenizer
 from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, shapes
-from jquanta.lm.models.roles import shardings
 from jquanta.lm.weights import files, tables
 from jquanta.lm.weights.sources import Source, open_source
 
 BAR_FROM = 2**30
-"""Size in bytes from which a progress bar is shown: reading so much takes a few seconds."""
+"""Bytes from which reading is shown: a few seconds' worth."""
 
 
 def load_model(
@@ -33,44 +32,39 @@ def load_model(
     revision: str | None = None,
     *,
     dtype: DTypeLike = jnp.float32,
-    mesh: Mesh | None = None,
-) -> tuple[LMConfig, dict[str, Array], Tokenizer | None]:
-    """Load a language model from the Hugging Face hub or a folder::
+) -> Model:
+    """A language model from the hub or a folder::
 
-        network, params, tokenizer = jq.load_model("EleutherAI/pythia-70m-v0", "step143000")
-        logits = forward(network, params, tokens)  # jquanta.lm.models.network
+        model = jq.load_model("EleutherAI/pythia-70m-v0", "step143000")
+        logits = forward(model.config, model.params, tokens)  # jquanta.lm.models.network
 
-    Names of Pythia models from before 2023, such as ``pythia-19m``, are replaced by today's names,
-    with a warning.
+    Names from before 2023, such as ``pythia-19m``, are taken for what they are called today, with
+    a warning that says so.
 
     Args:
         id_or_folder: a model's id on the hub, or a folder in Hugging Face layout.
-        revision: a branch, tag or commit on the hub; the name of a subfolder of a folder.
-        dtype: of the parameters, and so of the factors of matrix products.
-        mesh: devices over which the parameters are sharded, by ``jquanta.lm.models.roles.RULES``.
+        revision: a branch, tag or commit of the hub's model; of a folder, a subfolder.
+        dtype: of the parameters, and so of the products.
 
     Returns:
-        The network's configuration (hashable, to be a static argument under jit), its parameters
-        by name, and its tokenizer (of the ``tokenizers`` library), or None if the model has no
-        ``tokenizer.json``.
+        The model, its tokenizer None where it comes with none.
 
     Raises:
-        BadInput: if there is no such model or revision; if its architecture is not supported; if
+        BadInput: if there is no such model or revision; if its shape is not supported; if
             tensors are unknown, missing, of a wrong shape or not finite (all are listed); or if
-            its tokenizer has more tokens than its embedding has rows.
-        RunFailed: if a download fails; the same call continues it.
+            its tokenizer has more tokens than its embedding rows.
+        RunFailed: if a download fails; the same call goes on with it.
     """
     source = open_source(id_or_folder, revision)
     for note in source.notes:
         warnings.warn(note, stacklevel=2)
     config = read_config(source)
-    tokenizer = read_tokenizer(source, config)  # before the weights, so that errors come early
-    where = shardings(shapes(config), mesh) if mesh else {}
-    return config, read_params(source, config, dtype, where), tokenizer
+    tokenizer = read_tokenizer(source, config)  # before the weights: it fails sooner
+    return Model(config, read_params(source, config, dtype), tokenizer)
 
 
 def read_config(source: Source) -> LMConfig:
-    """Read a model's ``config.json``. Raises ``BadInput`` if it is missing or not supported."""
+    """The shape that the model's ``config.json`` describes."""
     path = source.get("config.json")
     if path is None:
         raise BadInput(f"{source.label}: has no config.json; give a model's folder")
@@ -85,11 +79,7 @@ def read_config(source: Source) -> LMConfig:
 
 
 def read_tokenizer(source: Source, config: LMConfig) -> Tokenizer | None:
-    """Read a model's tokenizer; None if the model has no ``tokenizer.json``.
-
-    Raises:
-        BadInput: if the file is not a tokenizer, or has more tokens than the embedding has rows.
-    """
+    """The model's tokenizer, or None if it comes with no ``tokenizer.json``."""
     path = source.get("tokenizer.json")
     if path is None:
         return None
@@ -103,23 +93,12 @@ def read_tokenizer(source: Source, config: LMConfig) -> Tokenizer | None:
 
 
 def read_params(
-    source: Source,
-    config: LMConfig,
-    dtype: DTypeLike = jnp.float32,
-    where: Mapping[str, Sharding] | None = None,
+    source: Source, config: LMConfig, dtype: DTypeLike = jnp.float32
 ) -> dict[str, Array]:
-    """Read a model's parameters under our names, with one tensor at a time in the host's memory.
-
-    Args:
-        source: the model's files.
-        config: the network's shape.
-        dtype: of the parameters.
-        where: the sharding of parameters by name; the others go to the default device.
+    """The model's parameters by our names. One tensor at a time is on the host.
 
     Raises:
-        BadInput: with a list of all tensors that are unknown, missing, of a wrong shape or not
-            finite.
-        RunFailed: if a download fails.
+        BadInput: listing every unknown, missing, misshapen and not finite tensor.
     """
     wanted = {key: name for name, key in tables.source_keys(config).items()}
     sizes, table = shapes(config), tables.architecture(config)
@@ -128,7 +107,6 @@ def read_params(
     found: set[str] = set()
     problems: list[str] = []
 
-    # Called for each tensor of the files. Problems are collected, for one message that lists all.
     def take(stored: str, tensor: np.ndarray) -> None:
         key = table.aliases.get(stored, stored)
         if table.ignored.fullmatch(key):
@@ -136,22 +114,22 @@ def read_params(
         if key in found:
             problems.append(f"{stored}: stored twice")
         found.add(key)
-        if key in table.ties:  # a copy of a tied weight: compared with its original at the end
+        if key in table.ties:
             copies[key] = tensor.astype(dtype)
         elif key not in wanted:
             problems.append(f"{stored}: unknown")
         else:
             name = wanted[key]
-            kernel = name.endswith(".kernel")  # [in, out] here, [out, in] at Hugging Face
-            expected = sizes[name][::-1] if kernel else sizes[name]
+            turned = tables.transposed(config, name)
+            expected = sizes[name][::-1] if turned else sizes[name]
             if tensor.shape != expected:
                 problems.append(f"{stored}: has shape {tensor.shape}, not {expected}")
                 return
-            with np.errstate(over="ignore"):  # an overflow becomes infinity, and is reported below
-                array = (tensor.T if kernel else tensor).astype(dtype, order="C")
+            with np.errstate(over="ignore"):  # found below
+                array = (tensor.T if turned else tensor).astype(dtype, order="C")
             if bad := array.size - np.count_nonzero(np.isfinite(array)):
                 problems.append(f"{stored}: {bad:,} of {array.size:,} numbers are not finite")
-            params[name] = jax.device_put(array, (where or {}).get(name))
+            params[name] = jax.device_put(array)
 
     _each(files.shards(source), take)
     problems += [f"{key}: missing" for key in wanted if key not in found]
@@ -161,11 +139,11 @@ def read_params(
             problems.append(f"{key}: differs from {table.ties[key]}, which it must equal")
     if problems:
         raise BadInput(f"{source.label}: does not fit its config.json: {'; '.join(problems)}")
-    return {name: params[name] for name in sizes}  # in the order of the network, not of the files
+    return {name: params[name] for name in sizes}
 
 
 def _each(paths: Sequence[Path], take: Callable[[str, np.ndarray], None]) -> None:
-    """Pass every tensor of every file to ``take``, with a progress bar if the files are large."""
+    """Give every tensor of every file to ``take``; a bar shows how far, where it takes long."""
     total = sum(path.stat().st_size for path in paths)
     console = Console(stderr=True)
     hidden = total < BAR_FROM or not console.is_terminal
@@ -178,11 +156,7 @@ def _each(paths: Sequence[Path], take: Callable[[str, np.ndarray], None]) -> Non
 
 
 def fingerprint(params: Params) -> str:
-    """The sha256 of all parameters: names, dtypes, shapes and bytes, in the order of the names.
-
-    Args:
-        params: by name.
-    """
+    """sha256 over the names, dtypes, shapes and bytes of all parameters, in the names' order."""
     digest = hashlib.sha256()
     for name in sorted(params):
         array = np.ascontiguousarray(params[name])
@@ -192,12 +166,12 @@ def fingerprint(params: Params) -> str:
 
 
 def warn_of_equals(fingerprints: Sequence[tuple[str, str]]) -> None:
-    """Warn if several revisions have the same weights.
+    """Warn of revisions that have the same weights.
 
-    Users of the hub have reported Pythia revisions that return the weights of another step.
+    There are open reports of Pythia revisions that serve another step's weights.
 
     Args:
-        fingerprints: name and ``fingerprint`` of each revision that was loaded.
+        fingerprints: a revision's name and its ``fingerprint``, for each that was loaded.
     """
     names: dict[str, list[str]] = {}
     for name, print_ in fingerprints:

@@ -1,33 +1,84 @@
-"""Hugging Face's names of settings and parameters, and ours: one table for each architecture."""
+"""How Hugging Face stores models: its names for shapes and parameters, a table an architecture."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jquanta.errors import BadInput
-from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
+from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.network import shapes
 
 
 class Architecture(NamedTuple):
-    """How Hugging Face stores the parameters of an architecture.
+    """How Hugging Face stores an architecture.
 
     Attributes:
-        modules: our name of each module and theirs; {} stands for the number of the layer.
-        aliases: other names of their parameters, and the usual one.
-        ties: copies of tied weights that some files contain, and the parameter that each must
-            equal.
-        ignored: buffers that old files contain, such as masks and rotary frequencies; they follow
-            from the configuration and are not read.
+        kind: ``model_type`` in ``config.json``.
+        loads: the class of transformers that loads it.
+        fields: of ``config.json``, by the attribute of our shape that they hold.
+        read: from ``config.json``, the fields of our shape that are no plain copies.
+        write: the reverse: further fields of ``config.json`` from our shape.
+        needed: fields of ``config.json`` that ``read`` cannot do without.
+        fixed: fields of ``config.json`` that have a single value for all models that we compute.
+        modules: their names of our modules; {} stands for the number of the layer.
+        ignored: buffers in old files: masks and frequencies that the code makes itself.
+        aliases: our source's names of parameters that other versions of transformers call
+            otherwise, by those other names.
+        ties: copies of a parameter that some files hold, with the parameter that they must equal.
+        transposed: whether kernels are stored as [n_out, n_in], as ``torch.nn.Linear`` holds them.
     """
 
+    kind: str
+    loads: str
+    fields: Mapping[str, str]
+    read: Callable[[Mapping[str, Any]], dict[str, Any]]
+    write: Callable[[Any], dict[str, Any]]
+    needed: tuple[str, ...]
+    fixed: Mapping[str, Any]
     modules: Mapping[str, str]
-    aliases: Mapping[str, str]
-    ties: Mapping[str, str]
     ignored: re.Pattern[str]
+    aliases: Mapping[str, str] = {}
+    ties: Mapping[str, str] = {}
+    transposed: bool = True
+
+
+def _read_neox(stored: Mapping[str, Any]) -> dict[str, Any]:
+    rope = {  # transformers 5 writes them in a table of their own, older versions beside the rest
+        "rope_theta": stored.get("rotary_emb_base", 10000),
+        "partial_rotary_factor": stored.get("rotary_pct", 0.25),
+        **(stored.get("rope_parameters") or {}),
+    }
+    if rope.get("rope_type", "default") != "default":
+        raise ValueError(f"rope_type {rope['rope_type']!r} is not supported (only 'default')")
+    return {
+        "rotary": rope["partial_rotary_factor"],
+        "rotary_base": float(rope["rope_theta"]),
+    }
 
 
 NEOX = Architecture(
+    kind="gpt_neox",
+    loads="GPTNeoXForCausalLM",
+    fields={
+        "layers": "num_hidden_layers",
+        "width": "hidden_size",
+        "heads": "num_attention_heads",
+        "hidden": "intermediate_size",
+        "vocab": "vocab_size",
+        "context": "max_position_embeddings",
+        "eps": "layer_norm_eps",
+    },
+    read=_read_neox,
+    write=lambda config: {"rotary_pct": config.rotary, "rotary_emb_base": config.rotary_base},
+    needed=(),
+    fixed={
+        "hidden_act": "gelu",
+        "use_parallel_residual": True,
+        "attention_bias": True,
+        "tie_word_embeddings": False,
+        "rope_scaling": None,
+    },
     modules={
         "embed": "gpt_neox.embed_in",
         "layers.{}.attention_norm": "gpt_neox.layers.{}.input_layernorm",
@@ -39,14 +90,41 @@ NEOX = Architecture(
         "final_norm": "gpt_neox.final_layer_norm",
         "unembed": "embed_out",
     },
-    aliases={"lm_head.weight": "embed_out.weight"},  # the name in transformers 5
-    ties={},
     ignored=re.compile(
         r"gpt_neox\.layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)"
     ),
+    aliases={"lm_head.weight": "embed_out.weight"},  # what transformers 5 calls it
 )
 
+
+def _read_neo(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "window": stored.get("window_size", 256),
+        "reach": tuple(
+            reach for group, times in stored["attention_types"] for reach in list(group) * times
+        ),
+    }
+
+
 NEO = Architecture(
+    kind="gpt_neo",
+    loads="GPTNeoForCausalLM",
+    fields={
+        "layers": "num_layers",
+        "width": "hidden_size",
+        "heads": "num_heads",
+        "hidden": "intermediate_size",
+        "vocab": "vocab_size",
+        "context": "max_position_embeddings",
+        "eps": "layer_norm_epsilon",
+    },
+    read=_read_neo,
+    write=lambda config: {
+        "window_size": config.window,
+        "attention_types": [[[reach], 1] for reach in config.reach],
+    },
+    needed=("attention_types",),
+    fixed={"activation_function": "gelu_new", "tie_word_embeddings": True},
     modules={
         "embed": "transformer.wte",
         "positions": "transformer.wpe",
@@ -60,29 +138,31 @@ NEO = Architecture(
         "layers.{}.mlp.down": "transformer.h.{}.mlp.c_proj",
         "final_norm": "transformer.ln_f",
     },
-    aliases={},
-    ties={"lm_head.weight": "transformer.wte.weight"},
     ignored=re.compile(r"transformer\.h\.\d+\.attn\.attention\.(bias|masked_bias)"),
+    ties={"lm_head.weight": "transformer.wte.weight"},
 )
 
+ARCHITECTURES: Mapping[type[LMConfig], Architecture] = {GPTNeoXConfig: NEOX, GPTNeoConfig: NEO}
+"""The table of each architecture, by the class of its shapes."""
+
+_KINDS = {table.kind: (config, table) for config, table in ARCHITECTURES.items()}
+_OPTIONAL = ("eps", "hidden")
+"""Attributes of shapes that ``config.json`` may leave out: they have defaults."""
+
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
-"""Flax's names of a module's parameters, and torch's."""
+_NO_TOKENS = {"bos_token_id": None, "eos_token_id": None}  # their defaults are Pythia's and GPT-2's
 
 
 def architecture(config: LMConfig) -> Architecture:
-    """The table for the architecture of a model."""
-    return NEOX if isinstance(config, GPTNeoXConfig) else NEO
+    """The table for a model of this shape."""
+    return ARCHITECTURES[type(config)]
 
 
 def source_keys(config: LMConfig) -> dict[str, str]:
-    """Hugging Face's name for each of our parameters.
-
-    They store kernels transposed: [out, in], where ours are [in, out].
-    """
+    """Hugging Face's name of each of our parameters."""
     modules = architecture(config).modules
 
     def key(name: str) -> str:
-        # "layers.3.mlp.up.kernel": module "layers.3.mlp.up", leaf "kernel", layer 3.
         module, leaf = name.rsplit(".", 1)
         layer = re.search(r"\d+", module)
         number = layer[0] if layer else ""
@@ -92,151 +172,52 @@ def source_keys(config: LMConfig) -> dict[str, str]:
     return {name: key(name) for name in shapes(config)}
 
 
-def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
-    """The configuration of the network that a ``config.json`` describes.
+def transposed(config: LMConfig, name: str) -> bool:
+    """Whether Hugging Face stores our parameter ``name`` with its two axes exchanged."""
+    return architecture(config).transposed and name.endswith(".kernel")
 
-    Args:
-        stored: the content of the file.
-        file: its name, for error messages.
+
+def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
+    """The shape that a ``config.json`` describes.
 
     Raises:
-        BadInput: with a list of the fields that are missing, or whose values are not supported.
+        BadInput: naming each field of ``file`` that is missing, or that we do not compute.
     """
     kind = stored.get("model_type")
-    if kind not in _READERS:
-        raise BadInput(f"{file}: model_type {kind!r}; supported: {', '.join(_READERS)}")
-    read = _READERS[kind]
-    missing = sorted(name for name in read.needed if name not in stored)
+    if kind not in _KINDS:
+        raise BadInput(f"{file}: model_type {kind!r}; supported: {', '.join(_KINDS)}")
+    make, table = _KINDS[kind]
+    copied = {ours: theirs for ours, theirs in table.fields.items() if ours != "hidden"}
+    needed = [theirs for ours, theirs in copied.items() if ours not in _OPTIONAL]
+    missing = sorted(name for name in (*needed, *table.needed) if name not in stored)
     if missing:
         raise BadInput(f"{file}: has no {', '.join(missing)}")
     wrong = [
         f"{name} = {stored[name]!r} (only {wanted!r})"
-        for name, wanted in read.fixed.items()
+        for name, wanted in table.fixed.items()
         if stored.get(name, wanted) != wanted
     ]
-    # Both architectures have MLPs of four times the width; the shapes here rely on it.
-    width = stored["hidden_size"]
-    if stored.get("intermediate_size") not in (None, 4 * width):
-        wrong.append(f"intermediate_size = {stored['intermediate_size']!r} (only {4 * width})")
+    hidden, four = table.fields["hidden"], 4 * stored[table.fields["width"]]
+    if stored.get(hidden) not in (None, four):
+        wrong.append(f"{hidden} = {stored[hidden]!r} (only {four})")
     if wrong:
         raise BadInput(f"{file}: not supported: {'; '.join(wrong)}")
+    plain = {ours: stored[theirs] for ours, theirs in copied.items() if theirs in stored}
     try:
-        return read.make(stored)
+        return make(**plain, **table.read(stored))
     except (TypeError, KeyError, ValueError) as error:
         raise BadInput(f"{file}: {error}") from None
 
 
 def to_json(config: LMConfig, dtype: str) -> dict[str, Any]:
-    """The content of the ``config.json`` from which transformers builds this network.
-
-    Args:
-        config: the network's shape.
-        dtype: name of the dtype of the stored parameters.
-    """
-    if isinstance(config, GPTNeoXConfig):
-        return {
-            "architectures": ["GPTNeoXForCausalLM"],
-            "model_type": "gpt_neox",
-            "num_hidden_layers": config.layers,
-            "hidden_size": config.width,
-            "num_attention_heads": config.heads,
-            "intermediate_size": 4 * config.width,
-            "vocab_size": config.vocab,
-            "max_position_embeddings": config.context,
-            "layer_norm_eps": config.eps,
-            "rotary_pct": config.rotary,
-            "rotary_emb_base": config.rotary_base,
-            "torch_dtype": dtype,
-            **_NEOX_FIXED,
-            **_NO_TOKENS,
-        }
-    assert isinstance(config, GPTNeoConfig)
+    """The ``config.json`` that transformers reads for a model of this shape."""
+    table = architecture(config)
     return {
-        "architectures": ["GPTNeoForCausalLM"],
-        "model_type": "gpt_neo",
-        "num_layers": config.layers,
-        "hidden_size": config.width,
-        "num_heads": config.heads,
-        "intermediate_size": 4 * config.width,
-        "vocab_size": config.vocab,
-        "max_position_embeddings": config.context,
-        "layer_norm_epsilon": config.eps,
-        "window_size": config.window,
-        "attention_types": [[[reach], 1] for reach in config.reach],
+        "architectures": [table.loads],
+        "model_type": table.kind,
+        **{theirs: getattr(config, ours) for ours, theirs in table.fields.items()},
+        **table.write(config),
         "torch_dtype": dtype,
-        **_NEO_FIXED,
+        **table.fixed,
         **_NO_TOKENS,
     }
-
-
-def _neox(stored: Mapping[str, Any]) -> GPTNeoXConfig:
-    """The shape of a GPT-NeoX model from its ``config.json``."""
-    # transformers 5 stores the settings of rotary embeddings in one table ``rope_parameters``,
-    # older versions as two fields.
-    rope = {
-        "rope_theta": stored.get("rotary_emb_base", 10000),
-        "partial_rotary_factor": stored.get("rotary_pct", 0.25),
-        **(stored.get("rope_parameters") or {}),
-    }
-    if rope.get("rope_type", "default") != "default":
-        raise ValueError(f"rope_type {rope['rope_type']!r} is not supported (only 'default')")
-    return GPTNeoXConfig(
-        layers=stored["num_hidden_layers"],
-        width=stored["hidden_size"],
-        heads=stored["num_attention_heads"],
-        vocab=stored["vocab_size"],
-        context=stored["max_position_embeddings"],
-        eps=stored.get("layer_norm_eps", 1e-5),
-        rotary=rope["partial_rotary_factor"],
-        rotary_base=float(rope["rope_theta"]),
-    )
-
-
-def _neo(stored: Mapping[str, Any]) -> GPTNeoConfig:
-    """The shape of a GPT-Neo model from its ``config.json``."""
-    return GPTNeoConfig(
-        layers=stored["num_layers"],
-        width=stored["hidden_size"],
-        heads=stored["num_heads"],
-        vocab=stored["vocab_size"],
-        context=stored["max_position_embeddings"],
-        eps=stored.get("layer_norm_epsilon", 1e-5),
-        window=stored.get("window_size", 256),
-        # attention_types = [[["global", "local"], 6]] stands for six times (global, local).
-        reach=tuple(
-            reach for group, times in stored["attention_types"] for reach in list(group) * times
-        ),
-    )
-
-
-class _Reader(NamedTuple):
-    """How to read the ``config.json`` of an architecture.
-
-    Attributes:
-        make: builds our configuration from the content of the file.
-        needed: fields that must be there.
-        fixed: fields that, where they are there, must have these values.
-    """
-
-    make: Any
-    needed: tuple[str, ...]
-    fixed: Mapping[str, Any]
-
-
-_COMMON = ("hidden_size", "vocab_size", "max_position_embeddings")
-_NEOX_FIXED = {
-    "hidden_act": "gelu",
-    "use_parallel_residual": True,
-    "attention_bias": True,
-    "tie_word_embeddings": False,
-    "rope_scaling": None,
-}
-_NO_TOKENS = {
-    "bos_token_id": None,
-    "eos_token_id": None,
-}  # the defaults are ids of Pythia's and GPT-2's vocabularies
-_NEO_FIXED = {"activation_function": "gelu_new", "tie_word_embeddings": True}
-_READERS = {
-    "gpt_neox": _Reader(_neox, (*_COMMON, "num_hidden_layers", "num_attention_heads"), _NEOX_FIXED),
-    "gpt_neo": _Reader(_neo, (*_COMMON, "num_layers", "num_heads", "attention_types"), _NEO_FIXED),
-}

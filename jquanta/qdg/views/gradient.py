@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
 from jquanta.lm.corpus.reader import Corpus
-from jquanta.lm.models.columns import logits
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import Params, count
+from jquanta.lm.models.network import Params, count, logits_at
 from jquanta.machine.memory import usable_together
 from jquanta.qdg.samples.prefixes import samples
 from jquanta.qdg.samples.selection import Selection
@@ -29,7 +28,7 @@ def loss(
     target: Int[Array, ""],
 ) -> Float[Array, ""]:
     """Cross-entropy of one prediction, in nats: of ``target`` after ``tokens[: at + 1]``."""
-    return cross_entropy(logits(config, params, tokens, at), target)
+    return cross_entropy(logits_at(config, params, tokens, at), target)
 
 
 def cross_entropy(logits: Float[Array, " V"], target: Int[Array, ""]) -> Float[Array, ""]:

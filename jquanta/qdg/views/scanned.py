@@ -22,8 +22,8 @@ from jaxtyping import Array, Float, Int
 
 from jquanta.lm.models.base import Network
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.layout import Packed, Single
 from jquanta.lm.models.network import PRECISION, Params, build, shapes
+from jquanta.lm.models.rows import Packed, Single
 
 BLOCK = "layers.0."
 """How the parameters of a model's only block begin."""
@@ -123,8 +123,10 @@ def loss(
         )
 
     *loops, last = runs(config, names)
+    end = network(last)
+    single = Single(at, config.windows[-1])
     with jax.default_matmul_precision(PRECISION):
-        x = network(last).embedded(tokens[None])
+        x = end.embedded(tokens[None], single)
         for run in loops:
             # A window as long as the prefix is none. Where no block has one, none is asked for.
             reach = [config.windows[i] or len(tokens) for i in run.layers]
@@ -134,9 +136,8 @@ def loss(
             else:
                 window = None if windows is None else windows[0]
                 x = network(run).layers[0](x, Packed(start, window))
-        end = network(last)
-        x = end.layers[0](x, Single(at, config.windows[-1]))
-        logits = end.final_norm(x)[0, 0] @ end.unembedding
+        x = end.final_norm(end.layers[0](x, single), single)
+        logits = x[0, 0] @ end.unembedding
     # The target's logit as a sum in which all others are zero: as in ``Single``, no scatter.
     own = jnp.where(jnp.arange(len(logits)) == target, logits, 0).sum()
     return jax.nn.logsumexp(logits) - own

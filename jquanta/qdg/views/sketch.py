@@ -20,9 +20,8 @@ from jaxtyping import Array, Float, Float32, Int
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
-from jquanta.lm.models.columns import logits
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import Params, count, shapes
+from jquanta.lm.models.network import Params, count, logits_at, shapes
 from jquanta.lm.models.roles import Role, role
 from jquanta.machine.memory import usable_together
 from jquanta.qdg.samples.prefixes import samples
@@ -114,7 +113,7 @@ def sketch(
 
     def loss(middles: Mapping[str, Array], own: Params) -> Array:
         taps = {module: partial(_tap, p, middles[module]) for module, p in around.items()}
-        return cross_entropy(logits(config, {**params, **own}, tokens, at, taps), target)
+        return cross_entropy(logits_at(config, {**params, **own}, tokens, at, taps), target)
 
     zeros = {module: jnp.zeros((_size(p), len(p.out)), p.out.dtype) for module, p in around.items()}
     middles, own = jax.grad(loss, argnums=(0, 1))(zeros, {name: params[name] for name in norms})

@@ -10,7 +10,8 @@ import optax
 from jaxtyping import Array
 
 from jquanta.lm.corpus.reader import Corpus, open_corpus
-from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
+from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.network import Params, forward, init
 from jquanta.lm.weights.save import save_model
 from tests.lm.corpus.samples import write_corpus

@@ -64,7 +64,7 @@ def test_a_column_is_what_plain_code_gives(home: Path, tmp_path: Path) -> None:
     corpus = open_corpus(home / "corpus")
     for name, config in (("neox", NEOX), ("neo", NEO)):
         group = examples.stored(tmp_path / "out", f"{name}@main")
-        _, params, _ = load_model(home / name)
+        params = load_model(home / name).params
         wanted = examples.plain_column(config, params, corpus)
         assert len(wanted) == corpus.n_predictions
         np.testing.assert_allclose(group["loss"][:], wanted, rtol=0, atol=ROUNDING)

@@ -18,9 +18,9 @@ from jquanta.lm.losses.compute import _arrays, _program, batch_losses, on_device
 from jquanta.lm.losses.packing import plan_rows
 from jquanta.lm.losses.rows import algorithm, packed_losses, rows_that_fit
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.layout import Packed
 from jquanta.lm.models.network import Params, build, packed_features, stack
 from jquanta.lm.models.pythia import pythia
+from jquanta.lm.models.rows import Packed
 from jquanta.machine import devices
 from jquanta.machine.devices import mesh
 from tests.lm.losses import examples
@@ -128,13 +128,13 @@ def test_rows_longer_than_the_context(config: LMConfig) -> None:
 @models
 def test_scanned_layers_are_the_same_layers_one_after_another(config: LMConfig) -> None:
     params = in_float64(parameters(config))
-    (inputs, _, start), _ = arrays(examples.rows())
+    inputs, _, start = map(jnp.asarray, arrays(examples.rows())[0])
     network = build(config, params)
-    x = network.embedded(inputs, Packed(start).places)
+    x = network.embedded(inputs, Packed(start))
     for layer, window in zip(network.layers, config.windows, strict=True):
         x = layer(x, Packed(start, window))
     found = packed_features(config, stack(config, params), inputs, start)
-    np.testing.assert_allclose(found, network.final_norm(x), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found, network.final_norm(x, Packed(start)), rtol=0, atol=1e-12)
 
 
 @models
@@ -154,7 +154,8 @@ def test_hostile_neighbours_change_nothing(config: LMConfig) -> None:
     params = parameters(config)
     table = params["embed.embedding"]
     hostile = params | {"embed.embedding": table.at[0].multiply(1e15)}
-    (inputs, _, start), places = arrays(documents, 128)
+    given, places = arrays(documents, 128)
+    inputs, _, start = map(jnp.asarray, given)
     mild, wild = (
         np.asarray(packed_features(config, stack(config, p), inputs, start))
         for p in (params, hostile)

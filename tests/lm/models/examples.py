@@ -70,8 +70,8 @@ def randomised(model: Any) -> Any:
 def ours(model: Any, folder: Path, dtype: DTypeLike) -> tuple[LMConfig, dict[str, Array]]:
     """Its shape and parameters, by way of files."""
     model.save_pretrained(folder)
-    config, params, _ = load_model(folder, dtype=dtype)
-    return config, params
+    loaded = load_model(folder, dtype=dtype)
+    return loaded.config, dict(loaded.params)
 
 
 def documents(count: int, length: int, seed: int = 0) -> np.ndarray:

@@ -11,17 +11,19 @@ from jaxtyping import Array
 
 from jquanta.errors import BadInput
 from jquanta.lm.models import columns
-from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
-from jquanta.lm.models.network import forward, init, shapes
-from jquanta.lm.models.parts import TILE
+from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gpt_neo import GPTNeoConfig
+from jquanta.lm.models.layout import TILE
+from jquanta.lm.models.network import NETWORKS, forward, init, logits_at, shapes
 from jquanta.lm.models.roles import Role, role
 
 SIZES: dict[str, Any] = {"layers": 3, "width": 32, "heads": 2, "vocab": 50, "context": 300}
-MODELS: dict[str, LMConfig] = {
-    "neox": GPTNeoXConfig(**SIZES),
-    "neo": GPTNeoConfig(**SIZES, window=7),
-    "wide window": GPTNeoConfig(**SIZES, window=TILE + 5),  # over two tiles of keys
-}
+MODELS: dict[str, LMConfig] = {kind.__name__: kind(**SIZES) for kind in NETWORKS}
+MODELS["GPTNeoConfig"] = GPTNeoConfig(**SIZES, window=7)
+MODELS["wide window"] = GPTNeoConfig(**SIZES, window=TILE + 5)  # over two tiles of keys
+LINEARS: dict[type[LMConfig], int] = {GPTNeoXConfig: 4, GPTNeoConfig: 6}
+"""Linear layers of a block."""
+
 PLACES = {9: (0, 4, 8), TILE: (TILE - 1,), 2 * TILE + 3: (TILE - 1, TILE, 200, 2 * TILE + 2)}
 """Positions to look at, by the number of tokens: below a tile, one, and more."""
 
@@ -49,7 +51,7 @@ def test_logits_are_the_networks(model: tuple[LMConfig, dict[str, Array]], lengt
     config, params = model
     tokens = tokens_of(length)
     wanted = forward(config, params, tokens[None])[0]
-    one = jax.jit(columns.logits, static_argnums=0)
+    one = jax.jit(logits_at, static_argnums=0)
     for at in PLACES[length]:
         found = one(config, params, tokens, jnp.asarray(at))
         assert found.dtype == np.float64
@@ -64,7 +66,7 @@ def test_gradients_are_the_networks(model: tuple[LMConfig, dict[str, Array]], le
     at = jnp.asarray(PLACES[length][-1])
 
     def mine(params: dict[str, Array]) -> Array:
-        return columns.logits(config, params, tokens, at) @ weights
+        return logits_at(config, params, tokens, at) @ weights
 
     def theirs(params: dict[str, Array]) -> Array:
         return forward(config, params, tokens[None], at[None, None])[0, 0] @ weights
@@ -102,7 +104,7 @@ def test_what_stands_after_the_position_changes_nothing(
 ) -> None:
     config, params = model
     tokens = tokens_of(40)
-    one = jax.jit(lambda tokens: columns.logits(config, params, tokens, jnp.asarray(20)))
+    one = jax.jit(lambda tokens: logits_at(config, params, tokens, jnp.asarray(20)))
     found = one(tokens)
     np.testing.assert_array_equal(one(tokens.at[21:].set(0)), found)
     before = one(tokens.at[20].set(0))
@@ -113,14 +115,14 @@ def test_a_tap_adds_to_its_layer(model: tuple[LMConfig, dict[str, Array]]) -> No
     """A product with the layer's input is the same as more kernel, for every linear layer."""
     config, params = model
     tokens, at = tokens_of(9), jnp.asarray(6)
-    one = jax.jit(lambda params: columns.logits(config, params, tokens, at))
+    one = jax.jit(lambda params: logits_at(config, params, tokens, at))
     plain = one(params)
     kernels = [n for n in shapes(config) if n.endswith(".kernel") and role(n) != Role.UNEMBEDDING]
-    assert len(kernels) == config.layers * (4 if isinstance(config, GPTNeoXConfig) else 6)
+    assert len(kernels) == config.layers * LINEARS.get(type(config), len(kernels) // config.layers)
     for number, name in enumerate(kernels):
         more = 0.1 * jax.random.normal(jax.random.key(number), params[name].shape)
         taps = {name.removesuffix(".kernel"): lambda x, more=more: more.T @ x}
-        tapped = jax.jit(lambda params, taps=taps: columns.logits(config, params, tokens, at, taps))
+        tapped = jax.jit(lambda params, taps=taps: logits_at(config, params, tokens, at, taps))
         found, wanted = tapped(params), one(params | {name: params[name] + more})
         np.testing.assert_allclose(found, wanted, rtol=0, atol=EXACT, err_msg=name)
         assert float(jnp.abs(found - plain).max()) > 1e-3
@@ -129,8 +131,8 @@ def test_a_tap_adds_to_its_layer(model: tuple[LMConfig, dict[str, Array]]) -> No
 def test_bad_input(model: tuple[LMConfig, dict[str, Array]]) -> None:
     config, params = model
     with pytest.raises(BadInput, match="301 tokens: the model's context is 300; truncate to it"):
-        columns.logits(config, params, tokens_of(301), jnp.asarray(0))
-    foreign = columns.logits(config, params, jnp.array([1, 50, 2]), jnp.asarray(2))
+        logits_at(config, params, tokens_of(301), jnp.asarray(0))
+    foreign = logits_at(config, params, jnp.array([1, 50, 2]), jnp.asarray(2))
     assert bool(jnp.isnan(foreign).all())  # not the last row of the embedding
     with pytest.raises(TypeError, match="give a GPTNeoXConfig or a GPTNeoConfig"):
-        columns.logits("14m", params, tokens_of(3), jnp.asarray(0))  # type: ignore[arg-type]
+        logits_at(LMConfig(2, 32, 2, 50), params, tokens_of(3), jnp.asarray(0))

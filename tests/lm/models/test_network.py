@@ -1,4 +1,4 @@
-"""What holds of both architectures as pure functions of their parameters."""
+"""What holds of all architectures as pure functions of their parameters."""
 
 import re
 from typing import Any
@@ -10,10 +10,12 @@ import pytest
 from jaxtyping import Array
 
 from jquanta.errors import BadInput
-from jquanta.lm.models import parts
-from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
-from jquanta.lm.models.layout import Apart
+from jquanta.lm.models import rows
+from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gpt_neo import GPTNeoConfig
+from jquanta.lm.models.layout import TILE
 from jquanta.lm.models.network import (
+    NETWORKS,
     build,
     count,
     features,
@@ -26,13 +28,12 @@ from jquanta.lm.models.network import (
 )
 from jquanta.lm.models.pythia import PYTHIA, pythia
 from jquanta.lm.models.roles import Role, role
+from jquanta.lm.models.rows import Apart
 from tests.lm.models import examples
 
-SIZES = {"layers": 2, "width": 64, "heads": 2, "vocab": 50, "context": 256}
-MODELS: dict[str, LMConfig] = {
-    "neox": GPTNeoXConfig(**SIZES),  # type: ignore[arg-type]
-    "neo": GPTNeoConfig(**SIZES, window=5),  # type: ignore[arg-type]
-}
+SIZES: dict[str, Any] = {"layers": 2, "width": 64, "heads": 2, "vocab": 50, "context": 256}
+MODELS: dict[str, LMConfig] = {kind.__name__: kind(**SIZES) for kind in NETWORKS}
+MODELS["GPTNeoConfig"] = GPTNeoConfig(**SIZES, window=5)  # far below the length of TOKENS
 TOKENS = np.random.default_rng(0).integers(0, 50, (3, 150))
 SHORT = jnp.asarray(TOKENS[:, :9])
 
@@ -84,7 +85,7 @@ def test_residuals_are_the_stream_around_each_block(model: Any) -> None:
     assert [x.shape for x in stream] == [(3, 9, 64)] * 3
     module = build(config, params)
     close(stream[1], module.layers[0](stream[0], Apart()))
-    close(features(config, params, SHORT), module.final_norm(stream[2]))
+    close(features(config, params, SHORT), module.final_norm(stream[2], Apart()))
 
 
 def test_the_future_changes_nothing(model: Any) -> None:
@@ -120,7 +121,7 @@ def test_earlier_tokens_matter_as_far_as_attention_reaches(model: Any) -> None:
 
 @pytest.mark.parametrize("window", [None, 1, 7, 128, 140, 1000])
 def test_tiled_attention_is_attention(window: int | None) -> None:
-    query, key, value = np.random.default_rng(0).normal(size=(3, 2, 2 * parts.TILE + 9, 2, 8))
+    query, key, value = np.random.default_rng(0).normal(size=(3, 2, 2 * TILE + 9, 2, 8))
     scores = np.einsum("bthk,bshk->bhts", query, key)
     ahead = np.arange(scores.shape[2])[:, None] - np.arange(scores.shape[3])
     seen = (ahead >= 0) & (ahead < (window or np.inf))
@@ -128,7 +129,7 @@ def test_tiled_attention_is_attention(window: int | None) -> None:
     shares /= shares.sum(-1, keepdims=True)
     expected = np.einsum("bhts,bshk->bthk", shares, value)
     with jax.enable_x64(True):
-        mine = parts.attend(*map(jnp.asarray, (query, key, value)), window)
+        mine = rows.attend(*map(jnp.asarray, (query, key, value)), window)
     np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-12)
 
 
@@ -193,8 +194,8 @@ def test_init(model: Any) -> None:
 
 def test_init_of_several_seeds_at_once() -> None:
     keys = jax.random.split(jax.random.key(0), 3)
-    together = jax.vmap(lambda key: init(MODELS["neox"], key))(keys)
-    alone = init(MODELS["neox"], keys[1])
+    together = jax.vmap(lambda key: init(MODELS["GPTNeoXConfig"], key))(keys)
+    alone = init(MODELS["GPTNeoXConfig"], keys[1])
     for name, x in alone.items():
         close(together[name][1], x)
 

@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 import torch
 
-from jquanta.lm.models import parts
+from jquanta.lm.models import rows
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.layout import Apart
+from jquanta.lm.models.layout import TILE
 from jquanta.lm.models.network import build, init
 from jquanta.lm.models.pythia import pythia
+from jquanta.lm.models.rows import Apart
 from jquanta.lm.weights.save import save_model
 from tests.lm.models import examples, twins
 
@@ -32,7 +33,7 @@ torch.set_num_threads(1)  # for products this small a second thread only waits
 EXACT = 1e-9
 STOCK_NEOX = 2e-6
 STOCK_NEO = 5e-5
-LENGTH = parts.TILE + 33  # the queries take two tiles
+LENGTH = TILE + 33  # the queries take two tiles
 
 
 @pytest.fixture(params=examples.HEAD_DIMS, scope="module")
@@ -52,7 +53,7 @@ def neo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def neo_length(config: LMConfig) -> int:
-    return config.window + 60 if config.window > parts.TILE else LENGTH  # type: ignore[attr-defined]
+    return config.window + 60 if config.window > TILE else LENGTH  # type: ignore[attr-defined]
 
 
 def spied(model: Any, module: Any, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +81,7 @@ def close(mine: Any, theirs: Any, tolerance: float) -> None:
 def test_rotary(head_dim: int) -> None:
     n, length = head_dim // 4, 2048
     x = np.random.default_rng(0).normal(size=(1, length, 3, head_dim))
-    mine = parts.rotate(jnp.asarray(x), n, 10000.0)
+    mine = rows.rotate(jnp.asarray(x), n, 10000.0)
     heads = [twins.rotate(torch.tensor(x[0, :, h]), n).numpy() for h in range(3)]
     close(mine[0], np.stack(heads, 1), EXACT)
     np.testing.assert_array_equal(mine[..., n:], x[..., n:])

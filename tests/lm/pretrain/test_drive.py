@@ -76,11 +76,11 @@ def test_saved_models_are_those_of_the_stored_losses(whole: Path) -> None:
             column = losses.loss.sel(model=f"{name}@step{step}")
             expected = column[: sum(map(len, found))].to_numpy()
             np.testing.assert_allclose(np.concatenate(found), expected, rtol=0, atol=1e-5)
-    network, params, tokenizer = jq.load_model(whole / "models" / SIZES[1], "step16")
-    assert network.width == 32
-    assert params["embed.embedding"].shape == (300, 32)
-    assert tokenizer is not None
-    assert tokenizer.to_str() == test.tokenizer.to_str()
+    model = jq.load_model(whole / "models" / SIZES[1], "step16")
+    assert model.config.width == 32
+    assert model.params["embed.embedding"].shape == (300, 32)
+    assert model.tokenizer is not None
+    assert model.tokenizer.to_str() == test.tokenizer.to_str()
 
 
 def test_all_sizes_read_the_same_batches(

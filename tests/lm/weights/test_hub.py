@@ -44,10 +44,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 def loads() -> bool:
     """Whether the model can be loaded, and is what was put on the hub."""
-    config, params, tokenizer = jq.load_model(MODEL)
-    assert tokenizer is not None
-    assert tokenizer.to_str() == examples.TOKENIZER.to_str()
-    return config == examples.NEOX and examples.same(params, examples.params(examples.NEOX))
+    model = jq.load_model(MODEL)
+    assert model.tokenizer is not None
+    assert model.tokenizer.to_str() == examples.TOKENIZER.to_str()
+    same = examples.same(model.params, examples.params(examples.NEOX))
+    return model.config == examples.NEOX and same
 
 
 def test_a_model_comes_once_and_then_from_the_cache(hub: Hub) -> None:
@@ -64,8 +65,8 @@ def test_through_the_environment_in_a_process_of_its_own(hub: Hub, tmp_path: Pat
     environment = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
     program = (
         "import jquanta as jq\n"
-        "network, params, tokenizer = jq.load_model('me/tiny', 'step1000')\n"
-        "print(network, len(params), tokenizer.get_vocab_size())"
+        "model = jq.load_model('me/tiny', 'step1000')\n"
+        "print(model.config, len(model.params), model.tokenizer.get_vocab_size())"
     )
     for offline in ("0", "1"):
         done = subprocess.run(
@@ -180,7 +181,7 @@ def test_a_branch_that_moves_while_loading_does_not_mix_commits(hub: Hub) -> Non
 def test_an_old_name_loads_what_it_is_called_today_with_a_note(hub: Hub) -> None:
     hub.models["EleutherAI/pythia-70m-v0"] = hub.models[MODEL]
     with pytest.warns(UserWarning, match="pythia-19m is the old name of EleutherAI/pythia-70m-v0"):
-        config, *_ = jq.load_model("pythia-19m")
+        config = jq.load_model("pythia-19m").config
     assert config == examples.NEOX
     with warnings.catch_warnings():
         warnings.simplefilter("error")

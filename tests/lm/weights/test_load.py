@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -75,14 +74,14 @@ def test_buffers_of_old_files_are_passed_over(folder: Path) -> None:
             prefix + "rotary_emb.inv_freq": np.ones(2, np.float32),
         }
     examples.store(folder, stored)
-    assert examples.same(jq.load_model(folder)[1], examples.params(examples.NEOX))
+    assert examples.same(jq.load_model(folder).params, examples.params(examples.NEOX))
 
 
 def test_the_unembedding_under_either_name_but_not_both(folder: Path) -> None:
     stored = examples.tensors(folder)
     renamed = {("lm_head.weight" if k == "embed_out.weight" else k): x for k, x in stored.items()}
     examples.store(folder, renamed)
-    assert examples.same(jq.load_model(folder)[1], examples.params(examples.NEOX))
+    assert examples.same(jq.load_model(folder).params, examples.params(examples.NEOX))
     examples.store(folder, stored | renamed)
     assert complaint(folder).endswith("lm_head.weight: stored twice")
 
@@ -94,7 +93,7 @@ def test_a_copy_of_the_tied_embedding_must_be_one(tmp_path: Path) -> None:
     stored |= {prefix + "bias": np.tri(4, dtype=bool), prefix + "masked_bias": np.float32([-1e9])}
     stored["lm_head.weight"] = stored["transformer.wte.weight"].copy()
     examples.store(folder, stored)
-    assert examples.same(jq.load_model(folder)[1], examples.params(examples.NEO))
+    assert examples.same(jq.load_model(folder).params, examples.params(examples.NEO))
     stored["lm_head.weight"][5, 5] += 1
     examples.store(folder, stored)
     assert "lm_head.weight: differs from transformer.wte.weight" in complaint(folder)
@@ -108,7 +107,7 @@ def test_every_parameter_has_its_own_source(config: LMConfig) -> None:
 
 def test_shards_in_a_folder(folder: Path) -> None:
     names = examples.split(folder)
-    assert examples.same(jq.load_model(folder)[1], examples.params(examples.NEOX))
+    assert examples.same(jq.load_model(folder).params, examples.params(examples.NEOX))
     (folder / names[2]).unlink()
     assert f"are missing: {names[2]}" in complaint(folder)
     (folder / "model.safetensors.index.json").write_text("{}")
@@ -132,7 +131,7 @@ def test_a_pickle_through_torch(folder: Path, legacy: bool, dtype: torch.dtype) 
         folder / "pytorch_model.bin",
         _use_new_zipfile_serialization=not legacy,
     )
-    loaded = jq.load_model(folder)[1]
+    loaded = jq.load_model(folder).params
     half = jnp.dtype(str(dtype).removeprefix("torch."))
     expected = examples.params(examples.NEOX)
     assert examples.same(
@@ -176,7 +175,7 @@ def test_no_weights_no_folder_no_revision(folder: Path) -> None:
 def test_revisions_of_a_folder_are_subfolders(tmp_path: Path) -> None:
     for step in (10, 20):
         examples.saved(tmp_path / f"step{step}", seed=step)
-    loaded = jq.load_model(tmp_path, "step20")[1]
+    loaded = jq.load_model(tmp_path, "step20").params
     assert examples.same(loaded, examples.params(examples.NEOX, seed=20))
 
 
@@ -213,12 +212,12 @@ def test_a_tokenizer_that_does_not_fit(tmp_path: Path) -> None:
     folder = examples.saved(tmp_path, GPTNeoXConfig(layers=1, width=32, heads=2, vocab=49))
     assert "tokenizer has 50 tokens and its embedding 49 rows" in complaint(folder)
     (folder / "tokenizer.json").unlink()
-    assert jq.load_model(folder)[2] is None
+    assert jq.load_model(folder).tokenizer is None
 
 
 def test_dtypes(folder: Path) -> None:
     whole = examples.params(examples.NEOX)
-    half = jq.load_model(folder, dtype=jnp.bfloat16)[1]
+    half = jq.load_model(folder, dtype=jnp.bfloat16).params
     assert examples.same(half, {name: x.astype(jnp.bfloat16) for name, x in whole.items()})
     assert {x.dtype for x in half.values()} == {np.dtype(jnp.bfloat16)}
 
@@ -229,15 +228,6 @@ def test_numbers_too_large_for_the_dtype_are_not_finite(folder: Path) -> None:
     examples.store(folder, stored)
     with pytest.raises(BadInput, match="1 of 1,920 numbers are not finite"):
         jq.load_model(folder, dtype=jnp.float16)
-
-
-def test_a_mesh(folder: Path) -> None:
-    mesh = jax.make_mesh((1,), ("model",), (jax.sharding.AxisType.Auto,))
-    _, loaded, _ = jq.load_model(folder, mesh=mesh)
-    assert loaded["unembed.kernel"].sharding == jax.sharding.NamedSharding(
-        mesh, jax.sharding.PartitionSpec(None, "model")
-    )
-    assert examples.same(loaded, examples.params(examples.NEOX))
 
 
 def test_memory_is_that_of_the_parameters_and_a_few_tensors(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import jquanta as jq
-from jquanta.lm.models.config import GPTNeoConfig, GPTNeoXConfig, LMConfig
+from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.network import forward
 from jquanta.lm.weights.save import save_model
 from tests.lm.weights import examples
@@ -44,13 +45,13 @@ def test_a_round_trip_changes_nothing(config: LMConfig, tmp_path: Path) -> None:
     params = examples.params(config)
     half = {name: x.astype(jnp.bfloat16) for name, x in params.items()}
     save_model(tmp_path, config, params, examples.TOKENIZER)
-    loaded, again, tokenizer = jq.load_model(tmp_path)
-    assert loaded == config
-    assert examples.same(again, params)
-    assert tokenizer is not None
-    assert tokenizer.to_str() == examples.TOKENIZER.to_str()
+    again = jq.load_model(tmp_path)
+    assert again.config == config
+    assert examples.same(again.params, params)
+    assert again.tokenizer is not None
+    assert again.tokenizer.to_str() == examples.TOKENIZER.to_str()
     save_model(tmp_path, config, half)
-    assert examples.same(jq.load_model(tmp_path, dtype=jnp.bfloat16)[1], half)
+    assert examples.same(jq.load_model(tmp_path, dtype=jnp.bfloat16).params, half)
     assert AutoConfig.from_pretrained(tmp_path).dtype == torch.bfloat16
     assert not list(tmp_path.glob("*.part"))
 
@@ -61,7 +62,7 @@ def test_what_transformers_saves_in_shards(config: LMConfig, tmp_path: Path) -> 
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
     model.save_pretrained(tmp_path / "theirs", max_shard_size="20KB")
     assert len(list((tmp_path / "theirs").glob("model-*.safetensors"))) > 2
-    loaded, params, tokenizer = jq.load_model(tmp_path / "theirs")
-    assert loaded == config
-    assert examples.same(params, examples.params(config))
-    assert tokenizer is None
+    loaded = jq.load_model(tmp_path / "theirs")
+    assert loaded.config == config
+    assert examples.same(loaded.params, examples.params(config))
+    assert loaded.tokenizer is None

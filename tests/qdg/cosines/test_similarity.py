@@ -49,7 +49,8 @@ def test_equal_to_the_reference_in_torch(
     losses = open_losses(tmp_path / "losses")
     selection = qdg.select(corpus, losses, threshold=4.0, stride=2)
     assert len(selection) > 10
-    config, params, _ = load_model(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    config, params = loaded.config, loaded.params
     found = qdg.similarity(config, params, corpus, selection, parameters=kind, absolute=True)
     names = reference.names(model, kind)
     rows = reference.gradients(model, corpus, selection.index.tolist(), names)
@@ -74,7 +75,8 @@ def test_activations_are_the_residual_stream(tmp_path: Path, corpus: Corpus) -> 
     """Against the hidden states of transformers, at the last token of the prefix."""
     model: Any = models.neox(hidden_size=32)
     model.save_pretrained(tmp_path / "model")
-    config, params, _ = load_model(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    config, params = loaded.config, loaded.params
     selection = examples.selection(corpus)
     for layer in (0, 1):  # what they call the last hidden state has been through the last norm
         rows = []

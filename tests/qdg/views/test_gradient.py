@@ -41,7 +41,8 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     model: Any = models.neox(hidden_size=32) if request.param == "neox" else models.neo()
     folder = tmp_path_factory.mktemp("model")
     model.save_pretrained(folder)
-    config, params, _ = load_model(folder)
+    loaded = load_model(folder)
+    config, params = loaded.config, loaded.params
     return model, config, params
 
 

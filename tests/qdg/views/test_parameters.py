@@ -5,7 +5,7 @@ import re
 import pytest
 
 from jquanta.errors import BadInput
-from jquanta.lm.models.config import GPTNeoConfig
+from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.network import shapes
 from jquanta.lm.models.pythia import pythia
 from jquanta.qdg.views.parameters import chosen, columns, count

@@ -12,8 +12,8 @@ import pytest
 from jquanta import qdg
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
-from jquanta.lm.models.columns import logits
 from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.network import logits_at
 from jquanta.qdg.views.gradient import gradient
 from jquanta.qdg.views.parameters import chosen
 from jquanta.qdg.views.sketch import Projection, projections, sketch
@@ -174,12 +174,12 @@ def test_a_sketchs_taps_change_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[set[str], np.ndarray]] = []
 
     def spied(config: LMConfig, params: Any, tokens: Any, at: Any, taps: Any) -> Any:
-        found = logits(config, params, tokens, at, taps)
-        change = found - logits(config, params, tokens, at)
+        found = logits_at(config, params, tokens, at, taps)
+        change = found - logits_at(config, params, tokens, at)
         jax.debug.callback(lambda x: told.append((set(taps), np.asarray(x))), change)
         return found
 
-    monkeypatch.setattr("jquanta.qdg.views.sketch.logits", spied)
+    monkeypatch.setattr("jquanta.qdg.views.sketch.logits_at", spied)
     names = [name for name in chosen(NEOX) if name.startswith("layers.1")]
     around = projections(NEOX, names, 5, jax.random.key(0))
     tokens, at, target = (jnp.asarray(x[0]) for x in drawn())
