@@ -4,24 +4,20 @@ A cluster counts as learned while its mean loss is below a threshold, in nats. A
 checkpoints of one model. What never happened is NaN.
 """
 
-import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Bool, Float, Num
 
 from jquanta.errors import BadInput
 from jquanta.lm.taxonomy.tables import step_of
-from jquanta.qdg.clusters.cluster import open_clusters
+from jquanta.qdg.clusters.cluster import labels_hash, open_clusters
 from jquanta.qdg.results import require_samples
 from jquanta.qdg.samples.selection import Selection
 from jquanta.run import arrays
 from jquanta.run.arrays import save_dataset
 from jquanta.run.progress import Monitor, Silence
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 BELOW = 0.5
 """Nats: the right token has 61% of the probability (geometric mean). Samples are chosen below 0.1
@@ -34,12 +30,12 @@ STORE = "emergence.zarr"
 
 
 def cluster_losses(
-    clusters: "xr.Dataset",
-    losses: "xr.Dataset",
+    clusters: xr.Dataset,
+    losses: xr.Dataset,
     selection: Selection,
     *,
     monitor: Monitor | None = None,
-) -> "xr.Dataset":
+) -> xr.Dataset:
     """The mean loss of each cluster at each model and checkpoint.
 
     Of the losses, only the rows of the samples are read.
@@ -58,8 +54,6 @@ def cluster_losses(
     Raises:
         BadInput: for losses of another corpus or that are not finite, or clusters of others.
     """
-    import xarray as xr
-
     monitor = monitor or Silence()
     require_samples(selection, clusters)
     _require_losses(losses, selection)
@@ -105,12 +99,12 @@ def cluster_losses(
             "corpus": selection.corpus,
             "samples": selection.hash,
             "selected_by": selection.model,
-            "labels": _labels_hash(clusters),
+            "labels": labels_hash(clusters),
         },
     )
 
 
-def emerged(curves: "xr.Dataset", below: float = BELOW) -> "xr.Dataset":
+def emerged(curves: xr.Dataset, below: float = BELOW) -> xr.Dataset:
     """When and where each cluster is learned, and how suddenly.
 
     Args:
@@ -166,13 +160,13 @@ def emerged(curves: "xr.Dataset", below: float = BELOW) -> "xr.Dataset":
     )
 
 
-def save_emergence(found: "xr.Dataset", folder: Path) -> Path:
+def save_emergence(found: xr.Dataset, folder: Path) -> Path:
     """Write ``emergence.zarr`` into a folder that exists, whole or not at all; its path."""
     save_dataset(found, folder / STORE)
     return folder / STORE
 
 
-def open_emergence(folder: Path) -> "xr.Dataset":
+def open_emergence(folder: Path) -> xr.Dataset:
     """What ``save_emergence`` wrote into a run folder, in memory.
 
     Raises:
@@ -180,14 +174,14 @@ def open_emergence(folder: Path) -> "xr.Dataset":
     """
     remedy = f"make it: jquanta emergence {folder}"
     found = arrays.read(folder / STORE, "emergence", "emergence_step", remedy).load()
-    if found.attrs["labels"] != _labels_hash(open_clusters(folder)):
+    if found.attrs["labels"] != labels_hash(open_clusters(folder)):
         raise BadInput(f"{folder / STORE}: of other clusters than are there now; {remedy}")
     # In a store only coordinates of a dimension's own name are known as such.
     along = [name for name in found if found[name].dims in (("model",), ("series",))]
     return found.set_coords(along)
 
 
-def _require_losses(losses: "xr.Dataset", selection: Selection) -> None:
+def _require_losses(losses: xr.Dataset, selection: Selection) -> None:
     made = losses.attrs["corpus"]  # empty for an array of losses, which does not tell
     if made and made != selection.corpus:
         raise BadInput(
@@ -199,11 +193,6 @@ def _require_losses(losses: "xr.Dataset", selection: Selection) -> None:
             f"losses of {losses.sizes['prediction']:,} predictions, and prediction "
             f"{selection.index[-1]} is a sample; give the losses of the samples' corpus"
         )
-
-
-def _labels_hash(clusters: "xr.Dataset") -> str:
-    labels = np.ascontiguousarray(clusters.label.to_numpy(), "<i4")
-    return hashlib.sha256(labels.tobytes()).hexdigest()
 
 
 def _settled(
