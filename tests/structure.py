@@ -35,6 +35,7 @@ FLOORS = (
     ("figures.sweep", "figures.lm", "figures.qdg", "figures.theory"),
     ("figures.catalogue",),
     ("cli",),
+    ("qdg.parity", "qdg.toy"),  # old spellings of commands
 )
 """Rooms and single modules from the lowest floor to the highest. Those of one floor may import from
 themselves, and not from each other, but for the lowest, whose modules form an order."""

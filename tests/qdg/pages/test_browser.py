@@ -15,7 +15,7 @@ from tests.qdg.pages.reading import copied, heading, listed, samples, until, wan
 
 def test_the_stability_of_the_count_that_is_shown(some: Page, show: Open) -> None:
     tab = show(some, "#count=10")
-    assert tab.inner_text("#stability") == some.stability[1]
+    assert tab.text_content("#stability") == some.stability[1]
     tab.evaluate("location.hash = '#count=3'")
     until(tab, f"document.getElementById('stability').textContent === {some.stability[0]!r}")
     unknown = dataclasses.replace(some, stability=["", "known", ""])
