@@ -388,8 +388,8 @@ def _refill(
     order = jnp.argsort(-far)
     sample = order[jnp.minimum(jnp.cumsum(empty) - 1, len(points) - 1)]
     taken = jnp.where(empty & (far[sample] > 0), sample, len(points))  # beyond the last: none
-    # Each sample is taken by at most one cluster. Found by comparing all pairs, which is quicker than
-    # a scatter on a GPU.
+    # Each sample is taken by at most one cluster. All pairs are compared, which on a GPU is quicker
+    # than a scatter.
     taker = jnp.where(
         taken[:, None] == jnp.arange(len(points)),
         jnp.arange(len(empty), dtype=jnp.int32)[:, None],

@@ -6,9 +6,10 @@ The envelope is the largest cluster size at each rank over all counts; its log-l
 How far to trust it: the envelope is a staircase, so the sizes at its ranks are not independent.
 The confidence interval from one clustering is therefore cluster-robust, with each step (a run of
 ranks with equal sizes) as one group. Since sizes are sorted, the noise of different steps is still
-correlated, and the interval is too narrow. More informative are how the slope depends on the window (``window_table``)
-and how it varies over seeds or subsamples (several clusterings given to ``envelope_slope``). It is
-biased, too (``qdg.known.toy``). The paper puts the uncertainty of any such slope at 0.2 or more.
+correlated, and the interval is too narrow. More informative are how the slope depends on the window
+(``window_table``) and how it varies over seeds or subsamples (several clusterings given to
+``envelope_slope``). It is biased, too (``qdg.known.toy``). The paper puts the uncertainty of any
+such slope at 0.2 or more.
 
 Shapes: Q samples, K clusters.
 """
