@@ -125,5 +125,7 @@ def test_the_command(
 
 
 def test_no_cells(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no cells of the toy model; make them with jquanta known toy"):
+    with pytest.raises(
+        BadInput, match="no cells of the toy model; make them with jquanta known toy"
+    ):
         open_cells(tmp_path)
