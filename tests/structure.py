@@ -27,13 +27,15 @@ FLOORS = (
     ("qdg.cosines",),
     ("qdg.clusters",),
     ("qdg.results",),
-    ("qdg.questions", "qdg.known", "qdg.pages"),
+    ("qdg.questions", "qdg.known"),
+    ("qdg.pages",),
     ("qdg.pipeline",),
     ("figures.drawing",),
     ("figures.style",),
     ("figures.sweep", "figures.lm", "figures.qdg", "figures.theory"),
     ("figures.catalogue",),
     ("cli",),
+    ("qdg.parity", "qdg.toy"),  # old spellings of commands
 )
 """Rooms and single modules from the lowest floor to the highest. Those of one floor may import from
 themselves, and not from each other, but for the lowest, whose modules form an order."""

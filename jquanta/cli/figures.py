@@ -91,7 +91,7 @@ class Options:
         Path | None,
         door.option(
             "a folder of quanta discovery from gradients; fig5: or a .npy file of labels, "
-            "integers [counts, samples]; fig16, fig17: a folder of python -m jquanta.qdg.known.toy",
+            "integers [counts, samples]; fig16, fig17: a folder of jquanta known toy",
             "DIR|FILE",
         ),
     ] = None

@@ -72,9 +72,10 @@ class Part:
 
     def work(self, stage: str, share: float, detail: str = "", *, measured: bool = True) -> None:
         """See ``Monitor``."""
-        self.whole.work(
-            self.stage or stage, self.before + self.own * share, detail, measured=measured
-        )
+        # Rounded, so that the end of a part and the start of the next are the same number: a share
+        # that is smaller by a rounding error would begin a new bar.
+        whole = round(self.before + self.own * share, 9)
+        self.whole.work(self.stage or stage, whole, detail, measured=measured)
 
     def say(self, line: str) -> None:
         """See ``Monitor``."""

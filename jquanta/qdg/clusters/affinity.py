@@ -1,43 +1,47 @@
-"""From cosines to affinities: how alike two samples are, as a number that is not negative.
+"""Affinities: the similarity of two samples as a number that is not negative, as spectral
+clustering takes it.
 
 ``angular`` is the paper's (section 4), ``absolute`` the public code's, ``shifted`` the toy model's
-(D.2). ``neighbour_graph`` makes a sparse affinity from the samples themselves, where a matrix of
-all pairs would not fit.
+(D.2). ``neighbour_graph`` makes a sparse affinity from the samples' features, where a matrix of all
+pairs would not fit in memory.
+
+Shapes: Q samples, F features.
 """
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from scipy.sparse import coo_array, csr_array
 
 from jquanta.errors import BadInput
 from jquanta.run.progress import Monitor, Silence
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
 Matrix = Float[np.ndarray, "Q Q"]
 
 ASYMMETRY = 1e-3
-"""Between C[i, j] and C[j, i], beyond which a matrix is refused: bfloat16 rounds to 4e-3 of 1."""
+"""Largest difference between C[i, j] and C[j, i] that is taken for rounding."""
 
 ABOVE = 1e-2
-"""Over 1, beyond which a matrix is refused: inner products that were taken for cosines."""
+"""How far above 1 a cosine may be, through rounding (bfloat16 rounds by 4e-3). A matrix with larger
+entries is refused: it holds inner products of vectors that were not normalised."""
 
 HELD = 2**26
-"""Cosines at once, where neighbours are looked for: 256 MiB."""
+"""Cosines in memory at a time in the search for neighbours: 2^26 × 4 bytes = 256 MiB."""
 
 
 def angular(cosine: Matrix) -> Matrix:
-    """1 - arccos(C) / π in [0, 1], with C clipped to [-1, 1]: rounding puts self-cosines above."""
+    """1 - arccos(C) / π, in [0, 1]. C is clipped to [-1, 1], since rounding may leave the cosine of
+    a sample with itself slightly above 1."""
     return 1 - np.arccos(np.clip(cosine, -1, 1)) / cosine.dtype.type(np.pi)
 
 
 def absolute(cosine: Matrix) -> Matrix:
-    """C_abs as it is."""
+    """C itself, for cosines of absolute values."""
     return cosine
 
 
@@ -57,12 +61,11 @@ def affinity_of(cosine: ArrayLike, name: str = "angular") -> Matrix:
     """The affinity of a matrix of cosines.
 
     Args:
-        cosine: [Q, Q], symmetric; for ``"absolute"``, products of absolute values.
+        cosine: [Q, Q], symmetric; for ``"absolute"``, inner products of absolute values.
         name: ``"angular"`` (the paper), ``"absolute"`` (the public code) or ``"shifted"`` (D.2).
 
     Returns:
-        [Q, Q], not negative, exactly symmetric, in the floating-point type of ``cosine``, at least
-        float32.
+        [Q, Q], not negative, exactly symmetric, in float64 if ``cosine`` is, otherwise float32.
 
     Raises:
         BadInput: for an unknown name, or a matrix that is not square, not symmetric, not finite,
@@ -80,7 +83,7 @@ def affinity_of(cosine: ArrayLike, name: str = "angular") -> Matrix:
 
 
 def symmetric(cosine: ArrayLike) -> Matrix:
-    """A matrix of cosines, made exactly symmetric, or ``BadInput`` for what is none."""
+    """A matrix of cosines made exactly symmetric. Raises ``BadInput`` if it cannot be one."""
     matrix = _numbers(cosine, "cosine", "a matrix such as similarity(...).cosine")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise BadInput(f"cosine has shape {matrix.shape}: give a square matrix, samples × samples")
@@ -100,12 +103,12 @@ def symmetric(cosine: ArrayLike) -> Matrix:
             f"cosine: up to {largest:.3g}, and cosines are at most 1; divide each gradient by its "
             "norm first"
         )
-    return (matrix + matrix.T) / 2  # the same numbers where it was symmetric to the bit
+    return (matrix + matrix.T) / 2  # changes no bit of a matrix that is exactly symmetric
 
 
 def _numbers(values: ArrayLike, name: str, wanted: str) -> np.ndarray:
-    """Values as an array of real numbers, or ``BadInput`` for what is none."""
-    with contextlib.suppress(TypeError, ValueError):  # a Dataset; rows of different lengths
+    """Values as an array of real numbers. Raises ``BadInput`` for anything else."""
+    with contextlib.suppress(TypeError, ValueError):  # such as a Dataset, or a ragged list
         array = np.asarray(values)
         if array.dtype.kind in "biuf":
             return array
@@ -118,25 +121,25 @@ def neighbour_graph(
     *,
     rows: int | None = None,
     monitor: Monitor | None = None,
-) -> "csr_array":
-    """Angular similarities of each sample to its nearest neighbours, without a matrix of all pairs.
+) -> csr_array:
+    """A graph that joins each sample to its nearest neighbours, with angular similarities as
+    weights. No matrix of all pairs is made.
 
     Args:
-        features: a row a sample, such as sketches of gradients; rows need not be normalised.
-        neighbours: by cosine, without the sample itself. Two samples are joined if either is
-            among the other's.
-        rows: samples whose cosines to all others are held at once; by default, 256 MiB of them.
-        monitor: told how far it is.
+        features: [Q, F], such as sketches of gradients; rows need not be normalised.
+        neighbours: how many nearest others of each sample, by cosine. Two samples are joined if
+            either is among the nearest of the other.
+        rows: samples whose cosines to all others are in memory at a time; by default as many as
+            take 256 MiB.
+        monitor: receives the progress.
 
     Returns:
         Sparse [Q, Q] float32 in [0, 1], symmetric, zero on the diagonal.
 
     Raises:
-        BadInput: for features that are no matrix, not finite, or zero in a whole row, or fewer
+        BadInput: for features that are not a matrix, not finite, or zero in a whole row, or fewer
             samples than neighbours + 1.
     """
-    from scipy.sparse import coo_array
-
     unit = normalised(features)
     samples = len(unit)
     if not 1 <= neighbours < samples:
@@ -144,13 +147,13 @@ def neighbour_graph(
     rows = min(samples, rows or max(1, HELD // samples))
     near, cosine = _nearest(unit, neighbours, rows, monitor or Silence())
     sample = np.repeat(np.arange(samples), neighbours)
-    likeness = angular(cosine.ravel())
-    graph = coo_array((likeness, (sample, near.ravel())), (samples, samples)).tocsr()
+    weight = angular(cosine.ravel())
+    graph = coo_array((weight, (sample, near.ravel())), (samples, samples)).tocsr()
     return graph.maximum(graph.T)
 
 
 def normalised(features: Float[np.ndarray, "Q F"]) -> Float[np.ndarray, "Q F"]:
-    """Rows of unit length, float32. Raises ``BadInput`` for rows that have none."""
+    """Rows scaled to unit length, float32. Raises ``BadInput`` for rows of length zero."""
     features = _numbers(features, "features", "samples × features").astype(np.float32)
     if features.ndim != 2:
         raise BadInput(f"features have shape {features.shape}: give samples × features")
@@ -167,10 +170,8 @@ def normalised(features: Float[np.ndarray, "Q F"]) -> Float[np.ndarray, "Q F"]:
 def _nearest(
     unit: Float[np.ndarray, "Q F"], neighbours: int, rows: int, monitor: Monitor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest others of each sample and their cosines, [Q, neighbours] each, ``rows`` at a time."""
-    import jax
-    import jax.numpy as jnp
-
+    """Nearest others of each sample and their cosines, [Q, neighbours] each, for ``rows`` samples
+    at a time."""
     points = jnp.asarray(unit)
     every = jnp.arange(len(unit))
 
@@ -179,9 +180,11 @@ def _nearest(
         own = start + jnp.arange(rows)
         some = jax.lax.dynamic_slice_in_dim(points, start, rows)
         cosine = jnp.matmul(some, points.T, precision=jax.lax.Precision.HIGHEST)
+        # A sample is not its own neighbour.
         return jax.lax.top_k(jnp.where(every == own[:, None], -jnp.inf, cosine), neighbours)
 
-    # The last tile ends with the last sample, so that all are of one size.
+    # All strips have the same number of rows, so that one program serves them: the last one ends
+    # with the last sample and overlaps the one before.
     starts = [min(start, len(unit) - rows) for start in range(0, len(unit), rows)]
     cosine = np.empty((len(unit), neighbours), np.float32)
     near = np.empty((len(unit), neighbours), np.int32)

@@ -1,46 +1,59 @@
-"""Clusters of samples for a list of counts: spectral clustering with one eigendecomposition.
+"""Spectral clustering of samples into each of a list of counts, with one eigendecomposition.
 
 Paper, section 4. The everyday call::
 
     clusters = cluster(open_similarity(folder).cosine)
     save_clusters(clusters, folder)
     clusters.label.sel(count=400)  # 0 is the largest cluster
+
+The steps: cosines → affinities → the leading eigenvectors of their normalised Laplacian → k-means
+of the samples' coordinates in them (Ng, Jordan and Weiss, 2002; von Luxburg, 2007).
+
+Shapes: Q samples, F features, C counts (numbers of clusters), S seeds.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Int32
+import sklearn.cluster
+import xarray as xr
+from jaxtyping import Float, Float64, Int, Int32
 from numpy.typing import ArrayLike
 
 from jquanta.errors import BadInput
-from jquanta.qdg.clusters.affinity import affinity_of, neighbour_graph, symmetric
+from jquanta.qdg.clusters.affinity import affinity_of, neighbour_graph
+from jquanta.qdg.clusters.kmeans import kmeans as jax_kmeans
+from jquanta.qdg.clusters.spectral import (
+    Affinity,
+    Embedding,
+    embed,
+    embed_as_scikit_learn,
+    refuse_disconnected,
+    start_vector,
+)
 from jquanta.run import arrays
 from jquanta.run.progress import Monitor, Silence
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from jquanta.qdg.clusters.spectral import Affinity, Embedding
-
 COUNTS = (*range(10, 101, 10), *range(125, 301, 25), 350, *range(400, 1201, 100), 1400, 1500)
-"""The paper's thirty."""
+"""The paper's thirty numbers of clusters."""
 
 SAMPLES_A_CLUSTER = 5
-"""Of ``COUNTS``, those above Q / 5 are left out where none are asked for."""
+"""Where no counts are asked for, those of ``COUNTS`` above Q / 5 are left out."""
 
 KMEANS = ("jax", "scikit-learn")
 
 CLEAR_GAP = 1e-7
-"""Between neighbouring eigenvalues: the first k of more vectors are then those of k to 1e-8."""
+"""Between eigenvalues k and k + 1: the solver's error of about 1e-15 over this gap turns the space
+of the first k eigenvectors by about 1e-8, however many further ones are computed with them."""
 
 STORE = "clusters.zarr"
 
 
 def cluster(
-    cosine: "ArrayLike | xr.DataArray",
+    cosine: ArrayLike | xr.DataArray,
     counts: Sequence[int] | None = None,
     *,
     affinity: str = "angular",
@@ -48,7 +61,7 @@ def cluster(
     kmeans: str = "jax",
     n_init: int = 30,
     monitor: Monitor | None = None,
-) -> "xr.Dataset":
+) -> xr.Dataset:
     """Spectral clustering of a similarity matrix into each of ``counts`` clusters.
 
     Args:
@@ -57,24 +70,25 @@ def cluster(
         affinity: ``"angular"`` (the paper); ``"absolute"`` (the public code's, of ``cosine_abs``);
             ``"shifted"``, 1 + cosine (the toy model of D.2).
         seed: of everything random.
-        kmeans: ``"jax"``, float32, all restarts in one program; or ``"scikit-learn"``, float64,
-            whose labels are those of ``SpectralClustering(k, affinity="precomputed",
-            n_init=n_init, random_state=seed)``, renumbered. That holds to rounding: the leading
-            vectors of the shared decomposition differ from a fresh one's by about 1e-16 over the
-            gap between eigenvalues k and k + 1, and a draw of k-means++ that falls so close to an
-            edge could turn out otherwise. Where the gap is under ``CLEAR_GAP``, as where
-            eigenvalues repeat, k vectors are computed afresh.
-        n_init: restarts of k-means.
-        monitor: told how far it is.
+        kmeans: ``"jax"``, float32, all restarts in one compiled program; or ``"scikit-learn"``,
+            float64, whose labels are those of ``SpectralClustering(k, affinity="precomputed",
+            n_init=n_init, random_state=seed)``, renumbered. They are equal up to rounding: the
+            first k vectors of the shared decomposition differ from those of a decomposition for k
+            alone by about 1e-16 over the gap between eigenvalues k and k + 1, which can change the
+            outcome of a random draw of k-means++ that lies as close to its threshold. Where the gap
+            is under ``CLEAR_GAP``, as where eigenvalues repeat, k vectors are computed anew.
+        n_init: restarts of k-means, of which the best is taken.
+        monitor: receives the progress.
 
     Returns:
-        ``label`` (count, sample) int32, 0 for the largest cluster, ties by the smallest first
-        sample; ``inertia`` (count), of k-means. A count may have fewer clusters than its name
-        where samples are equal.
+        ``label`` (count, sample) int32: 0 for the largest cluster, and among clusters of one size
+        the one whose first sample comes first. ``inertia`` (count): the sum of squared distances to
+        the cluster means, which k-means minimises. A count may have fewer clusters than its name
+        says where samples are equal.
 
     Raises:
-        BadInput: for a matrix that is not square, symmetric and finite, or whose affinity falls
-            apart; fewer samples than clusters; unknown names.
+        BadInput: for a matrix that is not square, symmetric and finite, or whose graph is not
+            connected; fewer samples than clusters; unknown names.
     """
     matrix = affinity_of(cosine, affinity)
     settings = {"affinity": affinity, **getattr(cosine, "attrs", {})}
@@ -91,14 +105,15 @@ def cluster_features(
     n_init: int = 30,
     monitor: Monitor | None = None,
     **attributes: Any,
-) -> "xr.Dataset":
-    """As ``cluster``, from a row a sample and without a matrix of all pairs: for 10^5 and more.
+) -> xr.Dataset:
+    """As ``cluster``, from the samples' features and without a matrix of all pairs: for 10^5
+    samples and more.
 
     Args:
         features: [Q, F], such as sketches of gradients.
-        counts: as in ``cluster``, under Q.
-        neighbours: of each sample that count (``affinity.neighbour_graph``). Too few, and the
-            graph falls apart.
+        counts: as in ``cluster``, below Q.
+        neighbours: how many nearest others each sample is joined to (``affinity.neighbour_graph``).
+            With too few the graph is not connected, which is refused.
         seed: as in ``cluster``, as are ``kmeans``, ``n_init``, ``monitor`` and errors.
         attributes: kept in the Dataset's attributes.
     """
@@ -108,42 +123,74 @@ def cluster_features(
     return _clustered(graph, counts, seed, kmeans, n_init, monitor, settings)
 
 
+def labels_by_seed(
+    cosine: ArrayLike,
+    counts: Sequence[int],
+    seeds: Sequence[int],
+    *,
+    affinity: str = "angular",
+    kmeans: str = "jax",
+    n_init: int = 30,
+    monitor: Monitor | None = None,
+) -> Int32[np.ndarray, "S C Q"]:
+    """The labels that ``cluster`` gives at each seed. With ``kmeans="jax"`` the eigenvectors, which
+    do not depend on the seed, are computed once for all of them."""
+    matrix = affinity_of(cosine, affinity)
+    chosen = chosen_counts(counts, len(matrix))
+    return _solved(matrix, chosen, seeds, kmeans, n_init, monitor or Silence())[0]
+
+
 def _clustered(
-    affinity: "Affinity",
+    affinity: Affinity,
     counts: Sequence[int] | None,
     seed: int,
     kmeans: str,
     n_init: int,
     monitor: Monitor,
     settings: dict[str, Any],
-) -> "xr.Dataset":
-    from jquanta.qdg.clusters.spectral import refuse_disconnected
-
+) -> xr.Dataset:
     samples = affinity.shape[0]
-    if kmeans not in KMEANS:
-        raise BadInput(f"kmeans = {kmeans!r}: give one of {', '.join(KMEANS)}")
-    if n_init < 1:
-        raise BadInput(f"n_init = {n_init}: give at least 1 restart")
-    if not 0 <= seed < 2**32:
-        raise BadInput(f"seed = {seed}: give a number from 0 to 2^32 - 1")
     chosen = chosen_counts(counts, samples)
     if counts is None and len(chosen) < len(COUNTS):
         monitor.say(
             f"cluster counts {COUNTS[len(chosen)]} to {COUNTS[-1]} are left out: above a fifth of "
             f"{samples} samples"
         )
+    labels, inertia = _solved(affinity, chosen, [seed], kmeans, n_init, monitor)
+    made = {"seed": seed, "kmeans": kmeans, "n_init": n_init}
+    return _dataset(labels[0], chosen, settings | made, inertia[0])
+
+
+def _solved(
+    affinity: Affinity,
+    counts: Sequence[int],
+    seeds: Sequence[int],
+    kmeans: str,
+    n_init: int,
+    monitor: Monitor,
+) -> tuple[Int32[np.ndarray, "S C Q"], Float64[np.ndarray, "S C"]]:
+    """Labels and inertias for every seed and count."""
+    if kmeans not in KMEANS:
+        raise BadInput(f"kmeans = {kmeans!r}: give one of {', '.join(KMEANS)}")
+    if n_init < 1:
+        raise BadInput(f"n_init = {n_init}: give at least 1 restart")
+    for seed in seeds:
+        if not 0 <= seed < 2**32:
+            raise BadInput(f"seed = {seed}: give a number from 0 to 2^32 - 1")
     refuse_disconnected(affinity)
     solve = _jax_solutions if kmeans == "jax" else _scikit_learn_solutions
-    # Of k-means: clusters × dimensions, and what a count costs however small it is.
-    work = np.cumsum(np.array(chosen, float) ** 2 + 100**2)
+    # The work of k-means for a count k: k clusters × k dimensions, and a share that every count
+    # takes however small it is.
+    work = np.cumsum(np.tile(np.array(counts, float) ** 2 + 100**2, len(seeds)))
     labels, inertias = [], []
     monitor.work("embedding", 0.0)
-    for share, solution in zip(work / work[-1], solve(affinity, chosen, seed, n_init), strict=True):
+    solutions = solve(affinity, counts, seeds, n_init)
+    for share, solution in zip(work / work[-1], solutions, strict=True):
         labels.append(ranked(solution.label))
         inertias.append(solution.inertia)
         monitor.work("clusters", float(share))
-    made = {"seed": seed, "kmeans": kmeans, "n_init": n_init}
-    return _dataset(np.stack(labels), chosen, settings | made, np.array(inertias))
+    shape = (len(seeds), len(counts))
+    return np.stack(labels).reshape(*shape, -1), np.array(inertias).reshape(shape)
 
 
 class _Solution(NamedTuple):
@@ -152,48 +199,47 @@ class _Solution(NamedTuple):
 
 
 def _jax_solutions(
-    affinity: "Affinity", counts: Sequence[int], seed: int, n_init: int
+    affinity: Affinity, counts: Sequence[int], seeds: Sequence[int], n_init: int
 ) -> Iterator[_Solution]:
-    from jquanta.qdg.clusters.kmeans import kmeans
-    from jquanta.qdg.clusters.spectral import embed
-
-    vectors = embed(affinity, counts[-1], seed=seed).vectors
-    for count in counts:
-        found = kmeans(vectors[:, :count], count, seed=seed, n_init=n_init)
-        yield _Solution(found.label, found.inertia)
+    """Seed by seed, for each its counts. The first k eigenvectors serve the count k."""
+    vectors = embed(affinity, counts[-1], seed=seeds[0]).vectors
+    for seed in seeds:
+        for count in counts:
+            found = jax_kmeans(vectors[:, :count], count, seed=seed, n_init=n_init)
+            yield _Solution(found.label, found.inertia)
 
 
 def _scikit_learn_solutions(
-    affinity: "Affinity", counts: Sequence[int], seed: int, n_init: int
+    affinity: Affinity, counts: Sequence[int], seeds: Sequence[int], n_init: int
 ) -> Iterator[_Solution]:
-    from sklearn.cluster import k_means
-
-    from jquanta.qdg.clusters.spectral import embed_as_scikit_learn, start_vector
-
+    """As ``SpectralClustering`` at each seed, which also draws the eigensolver's first vector."""
     samples = affinity.shape[0]
-    start = start_vector(seed, samples)
-    # One vector more than needed tells the gap after the last.
-    shared = embed_as_scikit_learn(affinity, min(counts[-1] + 1, samples - 1), start)
-    for count in counts:
-        clear = _is_clear(shared, count)
-        embedding = shared if clear else embed_as_scikit_learn(affinity, count, start)
-        random = np.random.RandomState(seed)
-        random.uniform(-1, 1, samples)  # scikit-learn draws ARPACK's start first
-        _, label, inertia = k_means(
-            embedding.vectors[:, :count], count, n_init=n_init, random_state=random
-        )
-        yield _Solution(label, float(inertia))
+    for seed in seeds:
+        start = start_vector(seed, samples)
+        # One vector more than needed, for the gap between the last two eigenvalues.
+        shared = embed_as_scikit_learn(affinity, min(counts[-1] + 1, samples - 1), start)
+        for count in counts:
+            clear = _is_clear(shared, count)
+            embedding = shared if clear else embed_as_scikit_learn(affinity, count, start)
+            # scikit-learn draws the start vector and then k-means from one stream: pass over the
+            # first numbers.
+            random = np.random.RandomState(seed)
+            random.uniform(-1, 1, samples)
+            _, label, inertia = sklearn.cluster.k_means(
+                embedding.vectors[:, :count], count, n_init=n_init, random_state=random
+            )
+            yield _Solution(label, float(inertia))
 
 
-def _is_clear(embedding: "Embedding", count: int) -> bool:
-    """Whether the space of the first ``count`` vectors is well defined by their eigenvalues."""
+def _is_clear(embedding: Embedding, count: int) -> bool:
+    """Whether a gap between eigenvalues separates the first ``count`` vectors from the next."""
     values = embedding.values
     return count < len(values) and bool(values[count] - values[count - 1] > CLEAR_GAP)
 
 
 def chosen_counts(counts: Sequence[int] | int | None, samples: int) -> list[int]:
-    """The counts that so many samples are clustered into; for None those of ``COUNTS`` that leave
-    ``SAMPLES_A_CLUSTER`` to each.
+    """The counts into which so many samples are clustered. For None: those of ``COUNTS`` with at
+    least ``SAMPLES_A_CLUSTER`` samples a cluster on average.
 
     Raises:
         BadInput: for counts that are not positive, ascending and below ``samples``, or for too few
@@ -222,7 +268,8 @@ def chosen_counts(counts: Sequence[int] | int | None, samples: int) -> list[int]
 
 
 def ranked(label: Int[np.ndarray, " Q"]) -> Int32[np.ndarray, " Q"]:
-    """Labels renumbered by size, the largest 0; ties by the smallest first sample."""
+    """Labels renumbered by size: 0 is the largest cluster, and of equal ones the one whose first
+    sample comes first."""
     _, first, number, size = np.unique(
         label, return_index=True, return_inverse=True, return_counts=True
     )
@@ -233,19 +280,19 @@ def ranked(label: Int[np.ndarray, " Q"]) -> Int32[np.ndarray, " Q"]:
 
 def imported(
     labels: ArrayLike, counts: Sequence[int] | None = None, **attributes: Any
-) -> "xr.Dataset":
-    """Labels made elsewhere as what ``cluster`` returns.
+) -> xr.Dataset:
+    """Labels made elsewhere, in the form that ``cluster`` returns.
 
     Args:
         labels: integers [counts, Q], or [Q] for one count.
-        counts: of the rows, ascending; by default how many different labels each holds.
+        counts: of the rows, ascending; by default the number of different labels in each row.
         attributes: kept in the Dataset's attributes.
 
     Returns:
         ``label`` (count, sample), ranked; ``inertia`` is NaN.
 
     Raises:
-        BadInput: for labels that are no such array, or counts that are not theirs.
+        BadInput: for labels of another shape or type, or counts that do not fit them.
     """
     rows = np.atleast_2d(np.asarray(labels))
     if rows.ndim != 2 or not rows.size or not np.issubdtype(rows.dtype, np.integer):
@@ -271,13 +318,11 @@ def _dataset(
     counts: Sequence[int],
     attributes: dict[str, Any],
     inertia: Float[np.ndarray, " C"],
-) -> "xr.Dataset":
-    import xarray as xr
-
-    told = {"units": "1", "long_name": "cluster, by size"}
+) -> xr.Dataset:
+    units = {"units": "1", "long_name": "cluster, by size"}
     return xr.Dataset(
         {
-            "label": (("count", "sample"), labels, told),
+            "label": (("count", "sample"), labels, units),
             "inertia": ("count", inertia, {"units": "1", "long_name": "of k-means"}),
         },
         {
@@ -288,14 +333,14 @@ def _dataset(
     )
 
 
-def save_clusters(clusters: "xr.Dataset", folder: Path | str) -> Path:
+def save_clusters(clusters: xr.Dataset, folder: Path | str) -> Path:
     """Write ``clusters.zarr`` into a folder that exists, whole or not at all; its path."""
     path = Path(folder) / STORE
     arrays.save_dataset(clusters, path)
     return path
 
 
-def open_clusters(folder: Path | str) -> "xr.Dataset":
+def open_clusters(folder: Path | str) -> xr.Dataset:
     """What ``save_clusters`` wrote, from its folder or its own path, in memory.
 
     Raises:
@@ -306,33 +351,7 @@ def open_clusters(folder: Path | str) -> "xr.Dataset":
     return arrays.read(path, "clusters", "label", "make them with jquanta qdg").load()
 
 
-def centrality(
-    cosine: ArrayLike, label: Int[np.ndarray, " Q"]
-) -> tuple[Float[np.ndarray, " Q"], Float[np.ndarray, " Q"]]:
-    """How central each sample is to its cluster.
-
-    Args:
-        cosine: [Q, Q].
-        label: cluster of each sample.
-
-    Returns:
-        Mean cosine to the other samples of its cluster, NaN for one alone; and cosine to the
-        cluster's mean unit gradient, NaN where that is zero. float64 [Q] each.
-
-    Raises:
-        BadInput: for a matrix that is none, or of other samples.
-    """
-    matrix, label = symmetric(cosine), np.asarray(label)
-    if label.shape != matrix.shape[:1]:
-        raise BadInput(f"{label.size} labels for {len(matrix)} samples; give one a sample")
-    mean, to_centre = np.full((2, len(matrix)), np.nan)
-    order = np.argsort(label, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
-        block = matrix[np.ix_(members, members)].astype(np.float64)
-        sums = block.sum(axis=1)
-        if len(members) > 1:
-            mean[members] = (sums - np.diagonal(block)) / (len(members) - 1)
-        # With unit gradients g and their mean m, |m| = √ΣC / n and g · m = ΣC[g] / n.
-        if sums.sum() > 0:
-            to_centre[members] = sums / np.sqrt(sums.sum())
-    return mean, to_centre
+def labels_hash(clusters: xr.Dataset) -> str:
+    """SHA-256 of the labels, by which results about clusters know that the clusters changed."""
+    labels = np.ascontiguousarray(clusters.label.to_numpy(), "<i4")
+    return hashlib.sha256(labels.tobytes()).hexdigest()

@@ -1,17 +1,24 @@
-"""k-means in JAX: all restarts of a cluster count in one compiled program.
+"""k-means in JAX: all restarts for one number of clusters in one compiled program.
 
-The algorithm is scikit-learn's: greedy k-means++ seeds, Lloyd's iterations to the same tolerance,
-empty clusters moved to the samples that fit worst, the restart of least inertia. What is faster, on
-a CPU, is that the samples' squared distances to each other are computed once:
+The algorithm is scikit-learn's: greedy k-means++ seeding (Arthur and Vassilvitskii, 2007), Lloyd
+iterations until the same tolerance, empty clusters moved to the samples that are farthest from
+their centres, and of all restarts the one with the least inertia.
 
-* a step of k-means++ reads one row of them for each candidate, whatever the dimension, so there
-  can be more candidates; all restarts take their steps together;
-* a sample's mean squared distance to the members of a cluster is that to their centre, and their
-  own mean to it: a sum of rows in place of k · D products for each sample.
+On a CPU it is faster because the squared distances between all samples, d_ij = |x_i - x_j|², are
+computed once:
 
-Counts share programs: clusters and dimensions are padded to a few sizes. Padding changes no result:
-padded clusters are never nearest, padded dimensions are zero, and random numbers are drawn by
-centre and candidate.
+* A step of k-means++ reads one row of them for each candidate centre, whatever the dimension, so
+  more candidates can be tried. All restarts take their steps together.
+* With c the mean of a cluster of n members, |x_i - c|² = Σ_j d_ij / n - Σ_jk d_jk / (2n²): the
+  mean squared distance to its members, less the cluster's variance. Distances to centres are sums
+  of rows in place of k · F products for each sample.
+
+Different numbers of clusters share programs: clusters and dimensions are padded to a few sizes.
+Padding changes no result: padded clusters are never nearest, padded dimensions are zero, and a
+random number depends on its centre and candidate alone, not on the padded shape.
+
+Shapes: Q samples, F dimensions, K clusters (with padding), R restarts, T candidates for a centre;
+N and B: of any number, and in a block.
 """
 
 import math
@@ -28,35 +35,40 @@ from jquanta.errors import BadInput
 
 MAX_ITER = 300
 TOLERANCE = 1e-4
-"""Of the squared movement of all centres, in units of the mean variance of a dimension."""
+"""Iterations end when the squared movement of all centres together is at most this, in units of the
+mean variance of a dimension."""
 
 KEPT = 2**28
-"""Most distances between samples that are kept: 1 GiB, 16,384 samples."""
+"""Distances between samples are kept up to so many: 2^28 × 4 bytes = 1 GiB, 16,384 samples."""
 
 AT_ONCE = 2**30
-"""Distances of samples to centres at once, on an accelerator: 4 GiB, restarts together."""
+"""Distances of samples to centres in memory at a time on an accelerator, over the restarts that run
+together: 2^30 × 4 bytes = 4 GiB."""
 
-SMALLEST = 128  # clusters in the smallest program of a CPU
+SMALLEST = 128
+"""Clusters in the smallest program of a CPU."""
 
 SIZES = 384, 1024, 1536
-"""Clusters of an accelerator's programs; beyond, multiples of the last.
+"""Padded numbers of clusters on an accelerator; beyond the last, multiples of it.
 
-A program takes up to a minute to compile there, because XLA times several kernels for each product,
-and all restarts of a count take a second at most. Of all three multiples of 128 these need the
-fewest multiplications for the paper's thirty counts, 1.8 times those without padding; the eight
-sizes of a CPU need 1.4 times.
+Few sizes, because a program takes up to a minute to compile there (XLA times several kernels for
+each matrix product), while all restarts for one number of clusters take a second at most. Among all
+choices of three multiples of 128 these need the fewest multiplications for the paper's thirty
+numbers of clusters: 1.8 times those without padding. The eight sizes on a CPU need 1.4 times.
 """
 
 CANDIDATES = 4
-"""Times as many for each next centre as scikit-learn's 2 + ln k, where distances are kept.
+"""How many times scikit-learn's 2 + ln k candidates are tried for each next centre, where distances
+are kept.
 
-Cheap then, and up to a third as many clusters as samples the inertia of the best restart is 0.5 to
-1% less, which is more than it varies by.
+They are cheap then, and as long as there are at least three samples a cluster they lower the
+inertia of the best restart by 0.5 to 1%, more than it varies from seed to seed.
 """
 
-BLOCK = 128  # samples in a block of ``_draw``
+BLOCK = 128
+"""Samples in a block of ``_draw``."""
 
-_IMPL = "threefry2x32"  # whatever JAX's own default is
+_IMPL = "threefry2x32"  # the random number generator, whatever JAX's default is
 _dot = partial(jnp.matmul, precision=lax.Precision.HIGHEST)  # a GPU's default would be TF32
 
 
@@ -66,8 +78,8 @@ class KMeans(NamedTuple):
     Attributes:
         label: cluster of each sample, int32 [Q]. Fewer than k labels occur if fewer than k samples
             differ.
-        inertia: sum of squared distances to the nearest centre, in the points' own units.
-        iterations: of Lloyd's that the best restart took.
+        inertia: sum of squared distances of samples to their centres, in the units of the points.
+        iterations: Lloyd iterations of the best restart.
     """
 
     label: np.ndarray
@@ -76,7 +88,7 @@ class KMeans(NamedTuple):
 
 
 def kmeans(
-    points: Float[np.ndarray, "Q D"],
+    points: Float[np.ndarray, "Q F"],
     k: int,
     *,
     seed: int = 0,
@@ -87,23 +99,24 @@ def kmeans(
     """Partition ``points`` into ``k`` clusters, float32.
 
     Args:
-        points: Q samples in D dimensions.
+        points: Q samples in F dimensions.
         k: clusters, at most Q.
-        seed: equal arguments give equal labels on one device.
+        seed: of the random numbers; equal arguments give equal labels on one kind of device.
         n_init: restarts.
-        max_iter: Lloyd's iterations of a restart at most.
+        max_iter: most Lloyd iterations of a restart.
         tol: see ``TOLERANCE``.
 
     Returns:
         The restart of least inertia.
 
     Raises:
-        BadInput: for fewer samples than clusters, none of either or of restarts, or points that
-            are not finite.
+        BadInput: for fewer samples than clusters, no clusters, no restarts, or points that are not
+            finite.
     """
     points = np.asarray(points)
     _refuse(points, k, n_init)
     samples, dimensions = points.shape
+    # Centred and scaled to unit variance: float32 then keeps most digits of the differences.
     centred = points - points.mean(axis=0)
     scale = float(np.sqrt((centred.astype(np.float64) ** 2).mean())) or 1.0
     layout = _layout(samples, k, n_init)
@@ -117,16 +130,18 @@ def kmeans(
 
 
 class _Layout(NamedTuple):
-    """What fixes a program beside the shape of its points. Nothing here changes a result beyond
-    rounding.
+    """What a compiled program depends on besides the shape of its points. Nothing here changes a
+    result beyond rounding.
 
     Attributes:
         clusters: k with padding.
-        kept: whether the samples' distances to each other are kept.
-        scatter: whether sums over clusters add row by row; else they are matrix products, whose
-            order of adding is fixed on an accelerator, too.
-        batch: restarts at once.
-        candidates: places for candidates for a next centre; how many of them count depends on k.
+        kept: whether the distances between all samples are kept.
+        scatter: whether sums over the members of clusters are scatter-adds. Otherwise they are
+            matrix products with one-hot labels, whose order of summation is fixed on an accelerator
+            as well.
+        batch: restarts that run together.
+        candidates: T, places for candidates for a next centre; how many of them are used depends on
+            k.
     """
 
     clusters: int
@@ -147,12 +162,12 @@ def _kept(samples: int) -> bool:
 
 
 def _candidates(samples: int, k: int) -> int:
-    """Candidates for each next of k centres, of which the best is taken."""
+    """How many candidates are tried for each of k centres."""
     return (CANDIDATES if _kept(samples) else 1) * (2 + int(math.log(_padded(k))))
 
 
 def _size(count: int) -> int:
-    """Clusters, or dimensions, with the padding of the device that computes."""
+    """A number of clusters or dimensions, padded as suits the device."""
     if jax.default_backend() == "cpu":
         return _padded(count)
     return next((size for size in SIZES if size >= count), -(-count // SIZES[-1]) * SIZES[-1])
@@ -170,14 +185,15 @@ def _refuse(points: np.ndarray, k: int, n_init: int) -> None:
 
 
 def _padded(size: int) -> int:
-    """The next 2^m or 3 · 2^m: under half is padding, and 30 counts are 8 programs."""
+    """The next larger 2^m or 3 · 2^m: less than half is padding, and the paper's thirty counts need
+    eight programs."""
     power = max(SMALLEST, 2 ** math.ceil(math.log2(size)))
     return 3 * power // 4 if power > SMALLEST and size <= 3 * power // 4 else power
 
 
 @partial(jax.jit, static_argnames=("layout", "max_iter"))
 def _best(
-    points: Float32[Array, "Q D"],
+    points: Float32[Array, "Q F"],
     k: Int32[Array, ""],
     candidates: Int32[Array, ""],
     keys: UInt32[Array, "R 2"],
@@ -195,24 +211,25 @@ def _best(
 
 
 def _squared_distances(
-    some: Float32[Array, "*N D"], points: Float32[Array, "Q D"]
+    some: Float32[Array, "*N F"], points: Float32[Array, "Q F"]
 ) -> Float32[Array, "*N Q"]:
     squares = (some**2).sum(axis=-1)[..., None] + (points**2).sum(axis=1)
     return jnp.maximum(squares - 2 * _dot(some, points.T), 0)
 
 
 def _seeds(
-    points: Float32[Array, "Q D"],
+    points: Float32[Array, "Q F"],
     apart: Float32[Array, "Q Q"] | None,
     k: Int32[Array, ""],
     candidates: Int32[Array, ""],
     keys: UInt32[Array, "R 2"],
     layout: _Layout,
 ) -> Int32[Array, "R K"]:
-    """Greedy k-means++: the samples that restarts begin at, 0 beyond k.
+    """Greedy k-means++: the samples at which each restart puts its first centres; 0 beyond k.
 
-    Each next centre is the best of ``candidates`` samples, at most ``layout.candidates``, drawn by
-    their squared distance to the centres so far.
+    The first is drawn uniformly. For each next one, ``candidates`` samples are drawn with
+    probabilities in proportion to their squared distance to the nearest centre so far, and the one
+    is taken that leaves the least sum of squared distances to the nearest centre.
     """
     restarts, samples = len(keys), len(points)
 
@@ -220,8 +237,8 @@ def _seeds(
         return apart[of] if apart is not None else _squared_distances(points[of], points)
 
     wrapped = jax.random.wrap_key_data(keys, impl=_IMPL)
-    # In a line, so that the numbers of centre i begin at i · candidates whatever the padding: JAX
-    # makes each from its place alone (jax_threefry_partitionable, the default).
+    # In one row, so that the numbers for centre i begin at place i · candidates whatever the
+    # padding: JAX computes each from its place alone (jax_threefry_partitionable, the default).
     shape = (layout.clusters * layout.candidates,)
     uniform = jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))(wrapped)
     start = (uniform[:, :1] * samples).astype(jnp.int32)
@@ -234,10 +251,10 @@ def _seeds(
         own = lax.dynamic_slice_in_dim(uniform, number * candidates, layout.candidates, axis=1)
         drawn = _draw(nearest, own)
         nearer = jnp.minimum(nearest[:, None], distances(drawn))
-        # A product with ones is a sum that XLA spreads over vectors and cores.
+        # A sum over samples, as a product with ones: that XLA vectorises and spreads over cores.
         left = _dot(nearer, jnp.ones(samples, jnp.float32))
         best = drawn[every, jnp.argmin(jnp.where(places < candidates, left, jnp.inf), axis=1)]
-        # Not taken from ``nearer``, which then need not be kept whole.
+        # Computed again rather than taken from ``nearer``, so that XLA need not store that array.
         nearest = jnp.minimum(nearest, distances(best[:, None])[:, 0])
         return lax.dynamic_update_slice_in_dim(chosen, best[:, None], number, axis=1), nearest
 
@@ -246,9 +263,10 @@ def _seeds(
 
 
 def _draw(weights: Float32[Array, "R Q"], uniform: Float32[Array, "R T"]) -> Int32[Array, "R T"]:
-    """Places drawn in proportion to ``weights``: first a block of samples, then one in it.
+    """Samples drawn with probabilities in proportion to ``weights``, by inverting the cumulative
+    sum: first of blocks of ``BLOCK`` samples, then within the block.
 
-    One cumulative sum of all would round away small weights, and take longer.
+    A single cumulative sum over all samples would lose small weights to rounding, and take longer.
     """
     restarts, samples = weights.shape
     missing = -samples % BLOCK
@@ -264,16 +282,17 @@ def _draw(weights: Float32[Array, "R Q"], uniform: Float32[Array, "R T"]) -> Int
 
 
 def _first_above(
-    ends: Float32[Array, "R _ N"], target: Float32[Array, "R T"]
+    ends: Float32[Array, "R _ B"], target: Float32[Array, "R T"]
 ) -> Int32[Array, "R T"]:
-    """The first place on the last axis of ``ends``, ascending, above the target; else the last."""
+    """The first place on the last axis of ``ends``, which ascends, where it exceeds the target; the
+    last place if there is none."""
     below = (ends <= target[..., None]).sum(axis=2, dtype=jnp.int32)
     return jnp.minimum(below, ends.shape[2] - 1)
 
 
 class _State(NamedTuple):
-    centres: Float32[Array, "K D"]
-    distance: Float32[Array, "K Q"]  # squared, of centres to samples
+    centres: Float32[Array, "K F"]
+    distance: Float32[Array, "K Q"]  # squared, from centres to samples
     label: Int32[Array, " Q"]
     iterations: Int32[Array, ""]
     settled: Bool[Array, ""]  # labels no longer change
@@ -281,7 +300,7 @@ class _State(NamedTuple):
 
 
 def _lloyd(
-    points: Float32[Array, "Q D"],
+    points: Float32[Array, "Q F"],
     apart: Float32[Array, "Q Q"] | None,
     k: Int32[Array, ""],
     tol: Float32[Array, ""],
@@ -289,14 +308,15 @@ def _lloyd(
     max_iter: int,
     first: Int32[Array, " K"],
 ) -> tuple[Int32[Array, " Q"], Float32[Array, ""], Int32[Array, ""]]:
-    """One restart from the samples ``first``: labels, inertia, iterations."""
+    """One restart, by Lloyd iterations from centres at the samples ``first``: assign each sample to
+    its nearest centre, move each centre to the mean of its samples. Labels, inertia, iterations."""
     samples, clusters = len(points), len(first)
     real = jnp.arange(clusters) < k
     squares = (points**2).sum(axis=1)
 
     def assign(distance: Float32[Array, "K Q"]) -> Int32[Array, " Q"]:
         distance = jnp.where(real[:, None], distance, jnp.inf)
-        # The least and then its place: XLA's argmin is several times slower on a CPU.
+        # First the minimum, then its first place: XLA's argmin is several times slower on a CPU.
         least = distance == distance.min(axis=0)
         places = jnp.where(least, jnp.arange(clusters, dtype=jnp.int32)[:, None], clusters - 1)
         return places.min(axis=0)
@@ -309,7 +329,7 @@ def _lloyd(
     def means(
         of: Float32[Array, "Q N"], member: Int32[Array, " Q"], sizes: Float32[Array, " K"]
     ) -> Float32[Array, "K N"]:
-        """Over the members of each cluster; 0 of an empty one."""
+        """Means over the members of each cluster; 0 for an empty one."""
         if layout.scatter:
             sums = jax.ops.segment_sum(of, member, clusters)
         else:
@@ -326,6 +346,7 @@ def _lloyd(
         there = (sizes > 0)[:, None]
         centres = jnp.where(there, means(points, member, sizes), state.centres)
         if apart is not None and layout.scatter:
+            # The cluster's variance: the mean of |x|² less |c|².
             own = means(squares[:, None], member, sizes) - (centres**2).sum(axis=1)[:, None]
             distance = jnp.where(there, means(apart, member, sizes) - own, state.distance)
         else:
@@ -343,29 +364,32 @@ def _lloyd(
     none = jnp.full(samples, -1, jnp.int32)
     start = _State(centres, distance, none, jnp.int32(0), jnp.array(False), jnp.array(False))
     end = lax.while_loop(unfinished, iterate, start)
+    # The last step moved the centres after the labels were assigned, unless they were the same.
     label = lax.cond(end.settled, lambda: end.label, lambda: assign(end.distance))
     return label, _distances(points, end.centres, label).sum(), end.iterations
 
 
 def _distances(
-    points: Float32[Array, "Q D"], centres: Float32[Array, "K D"], label: Int32[Array, " Q"]
+    points: Float32[Array, "Q F"], centres: Float32[Array, "K F"], label: Int32[Array, " Q"]
 ) -> Float32[Array, " Q"]:
     """Squared distance of each sample to its centre."""
     return ((points - centres[label]) ** 2).sum(axis=1)
 
 
 def _refill(
-    points: Float32[Array, "Q D"],
-    centres: Float32[Array, "K D"],
+    points: Float32[Array, "Q F"],
+    centres: Float32[Array, "K F"],
     empty: Bool[Array, " K"],
     label: Int32[Array, " Q"],
 ) -> Int32[Array, " Q"]:
-    """Labels after each empty cluster took the worst fitting sample that is left."""
+    """Labels after each empty cluster has taken one sample, those farthest from their centres
+    first."""
     far = _distances(points, centres, label)
     order = jnp.argsort(-far)
     sample = order[jnp.minimum(jnp.cumsum(empty) - 1, len(points) - 1)]
     taken = jnp.where(empty & (far[sample] > 0), sample, len(points))  # beyond the last: none
-    # Each sample is taken by one cluster at most. By comparisons: on a GPU a scatter is slower.
+    # Each sample is taken by at most one cluster. All pairs are compared, which on a GPU is quicker
+    # than a scatter.
     taker = jnp.where(
         taken[:, None] == jnp.arange(len(points)),
         jnp.arange(len(empty), dtype=jnp.int32)[:, None],

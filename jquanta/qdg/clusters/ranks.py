@@ -1,42 +1,43 @@
 """Rank-frequency curves of clusters, their envelope and its slope (paper, section 4).
 
-The envelope is the largest cluster at each rank over all counts; its log-log slope over ranks
-100 … 1000 estimates -(alpha + 1). What to make of it: the envelope is a staircase, so its ranks are
-not independent; the interval of one clustering takes each step as one (a run of ranks with equal
-sizes). As sizes are sorted, steps still share their noise, and the interval is too narrow. The
-slope's dependence on the window (``window_table``), and on seeds or subsamples (several clusterings
-given to ``envelope_slope``), tell more; and it is biased (``qdg.known.toy``). The paper puts the
-uncertainty of any such slope at 0.2 or more.
+The envelope is the largest cluster size at each rank over all counts; its log-log slope over ranks
+100 … 1000 estimates -(alpha + 1).
+
+How far to trust it: the envelope is a staircase, so the sizes at its ranks are not independent.
+The confidence interval from one clustering is therefore cluster-robust, with each step (a run of
+ranks with equal sizes) as one group. Since sizes are sorted, the noise of different steps is still
+correlated, and the interval is too narrow. More informative are how the slope depends on the window
+(``window_table``) and how it varies over seeds or subsamples (several clusterings given to
+``envelope_slope``). It is biased, too (``qdg.known.toy``). The paper puts the uncertainty of any
+such slope at 0.2 or more.
+
+Shapes: Q samples, K clusters.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import xarray as xr
 from jaxtyping import Int, Int64
 
 from jquanta.errors import BadInput
 from jquanta.powerlaw import Fit, Window, fit
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 WINDOW: Window = (100, 1000)
 """The paper's: one decade of ranks."""
 
 WINDOWS: tuple[Window, ...] = ((30, 300), (50, 500), (100, 500), (100, 1000), (200, 1000))
-"""Of the table, where there are as many ranks."""
+"""Windows of ``window_table``, each clipped to the ranks there are."""
 
 LEAST_RATIO = 3
-"""Of a window's end to its start."""
+"""Least ratio of a window's end to its start."""
 
 
-def rank_sizes(label: Int[np.ndarray, " Q"]) -> Int64[np.ndarray, " k"]:
-    """Sizes of clusters, the largest first, without empty ones."""
+def rank_sizes(label: Int[np.ndarray, " Q"]) -> Int64[np.ndarray, " K"]:
+    """Sizes of clusters, the largest first, without empty clusters."""
     sizes = np.unique(label, return_counts=True)[1]
     return np.sort(sizes)[::-1].astype(np.int64)
 
 
-def rank_frequency(clusters: "xr.Dataset") -> "xr.Dataset":
+def rank_frequency(clusters: xr.Dataset) -> xr.Dataset:
     """Sizes by rank.
 
     Args:
@@ -46,8 +47,6 @@ def rank_frequency(clusters: "xr.Dataset") -> "xr.Dataset":
         ``size`` (count, rank), 0 beyond a count's last cluster, and ``envelope`` (rank), the
         largest over counts; in samples, ranks from 1.
     """
-    import xarray as xr
-
     curves = [rank_sizes(row) for row in clusters.label.to_numpy()]
     size = np.zeros((len(curves), max(map(len, curves))), np.int64)
     for row, curve in zip(size, curves, strict=True):
@@ -62,13 +61,14 @@ def rank_frequency(clusters: "xr.Dataset") -> "xr.Dataset":
     )
 
 
-def envelope_slope(*curves: "xr.Dataset", window: Window = WINDOW, level: float = 0.95) -> Fit:
+def envelope_slope(*curves: xr.Dataset, window: Window = WINDOW, level: float = 0.95) -> Fit:
     """Fit the envelope's slope; ``exponent`` is its negative, an estimate of alpha + 1.
 
     Args:
         curves: from ``rank_frequency``. Several, such as of seeds or subsamples, are fitted
-            together, and the interval tells how the slope varies among them; else among the steps.
-        window: of ranks, clipped to those there are; by default the paper's.
+            together, and the interval says how the slope varies among them; for one curve, among
+            its steps.
+        window: first and last rank, clipped to the ranks there are; by default the paper's.
         level: coverage of the interval.
 
     Raises:
@@ -81,18 +81,19 @@ def envelope_slope(*curves: "xr.Dataset", window: Window = WINDOW, level: float 
     envelopes = np.stack([found.envelope.to_numpy()[:ranks] for found in curves])
     low, high = window = clipped(window, ranks)
     groups = np.arange(len(curves))[:, None] if len(curves) > 1 else envelopes
-    flat = np.ptp(envelopes[:, (low <= rank) & (rank <= high)]) == 0  # a single step has no others
+    # One step alone has nothing to vary among.
+    flat = np.ptp(envelopes[:, (low <= rank) & (rank <= high)]) == 0
     return fit(rank, envelopes, window, groups=None if flat else groups, level=level)
 
 
-def window_table(*curves: "xr.Dataset", level: float = 0.95) -> list[Fit]:
-    """``envelope_slope`` over each of ``WINDOWS``: how far the slope hangs on the choice."""
+def window_table(*curves: xr.Dataset, level: float = 0.95) -> list[Fit]:
+    """``envelope_slope`` over each of ``WINDOWS``: how much the slope depends on the choice."""
     ranks = min(found.sizes["rank"] for found in curves)
-    windows = dict.fromkeys(clipped(window, ranks) for window in WINDOWS)  # each once
+    windows = dict.fromkeys(clipped(window, ranks) for window in WINDOWS)  # without repeats
     return [envelope_slope(*curves, window=window, level=level) for window in windows]
 
 
 def clipped(window: Window, ranks: int) -> Window:
-    """A window that ends with the ranks there are, and spans a factor of 3 at least."""
+    """A window within the ranks there are that still spans a factor of ``LEAST_RATIO``."""
     high = min(window[1], ranks)
     return (min(window[0], high / LEAST_RATIO), high)

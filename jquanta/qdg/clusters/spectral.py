@@ -1,13 +1,19 @@
 """Spectral embedding: the leading eigenvectors of a normalised Laplacian, for all counts at once.
 
-With affinities A (their diagonal left out), degrees d and N = d^-1/2 A d^-1/2, the normalised
-Laplacian is 1 - N. Spectral clustering into k clusters is k-means of the k eigenvectors of its
-smallest eigenvalues, divided by d^1/2. The eigenvectors for a smaller count are the first of those
-for a larger one.
+A is the matrix of affinities without its diagonal, d_i = Σ_j A_ij are the degrees, and D = diag(d).
+The symmetric normalised Laplacian is L = 1 - D^-1/2 A D^-1/2. Spectral clustering into k clusters
+takes the k eigenvectors u of L with the smallest eigenvalues, divides them by √d, which gives the
+eigenvectors D^-1/2 u of the random walk D^-1 A, and clusters their rows by k-means (Shi and Malik,
+2000). The eigenvectors for a smaller k are the first of those for a larger one, so one
+decomposition serves all counts.
+
+Shapes: Q samples, K eigenvectors, as many as clusters.
 """
 
 from typing import NamedTuple, TypeAlias
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy import sparse
@@ -20,15 +26,17 @@ from jquanta.errors import BadInput, RunFailed
 Affinity: TypeAlias = "np.ndarray | sparse.csr_array"
 
 SHIFT = -1e-5
-"""Near which scikit-learn looks for eigenvalues: just below the smallest, which is 0."""
+"""The shift of scikit-learn's shift-invert mode, which finds the eigenvalues nearest to it: just
+below the smallest, which is 0."""
 
 
 class Embedding(NamedTuple):
-    """Eigenvectors by ascending eigenvalue.
+    """Eigenvectors of the normalised Laplacian divided by √d, by ascending eigenvalue.
 
     Attributes:
-        vectors: float64 [Q, K]; the largest entry of each is positive.
-        values: of the normalised Laplacian, float64 [K].
+        vectors: float64 [Q, K]; their signs are such that the entry of largest magnitude is
+            positive.
+        values: eigenvalues, float64 [K], in [0, 2].
     """
 
     vectors: Float[np.ndarray, "Q K"]
@@ -36,21 +44,24 @@ class Embedding(NamedTuple):
 
 
 def embed(affinity: Affinity, count: int, *, seed: int = 0) -> Embedding:
-    """The first ``count`` dimensions: dense by LAPACK or the accelerator, sparse by ARPACK.
+    """The first ``count`` eigenvectors: of a dense affinity by LAPACK or the accelerator's
+    eigensolver, of a sparse one by ARPACK.
 
     Args:
         affinity: [Q, Q], symmetric, not negative, connected (see ``refuse_disconnected``).
-        count: at most Q, for a sparse affinity under Q.
-        seed: of ARPACK's start, for a sparse affinity.
+        count: at most Q, for a sparse affinity below Q.
+        seed: of ARPACK's first vector, for a sparse affinity. A dense one needs none.
 
     Raises:
         RunFailed: if ARPACK does not converge.
     """
+    # L and √d. Eigenvectors of L for its smallest eigenvalues are those of 1 - L for the largest.
     minus, root = laplacian(affinity.astype(np.float64), normed=True, return_diag=True, copy=False)
     if sparse.issparse(minus):
         similar = sparse.eye_array(len(root), format="csr") - minus
         try:
-            # The largest of N, without a factorisation, which would fill the graph up.
+            # Lanczos iterations with products alone: shift-invert would factorise the matrix, and
+            # the factors of a sparse matrix are nearly dense.
             values, vectors = eigsh(similar, k=count, which="LA", v0=start_vector(seed, len(root)))
         except ArpackNoConvergence as error:
             raise RunFailed(f"the embedding of {count} dimensions: {error}") from None
@@ -63,17 +74,15 @@ def embed(affinity: Affinity, count: int, *, seed: int = 0) -> Embedding:
 
 
 def _largest(matrix: Float[np.ndarray, "Q Q"], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Largest eigenvalues, ascending, and their vectors, in float64; ``matrix`` is used up.
+    """The largest ``count`` eigenvalues, ascending, and their vectors, in float64. ``matrix`` is
+    overwritten.
 
-    On a CPU no others are computed: where a fifth is wanted, half the time of all, and the whole
-    embedding takes a quarter of the memory.
+    On a CPU only these are computed. If they are a fifth of all, that takes half the time of a full
+    decomposition and a quarter of the memory.
     """
-    import jax
-    import jax.numpy as jnp
-
     samples = len(matrix)
     if jax.default_backend() == "cpu":
-        # Symmetric, and LAPACK's own order: no copy.
+        # The transpose of a symmetric matrix is itself in Fortran order, LAPACK's own: no copy.
         return eigh(
             matrix.T,
             subset_by_index=(samples - count, samples - 1),
@@ -86,10 +95,13 @@ def _largest(matrix: Float[np.ndarray, "Q Q"], count: int) -> tuple[np.ndarray, 
 
 
 def embed_as_scikit_learn(affinity: Affinity, count: int, start: np.ndarray) -> Embedding:
-    """The embedding of ``sklearn.cluster.SpectralClustering`` to the bit, for ``count`` under Q.
+    """The embedding of ``sklearn.cluster.SpectralClustering``, to the bit.
 
-    ``start`` [Q] is ARPACK's first vector, and ``count`` its share in the rounding: the first k of
-    more vectors differ from k by about 1e-16 over the gap between eigenvalues k and k + 1.
+    Args:
+        affinity: [Q, Q], as for ``embed``.
+        count: below Q. It has an influence on the rounding: the first k of more vectors differ from
+            k alone by about 1e-16 over the gap between eigenvalues k and k + 1.
+        start: [Q], ARPACK's first vector.
 
     Raises:
         RunFailed: if ARPACK does not converge.
@@ -104,18 +116,19 @@ def embed_as_scikit_learn(affinity: Affinity, count: int, start: np.ndarray) -> 
 
 
 def start_vector(seed: int, samples: int) -> Float[np.ndarray, " Q"]:
-    """What scikit-learn starts ARPACK from at an integer seed."""
+    """ARPACK's first vector in scikit-learn at an integer seed."""
     return np.random.RandomState(seed).uniform(-1, 1, samples)
 
 
 def _signed(vectors: Float[np.ndarray, "Q K"]) -> Float[np.ndarray, "Q K"]:
-    """Each column with its largest entry positive."""
+    """Each column with the sign that makes its entry of largest magnitude positive."""
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
     return np.asarray(vectors * np.sign(largest))
 
 
 def refuse_disconnected(affinity: Affinity) -> None:
-    """Raise ``BadInput`` where samples fall into parts with no affinity between them."""
+    """Raise ``BadInput`` unless the graph of the affinities is connected: between separate parts
+    the eigenvectors of eigenvalue 0 are not unique."""
     if sparse.issparse(affinity):
         parts, part = connected_components(affinity, directed=False)
         smallest = np.bincount(part).min()
@@ -134,7 +147,8 @@ def refuse_disconnected(affinity: Affinity) -> None:
 
 
 def _reached(affinity: Float[np.ndarray, "Q Q"]) -> np.ndarray:
-    """Which samples the first is joined to, by however many others."""
+    """Which samples the first one is connected to, through however many others: a breadth-first
+    search."""
     reached = np.zeros(len(affinity), bool)
     new = reached.copy()
     new[:1] = True

@@ -1,52 +1,54 @@
-"""``python -m jquanta.qdg.known.parity``: QDG where the quanta are known (the paper's D.1).
+"""QDG on sparse parity, where the quanta are known: the subtasks (the paper's D.1).
 
-Samples of the task on which a trained network's loss is about zero, the gradients of all its
-parameters, their cosines and clusters: the same code as for language models. The true subtask of
-each sample is known, so the clusters can be compared with it.
+Samples of the task on which a trained network's loss is about zero, the gradients of their losses
+in all parameters, the cosines and the clusters: by the same code as for language models. The true
+subtask of each sample is known, so the clusters can be compared with it.
+
+Shapes: Q samples; letters of the task itself are those of ``jquanta.parity.task``.
 """
 
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
+import xarray as xr
 from flax import nnx
 from jaxtyping import Array, Float, Int, Int32, UInt32
 
 from jquanta import streams
-from jquanta.cli import door
 from jquanta.errors import BadInput
 from jquanta.parity.task import Task, draw, parity, subtask_of, unpack
-from jquanta.run.progress import Bar, Monitor, Silence
+from jquanta.qdg.clusters.cluster import cluster, save_clusters
+from jquanta.qdg.clusters.quality import agreement
+from jquanta.qdg.cosines.blockwise import exact
+from jquanta.run import arrays
+from jquanta.run.files import require_place
+from jquanta.run.progress import Monitor, Silence
 from jquanta.streams import Stream
-
-if TYPE_CHECKING:
-    import xarray as xr
+from jquanta.sweep.store import load_run
 
 TRUTH = "truth.zarr"
 
 BELOW = 0.01
-"""Nats: "about zero" (the paper gives no number)."""
+"""Nats below which a loss counts as about zero (the paper gives no number)."""
 
 TRIED = 4
-"""Samples drawn for each one wanted, at most. With the paper's network nearly all pass."""
+"""Samples drawn for each one wanted. With the paper's network nearly all have a small loss."""
 
 BATCH = 256
-"""Samples whose gradients are made at once."""
+"""Samples whose gradients are computed at once."""
 
 
 class Learned(NamedTuple):
-    """Samples that a network has learned.
+    """Samples that a network has learned, sorted by subtask and then by parity.
 
     Attributes:
         words: [Q, words] their task bits, packed.
-        subtask: [Q] which each is of; ascending.
-        label: [Q] their parities; of each subtask the even ones come first.
+        subtask: [Q] the subtask of each.
+        label: [Q] the parity of each.
         loss: [Q] nats.
     """
 
@@ -68,7 +70,7 @@ def sparse_parity(
     out: Path | str | None = None,
     memory: int | str | None = None,
     monitor: Monitor | None = None,
-) -> "xr.Dataset":
+) -> xr.Dataset:
     """QDG on a network that a sweep has trained.
 
     Args:
@@ -76,35 +78,34 @@ def sparse_parity(
         run: the network's number on the run axis.
         samples: how many; drawn as the task draws them, Zipf-distributed over subtasks.
         below: nats: only samples with a smaller loss are taken.
-        counts: of clusters; the paper's by default.
-        affinity: ``angular`` (the paper) or ``absolute`` (the public code's), which is blind to
-            the gradient's sign; see ``halves``.
+        counts: numbers of clusters; the paper's by default.
+        affinity: ``angular`` (the paper) or ``absolute`` (the public code's), which ignores the
+            sign of the gradient; see ``halves``.
         seed: of the samples and the clustering.
         out: folder for ``similarity.zarr``, ``clusters.zarr`` and ``truth.zarr``; nothing is
             stored by default.
         memory: for gradients, in bytes or as ``"8 GB"``; most of what is free by default.
-        monitor: is told of the progress.
+        monitor: receives the progress.
 
     Returns:
         ``cosine`` (sample, other), ``label`` (count, sample), ``subtask`` (sample) in ascending
         order, and ``ari`` (count): the adjusted Rand index of labels and subtasks, 1 where they
-        are the same, about 0 where they have nothing in common. ``halves`` (count) is the same
-        against subtasks told apart by the sample's parity: the gradients of odd and even samples
-        of one subtask point in opposite directions, so that cosines part them.
+        are the same, about 0 where they have nothing in common. ``halves`` (count): the same, with
+        the odd and the even samples of each subtask as two groups. The gradients of odd and even
+        samples of one subtask point in opposite directions, so that clustering by cosines separates
+        them.
 
     Raises:
-        BadInput: if there is no such run, or it has learned too few samples.
+        BadInput: if there is no such run, or it has learned too few samples, or ``out`` holds
+            something else.
     """
-    from sklearn.metrics import adjusted_rand_score
-
-    from jquanta.qdg.clusters.cluster import cluster
-    from jquanta.qdg.cosines.blockwise import exact
-    from jquanta.sweep.store import load_run
-
     monitor = monitor or Silence()
     absolute = affinity == "absolute"
     if samples < 1:
         raise BadInput(f"--samples {samples}: give 1 or more")
+    if out is not None:
+        out = Path(out).expanduser()
+        require_place(out, TRUTH)
     task, network, weights = load_run(runs, run)
     learned = draw_learned(task, network, weights, samples, below, seed)
     rows = gradient_rows(task, network, weights, learned)
@@ -113,31 +114,31 @@ def sparse_parity(
     clusters = cluster(matrix, counts, affinity=affinity, seed=seed, monitor=monitor)
     subtask = np.asarray(learned.subtask)
     half = 2 * subtask + np.asarray(learned.label)
+    labels = clusters.label.to_numpy()
     ari, halves = (
-        np.array([adjusted_rand_score(truth, row) for row in clusters.label.to_numpy()])
-        for truth in (subtask, half)
+        agreement(np.broadcast_to(truth, labels.shape), labels) for truth in (subtask, half)
     )
-    told = {"runs": str(Path(runs).name), "run": run, "below_nats": below}
+    made_from = {"runs": str(Path(runs).name), "run": run, "below_nats": below}
     index = "adjusted Rand index against true subtasks"
     result = clusters.assign(
         cosine=(("sample", "other"), matrix, {"long_name": "cosine of gradients"}),
         subtask=("sample", subtask, {"long_name": "true subtask"}),
         ari=("count", ari, {"long_name": index}),
         halves=("count", halves, {"long_name": f"{index}, odd and even samples apart"}),
-    ).assign_attrs(told)
+    ).assign_attrs(made_from)
     if out is not None:
-        _save(result, Path(out).expanduser())
+        _save(result, out)
     return result
 
 
 def draw_learned(
     task: Task, network: Any, weights: Any, count: int, below: float, seed: int = 0
 ) -> Learned:
-    """The first ``count`` samples of a fresh stream on which the loss is ``below``, by subtask and
-    label.
+    """The first ``count`` samples of a stream on which the network's loss is smaller than
+    ``below`` (nats), sorted.
 
     Raises:
-        BadInput: if of ``TRIED`` times as many too few are.
+        BadInput: if there are fewer among the first ``TRIED`` times ``count`` samples.
     """
     n_bits = task.config.n_bits
     key = streams.fold(streams.key(Stream.VALIDATION, seed, n_bits), TRIED)
@@ -166,8 +167,11 @@ def draw_learned(
     return Learned(drawn.words[chosen], subtask[chosen], label[chosen], jnp.asarray(loss[chosen]))
 
 
-def gradient_rows(task: Task, network: Any, weights: Any, learned: Learned) -> Any:
-    """Gradients of the loss (nats) of single samples in all parameters, as ``exact`` asks."""
+def gradient_rows(
+    task: Task, network: Any, weights: Any, learned: Learned
+) -> Callable[[int, int], Any]:
+    """A function that computes rows ``start`` to ``stop`` of the gradients: for each sample the
+    gradient of its loss (nats) in all parameters, as a list of arrays [stop - start, …]."""
     codes = _codes(task)
     program = jax.jit(
         jax.vmap(jax.grad(_loss, argnums=1), in_axes=(None, None, 0, 0, 0, None)), static_argnums=0
@@ -188,9 +192,10 @@ def _loss(
     label: Int[Array, ""],
     codes: Float[Array, "C S"] | None,
 ) -> Float[Array, ""]:
-    """Cross-entropy (nats) of one sample.
+    """Cross-entropy (nats) of one sample: softplus of the wrong logit minus the right one.
 
-    By the difference of the logits: 1 - p of a probability that rounds to 1 has no digits left.
+    A softmax would lose small losses: where the probability of the right answer rounds to 1, its
+    logarithm and the gradient are 0.
     """
     model = nnx.merge(network, weights)
     bits = unpack(words[None], model.layers[0].kernel.shape[0] - model.n_tasks, jnp.float32)
@@ -209,10 +214,7 @@ def _host(*arrays: Array) -> list[np.ndarray]:
     return [np.asarray(array) for array in arrays]
 
 
-def _save(result: "xr.Dataset", folder: Path) -> None:
-    from jquanta.qdg.clusters.cluster import save_clusters
-    from jquanta.run import arrays
-
+def _save(result: xr.Dataset, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     cosine = arrays.variable(("sample", "other"), result.cosine.to_numpy(), **result.cosine.attrs)
     arrays.write(folder / "similarity.zarr", {"cosine": cosine}, result.attrs)
@@ -225,75 +227,3 @@ def _save(result: "xr.Dataset", folder: Path) -> None:
     }
     arrays.write(folder / TRUTH, truth, result.attrs)
     save_clusters(result[["label", "inertia"]].assign_attrs(result.attrs), folder)
-
-
-@dataclass(frozen=True)
-class Options:
-    """Quanta discovery from gradients on a network that a sweep has trained (the paper's D.1).
-
-    The quanta are known there: the subtasks. For each number of clusters the adjusted Rand index
-    against them is printed, and Figure 15 is drawn from the folder.
-
-    Example:
-      python -m jquanta.sweep configs/fig15.toml --mini
-      python -m jquanta.qdg.known.parity runs/fig15-mini --samples 3000 --out runs/fig15-quanta
-      python -m jquanta.figures fig15 --qdg runs/fig15-quanta
-
-    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
-    """
-
-    runs: Annotated[
-        Path | None, tyro.conf.Positional, door.option("folder of a finished sweep", "RUNS")
-    ] = None
-    run: Annotated[int, door.option("number of the network on the run axis (default: 0)")] = 0
-    samples: Annotated[int, door.option("samples (default: the paper's 10,000)", "INT")] = 10_000
-    below: Annotated[float, door.option(f"nats: loss of a sample (default: {BELOW})")] = BELOW
-    affinity: Annotated[str, door.option("angular (default: the paper's), or absolute", "WORD")] = (
-        "angular"
-    )
-    seed: Annotated[int, door.option("of samples and clusters (default: 0)", "INT")] = 0
-    memory: Annotated[
-        str | None, door.option("for gradients (default: most of what is free)", "'8 GB'")
-    ] = None
-    out: Annotated[Path | None, door.option("folder for the results", "DIR")] = None
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
-
-
-def command(argv: Sequence[str]) -> None:
-    """Parse, compute, print."""
-    options = door.parse(Options, argv, "python -m jquanta.qdg.known.parity")
-    if options.runs is None:
-        raise BadInput("RUNS is missing: give the folder of a finished sweep")
-    if options.out is None:
-        raise BadInput("--out is missing: give the folder for the results")
-    if options.out.exists() and not (options.out / TRUTH).exists():
-        raise BadInput(f"--out {options.out}: exists and is not of this command; give a new folder")
-    with Bar() as line:
-        found = sparse_parity(
-            options.runs,
-            options.run,
-            samples=options.samples,
-            below=options.below,
-            affinity=options.affinity,
-            seed=options.seed,
-            memory=options.memory,
-            out=options.out,
-            monitor=line,
-        )
-    present = len(np.unique(found.subtask))
-    print(f"{found.sizes['sample']:,} samples of {present} subtasks")
-    print("adjusted Rand index against true subtasks; with odd and even samples told apart")
-    for count, ari, halves in zip(
-        found["count"].values, found.ari.values, found.halves.values, strict=True
-    ):
-        print(f"  {count:5} clusters: {ari:.2f}  {halves:.2f}")
-    print(f"results   {options.out}")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command's exit code."""
-    return door.enter(command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,38 +1,42 @@
-"""``python -m jquanta.qdg.known.toy``: what QDG finds where the quanta are known (the paper's D.2).
+"""The toy model of QDG, where the quanta are known (the paper's D.2).
 
-Subtask i = 1 … 1000 has n_i = ⌊1000 / i^a⌋ vectors, around a mean from the standard Gaussian in d
+Subtask i = 1 … 1000 has n_i = ⌊1000 / i^a⌋ vectors, around a mean from the standard Gaussian in F
 dimensions, with Gaussian noise of standard deviation σ. Their affinity is 1 + cosine, and spectral
 clustering makes k clusters. If it found the subtasks, the clusters' sizes by rank would be the n_i.
-Here ``a`` is the exponent of the sizes themselves, as alpha + 1 elsewhere.
+Here ``a`` is the exponent of the sizes themselves, which elsewhere is alpha + 1.
+
+Shapes: Q vectors, F dimensions, I subtasks.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float, Int64
 
-from jquanta.cli import door
 from jquanta.errors import BadInput
-from jquanta.run.progress import Bar, Monitor, Part, Silence
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from jquanta.powerlaw import Window
+from jquanta.powerlaw import Window
+from jquanta.qdg.clusters.affinity import normalised
+from jquanta.qdg.clusters.cluster import COUNTS, SAMPLES_A_CLUSTER, cluster
+from jquanta.qdg.clusters.quality import agreement
+from jquanta.qdg.clusters.ranks import WINDOW, rank_frequency
+from jquanta.run import arrays
+from jquanta.run.files import require_place
+from jquanta.run.progress import Monitor, Part, Silence
 
 SUBTASKS, MINI = 1000, 200
-"""Subtasks, which is also the size of the largest; and those of the miniature."""
+"""How many subtasks there are, which is also the size of the largest: in the paper, and in the
+miniature."""
 
 DIMENSIONS, NOISES, FEW_COUNTS = (30, 100, 1000), (0.0, 0.5, 2.0), (100, 200, 500)
-"""Of Figure 16; counts at 1000 subtasks."""
+"""The settings of Figure 16; counts are numbers of clusters for 1,000 subtasks."""
 
 EXPONENTS = (0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
-"""Of Figure 17."""
+"""The settings of Figure 17."""
 
 LIKE_MODELS = (1000, 2.0)
 """Dimension and noise that look most like language models, those of Figure 17."""
@@ -44,10 +48,10 @@ class Cell:
 
     Attributes:
         exponent: a.
-        dimension: d.
+        dimension: F.
         noise: σ.
         subtasks: their number and the size of the largest.
-        counts: of clusters.
+        counts: numbers of clusters.
         seed: of the vectors and the clustering.
     """
 
@@ -60,7 +64,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of the cell's file."""
+        """The name of the cell's file."""
         return f"a{self.exponent:g}-d{self.dimension}-noise{self.noise:g}-seed{self.seed}.zarr"
 
     def attributes(self) -> dict[str, Any]:
@@ -74,15 +78,15 @@ class Cell:
         }
 
 
-def sizes(exponent: float, subtasks: int = SUBTASKS) -> Int64[np.ndarray, " S"]:
-    """Vectors of each subtask that has any."""
+def sizes(exponent: float, subtasks: int = SUBTASKS) -> Int64[np.ndarray, " I"]:
+    """n_i, the number of vectors of each subtask that has any."""
     rank = np.arange(1, subtasks + 1)
     counts = np.floor(subtasks / rank**exponent).astype(np.int64)
     return counts[counts > 0]
 
 
-def vectors(cell: Cell) -> tuple[Float[np.ndarray, "Q d"], Int64[np.ndarray, " Q"]]:
-    """The vectors, float32, and the subtask of each, from 0."""
+def vectors(cell: Cell) -> tuple[Float[np.ndarray, "Q F"], Int64[np.ndarray, " Q"]]:
+    """The vectors, float32, and the number of each one's subtask, from 0."""
     counts = sizes(cell.exponent, cell.subtasks)
     subtask = np.repeat(np.arange(len(counts)), counts)
     random = np.random.default_rng(cell.seed)
@@ -91,18 +95,13 @@ def vectors(cell: Cell) -> tuple[Float[np.ndarray, "Q d"], Int64[np.ndarray, " Q
     return means[subtask] + np.float32(cell.noise) * noise, subtask
 
 
-def solve(cell: Cell, *, n_init: int = 30, monitor: Monitor | None = None) -> "xr.Dataset":
+def solve(cell: Cell, *, n_init: int = 30, monitor: Monitor | None = None) -> xr.Dataset:
     """Cluster a cell's vectors.
 
     Returns:
         ``size`` (count, rank) and ``envelope`` (rank) as ``ranks.rank_frequency``, ``true_size``
         (subtask), and ``ari`` (count) with the true subtasks.
     """
-    from jquanta.qdg.clusters.affinity import normalised
-    from jquanta.qdg.clusters.cluster import cluster
-    from jquanta.qdg.clusters.ranks import rank_frequency
-    from jquanta.qdg.clusters.stability import agreement
-
     points, subtask = vectors(cell)
     unit = normalised(points)
     clusters = cluster(
@@ -122,9 +121,7 @@ def solve(cell: Cell, *, n_init: int = 30, monitor: Monitor | None = None) -> "x
 
 
 def cells(subtasks: int = SUBTASKS, seeds: Sequence[int] = (0,)) -> list[Cell]:
-    """Those of Figures 16 and 17, each once."""
-    from jquanta.qdg.clusters.cluster import COUNTS, SAMPLES_A_CLUSTER
-
+    """The cells of Figures 16 and 17, each once."""
     few = {count * subtasks // SUBTASKS for count in FEW_COUNTS}
     found = []
     for seed in seeds:
@@ -146,46 +143,36 @@ def run(
     seeds: Sequence[int] = (0,),
     n_init: int = 30,
     monitor: Monitor | None = None,
-) -> "list[xr.Dataset]":
-    """Solve every cell of Figures 16 and 17 into a folder; those that are there are left alone.
-
-    What is soon done comes first: the fifteen thousand vectors of the smallest exponent last.
+) -> list[xr.Dataset]:
+    """Solve the cells of Figures 16 and 17 that a folder does not hold yet, the quickest first.
 
     Args:
-        folder: one Zarr group a cell appears in it, whole.
-        subtasks: 1000 in the paper; cluster counts are in proportion.
+        folder: one Zarr group for each cell appears in it, whole or not at all.
+        subtasks: 1,000 in the paper; the numbers of clusters are in proportion.
         seeds: of independent repeats.
         n_init: restarts of k-means.
-        monitor: told how far it is.
+        monitor: receives the progress.
 
     Raises:
         BadInput: if the folder holds cells of another number of subtasks or restarts, or cannot be
             written.
     """
-    from jquanta.run.arrays import save_dataset
-
     monitor = monitor or Silence()
     folder = Path(folder)
+    require_place(folder)
     _refuse_others(folder, subtasks, n_init)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"--out {folder}: cannot be written ({error.strerror}); give another folder"
-        ) from None
+    folder.mkdir(parents=True, exist_ok=True)
     work = partial(_operations, n_init=n_init)
     todo = [cell for cell in cells(subtasks, seeds) if not (folder / cell.name).exists()]
     todo.sort(key=work)
     done = np.cumsum([0.0, *map(work, todo)])
     for cell, before, after in zip(todo, done[:-1], done[1:], strict=True):
         part = Part(monitor, before / done[-1], (after - before) / done[-1], "toy model")
-        save_dataset(solve(cell, n_init=n_init, monitor=part), folder / cell.name)
+        arrays.save_dataset(solve(cell, n_init=n_init, monitor=part), folder / cell.name)
     return open_cells(folder)
 
 
 def _refuse_others(folder: Path, subtasks: int, n_init: int) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"--out {folder}: is a file; give a folder")
     if not any(folder.glob("a*.zarr")):
         return
     stored = open_cells(folder)
@@ -203,11 +190,10 @@ def _refuse_others(folder: Path, subtasks: int, n_init: int) -> None:
         )
 
 
-def open_cells(folder: Path | str) -> "list[xr.Dataset]":
-    """What ``run`` made, by exponent, dimension, noise and seed. Raises ``BadInput`` if nothing."""
-    from jquanta.run import arrays
-
-    remedy = "make them with python -m jquanta.qdg.known.toy"
+def open_cells(folder: Path | str) -> list[xr.Dataset]:
+    """The cells that ``run`` stored, sorted by exponent, dimension, noise and seed. Raises
+    ``BadInput`` if there are none."""
+    remedy = "make them with jquanta known toy"
     paths = sorted(Path(folder).glob("a*.zarr")) if Path(folder).is_dir() else []
     if not paths:
         raise BadInput(f"{folder}: no cells of the toy model; {remedy}")
@@ -220,72 +206,18 @@ def open_cells(folder: Path | str) -> "list[xr.Dataset]":
     )
 
 
-def window_of(cell: "xr.Dataset") -> "Window":
-    """Ranks to fit: the paper's 100 … 1000, in proportion to the cell's subtasks."""
-    from jquanta.qdg.clusters.ranks import WINDOW
-
+def window_of(cell: xr.Dataset) -> Window:
+    """The ranks over which a slope is fitted: the paper's 100 … 1000, in proportion to the number
+    of subtasks."""
     shrink = cell.attrs["subtasks"] / SUBTASKS
     return (WINDOW[0] * shrink, WINDOW[1] * shrink)
 
 
 def _operations(cell: Cell, n_init: int) -> float:
-    """In proportion to a cell's time on a CPU, as measured: eigenvectors, and k-means.
-
-    A restart of k-means reads about 20 times the samples' distances to each other, and a step of
-    k-means++ some rows of them.
-    """
+    """A number in proportion to a cell's time on a CPU, as measured, for Q vectors and counts k:
+    9 Q³ for the eigenvectors, and for each restart of k-means 400 Q² (its Lloyd iterations read the
+    distances between all vectors about 20 times) and 10⁴ Q k (each of the k steps of k-means++
+    reads some rows of them)."""
     samples = float(sizes(cell.exponent, cell.subtasks).sum())
     restart = sum(400 * samples**2 + 1e4 * samples * count for count in cell.counts)
     return 9 * samples**3 + n_init * restart
-
-
-@dataclass(frozen=True)
-class Options:
-    """The toy model of QDG's bias (D.2): for Figures 16 and 17.
-
-    Vectors of 1,000 subtasks of known sizes are clustered as gradients are, over dimensions, noise,
-    numbers of clusters and exponents of the sizes. One file a cell appears in DIR; the same command
-    continues where it stopped.
-
-    Example: python -m jquanta.qdg.known.toy --mini --out runs/toy
-             python -m jquanta.figures fig17 --qdg runs/toy
-
-    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
-    """
-
-    out: Annotated[Path | None, door.option("folder for the cells", "DIR")] = None
-    mini: Annotated[
-        bool, door.option("a fifth of the subtasks, sizes and counts: a minute on 2 cores")
-    ] = False
-    seeds: Annotated[
-        tuple[int, ...], door.option("of independent repeats (default: 0)", "INT …")
-    ] = (0,)
-    restarts: Annotated[int, door.option("of k-means, each time", "INT")] = 30
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
-
-
-def command(argv: Sequence[str]) -> None:
-    """Parse, solve, and tell what came of it."""
-    options = door.parse(Options, argv, "python -m jquanta.qdg.known.toy")
-    if options.out is None:
-        raise BadInput("--out is missing: give the folder for the cells")
-    if options.restarts < 1:
-        raise BadInput(f"--restarts {options.restarts}: give at least 1")
-    with Bar() as line:
-        found = run(
-            options.out,
-            subtasks=MINI if options.mini else SUBTASKS,
-            seeds=options.seeds,
-            n_init=options.restarts,
-            monitor=line,
-        )
-    print(f"{options.out}: {len(found)} cells of {found[0].attrs['subtasks']:,} subtasks")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command's exit code."""
-    return door.enter(command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,26 +1,26 @@
-"""From a folder of QDG results, with its corpus and losses, to what a page shows."""
+"""What a page shows, read from a folder of QDG results, its corpus and its losses."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus, open_corpus
-from jquanta.qdg.clusters.closeness import Closeness, closeness
+from jquanta.lm.losses.reader import open_losses, require_corpus
+from jquanta.qdg.clusters.centres import centres_of_counts
 from jquanta.qdg.clusters.cluster import open_clusters
 from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity
 from jquanta.qdg.pages.page import Column, Page
 from jquanta.qdg.pages.texts import Text, texts
+from jquanta.qdg.questions import stability
 from jquanta.qdg.results import CONFIG, stored_config
 from jquanta.qdg.samples.selection import Selection, open_selection
 from jquanta.run.progress import Monitor, Silence
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 REPORT = 256
 """Samples between two reports of progress."""
@@ -41,8 +41,8 @@ def page_from(
     """Read what a page shows.
 
     Args:
-        results: folder with ``selection.zarr``, ``clusters.zarr`` and, for similarities,
-            ``similarity.zarr``.
+        results: folder with ``selection.zarr``, ``clusters.zarr`` and, where they are to be shown,
+            ``similarity.zarr`` and ``stability.zarr``.
         corpus: the corpus folder that the samples are from; by default ``corpus`` of the folder's
             ``config.toml``.
         losses: folders of losses on that corpus; by default ``losses`` of ``config.toml``, if
@@ -51,7 +51,7 @@ def page_from(
         before, after: tokens to keep on each side of the predicted one.
         drawn: samples in the picture of the similarity matrix, evenly spaced.
         title: of the page.
-        monitor: told of the progress.
+        monitor: receives the progress.
 
     Raises:
         BadInput: if something is missing, unfinished, or does not belong together.
@@ -66,7 +66,7 @@ def page_from(
     text = _open_corpus(results, corpus, selection)
     columns, nats = _losses(results, text, index, losses, models, monitor)
     labels = clusters["label"].to_numpy()
-    near, at, cosine = _similarity(similarity, labels, drawn, monitor)
+    shown = _similarities(similarity, labels, drawn, monitor)
     own = [i for i, column in enumerate(columns) if column.label == selection.model]
     return Page(
         title=title or f"Quanta of {selection.model or results.name}",
@@ -75,17 +75,18 @@ def page_from(
         texts=list(_watched(texts(text, index, before, after), len(index), monitor)),
         counts=clusters["count"].to_numpy(),
         labels=labels,
-        centrality=near.centrality,
-        tightness=near.tightness,
+        centrality=shown.centrality,
+        tightness=shown.tightness,
+        stability=_stability(results, clusters["count"].to_numpy().tolist(), monitor),
         loss=nats[own[0]] if own else np.full(len(index), np.nan, np.float32),
         columns=columns,
         losses=nats,
-        drawn=at,
-        cosine=cosine,
+        drawn=shown.drawn,
+        cosine=shown.cosine,
     )
 
 
-def _open_results(results: Path) -> "tuple[Selection, xr.Dataset, xr.Dataset | None]":
+def _open_results(results: Path) -> tuple[Selection, xr.Dataset, xr.Dataset | None]:
     """Selection, clusters and, where there is one, similarity: of the same samples."""
     if not results.is_dir():
         raise BadInput(f"{results}: no such folder; give one that jquanta qdg made")
@@ -125,8 +126,6 @@ def _losses(
     monitor: Monitor,
 ) -> tuple[list[Column], NDArray[np.float32]]:
     """Columns [M], and the samples' losses [M, Q] in nats."""
-    from jquanta.lm.losses.reader import open_losses, require_corpus
-
     recorded = _recorded(results, "losses")
     folders = list(given) or ([recorded] if recorded else [])
     if not folders:
@@ -144,27 +143,48 @@ def _losses(
     return columns, np.stack(rows).astype(np.float32)
 
 
-def _similarity(
-    similarity: "xr.Dataset | None", labels: NDArray[np.int32], drawn: int, monitor: Monitor
-) -> tuple[Closeness, NDArray[np.int64], NDArray[np.float32]]:
-    """Closeness, the samples that the picture shows, and their cosines."""
-    samples = labels.shape[1]
+class _Similarities(NamedTuple):
+    """What the page shows of the similarity matrix; see ``Page``."""
+
+    centrality: NDArray[np.float32]
+    tightness: list[NDArray[np.float32]]
+    drawn: NDArray[np.int64]
+    cosine: NDArray[np.float32]
+
+
+def _similarities(
+    similarity: xr.Dataset | None, labels: NDArray[np.int32], drawn: int, monitor: Monitor
+) -> _Similarities:
+    """In one pass over the matrix on disk; NaN, and nothing to draw, where there is none."""
     if similarity is None:
         unknown = np.full(labels.shape, np.nan, np.float32)
-        sizes = [int(row.max()) + 1 for row in labels]
-        tightness = tuple(np.full(n, np.nan, np.float32) for n in sizes)
-        return Closeness(unknown, tightness), np.empty(0, np.int64), np.empty((0, 0), np.float32)
+        tightness = [np.full(int(row.max()) + 1, np.nan, np.float32) for row in labels]
+        return _Similarities(
+            unknown, tightness, np.empty(0, np.int64), np.empty((0, 0), np.float32)
+        )
     cosine = similarity["cosine"]
-    rows = int(cosine.encoding.get("chunks", (1024,))[0])
+    found = centres_of_counts(cosine, labels, monitor=monitor)
+    last = labels.shape[1] - 1
+    at = np.unique(np.linspace(0, last, min(last + 1, drawn)).round().astype(np.int64))
+    return _Similarities(
+        np.stack([one.to_centre for one in found]).astype(np.float32),
+        [one.tightness.astype(np.float32) for one in found],
+        at,
+        cosine[at, at].to_numpy().astype(np.float32),
+    )
 
-    def tiles() -> Iterator[tuple[int, NDArray[np.float32]]]:
-        for start in range(0, samples, rows):
-            yield start, cosine[start : start + rows].to_numpy()
-            monitor.work("similarity", min(1.0, (start + rows) / samples))
 
-    near = closeness(tiles(), labels)
-    at = np.unique(np.linspace(0, samples - 1, min(samples, drawn)).round().astype(np.int64))
-    return near, at, cosine[at, at].to_numpy().astype(np.float32)
+def _stability(results: Path, counts: list[int], monitor: Monitor) -> list[str]:
+    """A line for each count that ``jquanta stability`` has looked at, else an empty text."""
+    if not (results / stability.STORE).exists():
+        return [""] * len(counts)
+    try:
+        found = stability.open_stability(results)
+    except BadInput as error:  # of earlier clusters, which need not hinder the page of these
+        monitor.say(f"the page shows no stability: {error}")
+        return [""] * len(counts)
+    there = found["count"].to_numpy().tolist()
+    return [stability.sentence(found, count) if count in there else "" for count in counts]
 
 
 def _watched(found: Iterator[Text], total: int, monitor: Monitor) -> Iterator[Text]:
@@ -175,7 +195,7 @@ def _watched(found: Iterator[Text], total: int, monitor: Monitor) -> Iterator[Te
 
 
 def _about(
-    selection: Selection, clusters: "xr.Dataset", similarity: "xr.Dataset | None", corpus: Corpus
+    selection: Selection, clusters: xr.Dataset, similarity: xr.Dataset | None, corpus: Corpus
 ) -> list[tuple[str, str]]:
     """What was done, in words: settings as they are recorded."""
     likeness = similarity.attrs if similarity is not None else {}

@@ -1,8 +1,8 @@
 r"""Samples of a cluster as LaTeX, the predicted token highlighted (the paper's Figures 1, 13, 14).
 
-What is written is ASCII commands and the text itself, so that it stays readable; every character
-that means something to TeX is escaped. It compiles with pdfLaTeX and LuaLaTeX. pdfLaTeX knows few
-characters beyond Latin ones: what the fonts lack is printed as its code, such as U+65E5.
+The output is ASCII commands and the text itself, so that it stays readable; every character that
+is special in TeX is escaped. It compiles with pdfLaTeX and LuaLaTeX. pdfLaTeX has few characters
+beyond Latin ones: a character that the fonts lack is printed as its code, such as U+65E5.
 """
 
 import re
@@ -35,13 +35,13 @@ INVISIBLE = (
     r"\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ud800-\udfff\ue000-\uf8ff\ufe00-\ufe0f"
     r"\ufeff\uffa0\ufff0-\ufffc\ufffe\uffff]"
 )
-"""Characters shown by their code: controls, marks of direction, odd spaces, what has no glyph.
+"""Characters shown by their code: controls, direction marks, unusual spaces, what has no glyph.
 
-A pattern that Python and JavaScript read alike: the page shows the same ones.
+A regular expression that means the same in Python and in JavaScript, for the page uses it, too.
 """
 
 RUN = 24
-"""Characters without a space, after which a line may break."""
+"""After so many characters without a space a line may break."""
 
 DEFINITIONS = r"""
 % Definitions, needed once. They take the packages color (or xcolor) and textcomp, and under
@@ -83,7 +83,7 @@ HEAD = r"""
 
 
 class Shown(NamedTuple):
-    """A sample as a reader sees it: ``before + target + after`` is the text as it stands."""
+    """A sample as a reader sees it: ``before + target + after`` is its text."""
 
     before: str
     target: str
@@ -99,13 +99,14 @@ def fragment(samples: Sequence[Shown], title: str = "") -> str:
 
 
 def document(samples: Sequence[Shown], title: str = "") -> str:
-    """A document of its own that compiles with pdfLaTeX and LuaLaTeX."""
+    """A complete document, which compiles with pdfLaTeX and LuaLaTeX."""
     return f"{HEAD}\n{fragment(samples, title)}\\end{{document}}\n"
 
 
 def sample(shown: Shown) -> str:
     """One sample: the text, its target highlighted, what follows in grey, and the note."""
-    # A box holds one line: a long target takes several, and a line that begins in it ends after.
+    # A box cannot break over lines: a long target gets several boxes, and if it holds a line end,
+    # the line ends after it.
     parts = [shown.target[i : i + RUN] for i in range(0, len(shown.target), RUN)]
     target = r"\allowbreak{}".join(rf"\QTarget{{{escape(part, boxed=True)}}}" for part in parts)
     line = "\\newline\n" if "\n" in shown.target else ""
@@ -114,11 +115,11 @@ def sample(shown: Shown) -> str:
 
 
 def escape(text: str, boxed: bool = False) -> str:
-    """Text as LaTeX that prints it, with its line ends and blanks to be seen.
+    """Text as LaTeX that prints it, with line ends and tabs marked.
 
     Args:
         text: any string.
-        boxed: all on one line, every space marked: for the target's box.
+        boxed: for the target's box: on one line, with every space marked.
     """
     return "".join(_escaped(text, boxed))
 
@@ -135,7 +136,7 @@ def _escaped(text: str, boxed: bool) -> Iterable[str]:
         elif c == "\t":
             yield r"\QTab{}"
         elif c == " ":
-            # TeX joins spaces, and drops them at the start of a line.
+            # TeX merges consecutive spaces, and drops those at the start of a line.
             alone = 0 < i < len(text) - 1 and not {text[i - 1], text[i + 1]} & set(" \n\t")
             yield r"\QDot{}" if boxed else " " if alone else r"\QSpace{}"
         elif invisible.match(c):

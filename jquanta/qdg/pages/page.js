@@ -80,7 +80,10 @@ function go(changes, notice) {
   if (differs('count', 'search', 'sort', 'rows') || (state.search && differs('before', 'after'))) {
     drawRows();
   }
-  if (differs('count')) drawPicture();
+  if (differs('count')) {
+    drawPicture();
+    drawStability();
+  }
   if (differs('count', 'cluster')) drawCluster();
   if (differs('count', 'cluster', 'search', 'before', 'after', 'samples')) drawSamples();
   drawControls();
@@ -159,6 +162,11 @@ function drawRows() {
       make('td', { textContent: fixed(cluster.loss, 3) }));
   }));
   $('more-rows').hidden = shown >= listed.length;
+}
+
+function drawStability() {
+  $('stability').textContent = data.stability[state.count];
+  $('stability').hidden = !data.stability[state.count];
 }
 
 function drawCluster() {

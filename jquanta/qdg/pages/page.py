@@ -20,28 +20,32 @@ class Column(NamedTuple):
     size: int
     """Parameters without embeddings."""
     step: int | None
-    """Updates made; None where the revision does not tell."""
+    """Training steps; None where the revision does not say."""
 
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """Clusters of samples, to be looked at. Q samples, C counts, M models and checkpoints.
+    """Clusters of samples, as a page shows them.
+
+    Shapes: Q samples, C counts (numbers of clusters), K clusters of one count, M models and
+    checkpoints, D drawn samples.
 
     Attributes:
         title: of the page.
-        about: what is said of the run: names and values.
+        about: names and values that describe the run.
         index: [Q] numbers of the predictions in the corpus.
         texts: [Q] their text.
         counts: [C] how many clusters were asked for.
         labels: [C, Q] clusters, from 0, the largest first.
         centrality: [C, Q] cosine between a sample's gradient and the mean unit gradient of its
             cluster; NaN where unknown.
-        tightness: [C] arrays [k]: mean cosine between two samples of a cluster; NaN where unknown.
-        loss: [Q] nats, of the model that the samples were chosen by; NaN where unknown.
+        tightness: [C] arrays [K]: mean cosine between two samples of a cluster; NaN where unknown.
+        stability: [C] a line that says how stable the clusters are; empty where unknown.
+        loss: [Q] nats, of the model by whose losses the samples were selected; NaN where unknown.
         columns: [M] models and checkpoints.
         losses: [M, Q] nats.
-        drawn: [S] samples of the similarity matrix that is drawn, numbers from 0 to Q - 1.
-        cosine: [S, S] the cosines between them.
+        drawn: [D] samples of the similarity matrix that is drawn, numbers from 0 to Q - 1.
+        cosine: [D, D] the cosines between them.
     """
 
     title: str
@@ -52,6 +56,7 @@ class Page:
     labels: NDArray[np.int32]
     centrality: NDArray[np.float32]
     tightness: Sequence[NDArray[np.float32]]
+    stability: Sequence[str]
     loss: NDArray[np.float32]
     columns: Sequence[Column]
     losses: NDArray[np.float32]
@@ -60,10 +65,10 @@ class Page:
 
 
 def most_central(page: Page, count: int, cluster: int) -> NDArray[np.int64]:
-    """Samples of a cluster, the most central first; ties in the order of the corpus.
+    """Samples of a cluster by descending cosine to its centre; ties in the order of the corpus.
 
     Args:
-        page: what was opened.
+        page: the page.
         count: position of the count in ``page.counts``.
         cluster: its label.
     """

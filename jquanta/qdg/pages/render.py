@@ -1,8 +1,8 @@
-"""A page as one HTML file that needs nothing else: no server, no network, no other file.
+"""A page as one self-contained HTML file: no server, no network, no other file.
 
-The data are JSON that the browser does not read as HTML, whatever the corpus holds; scripts put
-them on the screen as text only. A policy in the page lets nothing run but its own script, known by
-its hash, and nothing load.
+The data are JSON, escaped so that the browser cannot read any of it as HTML, whatever the corpus
+holds; the scripts insert them as text only. A content security policy in the page allows only the
+page's own script and style, identified by their hashes, and loads nothing else.
 """
 
 import base64
@@ -12,6 +12,8 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from jquanta.qdg.pages import latex
@@ -22,10 +24,7 @@ SCRIPTS = ("data.js", "text.js", "drawing.js", "page.js")
 
 
 def render(page: Page) -> str:
-    """The page as HTML. Its text is ASCII but for what the template holds."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
+    """The page as HTML. Apart from the template's own characters it is ASCII."""
     script = "\n".join(["'use strict';", *map(_file, SCRIPTS)])
     style = _file("page.css")
     template = Environment(
@@ -49,7 +48,8 @@ def render(page: Page) -> str:
 
 
 def payload(page: Page) -> dict[str, Any]:
-    """What the scripts read. Texts are numbers of words; arrays are base64, little-endian."""
+    """What the scripts read. Each distinct piece of text is stored once, and a sample's text is a
+    list of their numbers; arrays are base64, little-endian."""
     words: dict[str, int] = {}
     pieces = [
         [words.setdefault(word, len(words)) for word in (*text.before, text.target, *text.after)]
@@ -68,6 +68,7 @@ def payload(page: Page) -> dict[str, Any]:
         "labels": array(page.labels, np.int32),
         "centrality": array(page.centrality, np.float32),
         "tightness": [array(row, np.float32) for row in page.tightness],
+        "stability": [*page.stability],
         "loss": array(page.loss, np.float32),
         "columns": [column._asdict() for column in page.columns],
         "losses": array(page.losses, np.float32),
@@ -83,14 +84,14 @@ def payload(page: Page) -> dict[str, Any]:
 
 
 def array(values: Any, dtype: type[np.generic]) -> dict[str, str]:
-    """Numbers as the browser's typed arrays read them."""
+    """Numbers in the form that the browser's typed arrays read."""
     kind = np.dtype(dtype)
     numbers: NDArray[Any] = np.asarray(values).astype(kind.newbyteorder("<"))
     return {"dtype": kind.name, "data": base64.b64encode(numbers.tobytes()).decode("ascii")}
 
 
 def embedded(data: Any) -> str:
-    """JSON that stays what it is within a script element: no ``<``, ``>``, ``&``, all ASCII."""
+    """JSON that is safe within a script element: ASCII without ``<``, ``>`` and ``&``."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 

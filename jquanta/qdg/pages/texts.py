@@ -1,4 +1,4 @@
-"""The text around predictions, piece by piece, so that a reader chooses how much of it to see."""
+"""The text around predictions, in pieces, so that a reader can choose how much of it to see."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from jquanta.lm.corpus.reader import LONGEST_CHARACTER, Corpus
 class Text(NamedTuple):
     """A predicted token in its text. All pieces joined are the text as it stands.
 
-    A piece is a token; tokens that have parts of one character are one piece.
+    A piece is a token; tokens that each hold some bytes of one character form one piece.
     """
 
     before: tuple[str, ...]
@@ -27,7 +27,7 @@ def texts(corpus: Corpus, index: ArrayLike, before: int = 80, after: int = 20) -
     Args:
         corpus: where they are.
         index: [Q] numbers of predictions.
-        before, after: how many tokens on each side, as far as the document goes.
+        before, after: how many tokens on each side, within the document.
 
     Raises:
         BadInput: if there is no such prediction.
@@ -52,22 +52,24 @@ def texts(corpus: Corpus, index: ArrayLike, before: int = 80, after: int = 20) -
 
 
 class _Words:
-    """A decoder that remembers each token's own text."""
+    """A decoder that keeps the text of each token by itself."""
 
     def __init__(self, corpus: Corpus):
         self.decode, self.tokenizer = corpus.decode, corpus.tokenizer
         self.known: dict[int, str] = {}
 
     def pieces(self, tokens: list[int]) -> tuple[list[int], list[int]]:
-        """Places between tokens that are places between characters: in the tokens, in the text."""
+        """The boundaries between tokens that do not cut a character: as places in the tokens, and
+        as places in the text."""
         for token in set(tokens) - self.known.keys():
             self.known[token] = self.decode([token])
         singly = [self.known[token] for token in tokens]
         text = self.decode(tokens)
         if "".join(singly) == text:
             return list(range(len(tokens) + 1)), [0, *accumulate(map(len, singly))]
-        # A cut character shows as U+FFFD on both sides, so the halves make no whole. (They may fall
-        # short of it by a space, which some decoders drop at the start.)
+        # A boundary within a character leaves U+FFFD on both sides, so that the two halves are not
+        # the beginning and the end of the text. (They may be shorter than it by a space, which some
+        # decoders drop at the start.)
         every = range(len(tokens) + 1)
         left = self._each([tokens[:i] for i in every])
         right = self._each([tokens[i:] for i in every])

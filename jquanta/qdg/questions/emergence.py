@@ -1,73 +1,70 @@
-"""When a quantum emerges: its clusters' mean losses over checkpoints and sizes.
+"""When quanta emerge: the mean losses of clusters over checkpoints and model sizes.
 
-A cluster counts as learned while its mean loss is below a threshold, in nats. A *series* is the
-checkpoints of one model. What never happened is NaN.
+A cluster counts as learned while its mean loss is below a threshold (nats). The checkpoints of one
+model are a *series*. What never happens is NaN.
+
+Shapes: Q samples, C counts (numbers of clusters), K clusters, M models or checkpoints.
 """
 
-import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Bool, Float, Num
 
 from jquanta.errors import BadInput
 from jquanta.lm.taxonomy.tables import step_of
-from jquanta.qdg.clusters.cluster import open_clusters
+from jquanta.qdg.clusters.cluster import labels_hash, open_clusters
 from jquanta.qdg.results import require_samples
 from jquanta.qdg.samples.selection import Selection
 from jquanta.run import arrays
 from jquanta.run.arrays import save_dataset
 from jquanta.run.progress import Monitor, Silence
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 BELOW = 0.5
 """Nats: the right token has 61% of the probability (geometric mean). Samples are chosen below 0.1
 to 0.3 nats, and cost several before they are learned."""
 
 LEAST_CHECKPOINTS = 3
-"""Of a series, for its sharpness: of two, one drop is all of it."""
+"""Checkpoints that a series needs for its sharpness: with two, the only drop is the whole drop."""
 
 STORE = "emergence.zarr"
 
 
 def cluster_losses(
-    clusters: "xr.Dataset",
-    losses: "xr.Dataset",
+    clusters: xr.Dataset,
+    losses: xr.Dataset,
     selection: Selection,
     *,
     monitor: Monitor | None = None,
-) -> "xr.Dataset":
+) -> xr.Dataset:
     """The mean loss of each cluster at each model and checkpoint.
 
-    Of the losses, only the rows of the samples are read.
+    Only the losses of the samples are read.
 
     Args:
         clusters: of ``cluster``.
         losses: of ``jquanta.open_losses``, on the selection's corpus.
         selection: the samples.
-        monitor: is told of the progress.
+        monitor: receives the progress.
 
     Returns:
-        ``loss`` (count, cluster, model), nats; NaN beyond a count's last cluster. ``samples``
+        ``loss`` (count, cluster, model), nats; NaN beyond the last cluster of a count. ``samples``
         (count, cluster), 0 there. Coordinates of ``model``: ``model_name``, ``revision``, ``size``
-        (parameters without embeddings) and ``step``, NaN where the revision does not tell.
+        (parameters without embeddings) and ``step``, NaN where the revision does not say it.
 
     Raises:
-        BadInput: for losses of another corpus or that are not finite, or clusters of others.
+        BadInput: for losses of another corpus or that are not finite, or clusters of other samples.
     """
-    import xarray as xr
-
     monitor = monitor or Silence()
     require_samples(selection, clusters)
     _require_losses(losses, selection)
     label = clusters.label.to_numpy()
     n_counts, n_clusters = len(label), int(label.max()) + 1
+    # Number all clusters of all counts consecutively, so that one bincount adds up each of them.
     place = label + n_clusters * np.arange(n_counts)[:, None]
 
-    def sums(values: Num[np.ndarray, " Q"]) -> Float[np.ndarray, "count cluster"]:
+    def sums(values: Num[np.ndarray, " Q"]) -> Float[np.ndarray, "C K"]:
         weights = np.broadcast_to(values, place.shape).ravel()
         found = np.bincount(place.ravel(), weights, n_counts * n_clusters)
         return found.reshape(n_counts, n_clusters)
@@ -105,12 +102,12 @@ def cluster_losses(
             "corpus": selection.corpus,
             "samples": selection.hash,
             "selected_by": selection.model,
-            "labels": _labels_hash(clusters),
+            "labels": labels_hash(clusters),
         },
     )
 
 
-def emerged(curves: "xr.Dataset", below: float = BELOW) -> "xr.Dataset":
+def emerged(curves: xr.Dataset, below: float = BELOW) -> xr.Dataset:
     """When and where each cluster is learned, and how suddenly.
 
     Args:
@@ -118,19 +115,20 @@ def emerged(curves: "xr.Dataset", below: float = BELOW) -> "xr.Dataset":
         below: the threshold, in nats.
 
     Returns:
-        The curves, and for each ``series``, from the smallest model on (coordinates: its name and
+        The curves, and for each ``series``, in order of model size (coordinates: its name and
         ``series_size``):
 
-        ``emergence_step`` (count, cluster, series): updates at the first checkpoint from which the
-        mean loss stays below the threshold; NaN for never.
-        ``emergence_size`` (count, cluster): parameters without embeddings of the smallest model
-        from which on all larger ones end below it, too; NaN for none. ``main`` comes after all
-        steps.
+        ``emergence_step`` (count, cluster, series): training steps at the first checkpoint from
+        which the mean loss stays below the threshold; NaN for never.
+        ``emergence_size`` (count, cluster): size (parameters without embeddings) of the smallest
+        model that ends below the threshold, as all larger ones do; NaN for none. A revision
+        ``main`` counts as later than all steps.
         ``step_sharpness`` (count, cluster, series): the largest drop between neighbouring
-        checkpoints over the drop from the first to the last: 1 for a single step, above it where
-        the loss also rises. It depends on how the checkpoints are spaced. NaN where there are fewer
-        than ``LEAST_CHECKPOINTS``, or nothing drops.
-        ``size_sharpness`` (count, cluster): likewise over the last checkpoints of ascending sizes.
+        checkpoints, divided by the drop from the first to the last: 1 if all of it happens at once,
+        more if the loss also rises. It depends on how the checkpoints are spaced. NaN where there
+        are fewer than ``LEAST_CHECKPOINTS``, or the loss does not drop.
+        ``size_sharpness`` (count, cluster): likewise over the last checkpoints of models in order
+        of size; models of one size are averaged.
 
     Raises:
         BadInput: for a threshold that is not above 0.
@@ -143,51 +141,51 @@ def emerged(curves: "xr.Dataset", below: float = BELOW) -> "xr.Dataset":
     settled, sharp, last = [], [], []
     for own in series:
         columns = np.flatnonzero(name == own)
-        columns = columns[np.argsort(step[columns], kind="stable")]  # NaN comes last
-        told = columns[np.isfinite(step[columns])]
-        settled.append(_settled(loss[..., told] < below, step[told]))
-        sharp.append(_sharpness(loss[..., told]))
+        columns = columns[np.argsort(step[columns], kind="stable")]  # NaN, such as main, is last
+        dated = columns[np.isfinite(step[columns])]
+        settled.append(_settled(loss[..., dated] < below, step[dated]))
+        sharp.append(_sharpness(loss[..., dated]))
         last.append(loss[..., columns[-1]])
     sizes = np.array([size[name == own][0] for own in series])
     final = np.stack(last, -1)
     distinct = np.unique(sizes)
     over_sizes = np.stack([final[..., sizes == one].mean(-1) for one in distinct], -1)
     by_series, by_cluster = ("count", "cluster", "series"), ("count", "cluster")
-    told_size = {"units": "1", "long_name": "parameters without embeddings"}
+    size_attributes = {"units": "1", "long_name": "parameters without embeddings"}
     return (
         curves.assign(
             emergence_step=(by_series, np.stack(settled, -1), {"units": "updates"}),
-            emergence_size=(by_cluster, _settled(final < below, sizes), told_size),
+            emergence_size=(by_cluster, _settled(final < below, sizes), size_attributes),
             step_sharpness=(by_series, np.stack(sharp, -1), {"units": "1"}),
             size_sharpness=(by_cluster, _sharpness(over_sizes), {"units": "1"}),
         )
-        .assign_coords(series=("series", series), series_size=("series", sizes, told_size))
+        .assign_coords(series=("series", series), series_size=("series", sizes, size_attributes))
         .assign_attrs(below_nats=below)
     )
 
 
-def save_emergence(found: "xr.Dataset", folder: Path) -> Path:
+def save_emergence(found: xr.Dataset, folder: Path) -> Path:
     """Write ``emergence.zarr`` into a folder that exists, whole or not at all; its path."""
     save_dataset(found, folder / STORE)
     return folder / STORE
 
 
-def open_emergence(folder: Path) -> "xr.Dataset":
+def open_emergence(folder: Path) -> xr.Dataset:
     """What ``save_emergence`` wrote into a run folder, in memory.
 
     Raises:
-        BadInput: if there is none, or the folder's clusters are others by now.
+        BadInput: if there is none, or the folder's clusters have changed since.
     """
     remedy = f"make it: jquanta emergence {folder}"
     found = arrays.read(folder / STORE, "emergence", "emergence_step", remedy).load()
-    if found.attrs["labels"] != _labels_hash(open_clusters(folder)):
+    if found.attrs["labels"] != labels_hash(open_clusters(folder)):
         raise BadInput(f"{folder / STORE}: of other clusters than are there now; {remedy}")
-    # In a store only coordinates of a dimension's own name are known as such.
+    # A Zarr group only marks coordinates that have the name of a dimension.
     along = [name for name in found if found[name].dims in (("model",), ("series",))]
     return found.set_coords(along)
 
 
-def _require_losses(losses: "xr.Dataset", selection: Selection) -> None:
+def _require_losses(losses: xr.Dataset, selection: Selection) -> None:
     made = losses.attrs["corpus"]  # empty for an array of losses, which does not tell
     if made and made != selection.corpus:
         raise BadInput(
@@ -201,29 +199,24 @@ def _require_losses(losses: "xr.Dataset", selection: Selection) -> None:
         )
 
 
-def _labels_hash(clusters: "xr.Dataset") -> str:
-    labels = np.ascontiguousarray(clusters.label.to_numpy(), "<i4")
-    return hashlib.sha256(labels.tobytes()).hexdigest()
-
-
 def _settled(
-    low: Bool[np.ndarray, "*many S"], scale: Num[np.ndarray, " S"]
+    low: Bool[np.ndarray, "*many M"], scale: Num[np.ndarray, " M"]
 ) -> Float[np.ndarray, "*many"]:
-    """The first of the scale from which all are low, else NaN."""
+    """The first place on the scale from which on all are low; NaN if there is none."""
     return _first(np.logical_and.accumulate(low[..., ::-1], -1)[..., ::-1], scale)
 
 
 def _first(
-    holds: Bool[np.ndarray, "*many S"], scale: Num[np.ndarray, " S"]
+    holds: Bool[np.ndarray, "*many M"], scale: Num[np.ndarray, " M"]
 ) -> Float[np.ndarray, "*many"]:
-    """The first of the scale that holds, else NaN."""
+    """The first place on the scale where ``holds`` is true; NaN if there is none."""
     if not len(scale):
         return np.full(holds.shape[:-1], np.nan)
     return np.where(holds.any(-1), scale[holds.argmax(-1)].astype(float), np.nan)
 
 
-def _sharpness(loss: Float[np.ndarray, "*many S"]) -> Float[np.ndarray, "*many"]:
-    """The largest drop between neighbours over the whole drop."""
+def _sharpness(loss: Float[np.ndarray, "*many M"]) -> Float[np.ndarray, "*many"]:
+    """The largest drop between neighbours, divided by the drop from the first to the last."""
     if loss.shape[-1] < LEAST_CHECKPOINTS:
         return np.full(loss.shape[:-1], np.nan)
     whole = loss[..., 0] - loss[..., -1]

@@ -14,32 +14,18 @@ from jquanta.qdg.clusters import spectral
 from jquanta.qdg.clusters.affinity import affinity_of
 from jquanta.qdg.clusters.cluster import (
     COUNTS,
-    centrality,
     cluster,
     cluster_features,
     imported,
+    labels_by_seed,
     open_clusters,
     ranked,
     save_clusters,
 )
-from jquanta.run.progress import Silence
+from tests.monitors import Watch
 from tests.qdg.clusters.vectors import cosines, groups
 
 SIZES = [40, 30, 20, 15, 10, 5]
-
-
-class Heard(Silence):
-    """A monitor that remembers."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.shares: list[float] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def work(self, stage: str, share: float, detail: str = "", *, measured: bool = True) -> None:
-        self.shares.append(share)
 
 
 def scikit_learn(affinity: np.ndarray, count: int, seed: int, n_init: int) -> np.ndarray:
@@ -81,7 +67,7 @@ def test_repeated_eigenvalues_are_solved_afresh(monkeypatch: pytest.MonkeyPatch)
         solved.append(count)
         return original(affinity, count, start)
 
-    monkeypatch.setattr(spectral, "embed_as_scikit_learn", counting)
+    monkeypatch.setattr("jquanta.qdg.clusters.cluster.embed_as_scikit_learn", counting)
     found = cluster(cosine, [4, 8, 20], kmeans="scikit-learn", n_init=5)
     assert solved == [21, 4, 20]  # one for all, and the counts that split equal eigenvalues
     for count in (4, 8, 20):
@@ -117,7 +103,7 @@ def test_neighbour_graphs_find_planted_groups() -> None:
 def test_what_a_clustering_says_of_itself() -> None:
     points, _ = groups(SIZES, 50, 0.7)
     cosine = xr.DataArray(cosines(points), dims=("sample", "other"), attrs={"model": "some@main"})
-    heard = Heard()
+    heard = Watch()
     found = cluster(cosine, [3, 6], seed=5, n_init=4, monitor=heard)
     assert found.label.dims == ("count", "sample")
     assert found.label.dtype == np.int32
@@ -134,7 +120,7 @@ def test_default_counts_end_at_a_fifth_of_the_samples() -> None:
     assert len(COUNTS) == 30
     assert sum(COUNTS) == 550 + 8 * 212.5 + 350 + sum(range(4, 13)) * 100 + 2900
     points, _ = groups([60, 50, 40, 30], 50, 0.7)
-    heard = Heard()
+    heard = Watch()
     found = cluster(cosines(points), n_init=1, monitor=heard)
     assert found["count"].to_numpy().tolist() == [10, 20, 30]
     assert heard.lines == ["cluster counts 40 to 1500 are left out: above a fifth of 180 samples"]
@@ -228,22 +214,6 @@ def test_a_save_that_fails_leaves_the_old_store(
     xr.testing.assert_identical(open_clusters(tmp_path), old)
 
 
-def test_centrality_is_that_of_the_gradients() -> None:
-    points, group = groups([6, 4, 1], 30, 1.0)
-    mean, to_centre = centrality(cosines(points), group)
-    for i, g in enumerate(points.astype(np.float64)):
-        others = points[(group == group[i]) & (np.arange(len(points)) != i)]
-        if len(others):
-            assert mean[i] == pytest.approx((others @ g).mean(), abs=1e-6)  # float32 cosines
-        else:
-            assert np.isnan(mean[i])
-        centre = points[group == group[i]].mean(axis=0)
-        expected = g @ centre / np.linalg.norm(centre)
-        assert to_centre[i] == pytest.approx(expected, abs=1e-6)
-    with pytest.raises(BadInput, match="4 labels for 11 samples"):
-        centrality(cosines(points), np.zeros(4, int))
-
-
 def test_counts_share_an_eigendecomposition(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     original = spectral._largest
@@ -253,5 +223,23 @@ def test_counts_share_an_eigendecomposition(monkeypatch: pytest.MonkeyPatch) -> 
         return original(matrix, count)
 
     monkeypatch.setattr(spectral, "_largest", counting)
-    cluster(cosines(groups(SIZES, 50, 0.7)[0]), [2, 4, 6], n_init=1)
+    cosine = cosines(groups(SIZES, 50, 0.7)[0])
+    cluster(cosine, [2, 4, 6], n_init=1)
     assert calls == [6]
+    labels_by_seed(cosine, [2, 4, 6], [0, 1, 2], n_init=1)
+    assert calls == [6, 6]
+
+
+@pytest.mark.parametrize("kmeans", ["jax", "scikit-learn"])
+@pytest.mark.parametrize("affinity", ["angular", "absolute"])
+def test_labels_of_several_seeds_are_those_of_each(kmeans: str, affinity: str) -> None:
+    cosine = cosines(groups([15] * 8, 40, 2.0)[0])
+    cosine = abs(cosine) if affinity == "absolute" else cosine
+    settings: Any = {"kmeans": kmeans, "affinity": affinity, "n_init": 2}
+    heard = Watch()
+    found = labels_by_seed(cosine, [5, 8], [3, 7], **settings, monitor=heard)
+    for labels, seed in zip(found, (3, 7), strict=True):
+        np.testing.assert_array_equal(labels, cluster(cosine, [5, 8], seed=seed, **settings).label)
+    assert (found[0] != found[1]).any()
+    assert heard.shares == sorted(heard.shares)
+    assert heard.shares[-1] == 1

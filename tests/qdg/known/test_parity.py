@@ -1,5 +1,7 @@
 """QDG on sparse parity (D.1), where the quanta are known."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jquanta.cli import known
 from jquanta.errors import BadInput
 from jquanta.parity import solo
 from jquanta.parity.task import unpack
@@ -116,3 +119,38 @@ def test_a_certain_sample_keeps_its_digits(runs: Path) -> None:
     sure["layers"][1]["kernel"].set_value(1e3 * sure["layers"][1]["kernel"][...])
     rows = parity.gradient_rows(task, network, sure, learned)(0, 5)
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in rows)
+
+
+def test_the_command(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "quanta"
+    words = ["parity", str(runs), "--samples", "60", "--below", "0.5", "--out", str(out)]
+    assert known.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("60 samples of ")
+    assert lines[2].split()[:2] == ["10", "clusters:"]  # the paper's counts up to a fifth
+    assert lines[-1] == f"results   {out}"
+    assert {path.name for path in out.iterdir()} == {
+        "similarity.zarr",
+        "clusters.zarr",
+        "truth.zarr",
+    }
+    for wrong, says in (
+        (["parity", "--out", str(out)], "RUNS is missing"),
+        (["parity", str(runs)], "--out is missing"),
+        (["parity", str(runs), "--out", str(runs)], "holds other files and no truth.zarr"),
+        (["party"], "unknown command known 'party'"),
+    ):
+        assert known.main(wrong) == 2
+        assert says in capsys.readouterr().err
+    assert known.main([]) == 0
+    assert "jquanta known parity RUNS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["parity", "toy"])
+def test_the_old_spelling_says_the_new_one(name: str) -> None:
+    words = [sys.executable, "-m", f"jquanta.qdg.{name}", "--out", "some place"]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        f"jquanta: this command has moved; type: jquanta known {name} --out 'some place'\n"
+    )

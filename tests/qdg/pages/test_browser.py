@@ -1,5 +1,6 @@
 """The page in headless Chromium, opened from disk: states, keys, search, escaping, copies."""
 
+import dataclasses
 import json
 import re
 
@@ -10,6 +11,18 @@ from jquanta.qdg.pages.page import Page, most_central, shown
 from tests.qdg.pages.conftest import Open
 from tests.qdg.pages.examples import HOSTILE, page
 from tests.qdg.pages.reading import copied, heading, listed, samples, until, wanted
+
+
+def test_the_stability_of_the_count_that_is_shown(some: Page, show: Open) -> None:
+    tab = show(some, "#count=10")
+    assert tab.text_content("#stability") == some.stability[1]
+    tab.evaluate("location.hash = '#count=3'")
+    until(tab, f"document.getElementById('stability').textContent === {some.stability[0]!r}")
+    unknown = dataclasses.replace(some, stability=["", "known", ""])
+    tab = show(unknown, "#count=3")
+    assert not tab.is_visible("#stability")
+    tab.select_option("#count", label="10")
+    assert tab.inner_text("#stability") == "known"
 
 
 def test_it_opens_on_the_largest_cluster_of_the_count_nearest_400(some: Page, show: Open) -> None:

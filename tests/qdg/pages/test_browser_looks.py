@@ -181,7 +181,7 @@ def test_colours_follow_the_reader(some: Page, show: Open) -> None:
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 23, 27)"
     tab.emulate_media(color_scheme="light")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(253, 253, 251)"
-    assert tab.evaluate(corner) != dark
+    until(tab, f"{corner} !== {dark!r}")
 
 
 def test_ten_thousand_samples(show: Open, capsys: pytest.CaptureFixture[str]) -> None:

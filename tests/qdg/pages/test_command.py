@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 
 from jquanta.cli import explore as explore
-from jquanta.qdg.clusters.closeness import closeness
-from jquanta.qdg.clusters.cluster import imported, save_clusters
+from jquanta.lm.corpus.reader import open_corpus
+from jquanta.qdg.clusters.centres import centres_of_counts
+from jquanta.qdg.clusters.cluster import imported, open_clusters, save_clusters
 from jquanta.qdg.config import load_qdg
 from jquanta.qdg.cosines.similarity import SIMILARITY
 from jquanta.qdg.pages.data import page_from
 from jquanta.qdg.pages.page import most_central, shown
 from jquanta.qdg.pages.render import render
+from jquanta.qdg.questions.stability import save_stability
 from tests.lm.corpus.samples import tree, write_corpus
 from tests.qdg.pages.examples import COUNTS, Made, made, stored
+from tests.qdg.questions.test_stability import values
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +72,11 @@ def test_a_page_is_what_the_results_hold(original: Made) -> None:
     np.testing.assert_array_equal(found.loss, original.columns["some/big", "step512"][index])
     unit = original.gradients / np.linalg.norm(original.gradients, axis=1, keepdims=True)
     cosine = (unit @ unit.T).astype(np.float32)
-    near = closeness([(0, cosine)], original.labels)
-    np.testing.assert_allclose(found.centrality, near.centrality, atol=1e-6)  # float32 rounding
-    for one, other in zip(found.tightness, near.tightness, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+    near = centres_of_counts(cosine, original.labels)
+    for i, one in enumerate(near):
+        np.testing.assert_allclose(found.centrality[i], one.to_centre, atol=1e-6)  # of float32
+        np.testing.assert_allclose(found.tightness[i], one.tightness, atol=1e-6)
+    assert found.stability == ["", ""]
     np.testing.assert_array_equal(found.cosine, cosine[np.ix_(found.drawn, found.drawn)])
     for i, text in zip(index, found.texts, strict=True):
         joined = "".join(text.before), text.target, "".join(text.after)
@@ -98,6 +102,27 @@ def test_losses_and_similarity_may_be_missing(here: Path) -> None:
     assert 'id="matrix"' not in render(found)
     # In the order of the corpus where nothing is known of centrality.
     assert (np.diff(most_central(found, 0, 0)) > 0).all()
+
+
+def test_stability_is_shown_of_the_counts_that_have_it(
+    here: Path, original: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clusters = open_clusters("results")
+    save_stability(values().sel(count=[2]).assign_coords(count=[7]), clusters, Path("results"))
+    line = "stability: ARI 0.50 over seeds (null model 0.15), 0.45 over subsamples"
+    found = page_from("results", corpus="corpus")
+    assert found.stability == ["", line]
+    assert line in render(found)
+    assert explore.main([*FLAGS]) == 0
+    assert line in (here / "new/page.html").read_text("utf-8")
+    # Of other clusters: the page is made, without it, and says so.
+    capsys.readouterr()
+    save_clusters(imported(original.labels[:, ::-1], COUNTS), "results")
+    assert explore.main([*FLAGS]) == 0
+    assert line not in (here / "new/page.html").read_text("utf-8")
+    said = capsys.readouterr().err
+    assert "the page shows no stability" in said
+    assert "make it: jquanta stability results" in said
 
 
 def test_the_folders_that_the_run_names(here: Path) -> None:
@@ -200,8 +225,6 @@ def test_another_corpus(here: Path, capsys: pytest.CaptureFixture[str], original
     shutil.rmtree(other)
     shutil.copytree(original.corpus.path, other)
     shutil.rmtree(here / "losses")
-    from jquanta.lm.corpus.reader import open_corpus
-
     elsewhere = open_corpus(write_corpus(here / "elsewhere", rows[::-1], tokenizer))
     stored(here / "losses", elsewhere, "some/big", "main", 900)
     said = refused(here, capsys, *FLAGS, "--losses", "losses")

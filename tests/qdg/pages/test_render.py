@@ -79,6 +79,7 @@ def test_data_arrive_as_they_were() -> None:
     np.testing.assert_allclose(numbers(told["cosine"]) / 127, made.cosine.ravel(), atol=0.5 / 127)
     assert told["index"] == made.index.tolist()
     assert told["counts"] == made.counts.tolist()
+    assert told["stability"] == made.stability
 
 
 def test_many_words_take_wider_numbers() -> None:

@@ -1,0 +1,104 @@
+"""``jquanta stability``: whether the clusters of a QDG run would be found again."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from jquanta.cli import door
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Options:
+    """Would the clusters be found again? With other seeds, on other samples, and by chance.
+
+    RESULTS is a folder that jquanta qdg made. Its samples are clustered again with other seeds of
+    k-means, and subsets of 80% of them. The table tells how well each clustering agrees with that
+    of RESULTS: the adjusted Rand index, 1 for equal partitions and 0 for chance. Beside it stands a
+    null model, the same similarities rotated so that no clusters are left: what lies well above it
+    is in the data. Stored as stability.zarr in RESULTS, in place of an earlier one; the page
+    quanta.html then shows a line of it (make it anew: jquanta explore RESULTS).
+
+    COST
+
+    Example:
+      jquanta stability runs/stdlib-quanta --counts 100 400
+
+    In Python: jquanta.qdg.stability. Exit codes: 0 done, 2 bad input, 1 failed, 130 interrupted.
+    """
+
+    results: Annotated[
+        Path | None, tyro.conf.Positional, door.option("folder of a QDG run", "RESULTS")
+    ] = None
+    counts: Annotated[
+        tuple[int, ...],
+        door.option("numbers of clusters (default: the fewest, nearest to 400, the most)", "INT …"),
+    ] = ()
+    seeds: Annotated[int, tyro.conf.arg(help="other seeds of k-means", metavar="INT")] = 5
+    subsamples: Annotated[
+        int, tyro.conf.arg(help="subsets of 80% of the samples", metavar="INT")
+    ] = 5
+    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+
+
+def command(argv: Sequence[str]) -> None:
+    """Parse, compute, store and print."""
+    options = door.parse(Options, argv, "jquanta stability")
+    from jquanta.qdg.questions.stability import STORE, few_counts, save_stability, stability
+    from jquanta.qdg.results import chosen_count, open_run
+    from jquanta.run.progress import Bar
+    from jquanta.run.stop import shortage_in_one_line
+
+    run = open_run(options.results)
+    counts = [chosen_count(run.clusters, count) for count in sorted(set(options.counts))]
+    chosen = run.clusters.sel(count=counts or few_counts(run.clusters))
+    absolute = chosen.attrs.get("affinity") == "absolute"
+    with Bar() as line, shortage_in_one_line("cluster fewer samples"):
+        found = stability(
+            run.similarity["cosine_abs" if absolute else "cosine"],
+            chosen,
+            seeds=options.seeds,
+            subsamples=options.subsamples,
+            monitor=line,
+        )
+    replaced = ", in place of an earlier one" * (run.path / STORE).exists()
+    path = save_stability(found, run.clusters, run.path)
+    print(table(found, chosen.sizes["sample"]), f"{path}{replaced}", sep="\n")
+
+
+def table(found: "xr.Dataset", samples: int) -> str:
+    """The result in lines: a row for each count, means over seeds and subsamples."""
+    lines = [
+        f"{samples:,} samples, clustered again: agreement with the clusters of this run (adjusted "
+        "Rand index: 1 equal, 0 chance)",
+        f"{'':8}  {'agreement of clusterings':^35}  {'mean cosine within':^18}",
+        f"{'clusters':>8}  {'other seed':>10}  {'subsample':>9}  {'null model':>12}  "
+        f"{'clusters':>8}  {'null':>8}",
+    ]
+    for count in found["count"].to_numpy().tolist():
+        here = found.sel(count=count).mean()
+        lines.append(
+            f"{count:8}  {float(here.ari_seed):10.2f}  {float(here.ari_subsample):9.2f}  "
+            f"{float(here.null_ari_seed):12.2f}  {float(here.tightness):8.2f}  "
+            f"{float(here.null_tightness):8.2f}"
+        )
+    lines += [
+        "null model: the same similarities without clusters, and how well two clusterings of it",
+        "agree that differ in the seed. Clusters that are in the data lie well above it.",
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's exit code."""
+    return door.enter(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""How good clusters are: agreement of two clusterings, tightness, and null models to compare with.
+
+A null model is a similarity matrix with the same gross statistics and without clusters: what
+clustering finds there is what it finds anywhere.
+
+Shapes: Q samples, F features, C counts (numbers of clusters).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Float64, Int
+from numpy.typing import ArrayLike
+from sklearn.metrics import adjusted_rand_score
+
+from jquanta.qdg.clusters.affinity import normalised, symmetric
+from jquanta.qdg.clusters.centres import centres_of_counts
+
+
+def agreement(
+    labels: Int[np.ndarray, "C Q"], others: Int[np.ndarray, "C Q"]
+) -> Float64[np.ndarray, " C"]:
+    """The adjusted Rand index of each row of ``labels`` with the same row of ``others``.
+
+    Of all pairs of samples, the share on which two partitions agree (together in both, or apart in
+    both), rescaled so that equal partitions have 1 and random ones 0 on average (Hubert and Arabie,
+    1985).
+    """
+    return np.array([adjusted_rand_score(a, b) for a, b in zip(labels, others, strict=True)])
+
+
+def tightness(
+    cosine: Float[np.ndarray, "Q Q"], labels: Int[np.ndarray, "C Q"]
+) -> Float64[np.ndarray, " C"]:
+    """For each row of labels: the mean over samples of their mean cosine to the others of their
+    cluster. Samples that are a cluster by themselves do not count."""
+    return np.array([np.nanmean(found.to_others) for found in centres_of_counts(cosine, labels)])
+
+
+def shuffled(features: ArrayLike, seed: int = 0) -> Float[np.ndarray, "Q Q"]:
+    """Null model: cosines of samples after each feature was permuted among the samples, each
+    feature by a permutation of its own.
+
+    Kept: the values of each feature, hence its distribution, and the mean gradient. Lost: which
+    values belong to one sample, hence every dependence between features, clusters among them; and
+    the norms of samples, on which cosines do not depend.
+
+    Args:
+        features: [Q, F].
+        seed: of the permutations.
+
+    Raises:
+        BadInput: as ``affinity.normalised``.
+    """
+    matrix = np.array(features, np.float32)
+    normalised(matrix)  # refuses samples that have no direction
+    np.random.default_rng(seed).permuted(matrix, axis=0, out=matrix)
+    unit = normalised(matrix)
+    return unit @ unit.T
+
+
+def rotated(cosine: ArrayLike, seed: int = 0) -> Float[np.ndarray, "Q Q"]:
+    """Null model: R C Rᵀ, with R a random rotation of the samples that leaves (1, …, 1) in place.
+
+    Kept: all eigenvalues of C, that is in how many directions the gradients vary and how strongly,
+    and the mean over all pairs. Lost: which samples a direction belongs to; each direction is
+    spread evenly over all samples, as in a cloud without clusters. The diagonal is then only about
+    1; it is set to 1 by scaling samples, which changes the eigenvalues by about as much.
+
+    Args:
+        cosine: [Q, Q], symmetric.
+        seed: of the rotation.
+    """
+    turned = _turned(symmetric(cosine).astype(np.float64), seed)
+    norm = np.sqrt(np.maximum(np.diagonal(turned), np.finfo(np.float32).tiny))
+    return np.asarray((turned / np.outer(norm, norm)).astype(np.float32))
+
+
+def _turned(matrix: Float64[np.ndarray, "Q Q"], seed: int) -> Float64[np.ndarray, "Q Q"]:
+    """R C Rᵀ in float64, exactly symmetric.
+
+    R is a product of three: a Householder reflection that takes (1, …, 1) / √Q to the first axis,
+    a random orthogonal matrix on all other axes, and the same reflection back.
+    """
+    samples = len(matrix)
+    reflected = _reflection_to_first_axis(samples)
+    # Q of the QR decomposition of normal numbers is uniformly distributed over the orthogonal
+    # matrices once the diagonal of R is made positive (Mezzadri, 2007).
+    normal = np.random.default_rng(seed).standard_normal((samples - 1, samples - 1))
+    turn, upper = np.linalg.qr(normal)
+    turn *= np.sign(np.diagonal(upper))
+    inner = reflected(reflected(matrix).T)
+    inner[1:] = turn @ inner[1:]
+    inner[:, 1:] = inner[:, 1:] @ turn.T
+    outer = reflected(reflected(inner).T)
+    return (outer + outer.T) / 2
+
+
+def _reflection_to_first_axis(samples: int) -> Callable[[np.ndarray], np.ndarray]:
+    """H X for a matrix X, where H = 1 - 2 v vᵀ / v·v swaps (1, …, 1) / √Q and the first axis."""
+    mirror = np.full(samples, 1 / np.sqrt(samples))
+    mirror[0] -= 1
+    square = mirror @ mirror
+
+    def reflected(of: np.ndarray) -> np.ndarray:
+        return of - np.outer(mirror, 2 / square * (mirror @ of))
+
+    return reflected
