@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
@@ -25,8 +24,11 @@ class Variable(NamedTuple):
     Attributes:
         dims: names of its dimensions.
         shape, dtype: of the array.
-        parts: the array along its first dimension, piece by piece.
+        parts: the array along its first dimension, piece by piece. Without any, only its metadata
+            are written, and the chunks are for another to write.
         attributes: such as units and ``long_name``.
+        chunks: shape of a chunk, a file of its own; by default up to ``CHUNK`` along each
+            dimension.
     """
 
     dims: tuple[str, ...]
@@ -34,6 +36,7 @@ class Variable(NamedTuple):
     dtype: str
     parts: Iterable[NDArray[Any]]
     attributes: Mapping[str, Any]
+    chunks: tuple[int, ...] | None = None
 
 
 def variable(dims: tuple[str, ...], values: NDArray[Any], **attributes: Any) -> Variable:
@@ -70,7 +73,8 @@ def write(path: Path, variables: Mapping[str, Variable], attributes: Mapping[str
             array: Any = group.create_array(
                 name,
                 shape=variable.shape,
-                chunks=tuple(max(1, min(CHUNK, side)) for side in variable.shape),
+                chunks=variable.chunks
+                or tuple(max(1, min(CHUNK, side)) for side in variable.shape),
                 dtype=variable.dtype,
                 compressors=None,
                 dimension_names=variable.dims,
@@ -82,6 +86,12 @@ def write(path: Path, variables: Mapping[str, Variable], attributes: Mapping[str
                 array[start : start + len(values)] = values
                 start += len(values)
         consolidate(part)
+
+
+def set_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Add attributes to a group that is there."""
+    open_group(path, "r+").attrs.update(dict(attributes))
+    consolidate(path)
 
 
 def save_dataset(dataset: xr.Dataset, path: Path) -> None:
@@ -125,11 +135,3 @@ def _is_whole(path: Path) -> bool:
         if len(sizes) < array.nchunks or (numbers and any(size != full for size in sizes)):
             return False
     return True
-
-
-def permuted(
-    matrix: NDArray[np.float32], place: NDArray[np.int64]
-) -> Iterable[NDArray[np.float32]]:
-    """A matrix whose row and column i are ``place[i]`` of the given one, a strip at a time."""
-    for start in range(0, len(place), CHUNK):
-        yield matrix[place[start : start + CHUNK]][:, place]
