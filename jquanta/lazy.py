@@ -10,14 +10,14 @@ def attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         package: the name of the package.
-        homes: for each public name the module that holds it; where the name is the module's own
-            last part, the module itself is meant.
+        homes: for each public name the module that holds it; a module that has nothing of that
+            name is meant itself.
     """
 
     def load(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module = importlib.import_module(homes[name])
-        return module if homes[name].rpartition(".")[2] == name else getattr(module, name)
+        return getattr(module, name, module)
 
     return load

@@ -93,7 +93,7 @@ class Matrices(Protocol):
 class InMemory:
     """Matrices that end with the process; ``arrays`` are [n, n] by name."""
 
-    panel = None
+    panel: int | None = None
 
     def __init__(self, n: int, names: tuple[str, ...]):
         self.n, self.names = n, names
@@ -204,8 +204,8 @@ class OnDisk:
         began = time.monotonic()
         for number, name in enumerate(self.names):
             for strip, pieces in self._by_strip(number).items():
-                file, shape = self._strip(name, strip)
-                array = np.memmap(file, "<f4", "r+", shape=shape)
+                chunk = self._strip(name, strip)
+                array = np.memmap(chunk.file, "<f4", "r+", shape=chunk.shape)
                 for place, values in pieces:
                     array[place] = values
                 array.flush()

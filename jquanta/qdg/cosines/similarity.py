@@ -12,7 +12,15 @@ from jquanta.errors import BadInput
 from jquanta.lm.models.model import Model
 from jquanta.lm.weights.load import fingerprint
 from jquanta.qdg.cosines.blockwise import BadRows, fill, names
-from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS, STATE, InMemory, OnDisk, strip_shape
+from jquanta.qdg.cosines.matrix import (
+    COSINE,
+    COSINE_ABS,
+    STATE,
+    InMemory,
+    Matrices,
+    OnDisk,
+    strip_shape,
+)
 from jquanta.qdg.samples.predictions import Predictions
 from jquanta.qdg.views.gradient import Gradients
 from jquanta.qdg.views.per_sample import view_of
@@ -86,7 +94,7 @@ def similarity(
     }
     wanted = _variables(predictions, view, names(absolute))
 
-    def filled(matrices: InMemory | OnDisk) -> None:
+    def filled(matrices: Matrices) -> None:
         """Raises ``BadRows`` that names predictions."""
         try:
             fill(matrices, source, memory=memory, dtype=dtype, panel=panel, monitor=monitor)
@@ -95,9 +103,9 @@ def similarity(
             raise BadRows(zero, infinite, "prediction") from None
 
     if out is None:
-        matrices = InMemory(len(predictions), names(absolute))
-        filled(matrices)
-        values = matrices.arrays | {"index": predictions.index}
+        matrix = InMemory(len(predictions), names(absolute))
+        filled(matrix)
+        values = {"index": predictions.index, **matrix.arrays}
         return xr.Dataset(
             {name: (v.dims, values[name], dict(v.attributes)) for name, v in wanted.items()},
             attrs=environment() | identity,

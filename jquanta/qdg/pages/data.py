@@ -15,8 +15,9 @@ from jquanta.qdg.clusters.cluster import open_clusters
 from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity
 from jquanta.qdg.pages.page import Column, Page
 from jquanta.qdg.pages.texts import Text, texts
-from jquanta.qdg.results import CONFIG, stored_config
+from jquanta.qdg.results import stored_config
 from jquanta.qdg.samples.predictions import Predictions, open_selection, stored_selection
+from jquanta.run.folder import CONFIG
 from jquanta.run.progress import Monitor, Silence
 
 if TYPE_CHECKING:

@@ -43,8 +43,8 @@ def select(
     """Predictions that a model makes well, and not by induction (paper section 4).
 
     First come those with a loss below the threshold that induction does not explain; of them every
-    ``stride``-th is taken, and of these the first ``count``. Losses are read from disk part by part,
-    and reading stops where there are enough.
+    ``stride``-th is taken, and of these the first ``count``. Losses are read from disk a part at a
+    time, until there are enough.
 
     Args:
         corpus: whose predictions.
