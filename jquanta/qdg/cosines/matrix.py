@@ -186,8 +186,8 @@ class OnDisk:
         write_whole(self.work / STATE, json.dumps(self.state))
         if fresh:
             return []
-        changed = ", ".join(WORDS[key] for key in layout if before[key] != layout[key])
-        return [f"similarity: starting again, since {changed or 'files are missing'}"]
+        changed = [WORDS[key] for key in layout if before[key] != layout[key]]
+        return [f"similarity: starting again, since {[*changed, 'files are missing'][0]}"]
 
     def write(
         self, i: int, j: int, rows: NDArray[np.int64], columns: NDArray[np.int64], blocks: Blocks
