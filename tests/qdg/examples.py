@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jquanta.lm.corpus.layout import Meta, Recipe
 from jquanta.lm.corpus.reader import Corpus, open_corpus
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.model import Model
@@ -15,7 +16,7 @@ from tests.lm.losses.examples import NEOX, parameters
 from tests.lm.models import examples as models
 from tests.monitors import Watch
 
-__all__ = ["LENGTHS", "Watch", "corpus", "loaded", "losses", "model", "predictions"]
+__all__ = ["LENGTHS", "Watch", "corpus", "loaded", "losses", "model", "named", "predictions"]
 
 LENGTHS = (0, 1, 2, 3, 17, 64, 1, 0, 33, 40, 5, 64, 16, 48, 7, 0)
 """Tokens of documents."""
@@ -48,6 +49,13 @@ def predictions(corpus: Corpus, every: int = 9) -> Predictions:
     """The first and last predictions, and some between: prefixes of all lengths."""
     last = corpus.n_predictions - 1
     return given(corpus, [*range(0, last, every), last])
+
+
+def named(name: str, predictions: int) -> Corpus:
+    """A corpus of one document, in memory, of which nothing but the size and the hash matters."""
+    meta = Meta(1, "", 1, predictions + 1, predictions, 2, "", name, Recipe("", "", 2**20, None))
+    tokens = np.zeros(predictions + 1, np.uint16)
+    return Corpus(Path(name), meta, tokens, np.array([0, len(tokens)]), np.array([0, predictions]))
 
 
 def losses(corpus: Corpus, **columns: np.ndarray) -> Any:

@@ -185,8 +185,7 @@ def test_bad_input_writes_nothing(corpus: Corpus, tmp_path: Path) -> None:
 
     def refused(line: str, **settings: Any) -> None:
         with pytest.raises(BadInput, match=line) as caught:
-            view = settings.pop("view", Gradients())
-            qdg.similarity(model, samples, view, out=tmp_path / "out", **settings)
+            qdg.similarity(model, samples, out=tmp_path / "out", **settings)
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "out").exists()
 
