@@ -242,8 +242,12 @@ class OnDisk:
 
 
 def strip_shape(n: int) -> tuple[int, int]:
-    """Rows and columns of a chunk of a matrix [n, n]: full rows, 4 MiB of float32 if they fit."""
-    return max(1, min(n, CHUNK**2 // n)), n
+    """Rows and columns of a chunk of a matrix [n, n]: full rows, up to 4 MiB of float32. Above
+    ``CHUNK`` samples their number is a power of two, so that readers of ``CHUNK`` rows at a time
+    meet no chunk twice."""
+    if n <= CHUNK:
+        return n, n
+    return 2 ** (max(1, CHUNK**2 // n).bit_length() - 1), n
 
 
 def _cosines(blocks: Blocks, same: bool) -> Iterator[Float32[np.ndarray, "q r"]]:

@@ -31,7 +31,7 @@ from jquanta.run.progress import Monitor, Silence
 from jquanta.run.settings import as_bytes
 
 NONE = -1
-"""In place of a cluster or sample: a gradient without direction has none."""
+"""Stands for no cluster and no sample, where a gradient is zero or not finite."""
 
 
 def assign(
@@ -52,10 +52,10 @@ def assign(
     The samples' gradients are not stored: they are computed again, a batch at a time, by the view
     that the similarity was made by. The new ones stay in memory.
 
-    The cluster assigned is the one to whose centre, the mean of its unit gradients, the cosine is
-    highest. The score says whether it fits: the share of the cluster's own samples that are less
-    close to the centre of the others than the new gradient is to the cluster's. 0: further out than
-    all of them, so it belongs to no cluster.
+    A new gradient is assigned to the cluster to whose centre, the mean of its unit gradients, it
+    has the highest cosine. The score says how well it fits: the share of the cluster's own samples
+    whose cosine to the centre of the others is lower than the new gradient's cosine to the centre.
+    A score of 0 means that it is further out than all of them: it belongs to no cluster.
 
     Args:
         model: that the similarity was made with.
@@ -237,9 +237,9 @@ def _assigned(
 
 
 def _score(middles: Centres, cluster: int, cosine: float, itself: Bool[np.ndarray, " Q"]) -> float:
-    """The share of a cluster's samples that are less close to the middle of the others."""
+    """The share of a cluster's samples that are less close to the centre of the others."""
     members = middles.label == cluster
-    if (members & itself).any():  # a sample of the cluster is held to what the others are
+    if (members & itself).any():  # a sample is scored as the other samples are
         cosine = float(middles.apart[itself][0])
         members &= ~itself
     apart = middles.apart[members]

@@ -1,8 +1,8 @@
-"""Is a cluster a mechanism? A step against its mean gradient, and whom it helps.
+"""Whether a cluster is a mechanism: which samples a step against its mean gradient helps.
 
-The paper takes quanta to be separate pieces of a model. If a cluster is one, then a small step of
-the parameters against the mean gradient of half of its samples lowers the loss of the other half,
-and does less for the samples of other clusters.
+The paper takes quanta to be separate parts of a model. If a cluster is such a part, then a small
+step of the parameters against the mean gradient of half of its samples lowers the loss of its other
+half, and does less for the samples of other clusters.
 """
 
 import dataclasses
@@ -57,12 +57,12 @@ def mechanisms(
     seed: int = 0,
     monitor: Monitor | None = None,
 ) -> xr.Dataset:
-    """What a small step against each cluster's mean gradient does to samples held out.
+    """What small steps against clusters' mean gradients do to the losses of held-out samples.
 
-    Every cluster is cut into halves at random: one to step by, one held out. The step is against
-    the gradient of the first half's mean loss, and all steps are equally long. Losses are computed
-    with the parameters moved; the first order of their change, from the held-out samples' own
-    gradients, is told beside it.
+    Every cluster is cut into two random halves. The step goes against the gradient of the first
+    half's mean loss, and all steps are equally long; the second half is held out. Losses are
+    computed with the moved parameters, and beside them is what the held-out samples' own gradients
+    predict to first order.
 
     Args:
         model: in float32.
@@ -80,9 +80,9 @@ def mechanisms(
     Returns:
         For each ``cluster`` whose gradient was stepped against and each held-out ``sample`` (its
         place in the selection) ``change`` of its loss, nats, and ``first_order``, what the
-        gradients foretell. By sample ``label``, its cluster, and ``loss`` before any step. By
-        cluster ``samples``, its size. Attributes: ``length`` of the steps, and the settings.
-        ``summary`` tells what it comes to.
+        gradients predict. By sample: ``label``, its cluster, and ``loss``, nats, before any step.
+        By cluster: ``samples``, its size. Attributes: ``length`` of the steps, and the settings.
+        ``summary`` gives means for each cluster.
 
     Raises:
         BadInput: if the parts do not go together, settings are out of range, no cluster is large
@@ -124,7 +124,7 @@ def mechanisms(
     directions = _directions(by, label[moving], stepped, monitor)
     named = by.function.by_name(directions)
     tested = predictions.at(seen)
-    foretold = _slopes(view_of(model, tested, view), directions, monitor)
+    predicted = _slopes(view_of(model, tested, view), directions, monitor)
     params = model.params
     length = step * math.sqrt(sum(float(jnp.square(params[name]).sum()) for name in names))
     losses = per_sample(loss_function(model), prefixes(tested, model.config), model.config)
@@ -139,7 +139,7 @@ def mechanisms(
     return xr.Dataset(
         {
             "change": (both, change, _nats("change of the loss")),
-            "first_order": (both, -length * foretold, _nats("the same, to first order")),
+            "first_order": (both, -length * predicted, _nats("the same, to first order")),
             "loss": ("sample", before, _nats("loss before the step")),
             "label": ("sample", label[seen], {"units": "1", "long_name": "cluster"}),
             "samples": ("cluster", sizes[stepped], {"units": "1", "long_name": "samples"}),
@@ -159,7 +159,7 @@ def mechanisms(
 
 
 def summary(found: xr.Dataset) -> xr.Dataset:
-    """What ``mechanisms`` comes to for each cluster.
+    """Means of what ``mechanisms`` gives, for each cluster.
 
     Returns:
         By ``cluster``: ``own`` and ``others``, the mean change of held-out samples' losses in nats,
@@ -172,16 +172,16 @@ def summary(found: xr.Dataset) -> xr.Dataset:
     label, table = found.label.to_numpy(), []
     for row in range(found.sizes["cluster"]):
         own = label == int(found.cluster[row])
-        change, foretold = found.change[row].to_numpy(), found.first_order[row].to_numpy()
+        change, predicted = found.change[row].to_numpy(), found.first_order[row].to_numpy()
         wins = mannwhitneyu(-change[own], -change[~own]).statistic
         table.append(
             {
                 "own": change[own].mean(),
                 "own_error": _error(change[own]),
-                "own_first_order": foretold[own].mean(),
+                "own_first_order": predicted[own].mean(),
                 "others": change[~own].mean(),
                 "others_error": _error(change[~own]),
-                "others_first_order": foretold[~own].mean(),
+                "others_first_order": predicted[~own].mean(),
                 "separation": wins / (own.sum() * (~own).sum()),
                 "n_own": own.sum(),
                 "n_others": (~own).sum(),
@@ -252,7 +252,8 @@ def _weighted(rows: Any, weights: Float[Array, "n q"]) -> Any:
 def _slopes(
     rows: PerSample, directions: dict[str, Array], monitor: Monitor
 ) -> Float[np.ndarray, "n seen"]:
-    """How fast each sample's loss rises along each direction, in nats."""
+    """[n, Q] the derivative of each sample's loss along each of n directions: nats per unit of
+    length."""
     found = np.empty((len(next(iter(directions.values()))), len(rows)))
     product, done = _inner(), 0
     for samples, batch in computed(rows):

@@ -91,7 +91,8 @@ class Sketch:
 
 
 class Projection(NamedTuple):
-    """The random matrices around M; ``into`` or ``constant`` is None where no gradient is wanted.
+    """The random matrices A and B of one linear layer. ``into`` or ``constant`` is None where the
+    gradient of the kernel or of the bias is not asked for.
 
     Attributes:
         into: A, for the kernel.
@@ -158,9 +159,9 @@ def sketch(
 
     Args:
         config: the model's shape.
-        norms: parameters whose gradients are taken as they are, by name: those of layer norms.
-        params: all of them.
-        around: of ``projections``.
+        norms: names of parameters whose gradients are taken as they are: those of layer norms.
+        params: all parameters of the model.
+        around: the projections of each linear layer: see ``projections``.
         tokens, at, target: the prediction, as for ``gradient.loss``.
     """
 
