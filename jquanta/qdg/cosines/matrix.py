@@ -46,10 +46,10 @@ Blocks = Sequence[Float32[np.ndarray, "q r"]]
 
 
 class Matrices(Protocol):
-    """Where the cosines of all pairs of n samples go.
+    """Where the cosines of all pairs of samples go.
 
     Attributes:
-        n: samples.
+        n: Q, the number of samples.
         names: of the matrices, such as ``cosine``.
         panel: samples of a panel in the run that is continued; None where there was none.
         done: [panels, panels] which blocks are there; only the upper triangle counts.
@@ -91,7 +91,7 @@ class Matrices(Protocol):
 
 
 class InMemory:
-    """Matrices that end with the process; ``arrays`` are [n, n] by name."""
+    """Matrices that end with the process; ``arrays`` holds them, [Q, Q], by name."""
 
     panel: int | None = None
 
@@ -242,7 +242,7 @@ class OnDisk:
 
 
 def strip_shape(n: int) -> tuple[int, int]:
-    """Rows and columns of a chunk of a matrix [n, n]: full rows, up to 4 MiB of float32. Above
+    """Rows and columns of a chunk of a matrix [Q, Q]: full rows, up to 4 MiB of float32. Above
     ``CHUNK`` samples their number is a power of two, so that readers of ``CHUNK`` rows at a time
     meet no chunk twice."""
     if n <= CHUNK:

@@ -227,9 +227,9 @@ def _drawn(
 
 
 def _directions(
-    rows: PerSample, label: Int[np.ndarray, " q"], wanted: Int[np.ndarray, " n"], monitor: Monitor
+    rows: PerSample, label: Int[np.ndarray, " q"], wanted: Int[np.ndarray, " K"], monitor: Monitor
 ) -> dict[str, Array]:
-    """Unit mean gradients of the wanted clusters, arrays [n, …] as the rows have them."""
+    """Unit mean gradients of the wanted clusters, arrays [K, …] as the rows have them."""
     sums, done = None, 0
     for samples, batch in computed(rows):
         weights = (label[samples] == wanted[:, None]).astype(np.float32)
@@ -244,16 +244,15 @@ def _directions(
 
 
 @jax.jit
-def _weighted(rows: Any, weights: Float[Array, "n q"]) -> Any:
+def _weighted(rows: Any, weights: Float[Array, "K q"]) -> Any:
     precision = jax.lax.Precision.HIGHEST
     return jax.tree.map(lambda x: jnp.tensordot(weights, x, 1, precision=precision), rows)
 
 
 def _slopes(
     rows: PerSample, directions: dict[str, Array], monitor: Monitor
-) -> Float[np.ndarray, "n seen"]:
-    """[n, Q] the derivative of each sample's loss along each of n directions: nats per unit of
-    length."""
+) -> Float[np.ndarray, "K Q"]:
+    """The derivative of each sample's loss along each of K directions: nats per unit of length."""
     found = np.empty((len(next(iter(directions.values()))), len(rows)))
     product, done = _inner(), 0
     for samples, batch in computed(rows):
