@@ -100,27 +100,26 @@ def measure(options: Options) -> Record:
     import numpy as np
 
     from benchmarks import clustering, machine, texts
+    from jquanta.lm.models.model import Model
     from jquanta.lm.models.network import init
     from jquanta.lm.models.pythia import pythia
-    from jquanta.qdg.samples.prefixes import samples
-    from jquanta.qdg.samples.selection import given
+    from jquanta.qdg.samples.predictions import given
+    from jquanta.qdg.samples.prefixes import prefixes
     from jquanta.qdg.views.parameters import chosen, count
 
     begun = machine.start()
     usual = WORKLOADS[machine.torch_device().type, options.mode]
     workload = dataclasses.replace(usual, repeats=options.repeats or usual.repeats)
     config = pythia(workload.size)
-    params = init(config, jax.random.key(0))
+    model = Model(config, init(config, jax.random.key(0)))
     with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
         lengths = texts.lengths(workload.samples * TOKENS_A_SAMPLE)
         corpus = texts.synthetic(Path(scratch) / "corpus", lengths)
         random = np.random.default_rng(2)
         picked = random.choice(corpus.n_predictions, workload.samples, replace=False)
-        selection = given(corpus, picked)
+        predictions = given(corpus, picked)
         part = np.sort(random.choice(workload.samples, workload.part, replace=False))
-        entries = similarity.contest(
-            config, params, corpus, selection, part, workload, Path(scratch)
-        )
+        entries = similarity.contest(model, predictions, part, workload, Path(scratch))
     reference, vmap, ours, sketch = entries
     differences = {
         e.name: similarity.disagreement(e.cosine, ours.cosine, part) for e in (reference, vmap)
@@ -129,8 +128,8 @@ def measure(options: Options) -> Record:
     clusters = clustering.contest(workload.clustered, counts, RESTARTS)
     timings = tuple(similarity.timing(entry) for entry in entries)
     slow, fair, mine, _ = (t.seconds for t in timings)
-    document, _ = corpus.locate(selection.index)
-    prefixes = samples(corpus, selection.index, config).lengths
+    document, _ = corpus.locate(predictions.index)
+    lengths = prefixes(predictions, config).lengths
     return Record(
         benchmark="qdg",
         mode=options.mode,
@@ -142,9 +141,9 @@ def measure(options: Options) -> Record:
         | {
             "parameters": count(config, chosen(config)),
             "mean_document_tokens": float(np.diff(corpus.offsets)[document].mean()),
-            "mean_prefix_tokens": float(prefixes.mean()),
+            "mean_prefix_tokens": float(lengths.mean()),
             "prefix_tokens": {
-                f"{share}%": float(np.percentile(prefixes, share)) for share in (0, 10, 50, 90, 100)
+                f"{share}%": float(np.percentile(lengths, share)) for share in (0, 10, 50, 90, 100)
             },
         },
         similarity=timings,

@@ -14,10 +14,9 @@ from jquanta.errors import RunFailed
 if TYPE_CHECKING:
     import numpy as np
 
-    from jquanta.lm.corpus.reader import Corpus
-    from jquanta.lm.models.config import LMConfig
-    from jquanta.lm.models.network import Params
-    from jquanta.qdg.samples.selection import Selection
+    from jquanta.lm.models.model import Model
+    from jquanta.qdg.samples.predictions import Predictions
+    from jquanta.qdg.views.view import View
 
 RIVAL_BATCHES = (1024, 4096)  # tokens in a batch of vmap; the faster of the two counts
 
@@ -117,10 +116,8 @@ class Timing:
 
 
 def contest(
-    config: "LMConfig",
-    params: "Params",
-    corpus: "Corpus",
-    selection: "Selection",
+    model: "Model",
+    predictions: "Predictions",
     part: "np.ndarray",
     workload: Workload,
     scratch: Path,
@@ -138,36 +135,38 @@ def contest(
     """
     from benchmarks.torch_gradients import Once, PerSample, Reference, blockwise, names
     from benchmarks.torch_losses import Rival
-    from jquanta.qdg.cosines.similarity import EXACT, SKETCH, similarity
-    from jquanta.qdg.samples.prefixes import samples
+    from jquanta.qdg.cosines.similarity import similarity
+    from jquanta.qdg.samples.prefixes import prefixes
+    from jquanta.qdg.views.gradient import Gradients
+    from jquanta.qdg.views.sketch import Sketch
 
-    model = Rival(config, params, scratch / "model").model
-    wanted, index = names(config), selection.index[part]
+    theirs = Rival(model.config, model.params, scratch / "model").model
+    wanted, few = names(model.config), predictions.at(part)
 
     def as_the_public_code() -> "tuple[float, np.ndarray]":
-        gradients = Reference(model, corpus, index, wanted)
-        gradients(range(1))  # a first call initialises torch's libraries
+        gradients = Reference(theirs, few.corpus, few.index, wanted)
+        gradients(range(1))  # warm
         once = Once(gradients)
         seconds, cosine = timed(partial(blockwise, once, workload.part, workload.part_block))
         # Each block's gradients were computed once, but the algorithm computes them again for every
         # pair of blocks: that time is added.
         return seconds - once.spent + once.asked, cosine.numpy()
 
-    def ours(mode: str) -> "tuple[float, np.ndarray]":
-        call = partial(similarity, config, params, corpus, selection, mode=mode)
+    def ours(view: "View") -> "tuple[float, np.ndarray]":
+        call = partial(similarity, model, predictions, view)
         return timed(lambda: call().cosine.to_numpy())
 
     say(f"{workload.size}: the reference, {workload.part} gradients")
     reference = Entry("reference", "", as_the_public_code, workload.reference_factor)
-    prefixes = samples(corpus, index, config)
+    own = prefixes(few, model.config)
     say(f"{workload.size}: first passes of the others")
-    per_sample = PerSample(model, wanted)
+    per_sample = PerSample(theirs, wanted)
     vmap = min(
         (
             Entry(
                 "vmap",
                 f"{tokens} tokens",
-                partial(timed, partial(per_sample.cosines, prefixes, tokens)),
+                partial(timed, partial(per_sample.cosines, own, tokens)),
                 workload.vmap_factor,
             )
             for tokens in RIVAL_BATCHES
@@ -176,8 +175,8 @@ def contest(
     )
     others = (
         vmap,
-        Entry("ours", "exact", partial(ours, EXACT)),
-        Entry("sketch", "", partial(ours, SKETCH)),
+        Entry("ours", "exact", partial(ours, Gradients())),
+        Entry("sketch", "", partial(ours, Sketch())),
     )
     for number in range(workload.repeats):
         say(f"{workload.size}: round {number + 1} of {workload.repeats}")

@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
-    from jquanta.lm.corpus.reader import Corpus
-    from jquanta.lm.models.config import LMConfig
-    from jquanta.lm.models.network import Params
-    from jquanta.qdg.samples.selection import Selection
-    from jquanta.qdg.views.per_sample import Rows
+    from jquanta.lm.models.model import Model
+    from jquanta.qdg.samples.predictions import Predictions
+    from jquanta.qdg.views.per_sample import PerSample
 
 PREFIX = 64  # longest prefix, in tokens: multiplying sketches takes as long for any prefix
 
@@ -90,10 +88,8 @@ class Subject(NamedTuple):
     """A model, and the predictions whose gradients are computed."""
 
     name: str
-    config: "LMConfig"
-    params: "Params"
-    corpus: "Corpus"
-    selection: "Selection"
+    model: "Model"
+    predictions: "Predictions"
 
 
 @dataclass(frozen=True)
@@ -214,14 +210,16 @@ def untrained(shape: str, samples: int, scratch: Path) -> Subject:
     import numpy as np
 
     from benchmarks import texts
+    from jquanta.lm.models.model import Model
     from jquanta.lm.models.network import init
     from jquanta.lm.models.pythia import pythia
-    from jquanta.qdg.samples.selection import given
+    from jquanta.qdg.samples.predictions import given
 
     config = pythia(shape)
     corpus = texts.synthetic(scratch / shape, np.full(samples, PREFIX + 1))
     picked = np.random.default_rng(2).choice(corpus.n_predictions, samples, replace=False)
-    return Subject(shape, config, init(config, jax.random.key(0)), corpus, given(corpus, picked))
+    model = Model(config, init(config, jax.random.key(0)))
+    return Subject(shape, model, given(corpus, picked))
 
 
 def trained(path: Path, samples: int) -> Subject:
@@ -230,9 +228,11 @@ def trained(path: Path, samples: int) -> Subject:
 
     import jquanta as jq
     from jquanta.lm.losses.job import open_checkpoint
+    from jquanta.lm.models.model import Model
     from jquanta.lm.weights.load import read_params
     from jquanta.qdg.config import load_qdg
-    from jquanta.qdg.samples.selection import given, select
+    from jquanta.qdg.samples.predictions import given
+    from jquanta.qdg.samples.selection import select
 
     wanted = load_qdg(path)
     corpus = jq.open_corpus(wanted.input.corpus)
@@ -241,8 +241,8 @@ def trained(path: Path, samples: int) -> Subject:
     losses = jq.open_losses(wanted.input.losses)
     passed = select(corpus, losses, own.label, stride=1, count=None, **rule).index
     picked = np.random.default_rng(2).choice(passed, min(samples, len(passed)), replace=False)
-    params = read_params(own.source, own.config)
-    return Subject(own.label, own.config, params, corpus, given(corpus, picked))
+    model = Model(own.config, read_params(own.source, own.config))
+    return Subject(own.label, model, given(corpus, picked))
 
 
 def compare(subject: Subject, workload: Workload) -> Result:
@@ -250,15 +250,18 @@ def compare(subject: Subject, workload: Workload) -> Result:
     import numpy as np
 
     from benchmarks.similarity import off_diagonal
-    from jquanta.qdg.samples.prefixes import samples
-    from jquanta.qdg.views.gradient import gradient_rows
+    from jquanta.qdg.views.gradient import Gradients
     from jquanta.qdg.views.parameters import chosen, count
-    from jquanta.qdg.views.sketch import SIZE, sketch_rows
+    from jquanta.qdg.views.per_sample import view_of
+    from jquanta.qdg.views.sketch import SIZE, Sketch
 
-    name, *parts = subject
-    names = chosen(subject.config)
+    name, model, predictions = subject
     say(f"{name}: exact gradients")
-    gradients, sketches = gradient_rows(*parts, names), partial(sketch_rows, *parts, names)
+    gradients = view_of(model, predictions, Gradients())
+
+    def sketches(size: int, seed: int = 0) -> "PerSample":
+        return view_of(model, predictions, Sketch(size=size, seed=seed))
+
     exact = inner(gradients)
     wanted = cosines(exact)
     entries = [Entry(None, 0.0, *costs(gradients, workload.repeats))]
@@ -272,11 +275,9 @@ def compare(subject: Subject, workload: Workload) -> Result:
     biases = [bias(m, exact[m], np.stack([found[m] for found in drawn])) for m in exact]
     return Result(
         model=name,
-        parameters=count(subject.config, names),
-        samples=len(subject.selection),
-        mean_prefix=float(
-            samples(subject.corpus, subject.selection.index, subject.config).lengths.mean()
-        ),
+        parameters=count(model.config, chosen(model.config)),
+        samples=len(predictions),
+        mean_prefix=float(gradients.prefixes.lengths.mean()),
         cosines=off_diagonal(wanted, np.zeros_like(wanted)),
         entries=tuple(entries),
         seeds=workload.seeds,
@@ -284,7 +285,7 @@ def compare(subject: Subject, workload: Workload) -> Result:
     )
 
 
-def costs(rows: "Rows", repeats: int) -> tuple[int, float, float]:
+def costs(rows: "PerSample", repeats: int) -> tuple[int, float, float]:
     """The cost of gradients or sketches, for programs that are compiled already.
 
     Returns:
@@ -301,22 +302,24 @@ def costs(rows: "Rows", repeats: int) -> tuple[int, float, float]:
     return row_bytes, statistics.median(making), statistics.median(multiplying)
 
 
-def inner(rows: "Rows") -> "dict[str, np.ndarray]":
+def inner(rows: "PerSample") -> "dict[str, np.ndarray]":
     """``grams`` in the order of the samples; ``rows`` computes them in an order of its own."""
     import numpy as np
 
-    place = np.ix_(*2 * (np.argsort(rows.order),))
+    place = np.ix_(*2 * (np.argsort(np.concatenate(rows.batches)),))
     return {module: gram[place] for module, gram in grams(rows_of(rows)).items()}
 
 
-def rows_of(rows: "Rows") -> "dict[str, Any]":
+def rows_of(rows: "PerSample") -> "dict[str, Any]":
     """The rows of all samples, by name of the parameter: [Q, n] each."""
     import jax
     import jax.numpy as jnp
 
-    parts = [dict(rows.by_name(found)) for _, _, found in rows.batches()]
+    from jquanta.qdg.views.source import computed
+
+    parts = [dict(rows.function.by_name(found)) for _, found in computed(rows)]
     flat = {
-        name: jnp.concatenate([part.pop(name) for part in parts]).reshape(len(rows.order), -1)
+        name: jnp.concatenate([part.pop(name) for part in parts]).reshape(len(rows), -1)
         for name in list(parts[0])
     }
     return jax.block_until_ready(flat)

@@ -16,7 +16,7 @@ from benchmarks.stopwatch import timed
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.weights.tables import source_keys
-from jquanta.qdg.samples.prefixes import Samples
+from jquanta.qdg.samples.prefixes import Prefixes
 from jquanta.qdg.views.parameters import chosen
 
 Block = Callable[[range], torch.Tensor]
@@ -136,9 +136,9 @@ class PerSample:
 
         self.gradients = vmap(grad(loss), in_dims=(None, 0, 0, 0))
 
-    @torch.no_grad()  # otherwise torch would record a graph for the other parameters, too
-    def cosines(self, samples: Samples, batch_tokens: int) -> np.ndarray:
-        """[Q, Q] cosines.
+    @torch.no_grad()  # else the parameters that stay as they are would be differentiated, too
+    def cosines(self, prefixes: Prefixes, batch_tokens: int) -> np.ndarray:
+        """[Q, Q], from batches of at most so many tokens, padded to their longest.
 
         Samples are processed in batches of similar length, padded to the longest prefix. Attention
         is causal and padding is at the end, so no mask is needed.
@@ -149,17 +149,16 @@ class PerSample:
         """
         device = next(iter(self.own.values())).device
         numbers = sum(parameter.numel() for parameter in self.own.values())
-        unit = torch.empty(len(samples.index), numbers, device=device)
-        # Longest first; each batch takes as many of the next samples as fit.
-        order = np.argsort(-samples.lengths, kind="stable")
+        unit = torch.empty(len(prefixes), numbers, device=device)
+        order = np.argsort(-prefixes.lengths, kind="stable")
         while len(order):
-            length = int(samples.lengths[order[0]])
+            length = int(prefixes.lengths[order[0]])
             count = max(1, batch_tokens // length)
             rows, order = order[:count], order[count:]
             inputs = (
-                samples.prefixes(rows, length),
-                samples.lengths[rows] - 1,
-                samples.targets[rows],
+                prefixes.tokens(rows, length),
+                prefixes.lengths[rows] - 1,
+                prefixes.targets[rows],
             )
             found = self.gradients(
                 self.own, *(torch.tensor(x.astype(np.int64), device=device) for x in inputs)

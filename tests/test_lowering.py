@@ -96,20 +96,20 @@ EACH = (jnp.zeros((4, 200), jnp.int32), jnp.zeros(4, jnp.int32), jnp.zeros(4, jn
 
 @MODELS
 def test_gradients(config: LMConfig, params: Params) -> None:
-    program = per_sample._program(gradient(config, chosen(config, PAPER)), per_sample.mesh(), False)
+    program = per_sample._program(gradient(config, chosen(config, PAPER)), mesh(), False)
     lowered_for_cuda(program, dict(params), *EACH)
 
 
 @MODELS
 def test_losses_of_samples(config: LMConfig, params: Params) -> None:
-    program = per_sample._program(_loss(config, False), per_sample.mesh(), False)
+    program = per_sample._program(_loss(config, False), mesh(), False)
     lowered_for_cuda(program, dict(params), *EACH)
 
 
 @MODELS
 def test_sketches(config: LMConfig, params: Params) -> None:
     around = sketch.projections(config, chosen(config, PAPER), 8, jax.random.key(0))
-    program = per_sample._program(sketch._sketch(config, ()), per_sample.mesh(), False)
+    program = per_sample._program(sketch._sketch(config, ()), mesh(), False)
     lowered_for_cuda(program, (dict(params), around), *EACH)
 
 
@@ -118,7 +118,7 @@ ROWS = {"kernel": jnp.ones((4, 6, 8)), "bias": jnp.ones((4, 8))}
 
 @pytest.mark.parametrize("absolute", [False, True])
 def test_similarity(absolute: bool) -> None:
-    devices = per_sample.mesh()
+    devices = mesh()
     panel = jax.tree.map(lambda x: jnp.tile(x, (4, *[1] * (x.ndim - 1))), ROWS)
     programs = (
         lowered_for_cuda(panels._place(devices), panel, ROWS, jnp.int32(4)),

@@ -17,7 +17,7 @@ from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.network import Params, init
 from jquanta.lm.models.pythia import pythia
-from jquanta.qdg.samples.selection import Selection, given
+from jquanta.qdg.samples.predictions import Predictions, given
 
 TINY = GPTNeoXConfig(layers=2, width=32, heads=2, vocab=50304)
 
@@ -49,8 +49,8 @@ def subject(
         yield Subject(config, params, corpus)
 
 
-def samples_of(corpus: Corpus, count: int) -> Selection:
-    """Choose random predictions of a corpus; always the same ones."""
+def samples_of(corpus: Corpus, count: int) -> Predictions:
+    """Random predictions."""
     random = np.random.default_rng(2)
     return given(corpus, random.choice(corpus.n_predictions, count, replace=False))
 

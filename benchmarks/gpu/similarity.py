@@ -7,6 +7,7 @@ from benchmarks.gpu.models import samples_of, subject, tokens_for
 from benchmarks.gpu.record import Row
 from benchmarks.gpu.timing import Programs, peak_row
 from benchmarks.stopwatch import timed
+from jquanta.lm.models.model import Model
 from jquanta.qdg.cosines.similarity import similarity
 
 SIZE = "70m"
@@ -18,9 +19,9 @@ def measure(small: bool, samples: str) -> Iterator[Row]:
     """Time the whole matrix, including compiling, and again with the compiled programs."""
     count = int(samples) // (200 if small else 1)
     with subject(SIZE, tokens_for(count), small) as (config, params, corpus):
-        selection = samples_of(corpus, count)
+        predictions = samples_of(corpus, count)
         programs = Programs()
-        whole = partial(similarity, config, params, corpus, selection)
+        whole = partial(similarity, Model(config, params), predictions)
         first, _ = timed(whole)
         yield Row(f"{count:,} samples, compiling included", first, "s")
         yield programs.row("first time")

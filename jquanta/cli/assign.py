@@ -77,9 +77,8 @@ def command(argv: Sequence[str]) -> None:
     run = open_run(options.results)
     with Bar() as line:
         found = assign(
-            *run.model(),
-            run.corpus,
-            run.selection,
+            run.model(),
+            run.predictions,
             run.clusters,
             run.similarity,
             options.index if options.text is None else options.text,
@@ -94,7 +93,7 @@ def command(argv: Sequence[str]) -> None:
 
 def told(found: "xr.Dataset", run: "Results") -> str:
     """What ``assign`` gives, in lines."""
-    clusters = f"of {found.attrs['count']} clusters of {len(run.selection):,} samples"
+    clusters = f"of {found.attrs['count']} clusters of {len(run.predictions):,} samples"
     lines = [f"{'nats':>6}  {'cluster':>7}  {'cosine':>6}  {'score':>5}  token ({clusters})"]
     for i in range(found.sizes["token"]):
         token = found.isel(token=i)
@@ -109,7 +108,7 @@ def told(found: "xr.Dataset", run: "Results") -> str:
             f"{target}{note}"
         )
         lines += [
-            f"{'':17}{cosine:6.2f}         {_shown(run.corpus, int(run.selection.index[sample]))}"
+            f"{'':17}{cosine:6.2f}         {_shown(run.corpus, int(run.predictions.index[sample]))}"
             for sample, cosine in zip(
                 token.nearest.to_numpy(), token.nearest_cosine.to_numpy(), strict=True
             )

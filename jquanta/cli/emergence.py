@@ -55,7 +55,7 @@ def command(argv: Sequence[str]) -> None:
     count = chosen_count(run.clusters, options.count)
     losses = open_losses(*(options.losses or [run.config.input.losses]))
     with Bar() as line:
-        curves = cluster_losses(run.clusters, losses, run.selection, monitor=line)
+        curves = cluster_losses(run.clusters, losses, run.predictions, monitor=line)
     found = emerged(curves, options.below)
     replaced = ", in place of an earlier one" * (run.path / STORE).exists()
     path = save_emergence(found, run.path)

@@ -62,9 +62,8 @@ def command(argv: Sequence[str]) -> None:
     run = open_run(options.results)
     with Bar() as line:
         found = mechanisms(
-            *run.model(),
-            run.corpus,
-            run.selection,
+            run.model(),
+            run.predictions,
             run.clusters,
             parameters=run.config.similarity.parameters,
             count=options.count,

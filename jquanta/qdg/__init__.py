@@ -1,14 +1,15 @@
-"""Quanta discovery from gradients (paper section 4): selection → gradients → similarity → clusters.
+"""Quanta discovery from gradients (paper section 4): samples → gradients → similarity → clusters.
 
-    selection = qdg.select(corpus, losses, "EleutherAI/pythia-70m-v0@main")
-    similarity = qdg.similarity(config, params, corpus, selection, out="qdg/pythia-70m-v0")
+    predictions = qdg.select(corpus, losses, "EleutherAI/pythia-70m-v0@main")
+    similarity = qdg.similarity(model, predictions, out="qdg/pythia-70m-v0")
+    sketched = qdg.similarity(model, predictions, qdg.Sketch(size=32))
     clusters = qdg.cluster(similarity.cosine)
 
 Or all of it at once, and what can be asked of the result::
 
     clusters = qdg.run("configs/qdg/stdlib.toml", "runs/stdlib-quanta")
     r = qdg.open_run("runs/stdlib-quanta")
-    qdg.assign(*r.model(), r.corpus, r.selection, r.clusters, r.similarity, "def __init__(self")
+    qdg.assign(r.model(), r.predictions, r.clusters, r.similarity, "def __init__(self")
 
 Names load on first use.
 """
@@ -26,26 +27,31 @@ if TYPE_CHECKING:
     from jquanta.qdg.questions.emergence import cluster_losses, emerged
     from jquanta.qdg.questions.mechanism import mechanisms
     from jquanta.qdg.results import open_run
-    from jquanta.qdg.samples.selection import Newly, Selection, given, open_selection, select
-    from jquanta.qdg.views.gradient import gradients
-    from jquanta.qdg.views.sketch import sketches
+    from jquanta.qdg.samples.predictions import Predictions, given, open_selection
+    from jquanta.qdg.samples.selection import Newly, select
+    from jquanta.qdg.views.activations import Activations
+    from jquanta.qdg.views.gradient import Gradients, gradients
+    from jquanta.qdg.views.sketch import Sketch, sketches
 
 _HOMES = {
+    "Activations": "jquanta.qdg.views.activations",
+    "Gradients": "jquanta.qdg.views.gradient",
     "Newly": "jquanta.qdg.samples.selection",
-    "Selection": "jquanta.qdg.samples.selection",
+    "Predictions": "jquanta.qdg.samples.predictions",
+    "Sketch": "jquanta.qdg.views.sketch",
     "assign": "jquanta.qdg.questions.assignment",
     "cluster": "jquanta.qdg.clusters.cluster",
     "cluster_features": "jquanta.qdg.clusters.cluster",
     "cluster_losses": "jquanta.qdg.questions.emergence",
     "emerged": "jquanta.qdg.questions.emergence",
     "exact": "jquanta.qdg.cosines.blockwise",
-    "given": "jquanta.qdg.samples.selection",
+    "given": "jquanta.qdg.samples.predictions",
     "gradients": "jquanta.qdg.views.gradient",
     "imported": "jquanta.qdg.clusters.cluster",
     "mechanisms": "jquanta.qdg.questions.mechanism",
     "open_clusters": "jquanta.qdg.clusters.cluster",
     "open_run": "jquanta.qdg.results",
-    "open_selection": "jquanta.qdg.samples.selection",
+    "open_selection": "jquanta.qdg.samples.predictions",
     "open_similarity": "jquanta.qdg.cosines.similarity",
     "run": "jquanta.qdg.pipeline",
     "select": "jquanta.qdg.samples.selection",
@@ -54,8 +60,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "Activations",
+    "Gradients",
     "Newly",
-    "Selection",
+    "Predictions",
+    "Sketch",
     "assign",
     "cluster",
     "cluster_features",

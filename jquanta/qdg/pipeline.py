@@ -1,8 +1,8 @@
 """The whole path in one call: corpus and model → losses → samples → similarity → clusters → page.
 
 Each stage is kept in the run folder under its own name once it is whole, so the same call
-continues. What is dear, the samples and their similarity, belongs to one configuration; clusters
-and page are made anew where only their settings changed.
+continues. What is expensive, the samples and their similarity, belongs to one configuration;
+clusters and page are made anew where only their settings changed.
 """
 
 import dataclasses
@@ -11,23 +11,44 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from jquanta.errors import BadInput, JquantaError
-from jquanta.qdg.clusters.cluster import chosen_counts
+import xarray as xr
+
+from jquanta.errors import BadInput
+from jquanta.lm.corpus.build import build_corpus
+from jquanta.lm.corpus.reader import Corpus, open_corpus
+from jquanta.lm.losses.compute import run_job
+from jquanta.lm.losses.job import Checkpoint, Job, open_checkpoint, require_room
+from jquanta.lm.losses.reader import open_losses
+from jquanta.lm.models.model import Model
+from jquanta.lm.weights.load import read_config, read_params
+from jquanta.lm.weights.sources import open_source
+from jquanta.qdg.clusters.cluster import (
+    STORE,
+    chosen_counts,
+    cluster,
+    open_clusters,
+    save_clusters,
+)
 from jquanta.qdg.config import InputConfig, QDGConfig, load_qdg
+from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS
+from jquanta.qdg.cosines.similarity import SIMILARITY, similarity
+from jquanta.qdg.pages.data import page_from
+from jquanta.qdg.pages.render import render
 from jquanta.qdg.results import STAGES, stored_config
-from jquanta.run.environment import environment, now
+from jquanta.qdg.samples.predictions import (
+    SELECTION,
+    Predictions,
+    open_selection,
+    stored_selection,
+)
+from jquanta.qdg.samples.selection import Newly, select
+from jquanta.qdg.views.parameters import chosen
+from jquanta.qdg.views.stored import view_from
 from jquanta.run.files import write_whole
-from jquanta.run.folder import DONE, FAILED, RUNNING, RunFolder
+from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from jquanta.lm.corpus.reader import Corpus
-    from jquanta.lm.losses.job import Checkpoint
-    from jquanta.qdg.samples.selection import Selection
 
 PAGE = "quanta.html"
 
@@ -37,7 +58,7 @@ def run(
     out: Path | str | None = None,
     *,
     monitor: Monitor | None = None,
-) -> "xr.Dataset":
+) -> xr.Dataset:
     """Discover the quanta of a model, or continue where an earlier call stopped::
 
         clusters = jq.qdg.run("configs/qdg/stdlib.toml")
@@ -47,8 +68,8 @@ def run(
         config: a ``QDGConfig``, the path of a TOML file, its content as a mapping, or None for
             the embedded default, which takes the suite that ``jquanta pretrain`` makes.
         out: the run folder; ``runs/NAME`` by default. It holds ``selection.zarr``,
-            ``similarity.zarr``, ``clusters.zarr``, figure 5 and the page.
-        monitor: is told of the progress.
+            ``similarity.zarr``, ``clusters.zarr`` and the page.
+        monitor: sees the progress.
 
     Returns:
         The clusters: see ``jquanta.qdg.cluster``.
@@ -58,42 +79,45 @@ def run(
         RunFailed: if the disk or a device is full. The same call continues.
         Interrupted: on Ctrl-C. The same call continues.
     """
-    from jquanta.qdg.clusters.cluster import open_clusters
-    from jquanta.qdg.cosines.similarity import SIMILARITY
-
     if not isinstance(config, QDGConfig):
         config = load_qdg(config)
     config = dataclasses.replace(config, input=_anchored(config.input))
     monitor = monitor or Silence()
     folder = RunFolder(Path("runs") / config.name if out is None else out)
-    before = stored_config(folder.path) if folder.config.exists() else None
-    _check(folder, before, config)
+    before = stored_config(folder.path) if folder.require_place() else None
+    if before is not None:
+        _require_same_samples(folder.path, before, config)
     whole = all((folder.path / name).exists() for name in (*STAGES, PAGE))
-    if before == config and folder.state == DONE and whole:
+    if before == config and folder.done and whole:
         monitor.say(f"{folder.path}: already finished; nothing to do")
         return open_clusters(folder.path)
-    inputs = _inputs(config, monitor)  # what is wrong with them is told before anything is written
+    inputs = _inputs(config, monitor)  # what is wrong with them is said before anything is written
     made = folder.missing()
     with folder.locked():
-        write_whole(folder.config, config.to_toml())
-        folder.update_record(
-            name=config.name,
-            folder=os.path.abspath(folder.path),
-            state=RUNNING,
-            started=folder.read_record().get("started", now()),
-            **environment(),
-        )
+        write_whole(folder.config, config.to_toml())  # clusters and page may differ from before
+        folder.begin(config.name, config.to_toml(), folder=os.path.abspath(folder.path))
         try:
-            clusters = _stages(folder, config, inputs, monitor)
-        except JquantaError as error:
-            dear = before is not None or (folder.path / SIMILARITY).exists()
-            if isinstance(error, BadInput) and not dear:
-                folder.withdraw(made)
-            else:
-                folder.update_record(state=FAILED, error=str(error))
+            with folder.failures_recorded("give similarity.memory a size, such as '4 GB'"):
+                clusters = _stages(folder.path, config, inputs, monitor)
+        except BadInput:
+            if before is None and not (folder.path / SIMILARITY).exists():
+                folder.withdraw(made)  # nothing expensive is lost
             raise
-        folder.update_record(state=DONE, finished=now())
+        folder.finish()
     return clusters
+
+
+class _Inputs(NamedTuple):
+    """What a run is made from.
+
+    Attributes:
+        corpus: whose predictions are selected.
+        checkpoints: the model whose quanta are looked for, then those whose losses are shown
+            besides.
+    """
+
+    corpus: Corpus
+    checkpoints: Sequence[Checkpoint]
 
 
 def _anchored(wanted: InputConfig) -> InputConfig:
@@ -110,23 +134,8 @@ def _anchored(wanted: InputConfig) -> InputConfig:
     return dataclasses.replace(wanted.at(known), corpus=corpus, losses=losses)
 
 
-class _Inputs(NamedTuple):
-    corpus: "Corpus"
-    checkpoints: Sequence["Checkpoint"]
-    """The model whose quanta are looked for, and those whose losses are shown besides."""
-
-
-def _check(folder: RunFolder, before: QDGConfig | None, config: QDGConfig) -> None:
-    """Raise ``BadInput`` unless the folder can take, or already holds, the configuration."""
-    from jquanta.qdg.samples.selection import SELECTION, open_selection
-
-    path = folder.path
-    if path.exists() and not path.is_dir():
-        raise BadInput(f"--out {path}: is a file; give the path of a folder")
-    if before is None:
-        if path.exists() and {p.name for p in path.iterdir()} - {"lock", "config.toml.part"}:
-            raise BadInput(f"--out {path}: holds other files and no config.toml; give a new folder")
-        return
+def _require_same_samples(path: Path, before: QDGConfig, config: QDGConfig) -> None:
+    """Raise ``BadInput`` if the folder holds samples, and they are not this configuration's."""
     if not (path / SELECTION).exists():
         return
     if names := before.differences(config):
@@ -134,19 +143,11 @@ def _check(folder: RunFolder, before: QDGConfig | None, config: QDGConfig) -> No
             f"--out {path}: its samples are of another configuration, which differs in "
             f"{', '.join(names)}; give another folder, or delete this one"
         )
-    chosen_counts(config.cluster.chosen, len(open_selection(path)))
+    chosen_counts(config.cluster.chosen, stored_selection(path).sizes["sample"])
 
 
 def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
     """The corpus, built if need be, and the models that go with it."""
-    from jquanta.lm.corpus.build import build_corpus
-    from jquanta.lm.corpus.reader import open_corpus
-    from jquanta.lm.losses.job import open_checkpoint, require_room
-    from jquanta.lm.losses.reader import open_losses
-    from jquanta.lm.weights.load import read_config
-    from jquanta.lm.weights.sources import open_source
-    from jquanta.qdg.views.parameters import chosen
-
     wanted = config.input
     path = Path(wanted.corpus)
     there = path.exists()
@@ -184,62 +185,40 @@ def _named(text: str) -> tuple[str, str]:
     return model, revision
 
 
-def _stages(
-    folder: RunFolder, config: QDGConfig, inputs: _Inputs, monitor: Monitor
-) -> "xr.Dataset":
+def _stages(path: Path, config: QDGConfig, inputs: _Inputs, monitor: Monitor) -> xr.Dataset:
     """All that is missing, one stage after another."""
-    from jquanta.lm.losses.compute import run_job
-    from jquanta.lm.losses.job import Job
-    from jquanta.lm.losses.reader import open_losses
-    from jquanta.lm.weights.load import read_params
-    from jquanta.qdg.cosines.similarity import open_similarity, similarity
+    losses = _losses(config, inputs, monitor)
+    label = inputs.checkpoints[0].label
+    predictions = _selection(path, config, inputs.corpus, losses, label, monitor)
+    chosen_counts(config.cluster.chosen, len(predictions))
+    cosines = _similarity(path, config, inputs.checkpoints[0], predictions, monitor)
+    clusters = _clusters(path, config, cosines, monitor)
+    _page(path, config, monitor)
+    return clusters
 
-    corpus, own = inputs.corpus, inputs.checkpoints[0]
+
+def _losses(config: QDGConfig, inputs: _Inputs, monitor: Monitor) -> xr.Dataset:
     columns = Path(config.input.losses)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: monitor.say(f"warning: {message}")
-        job = Job(corpus, tuple(inputs.checkpoints), columns, "float32")
+        job = Job(inputs.corpus, tuple(inputs.checkpoints), columns, "float32")
         run_job(job, monitor=monitor)
-    losses = open_losses(columns)
-    selection = _selection(folder.path, config, corpus, losses, own.label, monitor)
-    chosen_counts(config.cluster.chosen, len(selection))
-    wanted = config.similarity
-    similarity(
-        own.config,
-        read_params(own.source, own.config),
-        corpus,
-        selection,
-        mode=wanted.mode,
-        parameters=wanted.parameters,
-        absolute=wanted.absolute,
-        sketch_size=wanted.sketch_size,
-        memory=wanted.memory or None,
-        dtype=wanted.dtype,
-        out=folder.path,
-        monitor=monitor,
-    )
-    clusters = _clusters(folder.path, config, open_similarity(folder.path), monitor)
-    _show(folder, config, monitor)
-    return clusters
+    return open_losses(columns)
 
 
 def _selection(
     path: Path,
     config: QDGConfig,
-    corpus: "Corpus",
-    losses: "xr.Dataset",
+    corpus: Corpus,
+    losses: xr.Dataset,
     model: str,
     monitor: Monitor,
-) -> "Selection":
-    from jquanta.qdg.samples.selection import SELECTION, Newly, open_selection, select
-
+) -> Predictions:
     if (path / SELECTION).exists():
-        selection = open_selection(path)
-        selection.require_corpus(corpus)
-        return selection
+        return open_selection(path, corpus)
     rule = config.select
     newly = Newly(rule.newly_model, rule.newly_above) if rule.newly_model else None
-    selection = select(
+    predictions = select(
         corpus,
         losses,
         model,
@@ -249,28 +228,45 @@ def _selection(
         count=rule.count,
         newly=newly,
     )
-    selection.save(path)
-    monitor.say(f"{len(selection):,} samples selected, loss of {model} below {rule.threshold} nats")
-    return selection
+    predictions.save(path)
+    monitor.say(
+        f"{len(predictions):,} samples selected, loss of {model} below {rule.threshold} nats"
+    )
+    return predictions
 
 
-def _clusters(
-    path: Path, config: QDGConfig, similarity: "xr.Dataset", monitor: Monitor
-) -> "xr.Dataset":
-    from jquanta.qdg.clusters.cluster import STORE, cluster, open_clusters, save_clusters
+def _similarity(
+    path: Path,
+    config: QDGConfig,
+    checkpoint: Checkpoint,
+    predictions: Predictions,
+    monitor: Monitor,
+) -> xr.Dataset:
+    wanted = config.similarity
+    return similarity(
+        Model(checkpoint.config, read_params(checkpoint.source, checkpoint.config)),
+        predictions,
+        view_from(dataclasses.asdict(wanted)),
+        absolute=wanted.absolute,
+        out=path,
+        memory=wanted.memory or None,
+        dtype=wanted.dtype,
+        monitor=monitor,
+    )
 
+
+def _clusters(path: Path, config: QDGConfig, cosines: xr.Dataset, monitor: Monitor) -> xr.Dataset:
     wanted = config.cluster
     settings = json.dumps(dataclasses.asdict(wanted))
     if (path / STORE).exists():
         stored = open_clusters(path)
         same = stored.attrs.get("settings") == settings
-        if same and stored.attrs.get("samples") == similarity.attrs["samples"]:
+        if same and stored.attrs.get("samples") == cosines.attrs["samples"]:
             return stored
         monitor.say("clusters: other settings than before; making them anew")
-    matrix = similarity["cosine_abs" if wanted.affinity == "absolute" else "cosine"]
-    matrix = matrix.assign_attrs(similarity.attrs)
+    matrix = cosines[COSINE_ABS if wanted.affinity == "absolute" else COSINE]
     clusters = cluster(
-        matrix,
+        matrix.assign_attrs(cosines.attrs),
         wanted.chosen,
         affinity=wanted.affinity,
         seed=wanted.seed,
@@ -282,13 +278,10 @@ def _clusters(
     return clusters
 
 
-def _show(folder: RunFolder, config: QDGConfig, monitor: Monitor) -> None:
+def _page(path: Path, config: QDGConfig, monitor: Monitor) -> None:
     """The page, written whole."""
-    from jquanta.qdg.pages.data import page_from
-    from jquanta.qdg.pages.render import render
-
     page = page_from(
-        folder.path,
+        path,
         corpus=config.input.corpus,
         losses=[config.input.losses],
         before=config.page.before,
@@ -296,4 +289,4 @@ def _show(folder: RunFolder, config: QDGConfig, monitor: Monitor) -> None:
         title=config.name,
         monitor=monitor,
     )
-    write_whole(folder.path / PAGE, render(page))
+    write_whole(path / PAGE, render(page))

@@ -5,24 +5,24 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import xarray as xr
 
 from jquanta.errors import BadInput
+from jquanta.lm.corpus.reader import Corpus, open_corpus
+from jquanta.lm.losses.job import open_checkpoint
+from jquanta.lm.models.model import Model
+from jquanta.lm.weights.load import fingerprint, read_params
+from jquanta.qdg.clusters.cluster import STORE, open_clusters
 from jquanta.qdg.config import SECTIONS, QDGConfig, load_qdg
+from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity
+from jquanta.qdg.samples.predictions import SELECTION, Predictions, open_selection
 from jquanta.run import settings
-from jquanta.run.folder import RunFolder
+from jquanta.run.folder import CONFIG, RunFolder
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from jaxtyping import Array
-
-    from jquanta.lm.corpus.reader import Corpus
-    from jquanta.lm.models.config import LMConfig
-    from jquanta.lm.models.network import Params
-    from jquanta.qdg.samples.selection import Selection
-
-CONFIG = "config.toml"
-STAGES = ("selection.zarr", "similarity.zarr", "clusters.zarr")
+STAGES = (SELECTION, SIMILARITY, STORE)
+"""What a finished run holds."""
 
 COUNT = 400
 """Clusters, in the paper; the nearest count that there is takes its place."""
@@ -35,39 +35,35 @@ class Results:
     Attributes:
         path: of the folder.
         config: that it was made with.
-        corpus: that ``[input]`` names.
-        selection, similarity, clusters: as the stages give them.
+        predictions: the samples, of the corpus that ``[input]`` names.
+        similarity, clusters: as the stages give them.
     """
 
     path: Path
     config: QDGConfig
-    corpus: "Corpus"
-    selection: "Selection"
-    similarity: "xr.Dataset"
-    clusters: "xr.Dataset"
+    predictions: Predictions
+    similarity: xr.Dataset
+    clusters: xr.Dataset
 
-    def model(self) -> "tuple[LMConfig, dict[str, Array]]":
-        """Shape and float32 parameters of the model that ``[input]`` names, read now."""
-        from jquanta.lm.losses.job import open_checkpoint
-        from jquanta.lm.weights.load import read_params
+    @property
+    def corpus(self) -> Corpus:
+        """Of the samples."""
+        return self.predictions.corpus
 
+    def model(self) -> Model:
+        """The model that ``[input]`` names, in float32, read now."""
         wanted = self.config.input
         found = open_checkpoint(wanted.model, wanted.revision or None, self.corpus)
-        return found.config, read_params(found.source, found.config)
+        return Model(found.config, read_params(found.source, found.config))
 
 
 def open_run(path: Path | str | None) -> Results:
     """Open a run folder.
 
     Raises:
-        BadInput: if none is given, if it is none or unfinished, or if the corpus that it names is
-            another one.
+        BadInput: if no path is given, if the folder is no run or unfinished, or if the corpus that
+            it names is another than that of its samples.
     """
-    from jquanta.lm.corpus.reader import open_corpus
-    from jquanta.qdg.clusters.cluster import open_clusters
-    from jquanta.qdg.cosines.similarity import open_similarity
-    from jquanta.qdg.samples.selection import open_selection
-
     if path is None:
         raise BadInput("RESULTS is missing: give a folder that jquanta qdg made")
     path = Path(path).expanduser()
@@ -77,11 +73,10 @@ def open_run(path: Path | str | None) -> Results:
     for stage in STAGES:
         if not (path / stage).is_dir():
             raise BadInput(f"{path}: lacks {stage}; finish it with jquanta qdg")
-    selection, clusters = open_selection(path), open_clusters(path)
-    corpus = open_corpus(config.input.corpus)
-    selection.require_corpus(corpus)
-    require_samples(selection, clusters)
-    return Results(path, config, corpus, selection, open_similarity(path), clusters)
+    predictions = open_selection(path, open_corpus(config.input.corpus))
+    clusters = open_clusters(path)
+    require_samples(predictions, clusters)
+    return Results(path, config, predictions, open_similarity(path), clusters)
 
 
 def stored_config(folder: Path) -> QDGConfig:
@@ -104,7 +99,7 @@ def stored_config(folder: Path) -> QDGConfig:
     return dataclasses.replace(config, input=config.input.at(now))
 
 
-def chosen_count(clusters: "xr.Dataset", count: int | None) -> int:
+def chosen_count(clusters: xr.Dataset, count: int | None) -> int:
     """One of the cluster counts; the one nearest to the paper's for None. Raises ``BadInput``."""
     counts: list[int] = clusters["count"].to_numpy().tolist()
     if count is None:
@@ -114,21 +109,30 @@ def chosen_count(clusters: "xr.Dataset", count: int | None) -> int:
     return count
 
 
-def require_samples(selection: "Selection", clusters: "xr.Dataset") -> None:
-    """Raise ``BadInput`` unless the clusters are of these samples, as far as they can tell."""
-    made = clusters.attrs.get("samples", selection.hash)
-    if clusters.sizes["sample"] != len(selection) or made != selection.hash:
+def require_samples(predictions: Predictions, clusters: xr.Dataset) -> None:
+    """Raise ``BadInput`` unless the clusters are of these samples, as far as their attributes
+    say: labels that were made elsewhere have none."""
+    made = clusters.attrs.get("samples", predictions.hash)
+    if clusters.sizes["sample"] != len(predictions) or made != predictions.hash:
         raise BadInput(
             f"clusters of {clusters.sizes['sample']:,} samples are not of this selection of "
-            f"{len(selection):,}; cluster again"
+            f"{len(predictions):,}; cluster again"
+        )
+    require_corpus(predictions.corpus, clusters.attrs)
+
+
+def require_corpus(corpus: Corpus, made: Mapping[Any, Any]) -> None:
+    """Raise ``BadInput`` unless results with these attributes are of predictions of this corpus."""
+    if made.get("corpus") and made["corpus"] != corpus.meta.corpus:
+        raise BadInput(
+            f"{corpus.path}: not the corpus of these results (its hash is "
+            f"{corpus.meta.corpus[:12]}…, the results' {made['corpus'][:12]}…); give that one"
         )
 
 
-def require_weights(params: "Params", made: Mapping[Any, Any]) -> None:
-    """Raise ``BadInput`` unless results with these attributes were made with these parameters."""
-    from jquanta.lm.weights.load import fingerprint
-
-    if made.get("weights") and made["weights"] != (found := fingerprint(params)):
+def require_weights(model: Model, made: Mapping[Any, Any]) -> None:
+    """Raise ``BadInput`` unless results with these attributes were made with this model."""
+    if made.get("weights") and made["weights"] != (found := fingerprint(model.params)):
         raise BadInput(
             f"the model's weights are not those of these results (their hash is {found[:12]}…, "
             f"the results' {made['weights'][:12]}…); give the model that they were made with"

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
@@ -25,9 +24,11 @@ class Variable(NamedTuple):
     Attributes:
         dims: names of its dimensions.
         shape, dtype: of the array.
-        parts: the array in consecutive pieces along its first dimension, which need not be in
-            memory at the same time.
+        parts: the array along its first dimension, piece by piece. Without any, only its metadata
+            are written, and the chunks are for another to write.
         attributes: metadata, such as ``units`` and ``long_name``.
+        chunks: shape of a chunk, a file of its own; by default up to ``CHUNK`` along each
+            dimension.
     """
 
     dims: tuple[str, ...]
@@ -35,6 +36,7 @@ class Variable(NamedTuple):
     dtype: str
     parts: Iterable[NDArray[Any]]
     attributes: Mapping[str, Any]
+    chunks: tuple[int, ...] | None = None
 
 
 def variable(dims: tuple[str, ...], values: NDArray[Any], **attributes: Any) -> Variable:
@@ -73,7 +75,8 @@ def write(path: Path, variables: Mapping[str, Variable], attributes: Mapping[str
             array: Any = group.create_array(
                 name,
                 shape=variable.shape,
-                chunks=tuple(max(1, min(CHUNK, side)) for side in variable.shape),
+                chunks=variable.chunks
+                or tuple(max(1, min(CHUNK, side)) for side in variable.shape),
                 dtype=variable.dtype,
                 compressors=None,
                 dimension_names=variable.dims,
@@ -85,6 +88,12 @@ def write(path: Path, variables: Mapping[str, Variable], attributes: Mapping[str
                 array[start : start + len(values)] = values
                 start += len(values)
         consolidate(part)
+
+
+def set_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Add attributes to a group that is there."""
+    open_group(path, "r+").attrs.update(dict(attributes))
+    consolidate(path)
 
 
 def save_dataset(dataset: xr.Dataset, path: Path) -> None:
@@ -131,19 +140,3 @@ def _is_whole(path: Path) -> bool:
         if len(sizes) < array.nchunks or (numbers and any(size != full for size in sizes)):
             return False
     return True
-
-
-def permuted(
-    matrix: NDArray[np.float32], place: NDArray[np.int64]
-) -> Iterable[NDArray[np.float32]]:
-    """Reorder the rows and columns of a square matrix, in strips of rows.
-
-    Args:
-        matrix: [n, n].
-        place: [n] row and column i of the result are row and column ``place[i]`` of ``matrix``.
-
-    Yields:
-        The rows of the result, ``CHUNK`` at a time: the parts of a ``Variable``.
-    """
-    for start in range(0, len(place), CHUNK):
-        yield matrix[place[start : start + CHUNK]][:, place]

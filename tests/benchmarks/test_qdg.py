@@ -29,12 +29,13 @@ from jquanta.errors import RunFailed
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models import pythia
 from jquanta.lm.models.config import GPTNeoXConfig
+from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import init, shapes
 from jquanta.lm.weights.tables import source_keys
 from jquanta.qdg.clusters.cluster import COUNTS
 from jquanta.qdg.cosines.similarity import similarity
-from jquanta.qdg.samples.prefixes import samples
-from jquanta.qdg.samples.selection import Selection, given
+from jquanta.qdg.samples.predictions import Predictions, given
+from jquanta.qdg.samples.prefixes import prefixes
 from jquanta.qdg.views.gradient import gradients
 from jquanta.qdg.views.parameters import chosen, columns
 
@@ -57,7 +58,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 @pytest.fixture(scope="module")
-def selection(corpus: Corpus) -> Selection:
+def predictions(corpus: Corpus) -> Predictions:
     return given(corpus, PICKED)
 
 
@@ -67,15 +68,15 @@ def model(params: dict[str, jax.Array], tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def cosine(params: dict[str, jax.Array], corpus: Corpus, selection: Selection) -> np.ndarray:
-    return similarity(CONFIG, params, corpus, selection).cosine.to_numpy()
+def cosine(params: dict[str, jax.Array], predictions: Predictions) -> np.ndarray:
+    return similarity(Model(CONFIG, params), predictions).cosine.to_numpy()
 
 
 @pytest.mark.parametrize("block", [1, 3, 8])
 def test_the_references_cosines_are_ours(
-    model: Any, corpus: Corpus, selection: Selection, cosine: np.ndarray, block: int
+    model: Any, predictions: Predictions, cosine: np.ndarray, block: int
 ) -> None:
-    reference = Reference(model, corpus, selection.index, names(CONFIG))
+    reference = Reference(model, predictions.corpus, predictions.index, names(CONFIG))
     plain = blockwise(reference, len(PICKED), block).numpy()
     np.testing.assert_allclose(plain, cosine, rtol=0, atol=ROUNDING)
     once = blockwise(Once(reference), len(PICKED), block).numpy()
@@ -84,31 +85,31 @@ def test_the_references_cosines_are_ours(
 
 @pytest.mark.parametrize("batch_tokens", [1, 40, 1000])
 def test_the_cosines_of_vmap_are_ours(
-    model: Any, corpus: Corpus, selection: Selection, cosine: np.ndarray, batch_tokens: int
+    model: Any, predictions: Predictions, cosine: np.ndarray, batch_tokens: int
 ) -> None:
-    prefixes = samples(corpus, selection.index, CONFIG)
-    found = PerSample(model, names(CONFIG)).cosines(prefixes, batch_tokens)
+    own = prefixes(predictions, CONFIG)
+    found = PerSample(model, names(CONFIG)).cosines(own, batch_tokens)
     np.testing.assert_allclose(found, cosine, rtol=0, atol=ROUNDING)
 
 
 def test_the_gradients_of_vmap_are_ours(
-    model: Any, params: dict[str, jax.Array], corpus: Corpus, selection: Selection
+    model: Any, params: dict[str, jax.Array], predictions: Predictions
 ) -> None:
     """Cosines alone would not show a constant factor, or parameters that are left out."""
-    told = samples(corpus, selection.index, CONFIG)
+    own = prefixes(predictions, CONFIG)
     everyone = np.arange(len(PICKED))
-    inputs = (told.prefixes(everyone, int(told.lengths.max())), told.lengths - 1, told.targets)
+    inputs = (own.tokens(everyone, int(own.lengths.max())), own.lengths - 1, own.targets)
     per_sample = PerSample(model, names(CONFIG))
     with torch.no_grad():
         theirs = per_sample.gradients(per_sample.own, *(torch.tensor(x).long() for x in inputs))
-    mine = gradients(CONFIG, params, corpus, selection)
+    mine = gradients(Model(CONFIG, params), predictions)
     places, keys, sides = columns(CONFIG, chosen(CONFIG)), source_keys(CONFIG), shapes(CONFIG)
     assert theirs.keys() == {keys[name] for name in places}
     for name, place in places.items():
         wanted = theirs[keys[name]].numpy()
         wanted = wanted.transpose(0, 2, 1) if name.endswith(".kernel") else wanted
-        own = mine[:, place].reshape(-1, *sides[name])
-        np.testing.assert_allclose(own, wanted, rtol=0, atol=ROUNDING * np.abs(wanted).max())
+        ours = mine[:, place].reshape(-1, *sides[name])
+        np.testing.assert_allclose(ours, wanted, rtol=0, atol=ROUNDING * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize(("count", "block"), [(10, 10), (10, 3), (12, 4), (7, 1), (3, 5)])

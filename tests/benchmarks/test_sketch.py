@@ -11,9 +11,8 @@ from benchmarks import sketch
 from benchmarks.sketch import Workload, bias, cosines, grams, inner, rows_of, untrained
 from jquanta.lm.models import pythia
 from jquanta.qdg.cosines.similarity import similarity
-from jquanta.qdg.views.gradient import gradient_rows
-from jquanta.qdg.views.parameters import chosen
-from jquanta.qdg.views.sketch import sketch_rows
+from jquanta.qdg.views.per_sample import view_of
+from jquanta.qdg.views.stored import view_from
 
 
 @pytest.fixture
@@ -25,17 +24,17 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("mode", ["exact", "sketch"])
 def test_cosines_are_those_of_similarity(tmp_path: Path, mode: str) -> None:
     subject = untrained("14m", 40, tmp_path)  # two batches
-    rows = sketch_rows if mode == "sketch" else gradient_rows
-    found = inner(rows(*subject[1:], chosen(subject.config)))
+    view = view_from({"mode": mode})
+    found = inner(view_of(*subject[1:], view))
     assert len(found) == 5
-    wanted = similarity(*subject[1:], mode=mode).cosine
+    wanted = similarity(*subject[1:], view).cosine
     np.testing.assert_allclose(cosines(found), wanted, rtol=0, atol=1e-5)  # float32
 
 
 @pytest.mark.usefixtures("tiny")
 def test_inner_products_are_added_up_by_layer(tmp_path: Path) -> None:
     subject = untrained("14m", 3, tmp_path)
-    rows = rows_of(gradient_rows(*subject[1:], chosen(subject.config)))
+    rows = rows_of(view_of(*subject[1:], view_from({"mode": "exact"})))
     found = grams(rows)
     wanted = {
         name: np.asarray(x, np.float64) @ np.asarray(x, np.float64).T for name, x in rows.items()

@@ -13,6 +13,7 @@ from jquanta.cli.explore import main as explore
 from jquanta.cli.qdg import main
 from jquanta.errors import BadInput
 from jquanta.lm.losses.compute import compute_losses
+from jquanta.lm.models.model import Model
 from jquanta.qdg.config import DEFAULT, load_qdg
 from jquanta.qdg.pipeline import PAGE
 from tests.lm.losses import examples
@@ -58,13 +59,13 @@ def modified(folder: Path) -> dict[str, int]:
 
 
 def test_each_stage_is_what_its_own_call_gives(place: Path, done: Path) -> None:
-    corpus, params = examples.open_corpus(place / "corpus"), examples.parameters()
+    corpus = examples.open_corpus(place / "corpus")
     losses = compute_losses(corpus, place / "tiny", place / "losses")
-    selection = qdg.select(corpus, losses, threshold=6.0, induction="none", stride=1, count=40)
-    assert len(selection) == 40
+    samples = qdg.select(corpus, losses, threshold=6.0, induction="none", stride=1, count=40)
+    assert len(samples) == 40
     stored = qdg.open_similarity(done)
-    np.testing.assert_array_equal(stored.index, selection.index)
-    fresh = qdg.similarity(examples.NEOX, params, corpus, selection)
+    np.testing.assert_array_equal(stored.index, samples.index)
+    fresh = qdg.similarity(Model(examples.NEOX, examples.parameters()), samples)
     np.testing.assert_allclose(stored.cosine, fresh.cosine, atol=1e-6)  # float32, other batches
     clusters = qdg.cluster(fresh.cosine, [2, 5], n_init=3)
     kept = qdg.run(settings(place), done)
@@ -72,7 +73,7 @@ def test_each_stage_is_what_its_own_call_gives(place: Path, done: Path) -> None:
         assert adjusted_rand_score(ours, theirs) == 1
     page = (done / PAGE).read_text(encoding="utf-8")
     assert "tiny" in page
-    assert stored.attrs["samples"] == kept.attrs["samples"] == selection.hash
+    assert stored.attrs["samples"] == kept.attrs["samples"] == samples.hash
 
 
 def test_a_finished_folder_is_left_alone(place: Path, done: Path) -> None:
@@ -112,7 +113,7 @@ def test_an_interrupted_run_continues(
     place: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("jquanta.qdg.clusters.cluster.cluster", _interrupt)
+        patch.setattr("jquanta.qdg.pipeline.cluster", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             qdg.run(settings(place), tmp_path / "run")
     before = modified(tmp_path / "run")

@@ -1,8 +1,10 @@
-"""All inner products of more rows than fit in memory, each row made as few times as can be."""
+"""Cosines of all pairs of rows where not all rows fit in memory at once."""
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -10,18 +12,19 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
-from jquanta.errors import BadInput, Interrupted, RunFailed
+from jquanta.errors import BadInput, Interrupted
 from jquanta.machine.devices import on_host
 from jquanta.machine.memory import usable_together
 from jquanta.qdg.config import DTYPES
-from jquanta.qdg.cosines.matrices import Matrices
-from jquanta.qdg.cosines.panels import Cut, Panel, assemble, cut, padded, products
-from jquanta.qdg.views.per_sample import Source, at_once
+from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS, InMemory, Matrices
+from jquanta.qdg.cosines.panels import Panel, assemble, padded, panels, products
+from jquanta.qdg.views.source import Source, at_once
 from jquanta.run.progress import Monitor, Silence
 from jquanta.run.settings import as_bytes
+from jquanta.run.stop import Interrupts, shortage_in_one_line
 
 BATCH = 32
-"""Rows asked for at once of a source that does not say."""
+"""Rows asked for at once of a function that gives rows, by default."""
 
 PANEL = 256
 """Rows of a panel, if they are small: products of panels are then near a CPU's full speed."""
@@ -36,20 +39,35 @@ NAMED = 8
 """Bad rows that a message names."""
 
 
-class Layout(NamedTuple):
-    """How much is held at once.
+@dataclass(frozen=True)
+class Rows:
+    """A function (start, stop) → rows as a ``Source``, whose samples are the rows' numbers.
 
     Attributes:
-        panel: rows of a panel.
-        held: panels that stay while others pass by.
+        function: gives an array [q, P], or a tree of arrays [q, …].
+        stops: where batches end; the last is the number of rows.
     """
 
-    panel: int
-    held: int
+    function: Callable[[int, int], Any]
+    stops: Sequence[int]
+
+    @cached_property
+    def batches(self) -> list[NDArray[np.int64]]:
+        """See ``Source``."""
+        return np.split(np.arange(self.stops[-1]), self.stops[:-1])
+
+    @cached_property
+    def row(self) -> Any:
+        """See ``Source``: found by asking for the first batch."""
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self(0))
+
+    def __call__(self, number: int) -> Any:
+        """See ``Source``."""
+        return self.function(0 if number == 0 else self.stops[number - 1], self.stops[number])
 
 
 def exact(
-    source: Source,
+    rows: Callable[[int, int], Any],
     n: int,
     *,
     batch: int = BATCH,
@@ -64,9 +82,9 @@ def exact(
     The rows may be anything: gradients of language models or of sparse-parity networks.
 
     Args:
-        source: ``source(start, stop)`` gives rows start … stop, an array [q, P] or a tree of
-            arrays [q, …], whose inner products are added up. It may be called several times for
-            the same rows, for at most ``batch`` at once.
+        rows: ``rows(start, stop)`` gives rows start … stop, an array [q, P] or a tree of arrays
+            [q, …], whose inner products are added up. It may be called several times for the same
+            rows, for at most ``batch`` at once, and by several threads.
         n: rows.
         batch: rows to ask for at once.
         absolute: the inner products of absolute values, too.
@@ -74,29 +92,32 @@ def exact(
             memory, with less exact cosines. Products are added up in float32 in any case.
         memory: what may be taken, in bytes or as ``"8 GB"``; most of what is free by default.
         panel: rows multiplied at once; what suits their size by default.
-        monitor: is told of the progress.
+        monitor: sees the progress.
 
     Returns:
         ``cosine`` and, if asked for, ``cosine_abs``: symmetric, 1 on the diagonal.
 
     Raises:
-        BadInput: if a row is zero or not finite, or memory does not do for three panels.
+        BadInput: if a row is zero or not finite, or memory does not suffice for three panels.
         RunFailed: if a device is out of memory all the same.
     """
     if n < 1 or batch < 1:
         raise BadInput(f"n = {n}, batch = {batch}: give 1 or more")
-    matrices = Matrices.in_memory(n, absolute)
-    stops = [*range(batch, n, batch), n]
-    fill(matrices, source, stops, dtype=dtype, memory=memory, panel=panel, monitor=monitor)
+    matrices = InMemory(n, names(absolute))
+    source = Rows(rows, [*range(batch, n, batch), n])
+    fill(matrices, source, dtype=dtype, memory=memory, panel=panel, monitor=monitor)
     return matrices.arrays
+
+
+def names(absolute: bool) -> tuple[str, ...]:
+    """Of the matrices that ``fill`` makes."""
+    return (COSINE, COSINE_ABS) if absolute else (COSINE,)
 
 
 def fill(
     matrices: Matrices,
     source: Source,
-    stops: Sequence[int],
     *,
-    row: Any = None,
     dtype: str = "float32",
     memory: int | str | None = None,
     panel: int | None = None,
@@ -104,19 +125,17 @@ def fill(
 ) -> None:
     """Compute what is missing of the matrices.
 
-    Panels of rows are held, as many as fit, while all later panels pass by. So where it takes T
-    rounds, each row is made about (T + 1)/2 times, and once where all fit. Only pairs i ≤ j are
-    multiplied.
+    As many panels of rows as fit in memory are held, while all later panels are made one after the
+    other and multiplied with those held. So if this takes T rounds, each row is made about
+    (T + 1)/2 times, and once if all fit. Only pairs i ≤ j of panels are multiplied.
 
     Args:
-        matrices: where cosines go, in the order of the rows.
+        matrices: where cosines go, by the numbers of the samples.
         source: of the rows.
-        stops: where the source's batches end; the last is the number of rows.
-        row: shapes and dtypes of one row's arrays, if they are known.
         dtype, memory, panel, monitor: as for ``exact``.
 
     Raises:
-        BadRows: naming rows that are zero or not finite.
+        BadRows: naming samples whose rows are zero or not finite.
         BadInput, RunFailed: as ``exact``.
         Interrupted: on Ctrl-C; what is done of matrices on disk is kept.
     """
@@ -125,12 +144,10 @@ def fill(
     if panel is not None and panel < 1:
         raise BadInput(f"panel = {panel}: give 1 or more")
     devices = jax.local_device_count()
-    if row is None:
-        first = source(0, stops[0])
-        row = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), first)
-    layout = plan(
-        stops,
-        numbers=sum(math.prod(x.shape) for x in jax.tree.leaves(row)),
+    sizes = [len(batch) for batch in source.batches]
+    found = tiling(
+        sizes,
+        numbers=sum(math.prod(x.shape) for x in jax.tree.leaves(source.row)),
         width=jax.numpy.dtype(dtype).itemsize,
         memory=usable_together() if memory is None else as_bytes(memory),
         taken=matrices.nbytes if on_host() else 0,
@@ -138,27 +155,30 @@ def fill(
         devices=devices,
         batches=at_once() + 1,
     )
-    cuts = cut(stops, layout.panel, devices)
+    cuts = panels(sizes, found.panel, devices)
     monitor = monitor or Silence()
-    for line in matrices.begin(layout.panel, [c.start for c in cuts]):
-        monitor.say(line)
-    work = _Work(matrices, source, cuts, layout, dtype, monitor)
-    try:
-        work.run()
-    except KeyboardInterrupt:
-        matrices.mark()
-        raise Interrupted("interrupted; the same command continues") from None
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise RunFailed(
-            "out of memory: give less memory to the similarity, such as memory='4 GB'; then the "
-            "same command continues"
-        ) from error
+    remedy = "give less memory to the similarity, such as memory='4 GB'; then the same command "
+    with shortage_in_one_line(f"{remedy}continues"):
+        for line in matrices.begin(found.panel, [sum(sizes[: batches.start]) for batches in cuts]):
+            monitor.say(line)
+        with Interrupts("interrupted; the same command continues") as interrupts:
+            _Work(matrices, source, cuts, found, dtype, monitor, interrupts).run()
 
 
-def plan(
-    stops: Sequence[int],
+class Tiling(NamedTuple):
+    """How much is held at once.
+
+    Attributes:
+        panel: rows of a panel.
+        held: panels that stay in memory while later ones are made and multiplied with them.
+    """
+
+    panel: int
+    held: int
+
+
+def tiling(
+    sizes: Sequence[int],
     *,
     numbers: int,
     width: int,
@@ -167,32 +187,32 @@ def plan(
     panel: int | None = None,
     devices: int = 1,
     batches: int = 2,
-) -> Layout:
+) -> Tiling:
     """How many rows to multiply at once, and how many to hold.
 
     Args:
-        stops: where batches end.
+        sizes: rows of each batch.
         numbers: of a row: P.
         width: bytes of a number that is held.
         memory: bytes of all devices together.
-        taken: of these, what is in use for something else.
+        taken: bytes of it that are in use for something else.
         panel: rows of a panel; as many as suit their size if None.
         devices: over which the rows are cut.
-        batches: there at once: being made, or being put away.
+        batches: batches in memory at once, being made or being copied into a panel.
 
     Raises:
         BadInput: if three panels and the batches do not fit.
     """
-    batch = padded(int(np.diff([0, *stops]).max()), devices)
-    n, row = stops[-1], numbers * width
+    batch = padded(max(sizes), devices)
+    row = numbers * width
     free = memory - taken - batches * batch * numbers * 4
     if panel is None:
         most = (CPU_PANEL if on_host() else GPU_PANEL * devices) // row
         fitting = max(1, min(PANEL, most, free // (4 * row)))
         panel = 2 ** (fitting.bit_length() - 1)
-    panel = padded(max(batch, min(panel, n)), devices)
-    count = len(cut(stops, panel, devices))
-    # Of panels that pass by, one is multiplied while the next is made.
+    panel = padded(max(batch, min(panel, sum(sizes))), devices)
+    count = len(panels(sizes, panel, devices))
+    # Beside those held there are two: one is multiplied while the next is made.
     held = free // (panel * row)
     held = count if held >= count else held - 2
     if held < 1:
@@ -201,15 +221,14 @@ def plan(
             f"memory: {memory / 1e9:.3g} GB do not take rows of {numbers:,} numbers; give at least "
             f"{need / 1e9:.3g} GB, fewer parameters, or the sketch"
         )
-    return Layout(panel, held)
+    return Tiling(panel, held)
 
 
 class BadRows(BadInput):
     """Rows without a direction.
 
     Attributes:
-        zero: those that are zero.
-        infinite: those that are not finite.
+        zero, infinite: the numbers of those that are zero, and of those that are not finite.
     """
 
     def __init__(self, zero: NDArray[np.int64], infinite: NDArray[np.int64], what: str = "row"):
@@ -220,47 +239,60 @@ class BadRows(BadInput):
 
 
 class _Work:
-    """A call of ``fill``: panels in, blocks of cosines out."""
+    """A call of ``fill``: panels of rows in, blocks of cosines out."""
 
     def __init__(
         self,
         matrices: Matrices,
         source: Source,
-        cuts: Sequence[Cut],
-        layout: Layout,
+        cuts: Sequence[range],
+        tiling: Tiling,
         dtype: str,
         monitor: Monitor,
+        interrupts: Interrupts,
     ):
         self.matrices, self.source, self.cuts = matrices, source, cuts
-        self.layout, self.dtype, self.monitor = layout, dtype, monitor
-        self.pending: deque[tuple[int, int, NDArray[np.int64], NDArray[np.int64], Any]] = deque()
-        self.made = 0
-        self.total = sum(len(cuts[j]) for _, j, _ in self._steps())
+        self.tiling, self.dtype = tiling, dtype
+        self.monitor, self.interrupts = monitor, interrupts
+        self.absolute = COSINE_ABS in matrices.names
+        self.pending: deque[tuple[int, int, Panel, Panel, Any]] = deque()
+        self.steps = self._steps()
+        sizes = [sum(len(source.batches[number]) for number in batches) for batches in cuts]
+        self.made, self.total = 0, sum(sizes[j] for _, j, _ in self.steps)
 
     def run(self) -> None:
         """Make panels in order, hold those that are needed again, multiply, write."""
+        try:
+            self._run()
+        except Interrupted:
+            self.matrices.save()
+            raise
+        self.matrices.save()
+
+    def _run(self) -> None:
         held: dict[int, Panel] = {}
-        for first, j, partners in self._steps():
+        for first, j, partners in self.steps:
             held = {i: panel for i, panel in held.items() if i >= first}
             passing = self._make(j)
-            if bad := _bad(self.cuts[j], passing):
+            if bad := _bad(passing):
                 raise self._all_bad(j, *bad)
-            if j < first + self.layout.held:
+            if j < first + self.tiling.held:
                 held[j] = passing
             for i in partners:
-                blocks = products(held[i], passing, self.matrices.absolute)
-                self.pending.append((i, j, held[i].places, passing.places, blocks))
+                blocks = products(held[i], passing, self.absolute)
+                # The rows themselves are let go of: only the products are waited for.
+                ends = held[i]._replace(rows=None), passing._replace(rows=None)
+                self.pending.append((i, j, *ends, blocks))
                 if len(self.pending) > AHEAD:
                     self._write()
         while self.pending:
             self._write()
-        self.matrices.mark()
 
     def _steps(self) -> list[tuple[int, int, list[int]]]:
         """(first panel held, panel to make, held panels to multiply it with), in order."""
         steps, done, count = [], self.matrices.done, len(self.cuts)
-        for first in range(0, count, self.layout.held):
-            last = min(first + self.layout.held, count)
+        for first in range(0, count, self.tiling.held):
+            last = min(first + self.tiling.held, count)
             for j in range(first, count):
                 partners = [i for i in range(first, min(j + 1, last)) if not done[i, j]]
                 if partners or (j < last and not done[j, j:].all()):
@@ -268,30 +300,33 @@ class _Work:
         return steps
 
     def _make(self, j: int) -> Panel:
-        return assemble(self.source, self.cuts[j], self.layout.panel, self.dtype, self._tell)
+        return assemble(self.source, self.cuts[j], self.tiling.panel, self.dtype, self._report)
 
-    def _tell(self, rows: int) -> None:
+    def _report(self, rows: int) -> None:
         self.made += rows
         self.monitor.work("similarity", min(1.0, self.made / self.total))
+        self.interrupts.check()
 
     def _write(self) -> None:
-        """Wait for the oldest product, and put it where its rows are."""
-        i, j, places, others, blocks = self.pending.popleft()
-        self.matrices.write(i, j, [np.asarray(block)[np.ix_(places, others)] for block in blocks])
+        """Wait for the oldest product, and write it where its samples are."""
+        i, j, one, other, blocks = self.pending.popleft()
+        # From places in the panels, which the devices' shares leave with gaps, to samples.
+        here = np.ix_(one.places, other.places)
+        blocks = [np.asarray(block)[here] for block in blocks]
+        self.matrices.write(i, j, one.samples, other.samples, blocks)
 
     def _all_bad(self, j: int, zero: list[int], infinite: list[int]) -> BadRows:
-        """What is wrong with a panel, and with all that come after: to be told at once."""
+        """What is wrong with a panel and with all later ones, so that it is said at once."""
         for k in range(j + 1, len(self.cuts)):
-            if found := _bad(self.cuts[k], self._make(k)):
+            if found := _bad(self._make(k)):
                 zero, infinite = zero + found[0], infinite + found[1]
         return BadRows(np.array(zero, np.int64), np.array(infinite, np.int64))
 
 
-def _bad(cut: Cut, panel: Panel) -> tuple[list[int], list[int]] | None:
-    """Rows that are zero and rows that are not finite, if there are any."""
+def _bad(panel: Panel) -> tuple[list[int], list[int]] | None:
+    """Samples whose rows are zero and those whose rows are not finite, if there are any."""
     norms = np.concatenate([np.asarray(norms) for norms in panel.norms])
-    zero = cut.start + np.flatnonzero(norms == 0)
-    infinite = cut.start + np.flatnonzero(~np.isfinite(norms))
+    zero, infinite = panel.samples[norms == 0], panel.samples[~np.isfinite(norms)]
     return (zero.tolist(), infinite.tolist()) if len(zero) or len(infinite) else None
 
 

@@ -1,82 +1,66 @@
-"""Rows of unit length, a panel of them at a time: what similarity's products multiply."""
+"""Rows of unit length in panels, many at a time, and the inner products of two panels."""
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 from jquanta.lm.models.network import PRECISION
-from jquanta.qdg.views.per_sample import SAMPLES, Source, in_order, mesh
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Some batches, one after the other, that fill a panel.
-
-    Attributes:
-        batches: where each starts and stops.
-    """
-
-    batches: tuple[tuple[int, int], ...]
-
-    @property
-    def start(self) -> int:
-        """The first row."""
-        return self.batches[0][0]
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    @property
-    def stop(self) -> int:
-        """The row after the last."""
-        return self.batches[-1][1]
+from jquanta.machine.devices import DEVICES, cut, mesh
+from jquanta.qdg.views.source import Source, computed
 
 
 class Panel(NamedTuple):
-    """Rows divided by their norms.
+    """Rows divided by their norms, one a sample.
 
     Attributes:
         rows: a tree of [panel, …], cut over the devices; zeros where there is no row.
-        places: [stop - start] where in it each row of the cut lies.
-        norms: of the rows: for each batch an array on the devices.
+        samples: [q] which samples they are.
+        places: [q] where in the panel the row of each of them lies.
+        norms: of their rows: for each batch an array on the devices.
     """
 
     rows: Any
+    samples: NDArray[np.int64]
     places: NDArray[np.int64]
     norms: list[Array]
 
 
-def cut(stops: Sequence[int], panel: int, devices: int) -> list[Cut]:
-    """Batches in order, as many to a panel as fit; a batch takes up a multiple of the devices."""
-    cuts: list[list[tuple[int, int]]] = []
-    room, start = 0, 0
-    for stop in stops:
-        rows = padded(stop - start, devices)
+def panels(sizes: Sequence[int], panel: int, devices: int) -> list[range]:
+    """The batches of each panel: in order, as many as fit.
+
+    Args:
+        sizes: samples of each batch.
+        panel: rows of a panel.
+        devices: a batch takes up a multiple of them.
+    """
+    found: list[range] = []
+    room = 0
+    for number, size in enumerate(sizes):
+        rows = padded(size, devices)
         if rows > room:
-            cuts.append([])
+            found.append(range(number, number))
             room = panel
-        cuts[-1].append((start, stop))
-        room, start = room - rows, stop
-    return [Cut(tuple(batches)) for batches in cuts]
+        found[-1] = range(found[-1].start, number + 1)
+        room -= rows
+    return found
 
 
 def padded(rows: int, devices: int) -> int:
-    """The least multiple of the devices that takes so many rows."""
+    """The least multiple of the devices that is at least so many rows."""
     return -(-rows // devices) * devices
 
 
 def assemble(
     source: Source,
-    cut: Cut,
+    batches: range,
     panel: int,
     dtype: str,
     report: Callable[[int], None],
@@ -85,32 +69,33 @@ def assemble(
 
     Args:
         source: of the rows.
-        cut: which.
+        batches: which.
         panel: rows that it has room for: a multiple of the devices.
         dtype: in which unit rows are held.
-        report: is told of the rows of each batch.
+        report: called with the number of samples of each batch.
     """
     devices = mesh()
-    count, place = len(devices.devices), _place(mesh())
-    slots = np.arange(panel).reshape(count, -1)  # a device's rows lie one after the other
-    rows, norms, places, used = None, [], [], 0
-    for (start, stop), made in zip(cut.batches, in_order(source, cut.batches), strict=True):
-        found = _spread(made, stop - start, devices)
+    place = _place(devices)
+    slots = np.arange(panel).reshape(devices.size, -1)  # a device's rows lie one after the other
+    rows, samples, norms, places, used = None, [], [], [], 0
+    for own, made in computed(source, batches):
+        found = _spread(made, len(own), devices)
         if rows is None:
             rows = _nothing(found, panel, dtype, devices)
         rows, norm = place(rows, found, np.int32(used))
-        own = padded(stop - start, count) // count
-        places.append(slots[:, used : used + own].reshape(-1)[: stop - start])
-        norms.append(norm[: stop - start])
-        used += own
-        report(stop - start)
-    return Panel(rows, np.concatenate(places), norms)
+        share = padded(len(own), devices.size) // devices.size
+        places.append(slots[:, used : used + share].reshape(-1)[: len(own)])
+        norms.append(norm[: len(own)])
+        samples.append(own)
+        used += share
+        report(len(own))
+    return Panel(rows, np.concatenate(samples), np.concatenate(places), norms)
 
 
 def products(one: Panel, other: Panel, absolute: bool) -> tuple[Float[Array, "panel panel"], ...]:
     """Inner products of the rows of two panels in float32, and of their absolute values if asked.
 
-    By place in the panels, not by row: ``Panel.places`` tells which is which.
+    By place in the panels, not by sample: ``Panel.places`` says which is which.
     """
     return _products(mesh(), absolute)(one.rows, other.rows)
 
@@ -131,8 +116,8 @@ def inner(one: Any, other: Any) -> Float[Array, "rows others"]:
 
 
 def _flat(x: Array) -> Float[Array, "rows numbers"]:
-    """Rows of numbers, two at least: for a single one XLA's CPU takes the numbers one after the
-    other, which in float32 is wrong by 1e-3 for 2 million of them."""
+    """Rows of numbers, at least two of them. For the product of two single rows XLA on a CPU adds
+    the numbers one after the other, and the rounding of 2 million float32 sums is 1e-3."""
     rows = x.reshape(len(x), -1)
     return rows if len(x) > 1 else jnp.concatenate([rows, rows])
 
@@ -140,7 +125,8 @@ def _flat(x: Array) -> Float[Array, "rows numbers"]:
 def unit(rows: Any) -> tuple[Any, Float[Array, " q"]]:
     """Rows over their norms, and the norms; NaN where a norm is 0.
 
-    The largest number is taken out first: squares of numbers below 1e-19 are 0 in float32.
+    Each row is divided by its largest number first: in float32 the squares of numbers below 1e-19
+    are 0.
     """
     leaves = [x.reshape(len(x), -1).astype(jnp.float32) for x in jax.tree.leaves(rows)]
     largest = jnp.stack([jnp.abs(x).max(1) for x in leaves]).max(0)
@@ -162,7 +148,7 @@ def _spread(found: Any, count: int, devices: Mesh) -> Any:
         found = jax.tree.map(
             lambda x: jnp.pad(x, [(0, short), *[(0, 0)] * (jnp.ndim(x) - 1)]), found
         )
-    return jax.device_put(found, NamedSharding(devices, P(SAMPLES)))
+    return jax.device_put(found, cut(devices))
 
 
 def _nothing(like: Any, panel: int, dtype: str, devices: Mesh) -> Any:
@@ -176,7 +162,7 @@ def _nothing(like: Any, panel: int, dtype: str, devices: Mesh) -> Any:
 def _zeros(shapes: tuple[tuple[int, ...], ...], dtype: str, devices: Mesh) -> Any:
     return jax.jit(
         lambda: [jnp.zeros(shape, dtype) for shape in shapes],
-        out_shardings=NamedSharding(devices, P(SAMPLES)),
+        out_shardings=cut(devices),
     )
 
 
@@ -195,7 +181,7 @@ def _place(devices: Mesh) -> Any:
         )
         return put, norms
 
-    batched = P(SAMPLES)
+    batched = P(DEVICES)
     return jax.jit(
         jax.shard_map(
             place,
@@ -218,4 +204,4 @@ def _products(devices: Mesh, absolute: bool) -> Any:
             return (signed,)
         return signed, inner(jax.tree.map(jnp.abs, one), jax.tree.map(jnp.abs, other))
 
-    return jax.jit(program, out_shardings=NamedSharding(devices, P(SAMPLES, None)))
+    return jax.jit(program, out_shardings=cut(devices))

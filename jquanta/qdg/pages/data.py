@@ -18,8 +18,9 @@ from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity
 from jquanta.qdg.pages.page import Column, Page
 from jquanta.qdg.pages.texts import Text, texts
 from jquanta.qdg.questions import stability
-from jquanta.qdg.results import CONFIG, stored_config
-from jquanta.qdg.samples.selection import Selection, open_selection
+from jquanta.qdg.results import stored_config
+from jquanta.qdg.samples.predictions import Predictions, open_selection, stored_selection
+from jquanta.run.folder import CONFIG
 from jquanta.run.progress import Monitor, Silence
 
 REPORT = 256
@@ -61,16 +62,15 @@ def page_from(
     for name, number in (("before", before), ("after", after), ("drawn", drawn)):
         if number < 0:
             raise BadInput(f"--{name} {number}: give 0 or more")
-    selection, clusters, similarity = _open_results(results)
-    index = selection.index
-    text = _open_corpus(results, corpus, selection)
+    predictions, clusters, similarity = _open_results(results, corpus)
+    text, index = predictions.corpus, predictions.index
     columns, nats = _losses(results, text, index, losses, models, monitor)
     labels = clusters["label"].to_numpy()
     shown = _similarities(similarity, labels, drawn, monitor)
-    own = [i for i, column in enumerate(columns) if column.label == selection.model]
+    own = [i for i, column in enumerate(columns) if column.label == predictions.model]
     return Page(
-        title=title or f"Quanta of {selection.model or results.name}",
-        about=_about(selection, clusters, similarity, text),
+        title=title or f"Quanta of {predictions.model or results.name}",
+        about=_about(predictions, clusters, similarity),
         index=index,
         texts=list(_watched(texts(text, index, before, after), len(index), monitor)),
         counts=clusters["count"].to_numpy(),
@@ -86,29 +86,27 @@ def page_from(
     )
 
 
-def _open_results(results: Path) -> tuple[Selection, xr.Dataset, xr.Dataset | None]:
-    """Selection, clusters and, where there is one, similarity: of the same samples."""
+def _open_results(
+    results: Path, given: Path | str | None
+) -> tuple[Predictions, xr.Dataset, xr.Dataset | None]:
+    """Samples, clusters and, where there is one, similarity: of the same samples."""
     if not results.is_dir():
         raise BadInput(f"{results}: no such folder; give one that jquanta qdg made")
-    selection, clusters = open_selection(results), open_clusters(results)
+    stored_selection(results)  # refuses a folder that has none before its corpus is looked for
+    clusters = open_clusters(results)
+    corpus = _recorded(results, "corpus") if given is None else Path(given)
+    if corpus is None:
+        raise BadInput(f"--corpus is missing: {results} does not tell; give the corpus folder")
+    predictions = open_selection(results, open_corpus(corpus))
     similarity = open_similarity(results) if (results / SIMILARITY).exists() else None
     for name, other in (("clusters", clusters), ("similarity", similarity)):
         if other is None:
             continue
         # Labels made elsewhere know no hash.
-        same = other.attrs.get("samples", selection.hash) == selection.hash
-        if not same or other.sizes["sample"] != len(selection):
+        same = other.attrs.get("samples", predictions.hash) == predictions.hash
+        if not same or other.sizes["sample"] != len(predictions):
             raise BadInput(f"{results}: its {name} are of other samples; make them anew")
-    return selection, clusters, similarity
-
-
-def _open_corpus(results: Path, given: Path | str | None, selection: Selection) -> Corpus:
-    found = _recorded(results, "corpus") if given is None else Path(given)
-    if found is None:
-        raise BadInput(f"--corpus is missing: {results} does not tell; give the corpus folder")
-    corpus = open_corpus(found)
-    selection.require_corpus(corpus)
-    return corpus
+    return predictions, clusters, similarity
 
 
 def _recorded(results: Path, field: str) -> Path | None:
@@ -195,16 +193,16 @@ def _watched(found: Iterator[Text], total: int, monitor: Monitor) -> Iterator[Te
 
 
 def _about(
-    selection: Selection, clusters: xr.Dataset, similarity: xr.Dataset | None, corpus: Corpus
+    predictions: Predictions, clusters: xr.Dataset, similarity: xr.Dataset | None
 ) -> list[tuple[str, str]]:
     """What was done, in words: settings as they are recorded."""
     likeness = similarity.attrs if similarity is not None else {}
     made = ("affinity", "kmeans", "n_init", "seed")
     told = {
-        "Model": selection.model,
-        "Corpus": corpus.meta.source,
-        "Samples": f"{len(selection):,} of {corpus.n_predictions:,} predictions",
-        "Selection": _listed(selection.rule),
+        "Model": predictions.model,
+        "Corpus": predictions.corpus.meta.source,
+        "Samples": f"{len(predictions):,} of {predictions.corpus.n_predictions:,} predictions",
+        "Selection": _listed(predictions.rule),
         "Similarity": str(likeness.get("mode", "")),
         "Parameters": str(likeness.get("parameters", "")),
         "Clusters": _listed({k: clusters.attrs[k] for k in made if k in clusters.attrs}),

@@ -2,50 +2,43 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike, NDArray
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.layout import Recipe
 from jquanta.lm.corpus.reader import Corpus
-from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import Params
+from jquanta.lm.models.model import Model
 from jquanta.machine.memory import usable_together
 from jquanta.qdg.clusters.centres import Centres, centres, to_centres
-from jquanta.qdg.config import ACTIVATIONS, SKETCH
-from jquanta.qdg.cosines.matrices import COSINE, COSINE_ABS
+from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS
 from jquanta.qdg.cosines.panels import inner, unit
-from jquanta.qdg.results import chosen_count, require_samples, require_weights
-from jquanta.qdg.samples.selection import Selection, given
-from jquanta.qdg.views.activations import activation_rows
-from jquanta.qdg.views.gradient import gradient_rows, loss_rows
-from jquanta.qdg.views.parameters import chosen
-from jquanta.qdg.views.per_sample import Rows
-from jquanta.qdg.views.sketch import sketch_rows
+from jquanta.qdg.results import chosen_count, require_corpus, require_samples, require_weights
+from jquanta.qdg.samples.predictions import Predictions, given
+from jquanta.qdg.samples.prefixes import prefixes
+from jquanta.qdg.views.gradient import loss_function
+from jquanta.qdg.views.per_sample import PerSample, per_sample, view_of
+from jquanta.qdg.views.source import computed
+from jquanta.qdg.views.stored import view_from
 from jquanta.run.progress import Monitor, Silence
 from jquanta.run.settings import as_bytes
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 NONE = -1
-"""In place of a cluster or sample: a gradient without direction has none."""
+"""Stands for no cluster and no sample, where a gradient is zero or not finite."""
 
 
 def assign(
-    config: LMConfig,
-    params: Params,
-    corpus: Corpus,
-    selection: Selection,
-    clusters: "xr.Dataset",
-    similarity: "xr.Dataset",
+    model: Model,
+    predictions: Predictions,
+    clusters: xr.Dataset,
+    similarity: xr.Dataset,
     what: str | ArrayLike,
     *,
     count: int | None = None,
@@ -53,20 +46,20 @@ def assign(
     last: int | None = None,
     memory: int | str | None = None,
     monitor: Monitor | None = None,
-) -> "xr.Dataset":
+) -> xr.Dataset:
     """The nearest samples and cluster of new predictions' gradients, and how well they fit.
 
-    The samples' gradients are not stored: they are computed again, a batch at a time, as the
-    similarity was made (whole gradients, sketches or activations). The new ones stay in memory.
+    The samples' gradients are not stored: they are computed again, a batch at a time, by the view
+    that the similarity was made by. The new ones stay in memory.
 
-    The cluster assigned is the one to whose centre, the mean of its unit gradients, the cosine is
-    highest. The score says whether it fits: the share of the cluster's own samples that are less
-    close to the centre of the others than the new gradient is to the cluster's. 0: further out than
-    all of them, so it belongs to no cluster.
+    A new gradient is assigned to the cluster to whose centre, the mean of its unit gradients, it
+    has the highest cosine. The score says how well it fits: the share of the cluster's own samples
+    whose cosine to the centre of the others is lower than the new gradient's cosine to the centre.
+    A score of 0 means that it is further out than all of them: it belongs to no cluster.
 
     Args:
-        config, params: the model that the similarity was made with.
-        corpus, selection: of the similarity; the corpus' tokenizer is used for text.
+        model: that the similarity was made with.
+        predictions: the samples of the similarity; their corpus' tokenizer is used for text.
         clusters: of ``cluster``.
         similarity: of ``similarity``; the cosines within clusters are read from it.
         what: a text, whose tokens but for the first are predictions (of a text longer than the
@@ -77,7 +70,7 @@ def assign(
         last: take the last so many tokens of the text only; all by default.
         memory: what the new gradients may take, in bytes or as ``"8 GB"``; by default half of what
             is free.
-        monitor: is told of the progress.
+        monitor: sees the progress.
 
     Returns:
         By ``token``: ``loss``, nats; ``cluster`` and ``cosine`` to its centre; ``score``; and by
@@ -95,49 +88,51 @@ def assign(
     for name, number in ("nearest", nearest), ("last", last):
         if number is not None and number < 1:
             raise BadInput(f"{name} = {number}: give 1 or more")
-    require_samples(selection, clusters)
-    if similarity.attrs["samples"] != selection.hash:
+    require_samples(predictions, clusters)
+    if similarity.attrs["samples"] != predictions.hash:
         raise BadInput("the similarity is not of this selection's samples; compute it anew")
-    require_weights(params, similarity.attrs)
+    require_corpus(predictions.corpus, similarity.attrs)
+    require_weights(model, similarity.attrs)
     absolute = clusters.attrs.get("affinity") == "absolute"
     name = COSINE_ABS if absolute else COSINE
     if name not in similarity:
         raise BadInput(f"the clusters are of {name}, which the similarity lacks; make it with that")
     monitor = monitor or Silence()
-    source, new, before = _predictions(config, corpus, what, last, monitor)
-    own = _rows(similarity.attrs, config, params, source, new)
+    new, before = _new_predictions(model, predictions.corpus, what, last, monitor)
+    view = view_from(similarity.attrs)
+    own = view_of(model, new, view)
     _require_room(own, usable_together() // 2 if memory is None else as_bytes(memory))
-    rows = _rows(similarity.attrs, config, params, corpus, selection)
-    found = cosines(own, rows, absolute, monitor)
+    found = cosines(own, view_of(model, predictions, view), absolute, monitor)
     middles = centres(similarity[name], clusters.label.sel(count=count).to_numpy())
     itself = np.zeros(found.shape, bool)
-    if source is corpus:
-        itself = new.index[:, None] == selection.index
+    if new.corpus is predictions.corpus:
+        itself = new.index[:, None] == predictions.index
     return _dataset(
         _assigned(found, middles, itself, nearest),
-        loss_rows(config, params, source, new).all(),
+        per_sample(loss_function(model), prefixes(new, model.config), model.config).all(),
         before + new.index,
-        [source.context(i, 0, 0).target for i in new.index.tolist()],
+        [new.corpus.context(i, 0, 0).target for i in new.index.tolist()],
         {"count": count, **{k: similarity.attrs[k] for k in ("mode", "parameters", "samples")}},
     )
 
 
 def cosines(
-    new: Rows, rows: Rows, absolute: bool = False, monitor: Monitor | None = None
-) -> Float[np.ndarray, "new Q"]:
-    """Cosines of new rows with all others; NaN where a new row has no direction."""
+    new: PerSample, samples: PerSample, absolute: bool = False, monitor: Monitor | None = None
+) -> Float[np.ndarray, "N Q"]:
+    """Cosines of N new rows with those of all samples; NaN where a new row has no direction."""
     monitor = monitor or Silence()
-    made = [unit(batch) for _, _, batch in new.batches()]
+    order, made = zip(*((own, unit(batch)) for own, batch in computed(new)), strict=True)
     norms = np.concatenate([np.asarray(norm) for _, norm in made])
     held = jax.tree.map(lambda *parts: jnp.concatenate(parts), *(rows for rows, _ in made))
-    found = np.empty((len(new.order), len(rows.order)))
-    product = _product(absolute)
-    for start, stop, batch in rows.batches():
-        found[:, rows.order[start:stop]] = np.asarray(product(held, batch))
-        monitor.work("cosines with all samples", stop / len(rows.order))
+    found = np.empty((len(new), len(samples)))
+    product, done = _product(absolute), 0
+    for own, batch in computed(samples):
+        found[:, own] = np.asarray(product(held, batch))
+        done += len(own)
+        monitor.work("cosines with all samples", done / len(samples))
     found[~(np.isfinite(norms) & (norms > 0))] = np.nan
     out = np.empty_like(found)
-    out[new.order] = np.clip(found, -1, 1)
+    out[np.concatenate(order)] = np.clip(found, -1, 1)
     return out
 
 
@@ -148,21 +143,21 @@ def _product(absolute: bool) -> Any:
         return (
             inner(jax.tree.map(jnp.abs, held), jax.tree.map(jnp.abs, rows))
             if absolute
-            else (inner(held, rows))
+            else inner(held, rows)
         )
 
     return jax.jit(program)
 
 
-def _predictions(
-    config: LMConfig, corpus: Corpus, what: str | ArrayLike, last: int | None, monitor: Monitor
-) -> tuple[Corpus, Selection, int]:
+def _new_predictions(
+    model: Model, corpus: Corpus, what: str | ArrayLike, last: int | None, monitor: Monitor
+) -> tuple[Predictions, int]:
     """Predictions of the corpus, or of a text as a corpus of one document; and how many of the
     text's tokens, before those that the model takes, are left out."""
     if not isinstance(what, str):
         if last is not None:
             raise BadInput("last: goes with a text; leave out what is not wanted")
-        return corpus, given(corpus, what), 0
+        return given(corpus, what), 0
     try:
         tokens = corpus.tokenizer.encode(what, add_special_tokens=False).ids
     except (TypeError, UnicodeError):  # half of a character, as of an argument that is no UTF-8
@@ -172,13 +167,13 @@ def _predictions(
             f"text: {len(tokens)} token{'s' * (len(tokens) != 1)}, and the first is predicted from "
             "nothing; give at least two"
         )
-    most = config.context + 1
+    most = model.config.context + 1
     before = max(0, len(tokens) - most)
     if before:
         monitor.say(f"text: {len(tokens):,} tokens, of which the model takes the last {most:,}")
     document = _one_document(corpus, np.array(tokens[before:]))
     index = np.arange(document.n_predictions)
-    return document, given(document, index if last is None else index[-last:]), before
+    return given(document, index if last is None else index[-last:]), before
 
 
 def _one_document(like: Corpus, tokens: NDArray[np.int64]) -> Corpus:
@@ -197,29 +192,12 @@ def _one_document(like: Corpus, tokens: NDArray[np.int64]) -> Corpus:
     return Corpus(like.path, meta, tokens.astype(like.tokens.dtype), offsets, starts)
 
 
-def _rows(
-    told: Mapping[Any, Any],
-    config: LMConfig,
-    params: Params,
-    corpus: Corpus,
-    selection: Selection,
-) -> Rows:
-    """Rows as a similarity of these attributes is made of."""
-    parts = config, params, corpus, selection
-    if told["mode"] == ACTIVATIONS:
-        return activation_rows(*parts, told["layer"])
-    names = chosen(config, told["parameters"])
-    if told["mode"] == SKETCH:
-        return sketch_rows(*parts, names, told["sketch_size"], told["seed"])
-    return gradient_rows(*parts, names)
-
-
-def _require_room(rows: Rows, memory: int) -> None:
+def _require_room(rows: PerSample, memory: int) -> None:
     numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(rows.row))
-    taken = 4 * len(rows.order) * numbers
+    taken = 4 * len(rows) * numbers
     if taken > memory:
         raise BadInput(
-            f"{len(rows.order):,} gradients of {numbers:,} numbers take {taken / 1e9:.3g} GB of "
+            f"{len(rows):,} gradients of {numbers:,} numbers take {taken / 1e9:.3g} GB of "
             f"{memory / 1e9:.3g} GB; give fewer tokens"
         )
 
@@ -259,9 +237,9 @@ def _assigned(
 
 
 def _score(middles: Centres, cluster: int, cosine: float, itself: Bool[np.ndarray, " Q"]) -> float:
-    """The share of a cluster's samples that are less close to the middle of the others."""
+    """The share of a cluster's samples that are less close to the centre of the others."""
     members = middles.label == cluster
-    if (members & itself).any():  # a sample of the cluster is held to what the others are
+    if (members & itself).any():  # a sample is scored as the other samples are
         cosine = float(middles.apart[itself][0])
         members &= ~itself
     apart = middles.apart[members]
@@ -275,9 +253,7 @@ def _dataset(
     predictions: NDArray[np.int64],
     targets: list[str],
     attributes: dict[str, Any],
-) -> "xr.Dataset":
-    import xarray as xr
-
+) -> xr.Dataset:
     def one(values: NDArray[Any], long_name: str, units: str = "1") -> Any:
         dims = ("token", "rank")[: values.ndim]
         return dims, values, {"units": units, "long_name": long_name}

@@ -16,7 +16,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.taxonomy.tables import step_of
 from jquanta.qdg.clusters.cluster import labels_hash, open_clusters
 from jquanta.qdg.results import require_samples
-from jquanta.qdg.samples.selection import Selection
+from jquanta.qdg.samples.predictions import Predictions
 from jquanta.run import arrays
 from jquanta.run.arrays import save_dataset
 from jquanta.run.progress import Monitor, Silence
@@ -34,7 +34,7 @@ STORE = "emergence.zarr"
 def cluster_losses(
     clusters: xr.Dataset,
     losses: xr.Dataset,
-    selection: Selection,
+    predictions: Predictions,
     *,
     monitor: Monitor | None = None,
 ) -> xr.Dataset:
@@ -44,8 +44,8 @@ def cluster_losses(
 
     Args:
         clusters: of ``cluster``.
-        losses: of ``jquanta.open_losses``, on the selection's corpus.
-        selection: the samples.
+        losses: of ``jquanta.open_losses``, on the predictions' corpus.
+        predictions: the samples.
         monitor: receives the progress.
 
     Returns:
@@ -57,8 +57,8 @@ def cluster_losses(
         BadInput: for losses of another corpus or that are not finite, or clusters of other samples.
     """
     monitor = monitor or Silence()
-    require_samples(selection, clusters)
-    _require_losses(losses, selection)
+    require_samples(predictions, clusters)
+    _require_losses(losses, predictions)
     label = clusters.label.to_numpy()
     n_counts, n_clusters = len(label), int(label.max()) + 1
     # Number all clusters of all counts consecutively, so that one bincount adds up each of them.
@@ -69,13 +69,13 @@ def cluster_losses(
         found = np.bincount(place.ravel(), weights, n_counts * n_clusters)
         return found.reshape(n_counts, n_clusters)
 
-    samples = sums(np.ones(len(selection)))
+    samples = sums(np.ones(len(predictions)))
     names = losses.model.to_numpy()
     means = np.empty((*samples.shape, len(names)))
     for column, name in enumerate(names.tolist()):
-        own = losses.loss.isel(model=column, prediction=selection.index).to_numpy()
+        own = losses.loss.isel(model=column, prediction=predictions.index).to_numpy()
         if not np.isfinite(own).all():
-            bad = selection.index[~np.isfinite(own)][0]
+            bad = predictions.index[~np.isfinite(own)][0]
             raise BadInput(f"{name}: no finite loss of prediction {bad}; compute its losses again")
         with np.errstate(invalid="ignore"):
             means[..., column] = sums(own.astype(np.float64)) / samples
@@ -99,9 +99,9 @@ def cluster_losses(
             "step": ("model", np.array([np.nan if s is None else s for s in steps]), updates),
         },
         {
-            "corpus": selection.corpus,
-            "samples": selection.hash,
-            "selected_by": selection.model,
+            "corpus": predictions.corpus.meta.corpus,
+            "samples": predictions.hash,
+            "selected_by": predictions.model,
             "labels": labels_hash(clusters),
         },
     )
@@ -185,17 +185,17 @@ def open_emergence(folder: Path) -> xr.Dataset:
     return found.set_coords(along)
 
 
-def _require_losses(losses: xr.Dataset, selection: Selection) -> None:
+def _require_losses(losses: xr.Dataset, predictions: Predictions) -> None:
     made = losses.attrs["corpus"]  # empty for an array of losses, which does not tell
-    if made and made != selection.corpus:
+    if made and made != (own := predictions.corpus.meta.corpus):
         raise BadInput(
             f"losses of another corpus ({losses.attrs['source']}, hash {made[:12]}…) than the "
-            f"samples' ({selection.corpus[:12]}…); give the losses of that one"
+            f"samples' ({own[:12]}…); give the losses of that one"
         )
-    if selection.index[-1] >= losses.sizes["prediction"]:
+    if predictions.index[-1] >= losses.sizes["prediction"]:
         raise BadInput(
             f"losses of {losses.sizes['prediction']:,} predictions, and prediction "
-            f"{selection.index[-1]} is a sample; give the losses of the samples' corpus"
+            f"{predictions.index[-1]} is a sample; give the losses of the samples' corpus"
         )
 
 

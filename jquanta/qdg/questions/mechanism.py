@@ -1,41 +1,39 @@
-"""Is a cluster a mechanism? A step against its mean gradient, and whom it helps.
+"""Whether a cluster is a mechanism: which samples a step against its mean gradient helps.
 
-The paper takes quanta to be separate pieces of a model. If a cluster is one, then a small step of
-the parameters against the mean gradient of half of its samples lowers the loss of the other half,
-and does less for the samples of other clusters.
+The paper takes quanta to be separate parts of a model. If a cluster is such a part, then a small
+step of the parameters against the mean gradient of half of its samples lowers the loss of its other
+half, and does less for the samples of other clusters.
 """
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
 
 from jquanta.errors import BadInput
-from jquanta.lm.corpus.reader import Corpus
-from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import Params
+from jquanta.lm.models.model import Model
 from jquanta.machine.memory import usable_together
 from jquanta.qdg.cosines.panels import inner, unit
 from jquanta.qdg.results import chosen_count, require_samples, require_weights
-from jquanta.qdg.samples.selection import Selection, given
-from jquanta.qdg.views.gradient import gradient_rows, loss_constants, loss_rows
-from jquanta.qdg.views.parameters import PAPER, chosen
+from jquanta.qdg.samples.predictions import Predictions
+from jquanta.qdg.samples.prefixes import prefixes
+from jquanta.qdg.views.gradient import Gradients, loss_function
+from jquanta.qdg.views.parameters import PAPER, as_attribute, chosen
 from jquanta.qdg.views.parameters import count as numbers
-from jquanta.qdg.views.per_sample import Rows
+from jquanta.qdg.views.per_sample import PerSample, per_sample, view_of
+from jquanta.qdg.views.source import computed
 from jquanta.run.arrays import save_dataset
 from jquanta.run.progress import Monitor, Silence
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import xarray as xr
 
 STEP = 3e-4
 """Length of the step over that of the parameters."""
@@ -47,30 +45,28 @@ STORE = "mechanism.zarr"
 
 
 def mechanisms(
-    config: LMConfig,
-    params: Params,
-    corpus: Corpus,
-    selection: Selection,
-    clusters: "xr.Dataset",
+    model: Model,
+    predictions: Predictions,
+    clusters: xr.Dataset,
     *,
-    parameters: "str | Sequence[str]" = PAPER,
+    parameters: str | Sequence[str] = PAPER,
     count: int | None = None,
     largest: int = 20,
     step: float = STEP,
     others: int = 500,
     seed: int = 0,
     monitor: Monitor | None = None,
-) -> "xr.Dataset":
-    """What a small step against each cluster's mean gradient does to samples held out.
+) -> xr.Dataset:
+    """What small steps against clusters' mean gradients do to the losses of held-out samples.
 
-    Every cluster is cut into halves at random: one to step by, one held out. The step is against
-    the gradient of the first half's mean loss, and all steps are equally long. Losses are computed
-    with the parameters moved; the first order of their change, from the held-out samples' own
-    gradients, is told beside it.
+    Every cluster is cut into two random halves. The step goes against the gradient of the first
+    half's mean loss, and all steps are equally long; the second half is held out. Losses are
+    computed with the moved parameters, and beside them is what the held-out samples' own gradients
+    predict to first order.
 
     Args:
-        config, params: the model, in float32.
-        corpus, selection: the samples.
+        model: in float32.
+        predictions: the samples.
         clusters: of ``cluster``.
         parameters: which are moved, as for ``similarity``.
         count: which clusters; those of the count nearest to the paper's 400 by default.
@@ -79,29 +75,27 @@ def mechanisms(
         others: held-out samples drawn at random from all clusters, to look at besides the held-out
             ones of these clusters; 0 for all.
         seed: of the halves and the draw.
-        monitor: is told of the progress.
+        monitor: sees the progress.
 
     Returns:
         For each ``cluster`` whose gradient was stepped against and each held-out ``sample`` (its
         place in the selection) ``change`` of its loss, nats, and ``first_order``, what the
-        gradients foretell. By sample ``label``, its cluster, and ``loss`` before any step. By
-        cluster ``samples``, its size. Attributes: ``length`` of the steps, and the settings.
-        ``summary`` tells what it comes to.
+        gradients predict. By sample: ``label``, its cluster, and ``loss``, nats, before any step.
+        By cluster: ``samples``, its size. Attributes: ``length`` of the steps, and the settings.
+        ``summary`` gives means for each cluster.
 
     Raises:
         BadInput: if the parts do not go together, settings are out of range, no cluster is large
             enough, there are no others, a mean gradient has no direction, or memory does not do.
     """
-    import xarray as xr
-
     count = chosen_count(clusters, count)
     for name, number, least in ("largest", largest, 1), ("others", others, 0), ("seed", seed, 0):
         if number < least:
             raise BadInput(f"{name} = {number}: give {least} or more")
     if not (math.isfinite(step) and step > 0):
         raise BadInput(f"step = {step}: give a number above 0")
-    require_samples(selection, clusters)
-    require_weights(params, clusters.attrs)
+    require_samples(predictions, clusters)
+    require_weights(model, clusters.attrs)
     label = clusters.label.sel(count=count).to_numpy()
     sizes = np.bincount(label)
     stepped = np.flatnonzero(sizes >= LEAST)[:largest]
@@ -110,8 +104,8 @@ def mechanisms(
             f"count {count}: {len(stepped)} of {len(sizes)} clusters have {LEAST} samples or more, "
             "and there must be others to compare with; take another count"
         )
-    names = chosen(config, parameters)
-    if 8 * len(stepped) * (size := numbers(config, names)) > usable_together():
+    names = chosen(model.config, parameters)
+    if 8 * len(stepped) * (size := numbers(model.config, names)) > usable_together():
         raise BadInput(
             f"{len(stepped)} mean gradients of {size:,} numbers take "
             f"{8e-9 * len(stepped) * size:.3g} GB, and there is less; give fewer clusters"
@@ -124,28 +118,28 @@ def mechanisms(
     if len(np.unique(label[seen])) < 2:
         raise BadInput(f"none of {others} samples is of another cluster; give more others")
 
-    def rows_of(places: NDArray[np.int64]) -> tuple[Corpus, Selection]:
-        return corpus, given(corpus, selection.index[places])
-
+    view = Gradients(parameters)
     moving = np.flatnonzero(~held & ours)
-    by = gradient_rows(config, params, *rows_of(moving), names)
+    by = view_of(model, predictions.at(moving), view)
     directions = _directions(by, label[moving], stepped, monitor)
-    named = by.by_name(directions)
-    foretold = _slopes(gradient_rows(config, params, *rows_of(seen), names), directions, monitor)
+    named = by.function.by_name(directions)
+    tested = predictions.at(seen)
+    predicted = _slopes(view_of(model, tested, view), directions, monitor)
+    params = model.params
     length = step * math.sqrt(sum(float(jnp.square(params[name]).sum()) for name in names))
-    losses = loss_rows(config, params, *rows_of(seen))
+    losses = per_sample(loss_function(model), prefixes(tested, model.config), model.config)
     before = losses.all()
     change = np.empty((len(stepped), len(seen)))
     for number in range(len(stepped)):
         moved = {name: params[name] - length * named[name][number] for name in names}
-        constants = loss_constants(config, {**params, **moved})
-        change[number] = dataclasses.replace(losses, constants=constants).all() - before
+        there = dataclasses.replace(model, params={**params, **moved})
+        change[number] = losses.with_constants(loss_function(there).constants).all() - before
         monitor.work("steps", (number + 1) / len(stepped))
     both = ("cluster", "sample")
     return xr.Dataset(
         {
             "change": (both, change, _nats("change of the loss")),
-            "first_order": (both, -length * foretold, _nats("the same, to first order")),
+            "first_order": (both, -length * predicted, _nats("the same, to first order")),
             "loss": ("sample", before, _nats("loss before the step")),
             "label": ("sample", label[seen], {"units": "1", "long_name": "cluster"}),
             "samples": ("cluster", sizes[stepped], {"units": "1", "long_name": "samples"}),
@@ -156,16 +150,16 @@ def mechanisms(
             "step": step,
             "length": length,
             "seed": seed,
-            "parameters": parameters if isinstance(parameters, str) else list(parameters),
-            "model": selection.model,
-            "corpus": selection.corpus,
-            "samples": selection.hash,
+            "parameters": as_attribute(parameters),
+            "model": predictions.model,
+            "corpus": predictions.corpus.meta.corpus,
+            "samples": predictions.hash,
         },
     )
 
 
-def summary(found: "xr.Dataset") -> "xr.Dataset":
-    """What ``mechanisms`` comes to for each cluster.
+def summary(found: xr.Dataset) -> xr.Dataset:
+    """Means of what ``mechanisms`` gives, for each cluster.
 
     Returns:
         By ``cluster``: ``own`` and ``others``, the mean change of held-out samples' losses in nats,
@@ -175,22 +169,19 @@ def summary(found: "xr.Dataset") -> "xr.Dataset":
         ties half: 1 for always, 0.5 for a cluster that is no mechanism. ``n_own`` and ``n_others``
         are the numbers of samples.
     """
-    import xarray as xr
-    from scipy.stats import mannwhitneyu
-
     label, table = found.label.to_numpy(), []
     for row in range(found.sizes["cluster"]):
         own = label == int(found.cluster[row])
-        change, foretold = found.change[row].to_numpy(), found.first_order[row].to_numpy()
+        change, predicted = found.change[row].to_numpy(), found.first_order[row].to_numpy()
         wins = mannwhitneyu(-change[own], -change[~own]).statistic
         table.append(
             {
                 "own": change[own].mean(),
                 "own_error": _error(change[own]),
-                "own_first_order": foretold[own].mean(),
+                "own_first_order": predicted[own].mean(),
                 "others": change[~own].mean(),
                 "others_error": _error(change[~own]),
-                "others_first_order": foretold[~own].mean(),
+                "others_first_order": predicted[~own].mean(),
                 "separation": wins / (own.sum() * (~own).sum()),
                 "n_own": own.sum(),
                 "n_others": (~own).sum(),
@@ -212,7 +203,7 @@ def held_out(label: Int[np.ndarray, " Q"], draw: np.random.Generator) -> Bool[np
     return held
 
 
-def save_mechanisms(found: "xr.Dataset", folder: Path) -> Path:
+def save_mechanisms(found: xr.Dataset, folder: Path) -> Path:
     """Write ``mechanism.zarr`` into a folder that exists, whole or not at all; its path."""
     save_dataset(found, folder / STORE)
     return folder / STORE
@@ -236,15 +227,16 @@ def _drawn(
 
 
 def _directions(
-    rows: Rows, label: Int[np.ndarray, " q"], wanted: Int[np.ndarray, " n"], monitor: Monitor
+    rows: PerSample, label: Int[np.ndarray, " q"], wanted: Int[np.ndarray, " K"], monitor: Monitor
 ) -> dict[str, Array]:
-    """Unit mean gradients of the wanted clusters, arrays [n, …] as the rows have them."""
-    sums = None
-    for start, stop, batch in rows.batches():
-        weights = (label[rows.order[start:stop]] == wanted[:, None]).astype(np.float32)
+    """Unit mean gradients of the wanted clusters, arrays [K, …] as the rows have them."""
+    sums, done = None, 0
+    for samples, batch in computed(rows):
+        weights = (label[samples] == wanted[:, None]).astype(np.float32)
         part = _weighted(batch, weights)
         sums = part if sums is None else jax.tree.map(jnp.add, sums, part)
-        monitor.work("mean gradients", stop / len(rows.order))
+        done += len(samples)
+        monitor.work("mean gradients", done / len(rows))
     directions, norms = unit(sums)
     for cluster in wanted[~(np.asarray(norms) > 0)][:1].tolist():
         raise BadInput(f"cluster {cluster}: its mean gradient is zero or not finite; take another")
@@ -252,20 +244,21 @@ def _directions(
 
 
 @jax.jit
-def _weighted(rows: Any, weights: Float[Array, "n q"]) -> Any:
+def _weighted(rows: Any, weights: Float[Array, "K q"]) -> Any:
     precision = jax.lax.Precision.HIGHEST
     return jax.tree.map(lambda x: jnp.tensordot(weights, x, 1, precision=precision), rows)
 
 
 def _slopes(
-    rows: Rows, directions: dict[str, Array], monitor: Monitor
-) -> Float[np.ndarray, "n seen"]:
-    """How fast each sample's loss rises along each direction, in nats."""
-    found = np.empty((len(next(iter(directions.values()))), len(rows.order)))
-    product = _inner()
-    for start, stop, batch in rows.batches():
-        found[:, rows.order[start:stop]] = np.asarray(product(directions, batch))
-        monitor.work("first order", stop / len(rows.order))
+    rows: PerSample, directions: dict[str, Array], monitor: Monitor
+) -> Float[np.ndarray, "K Q"]:
+    """The derivative of each sample's loss along each of K directions: nats per unit of length."""
+    found = np.empty((len(next(iter(directions.values()))), len(rows)))
+    product, done = _inner(), 0
+    for samples, batch in computed(rows):
+        found[:, samples] = np.asarray(product(directions, batch))
+        done += len(samples)
+        monitor.work("first order", done / len(rows))
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
@@ -13,7 +14,7 @@ TRIGRAM, BIGRAM, NONE = "trigram", "bigram", "none"
 _ORDERS = {TRIGRAM: 3, BIGRAM: 2, NONE: 0}
 
 TOKENS = 2**21
-"""Of a part, unless one document has more: its keys and the table of those seen take 100 MB."""
+"""Tokens of a part, unless one document has more. The hash table of their n-grams takes 100 MB."""
 
 
 class Part(NamedTuple):
@@ -33,7 +34,7 @@ class Part(NamedTuple):
 
 
 def order_of(induction: str) -> int:
-    """How many tokens must have been seen before: 3, 2, or 0 for no induction."""
+    """The n of the n-grams that are looked for: 3, 2, or 0 for none. Raises ``BadInput``."""
     if induction not in _ORDERS:
         raise BadInput(f"induction = {induction!r}: give one of {', '.join(_ORDERS)}")
     return _ORDERS[induction]
@@ -42,7 +43,7 @@ def order_of(induction: str) -> int:
 def parts(corpus: Corpus, tokens: int = TOKENS) -> Iterator[Part]:
     """The corpus in parts of whole documents, of about so many tokens."""
     vocab = corpus.meta.vocab_size
-    most = 2**64 // vocab**3  # documents that a key has room for beside three tokens
+    most = 2**64 // vocab**3  # documents whose numbers fit in 64 bits together with three tokens
     first = 0
     while first < corpus.n_documents:
         stop = (
@@ -59,21 +60,20 @@ def parts(corpus: Corpus, tokens: int = TOKENS) -> Iterator[Part]:
 
 
 def by_induction(part: Part, order: int) -> NDArray[np.bool_]:
-    """[predictions] whether the target ends an n-gram that was in its document before.
+    """[predictions] whether the target ends an n-gram that occurred before in its document.
 
     Args:
         part: documents.
         order: n: 3 for trigrams (paper section 4), 2 for bigrams.
     """
-    import pandas as pd
-
     document = np.repeat(np.arange(len(part.lengths), dtype=np.uint64), part.lengths)
     place = np.arange(len(part.tokens)) - np.repeat(
         np.cumsum(part.lengths) - part.lengths, part.lengths
     )
     tokens = part.tokens.astype(np.uint64)
-    # An n-gram in a document is one number; where there is none, before its n-th token, none is
-    # looked up.
+    # The document's number and its n tokens are packed into one 64-bit integer, the digits of a
+    # number in base ``vocab``. Windows that begin in one document and end in the next are no
+    # n-grams: ``whole`` leaves them out.
     key = document[order - 1 :]
     for ahead in range(order):
         key = key * np.uint64(part.vocab) + tokens[ahead : len(tokens) - order + 1 + ahead]

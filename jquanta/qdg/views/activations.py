@@ -1,49 +1,55 @@
 """The residual stream in place of gradients: a variant of the public code (paper section 4)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
+from typing import Any, ClassVar
 
 from jaxtyping import Array
 
 from jquanta.errors import BadInput
-from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, count, residuals
-from jquanta.qdg.samples.prefixes import samples
-from jquanta.qdg.samples.selection import Selection
-from jquanta.qdg.views.parameters import require_shapes
-from jquanta.qdg.views.per_sample import Rows, per_sample
+from jquanta.qdg.views.view import Function
 
 
-def activation_rows(
-    config: LMConfig,
-    params: Params,
-    corpus: Corpus,
-    selection: Selection,
-    layer: int,
-    batch_tokens: int | None = None,
-) -> Rows:
-    """The residual stream [D] at the last token of each prefix, as a source for ``exact``.
+@dataclass(frozen=True)
+class Activations:
+    """The residual stream [D] at the last token of the prefix, where the prediction is made.
 
-    Args:
-        config, params, corpus, selection, batch_tokens: as for ``similarity``.
-        layer: after how many blocks: 0 is the embedding.
-
-    Raises:
-        BadInput: if there is no such layer.
+    Attributes:
+        layer: after how many blocks: 0 is the embedding; None for all blocks.
     """
-    if not 0 <= layer <= config.layers:
-        raise BadInput(f"layer = {layer}: this model has layers 0 (embedding) to {config.layers}")
-    require_shapes(config, params)
-    selection.require_corpus(corpus)
-    return per_sample(
-        _activation(config, layer),
-        dict(params),
-        samples(corpus, selection.index, config),
-        config,
-        operations=2.0 * count(config)[1],
-        batch_tokens=batch_tokens,
-    )
+
+    mode: ClassVar[str] = "activations"
+    what: ClassVar[str] = "activations"
+    has_absolute: ClassVar[bool] = True
+
+    layer: int | None = None
+
+    def function(self, model: Model) -> Function:
+        """See ``View``. Raises ``BadInput`` if the model has no such layer."""
+        layer, config = self._layer(model.config), model.config
+        if not 0 <= layer <= config.layers:
+            raise BadInput(
+                f"layer = {layer}: this model has layers 0 (embedding) to {config.layers}"
+            )
+        # A multiplication and an addition for each parameter.
+        operations = 2.0 * count(config)[1]
+        return Function(_activation(config, layer), dict(model.params), operations)
+
+    def attributes(self, config: LMConfig) -> dict[str, Any]:
+        """See ``View``."""
+        return {"mode": self.mode, "parameters": "", "layer": self._layer(config)}
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[Any, Any]) -> "Activations":
+        """See ``View``."""
+        return cls(attributes.get("layer"))
+
+    def _layer(self, config: LMConfig) -> int:
+        return config.layers if self.layer is None else self.layer
 
 
 @cache

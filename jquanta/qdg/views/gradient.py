@@ -1,23 +1,65 @@
 """Gradients of single predictions' losses (paper section 4)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
-from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, count, logits_at
 from jquanta.machine.memory import usable_together
-from jquanta.qdg.samples.prefixes import samples
-from jquanta.qdg.samples.selection import Selection
+from jquanta.qdg.samples.predictions import Predictions
 from jquanta.qdg.views import scanned
-from jquanta.qdg.views.parameters import PAPER, chosen, require_shapes
-from jquanta.qdg.views.per_sample import Rows, per_sample, require_float32
+from jquanta.qdg.views.parameters import PAPER, as_attribute, as_option, chosen
+from jquanta.qdg.views.per_sample import view_of
+from jquanta.qdg.views.view import Function, require_float32
 from jquanta.qdg.views.ways import way_here
 from jquanta.run.settings import as_bytes
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Whole gradients of the samples' losses, in float32.
+
+    Attributes:
+        parameters: with respect to which: ``paper``, ``reference``, or patterns of names; see
+            ``parameters.chosen``.
+    """
+
+    mode: ClassVar[str] = "exact"
+    what: ClassVar[str] = "gradients"
+    has_absolute: ClassVar[bool] = True
+
+    parameters: str | Sequence[str] = PAPER
+
+    def function(self, model: Model) -> Function:
+        """See ``View``: an array for each parameter, by its name, on a CPU. On accelerators those
+        of like layers are one array, which ``Function.by_name`` takes apart."""
+        require_float32(model)
+        config, params = model.config, model.params
+        names = chosen(config, self.parameters)
+        # A multiplication and an addition for each parameter, in the forward pass and twice in the
+        # backward pass.
+        operations = 6.0 * count(config)[1]
+        if not way_here().scanned:
+            return Function(gradient(config, names), dict(params), operations)
+        stacked = scanned.stacked(config, params, names)
+        by_name = partial(scanned.by_name, config, names)
+        return Function(scanned.gradient(config, names), stacked, operations, by_name)
+
+    def attributes(self, config: LMConfig) -> dict[str, Any]:
+        """See ``View``."""
+        return {"mode": self.mode, "parameters": as_attribute(self.parameters)}
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[Any, Any]) -> "Gradients":
+        """See ``View``."""
+        return cls(as_option(attributes.get("parameters", PAPER)))
 
 
 def loss(
@@ -42,10 +84,11 @@ def gradient(
 ) -> Callable[[Params, Array, Array, Array], dict[str, Array]]:
     """The function (params, tokens, at, target) → gradient of ``loss``, an array a name.
 
-    A kernel's gradient is one product of inputs and what comes back, over the positions of the
-    sample. Inner products of such gradients could be had without forming them, from all pairs of
-    positions of two samples. That is less work only for prefixes shorter than
-    √(n_in·n_out / (n_in + n_out)): 10 tokens at the 14m shape, 20 at 70m, 64 at 12b.
+    A kernel's gradient is the product of the layer's inputs [n_in, T] and the cotangents of its
+    outputs [T, n_out], a sum over positions. The inner product of two such gradients could be
+    computed without forming them, from the inner products of all pairs of positions of the two
+    samples. That is less work only for prefixes shorter than √(n_in·n_out / (n_in + n_out)): 10
+    tokens at the 14m shape, 20 at 70m, 64 at 12b.
     """
 
     def one(params: Params, tokens: Array, at: Array, target: Array) -> dict[str, Array]:
@@ -56,47 +99,12 @@ def gradient(
     return one
 
 
-def gradient_rows(
-    config: LMConfig,
-    params: Params,
-    corpus: Corpus,
-    selection: Selection,
-    names: tuple[str, ...],
-    batch_tokens: int | None = None,
-) -> Rows:
-    """The gradients of a selection as a source for ``exact``.
-
-    On a CPU an array for each parameter, by its name. On accelerators those of like layers are one
-    array, which ``Rows.by_name`` takes apart.
-    """
-    require_shapes(config, params)
-    require_float32(params)
-    selection.require_corpus(corpus)
-    told = samples(corpus, selection.index, config)
-    operations = 6.0 * count(config)[1]  # a multiplication and an addition, there and twice back
-    if not way_here().scanned:
-        one, constants = gradient(config, names), dict(params)
-        return per_sample(one, constants, told, config, operations, batch_tokens)
-    one, constants = scanned.gradient(config, names), scanned.stacked(config, params, names)
-    by_name = partial(scanned.by_name, config, names)
-    return per_sample(one, constants, told, config, operations, batch_tokens, by_name)
-
-
-def loss_rows(config: LMConfig, params: Params, corpus: Corpus, selection: Selection) -> Rows:
-    """The loss of each sample in nats, from its prefix alone: rows of a single number."""
-    selection.require_corpus(corpus)
-    return per_sample(
-        _loss(config, way_here().scanned),
-        loss_constants(config, params),
-        samples(corpus, selection.index, config),
-        config,
-        operations=2.0 * count(config)[1],
-    )
-
-
-def loss_constants(config: LMConfig, params: Params) -> Params:
-    """Parameters as the constants of ``loss_rows``."""
-    return scanned.stacked(config, params) if way_here().scanned else dict(params)
+def loss_function(model: Model) -> Function:
+    """The loss of one sample in nats, from its prefix alone."""
+    loops = way_here().scanned
+    constants = scanned.stacked(model.config, model.params) if loops else dict(model.params)
+    # A multiplication and an addition for each parameter.
+    return Function(_loss(model.config, loops), constants, 2.0 * count(model.config)[1])
 
 
 @cache
@@ -105,28 +113,25 @@ def _loss(config: LMConfig, loops: bool) -> Callable[[Params, Array, Array, Arra
 
 
 def gradients(
-    config: LMConfig,
-    params: Params,
-    corpus: Corpus,
-    selection: Selection,
+    model: Model,
+    predictions: Predictions,
     *,
     parameters: str | Sequence[str] = PAPER,
     memory: int | str | None = None,
 ) -> Float32[np.ndarray, "Q P"]:
-    """The gradient of each sample's loss, flat, not normalised, in the order of the selection.
+    """The gradient of each sample's loss in nats, flat and not normalised.
 
     Args:
-        config, params: the model, in float32.
-        corpus: whose predictions.
-        selection: which.
+        model: in float32.
+        predictions: the samples.
         parameters: with respect to what; see ``parameters.chosen``, whose order the columns have
-            (``parameters.columns`` tells where each parameter lies).
+            (``parameters.columns`` says where each parameter lies).
         memory: what the result may take, in bytes or as ``"8 GB"``; most of what is free by
             default.
 
     Raises:
-        BadInput: if the parts do not go together, or the result would not fit.
+        BadInput: if model and predictions do not go together, or the result would not fit.
     """
-    names = chosen(config, parameters)
+    names = chosen(model.config, parameters)
     budget = usable_together() if memory is None else as_bytes(memory)
-    return gradient_rows(config, params, corpus, selection, names).flat(names, budget)
+    return view_of(model, predictions, Gradients(parameters)).flat(names, budget)

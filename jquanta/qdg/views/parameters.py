@@ -1,4 +1,4 @@
-"""Which parameters a gradient is taken with respect to: told by what they are for."""
+"""Which parameters a gradient is taken with respect to, by their roles or their names."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import numpy as np
 
 from jquanta.errors import BadInput
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import Params, shapes
+from jquanta.lm.models.network import shapes
 from jquanta.lm.models.roles import Role, role
 
 PAPER = "paper"
@@ -27,7 +27,7 @@ def chosen(config: LMConfig, parameters: str | Sequence[str] = PAPER) -> tuple[s
             in a name: ``r"layers\\.3\\."``, ``r"mlp\\.(up|down)\\.kernel"``.
 
     Raises:
-        BadInput: if an expression is none, or is found in no name.
+        BadInput: if an expression is not valid, or is found in no name.
     """
     names = tuple(shapes(config))
     if parameters in (PAPER, REFERENCE):
@@ -50,15 +50,14 @@ def chosen(config: LMConfig, parameters: str | Sequence[str] = PAPER) -> tuple[s
     return tuple(name for name in names if name in wanted)
 
 
-def require_shapes(config: LMConfig, params: Params) -> None:
-    """Raise ``BadInput`` unless the parameters are those of a model of this shape."""
-    for name, shape in shapes(config).items():
-        found = np.shape(params[name]) if name in params else "missing"
-        if found != shape:
-            raise BadInput(
-                f"params: {name} is {found}, and this model's is {shape}; give config and params "
-                "of one model, as jquanta.load_model does"
-            )
+def as_attribute(parameters: str | Sequence[str]) -> str | list[str]:
+    """The choice as JSON has it."""
+    return parameters if isinstance(parameters, str) else list(parameters)
+
+
+def as_option(stored: str | Sequence[str]) -> str | tuple[str, ...]:
+    """The choice that ``as_attribute`` stored."""
+    return stored if isinstance(stored, str) else tuple(stored)
 
 
 def count(config: LMConfig, names: Sequence[str]) -> int:

@@ -1,9 +1,8 @@
-"""A function of one sample, computed for many: what all three similarities are made of."""
+"""A function of one sample, computed for many: what all views are made of."""
 
+import dataclasses
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any
@@ -13,77 +12,75 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float32
+from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import Params, count
-from jquanta.machine import cores
-from jquanta.qdg.samples.prefixes import Batch, Plan, Samples, plan
+from jquanta.lm.models.model import Model
+from jquanta.lm.models.network import count
+from jquanta.machine.devices import DEVICES, copied, cut, mesh
+from jquanta.qdg.samples.predictions import Predictions
+from jquanta.qdg.samples.prefixes import Batch, Prefixes, batches, prefixes
 from jquanta.qdg.views.programs import Programs
+from jquanta.qdg.views.source import at_once, computed, is_wide
+from jquanta.qdg.views.view import Function, OneSample, View
 from jquanta.qdg.views.ways import way_here
-
-OneSample = Callable[[Any, Int[Array, " T"], Int[Array, ""], Int[Array, ""]], Any]
-"""(constants, tokens, place of the prefix's last token, target) → a tree of arrays."""
-
-SAMPLES = "samples"
-"""The axis of the mesh over which rows are cut."""
-
-
-Source = Callable[[int, int], Any]
-"""(start, stop) → the rows start … stop: an array [q, P], or a tree of arrays [q, …]."""
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Arrays of many samples, made batch by batch: what ``exact`` takes as its source.
+class PerSample:
+    """The arrays that a function gives for each of Q samples, made batch by batch: a ``Source``.
 
     Attributes:
-        one: the function of one sample.
-        constants: what it takes besides: the same for all samples.
-        samples: prefixes and targets.
-        plan: in what order and in which batches.
-        programs: for the shapes of its batches.
-        by_name: of a batch's arrays, the same under the names by which ``flat`` is asked for them.
+        function: of one sample.
+        prefixes: and targets.
+        plan: the batches, the longest prefixes first.
+        programs: compiled for the shapes of the batches.
     """
 
-    one: OneSample
-    constants: Any
-    samples: Samples
-    plan: Plan
+    function: Function
+    prefixes: Prefixes
+    plan: tuple[Batch, ...]
     programs: Programs[Any]
-    by_name: Callable[[Any], Any]
 
-    @property
-    def stops(self) -> list[int]:
-        """Where batches end."""
-        return [batch.stop for batch in self.plan.batches]
-
-    @property
-    def order(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """[Q] the sample that each row is."""
-        return self.plan.order
+    @cached_property
+    def batches(self) -> list[NDArray[np.int64]]:
+        """The samples of each batch."""
+        return [batch.samples for batch in self.plan]
 
     @cached_property
     def row(self) -> Any:
         """Shapes and dtypes of one sample's arrays."""
-        scalar = jax.ShapeDtypeStruct((), jnp.int32)
-        tokens = jax.ShapeDtypeStruct((self.plan.batches[0].length,), jnp.int32)
-        return jax.eval_shape(self.one, self.constants, tokens, scalar, scalar)
+        return _shapes_of_one(self.function)
 
-    def __call__(self, start: int, stop: int) -> Any:
-        """The arrays of rows ``start`` to ``stop``, a batch of the plan: a tree of [rows, …]."""
-        return self._compute(self._batches[start, stop])
+    def __len__(self) -> int:
+        return len(self.prefixes)
 
-    def batches(self) -> Iterator[tuple[int, int, Any]]:
-        """(start, stop, their arrays) of all rows, in order."""
-        spans = [(batch.start, batch.stop) for batch in self.plan.batches]
-        for span, found in zip(spans, in_order(self, spans), strict=True):
-            yield *span, found
+    def __call__(self, number: int) -> Any:
+        """The arrays of a batch: a tree of [q, …]."""
+        batch = self.plan[number]
+        # Only the last batch can be short. It is filled up with copies of its last sample, which
+        # are cut off again.
+        own = len(batch.samples)
+        filled = np.minimum(np.arange(batch.rows), own - 1)
+        samples = batch.samples[filled]
+        inputs = (
+            self.prefixes.tokens(samples, batch.length),
+            (self.prefixes.lengths[samples] - 1).astype(np.int32),
+            self.prefixes.targets[samples],
+        )
+        program = self.programs(batch.rows, batch.length)
+        found = program(self._placed, *jax.device_put(inputs, cut(mesh())))
+        return found if own == batch.rows else _first(found, own)
 
-    def flat(self, names: Sequence[str], budget: int) -> np.ndarray[Any, Any]:
-        """[Q, numbers] of a function that gives arrays by name: side by side, in the order of the
-        samples.
+    def with_constants(self, constants: Any) -> "PerSample":
+        """The same with other constants of the same shapes, such as moved parameters. What is
+        compiled is used again."""
+        return dataclasses.replace(self, function=self.function._replace(constants=constants))
+
+    def flat(self, names: Sequence[str], budget: int) -> Float32[np.ndarray, "Q P"]:
+        """The arrays of each sample side by side, in one row.
 
         Args:
             names: of the arrays, in the order in which they are wanted.
@@ -92,10 +89,10 @@ class Rows:
         Raises:
             BadInput: if it would take more.
         """
+        by_name = self.function.by_name
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), self.row)
-        shapes = jax.eval_shape(self.by_name, one)
-        sizes = [math.prod(shapes[name].shape) for name in names]
-        shape = len(self.order), sum(sizes)
+        shapes = jax.eval_shape(by_name, one)
+        shape = len(self), sum(math.prod(shapes[name].shape) for name in names)
         if 4 * math.prod(shape) > budget:
             raise BadInput(
                 f"{shape[0]:,} rows of {shape[1]:,} numbers take {4e-9 * math.prod(shape):,.1f} GB "
@@ -103,167 +100,123 @@ class Rows:
                 "similarity, which keeps only some rows at a time"
             )
         out = np.empty(shape, np.float32)
-        for start, stop, batch in self.batches():
-            found = self.by_name(batch)
-            parts = [np.asarray(found[name]).reshape(stop - start, -1) for name in names]
-            out[self.order[start:stop]] = np.concatenate(parts, 1)
+        for samples, batch in computed(self):
+            found = by_name(batch)
+            parts = [np.asarray(found[name]).reshape(len(samples), -1) for name in names]
+            out[samples] = np.concatenate(parts, 1)
         return out
 
     def all(self) -> np.ndarray[Any, Any]:
-        """[Q, …] of a function that gives one array, in the order of the samples."""
-        found = np.concatenate([np.asarray(batch) for _, _, batch in self.batches()])
-        out = np.empty_like(found)
-        out[self.order] = found
+        """[Q, …] of a function that gives a single array."""
+        out = np.empty((len(self), *self.row.shape), self.row.dtype)
+        for samples, batch in computed(self):
+            out[samples] = np.asarray(batch)
         return out
 
     @cached_property
-    def _batches(self) -> dict[tuple[int, int], Batch]:
-        return {(batch.start, batch.stop): batch for batch in self.plan.batches}
-
-    @cached_property
     def _placed(self) -> Any:
-        return jax.device_put(self.constants, NamedSharding(mesh(), P()))
+        return jax.device_put(self.function.constants, copied(mesh()))
 
-    def _compute(self, batch: Batch) -> Any:
-        # Only the last batch can be short. Its last sample fills it up, and is cut off again.
-        rows = np.minimum(np.arange(batch.start, batch.start + batch.rows), batch.stop - 1)
-        chosen = self.order[rows]
-        inputs = (
-            self.samples.prefixes(chosen, batch.length),
-            (self.samples.lengths[chosen] - 1).astype(np.int32),
-            self.samples.targets[chosen],
-        )
-        program = self.programs(batch.rows, batch.length)
-        found = program(self._placed, *jax.device_put(inputs, NamedSharding(mesh(), P(SAMPLES))))
-        count = batch.stop - batch.start
-        return found if count == batch.rows else _first(found, count)
+
+def view_of(
+    model: Model, predictions: Predictions, view: View, batch_tokens: int | None = None
+) -> PerSample:
+    """A view of predictions.
+
+    Args:
+        model: that makes them.
+        predictions: of a corpus of the model's own tokenizer.
+        view: how to look at them.
+        batch_tokens: see ``per_sample``.
+
+    Raises:
+        BadInput: if model, predictions and view do not go together.
+    """
+    return per_sample(
+        view.function(model), prefixes(predictions, model.config), model.config, batch_tokens
+    )
 
 
 def per_sample(
-    one: OneSample,
-    constants: Any,
-    samples: Samples,
-    config: LMConfig,
-    operations: float,
-    batch_tokens: int | None = None,
-    by_name: Callable[[Any], Any] = lambda found: found,
-) -> Rows:
-    """``one`` for every sample, on all local devices.
+    function: Function, prefixes: Prefixes, config: LMConfig, batch_tokens: int | None = None
+) -> PerSample:
+    """A function for every sample, on all local devices.
 
     Args:
-        one: pure. What is compiled is kept for the same function, so make it once a setting.
-        constants: its first argument.
-        samples: prefixes and targets.
+        function: of one sample.
+        prefixes: of all.
         config: the model's shape.
-        operations: of ``one``, a token, attention apart: it weighs padding against compiling.
         batch_tokens: tokens of a batch on each device; one sample at least. What suits the devices
             by default.
-        by_name: see ``Rows``.
     """
     if batch_tokens is not None and batch_tokens < 1:
         raise BadInput(f"batch_tokens = {batch_tokens}: give 1 or more")
     way, devices = way_here(), jax.local_device_count()
-    shapes = jax.eval_shape(lambda: constants)
-    like = jax.ShapeDtypeStruct((), jnp.int32)
-    row = jax.eval_shape(one, shapes, jax.ShapeDtypeStruct((1,), jnp.int32), like, like)
-    made = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(row))
+    made = sum(
+        math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(_shapes_of_one(function))
+    )
 
     def fit(length: int) -> float:
         if batch_tokens:
             return batch_tokens / length
-        # While what is kept goes, gradients come, stacked by layer. In the end they are copied into
-        # rows, where memory is free again.
+        # In the backward pass the activations that were kept are freed as gradients are made,
+        # stacked by layer. At its end the gradients are copied into one row a sample: both copies
+        # exist at once, and no activations.
         return way.fit(length, made + max(made, kept(config, length)))
 
-    found = plan(
-        samples.lengths,
+    plan = batches(
+        prefixes.lengths,
         config.context,
         fit=fit,
         most=way.lengths,
         alignment=way.alignment,
         devices=devices,
-        bend=2.0 * config.layers * config.width / count(config)[1],  # scores, and sums by them
-        price=way.compile_seconds * way.rate * devices / operations,
+        # The scores of all pairs of positions, and the sums of values that they weigh.
+        attention=2.0 * config.layers * config.width / count(config)[1],
+        compile_tokens=way.compile_seconds * way.rate * devices / function.operations,
     )
-    batches = [(batch.rows, batch.length) for batch in found.batches]
-    build = partial(_compiled, one, shapes, _wide())
-    programs = Programs(build, batches, at_once())
-    return Rows(one, constants, samples, found, programs, by_name)
+    shapes = jax.eval_shape(lambda: function.constants)
+    build = partial(_compiled, function.one, shapes, is_wide())
+    programs = Programs(build, [(batch.rows, batch.length) for batch in plan], at_once())
+    return PerSample(function, prefixes, plan, programs)
 
 
 def kept(config: LMConfig, length: int) -> float:
-    """Bytes of a sample that a float32 backward pass needs of the way there, about.
+    """Bytes of activations that a float32 backward pass needs of a sample of T tokens, about.
 
-    In every layer and for every position, two arrays of attention's weights [H, T], and 26 numbers
-    for each of the stream's D: four arrays of the MLP's 4·D, queries, keys, values and norms.
-    With the gradients, XLA plans 5% less to 3% more than ``per_sample`` counts by this, for an H200
-    at 14m, 70m and 1.4b with 512 and with 1,024 tokens.
+    In every layer: two arrays of attention weights, [H, T, T], and for each position 26 arrays as
+    wide as the residual stream, [D]: 16 of the MLP (four of 4·D), the others queries, keys, values
+    and normalised inputs. With the gradients, the memory that XLA plans for an H200 is 5% below to
+    3% above what ``per_sample`` counts by this, at 14m, 70m and 1.4b with 512 and 1,024 tokens.
     """
     return 4.0 * config.layers * length * (2 * config.heads * length + 26 * config.width)
 
 
-def at_once() -> int:
-    """Batches that are computed at once: one on accelerators, one on each core of a CPU.
-
-    A sample's products are too small for several cores to share.
-    """
-    whole = way_here().one_by_one and jax.local_device_count() == 1
-    return cores.count() if whole else 1
-
-
-def in_order(source: Source, spans: Iterable[tuple[int, int]]) -> Iterator[Any]:
-    """``source`` of each span, ``at_once`` of them computed while the last is used."""
-    workers, waiting = at_once(), deque[Any]()
-    if workers == 1:  # JAX itself computes while the caller goes on
-        yield from (source(*span) for span in spans)
-        return
-    wide = _wide()
-
-    def computed(start: int, stop: int) -> Any:
-        with jax.enable_x64(wide):
-            return jax.block_until_ready(source(start, stop))
-
-    with ThreadPoolExecutor(workers) as pool:
-        for span in spans:
-            waiting.append(pool.submit(computed, *span))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _wide() -> bool:
-    """Whether JAX has float64: a setting of the thread, to be handed on to others."""
-    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
-
-
-def mesh() -> Mesh:
-    """All local devices, in a line."""
-    return Mesh(np.array(jax.local_devices()), (SAMPLES,))
+def _shapes_of_one(function: Function) -> Any:
+    shapes = jax.eval_shape(lambda: function.constants)
+    scalar, tokens = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((), (1,)))
+    return jax.eval_shape(function.one, shapes, tokens, scalar, scalar)
 
 
 def _compiled(one: OneSample, constants: Any, wide: bool, rows: int, length: int) -> Any:
     """The program for batches of a shape, and constants of these shapes."""
-    everywhere, cut = (NamedSharding(mesh(), spec) for spec in (P(), P(SAMPLES)))
+    everywhere, shared = copied(mesh()), cut(mesh())
 
     def like(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
     constants = jax.tree.map(lambda x: like(x.shape, x.dtype, everywhere), constants)
-    tokens, each = like((rows, length), jnp.int32, cut), like((rows,), jnp.int32, cut)
+    tokens, each = like((rows, length), jnp.int32, shared), like((rows,), jnp.int32, shared)
+    program = _program(one, mesh(), way_here().one_by_one)
     with jax.enable_x64(wide):
-        return (
-            _program(one, mesh(), way_here().one_by_one)
-            .lower(constants, tokens, each, each)
-            .compile()
-        )
+        return program.lower(constants, tokens, each, each).compile()
 
 
 @cache
 def _program(one: OneSample, devices: Mesh, one_by_one: bool) -> Any:
     """All samples of a batch under jit, each device with its own.
 
-    A core takes one after the other: what is made of one sample stays in its cache.
+    A core takes one sample after the other, so that its activations stay in the cache.
     """
 
     def each(constants: Any, *inputs: Array) -> Any:
@@ -271,7 +224,7 @@ def _program(one: OneSample, devices: Mesh, one_by_one: bool) -> Any:
             return jax.lax.map(lambda sample: one(constants, *sample), inputs)
         return jax.vmap(one, in_axes=(None, 0, 0, 0))(constants, *inputs)
 
-    batched = P(SAMPLES)
+    batched = P(DEVICES)
     return jax.jit(
         jax.shard_map(
             each,
@@ -287,10 +240,3 @@ def _program(one: OneSample, devices: Mesh, one_by_one: bool) -> Any:
 def _first(found: Any, count: int) -> Any:
     """The first rows of all arrays, by one program."""
     return jax.tree.map(lambda x: x[:count], found)
-
-
-def require_float32(params: Params) -> None:
-    """Raise ``BadInput`` if parameters are narrower: gradients below 0.1 nats are tiny."""
-    for name, x in params.items():
-        if x.dtype.itemsize < 4:
-            raise BadInput(f"{name} is {x.dtype}: gradients need float32; load the model in it")

@@ -9,10 +9,10 @@ Program = TypeVar("Program")
 
 
 class Programs(Generic[Program]):
-    """A program for each shape: the one that is asked for, and those that come next.
+    """A program for each shape, compiled when it is asked for, together with those that come next.
 
-    Compiling keeps hardly more than one core busy. So as many programs are compiled at once as
-    there are workers, the later ones while the earlier are used. Several threads may ask.
+    Compiling a program keeps little more than one core busy. So as many are compiled at once as
+    there are workers, the later ones while the earlier ones run. Several threads may ask.
     """
 
     def __init__(

@@ -1,13 +1,13 @@
-"""The loss of one prediction with layers in a loop over stacked parameters: for accelerators.
+"""The loss of one prediction with the layers in a loop over stacked parameters: for accelerators.
 
-A program that has each layer written out takes a GPU minutes to compile, since XLA tries candidates
-for every product. Here all blocks but the last are one block in a loop. The last is apart, since
-only the position of the prediction goes through its MLP; that saves an eighth of the work of a
-model of 6 layers.
+A program in which each layer is written out takes minutes to compile for a GPU, since XLA times
+several kernels for every matrix product and keeps the fastest. Here all blocks but the last are one
+block in a loop. The last block stands apart, since only one position goes through its MLP, that of
+the prediction; this saves an eighth of the work of a model of 6 layers.
 
-Parameters, and so gradients, are stacked: those of the blocks of a loop are one array, which has
-their name with a range of layers in it, such as ``layers.0-4.mlp.up.kernel``. Inner products do not
-care; ``by_name`` takes the arrays apart where names are needed.
+Parameters are stacked, and so are gradients: those of the blocks of a loop are one array, whose
+name has a range of layers in it, such as ``layers.0-4.mlp.up.kernel``. Inner products of gradients
+are the same either way; ``by_name`` takes the arrays apart where names are needed.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,15 +26,16 @@ from jquanta.lm.models.network import PRECISION, Params, build, shapes
 from jquanta.lm.models.rows import Packed, Single
 
 BLOCK = "layers.0."
-"""How the parameters of a model's only block begin."""
+"""How the names of the parameters of a model of one block begin."""
 
 
 class Run(NamedTuple):
-    """Blocks one after the other that make up a loop, or a single block.
+    """Consecutive blocks that make up a loop, or a single block.
 
     Attributes:
-        first, stop: their numbers are from ``first`` up to, not including, ``stop``.
-        own: what the gradient is taken of in each of them, such as ``mlp.up.kernel``.
+        first, stop: the blocks ``first`` to ``stop - 1``.
+        own: with respect to which of their parameters the gradient is taken, such as
+            ``mlp.up.kernel``.
     """
 
     first: int
@@ -48,15 +49,15 @@ class Run(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """Of the names of its arrays."""
+        """How the names of its stacked arrays begin."""
         last = self.stop - 1
         return f"layers.{self.first}." if self.first == last else f"layers.{self.first}-{last}."
 
 
 @cache
 def runs(config: LMConfig, names: tuple[str, ...] = ()) -> tuple[Run, ...]:
-    """The loops of a model. A loop makes the gradient of all its blocks or of none, so that blocks
-    of which the gradient is asked are in loops of their own."""
+    """The loops of a model. The gradient is taken with respect to the same parameters in all blocks
+    of a loop: where these change from one block to the next, another loop begins."""
 
     def own(layer: int) -> tuple[bool, tuple[str, ...]]:
         prefix = f"layers.{layer}."
@@ -73,7 +74,8 @@ def runs(config: LMConfig, names: tuple[str, ...] = ()) -> tuple[Run, ...]:
 def stacked(config: LMConfig, params: Params, names: tuple[str, ...] = ()) -> dict[str, Array]:
     """Parameters as ``gradient`` and ``loss`` for the same names take them.
 
-    They are stacked on the host, an array at a time, so that a device holds them once.
+    They are stacked in the host's memory, one array at a time, so that a device never holds two
+    copies.
     """
     inner = [n.removeprefix(BLOCK) for n in shapes(config.of_one_block()) if n.startswith(BLOCK)]
     found = {name: jnp.asarray(x) for name, x in params.items() if not name.startswith("layers.")}
@@ -109,7 +111,8 @@ def loss(
 
     Args:
         config: the model's shape.
-        names: which loops there are: see ``runs``.
+        names: with respect to which the gradient will be taken: they decide on the loops; see
+            ``runs``.
         params: of ``stacked`` for the same names.
         tokens, at, target: the prediction.
     """
@@ -128,7 +131,8 @@ def loss(
     with jax.default_matmul_precision(PRECISION):
         x = end.embedded(tokens[None], single)
         for run in loops:
-            # A window as long as the prefix is none. Where no block has one, none is asked for.
+            # A window as long as the prefix hides nothing: it stands for no window where some
+            # blocks of the model have one. Where none has one, no mask for it is computed.
             reach = [config.windows[i] or len(tokens) for i in run.layers]
             windows = jnp.array(reach) if any(config.windows) else None
             if len(run.layers) > 1:
@@ -138,7 +142,8 @@ def loss(
                 x = network(run).layers[0](x, Packed(start, window))
         x = end.final_norm(end.layers[0](x, single), single)
         logits = x[0, 0] @ end.unembedding
-    # The target's logit as a sum in which all others are zero: as in ``Single``, no scatter.
+    # The target's logit as a sum in which all others are zero, since the derivative of indexing is
+    # a scatter, and scatters are slow and not deterministic on a GPU.
     own = jnp.where(jnp.arange(len(logits)) == target, logits, 0).sum()
     return jax.nn.logsumexp(logits) - own
 

@@ -1,17 +1,19 @@
-"""Gradients between two random projections, of which none is ever formed in full.
+"""Sketches of gradients: Aᵀ·G·Bᵀ of each layer's gradient G, which is never formed itself.
 
-Beside each product x·K stands ((x·A)·M)·B, where A and B are fixed random matrices and M is zero:
-it changes nothing, and the gradient with respect to M is Aᵀ·G·Bᵀ, where G is that of K. (Of
-x·(K + A·M·B) it would be the same, but made from G.) With E[A·Aᵀ] and E[Bᵀ·B] the identity, inner
-products of such sketches are unbiased, in each module and so in sum.
+To each product x·K of inputs x and a kernel K is added ((x·A)·M)·B, where A and B are fixed random
+matrices and M is zero. That changes no output, and the gradient of the loss with respect to M is
+Aᵀ·G·Bᵀ, where G is the gradient with respect to K. (It would be the same for x·(K + A·M·B), but
+automatic differentiation would then compute it from G.) Since E[A·Aᵀ] and E[Bᵀ·B] are identities,
+inner products of sketches estimate those of gradients without bias, layer by layer and so in sum.
 
-A bias is one more row of its kernel, for an input that is always 1, and A has a row for it.
+A bias is treated as one more row of its kernel, for an input that is always 1; A has a row for it.
 """
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,26 +21,77 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
 from jquanta.errors import BadInput
-from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, count, logits_at, shapes
 from jquanta.lm.models.roles import Role, role
 from jquanta.machine.memory import usable_together
-from jquanta.qdg.samples.prefixes import samples
-from jquanta.qdg.samples.selection import Selection
+from jquanta.qdg.samples.predictions import Predictions
 from jquanta.qdg.views.gradient import cross_entropy
-from jquanta.qdg.views.parameters import PAPER, chosen, require_shapes
-from jquanta.qdg.views.per_sample import OneSample, Rows, per_sample, require_float32
+from jquanta.qdg.views.parameters import PAPER, as_attribute, as_option, chosen
+from jquanta.qdg.views.per_sample import view_of
+from jquanta.qdg.views.view import Function, OneSample, require_float32
 from jquanta.run.settings import as_bytes
 
 SIZE = 16
-"""Rows and columns of a sketch."""
+"""Rows and columns of a sketch, by default."""
 
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
+@dataclass(frozen=True)
+class Sketch:
+    """Gradients between random projections: their inner products have an error, and memory and
+    products hardly grow with the model.
+
+    Attributes:
+        parameters: of the gradient: ``paper``, ``reference``, or patterns of names; see
+            ``parameters.chosen``. Embeddings have no sketch.
+        size: rows and columns that are kept of each matrix's gradient, at most.
+        seed: of the random projections.
+    """
+
+    mode: ClassVar[str] = "sketch"
+    what: ClassVar[str] = "gradients"
+    has_absolute: ClassVar[bool] = False
+
+    parameters: str | Sequence[str] = PAPER
+    size: int = SIZE
+    seed: int = 0
+
+    def function(self, model: Model) -> Function:
+        """See ``View``: an array [size, size] for each linear layer. Raises ``BadInput`` as
+        ``projections``."""
+        require_float32(model)
+        config = model.config
+        names = chosen(config, self.parameters)
+        around = projections(config, names, self.size, jax.random.key(self.seed))
+        norms = tuple(name for name in names if role(name) == Role.LAYER_NORM)
+        # A multiplication and an addition for each parameter, in the forward pass and once in the
+        # backward pass: gradients of kernels are not computed.
+        operations = 4.0 * count(config)[1]
+        return Function(_sketch(config, norms), (dict(model.params), around), operations)
+
+    def attributes(self, config: LMConfig) -> dict[str, Any]:
+        """See ``View``."""
+        return {
+            "mode": self.mode,
+            "parameters": as_attribute(self.parameters),
+            "sketch_size": self.size,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[Any, Any]) -> "Sketch":
+        """See ``View``."""
+        found = attributes.get
+        parameters = as_option(found("parameters", PAPER))
+        return cls(parameters, found("sketch_size", SIZE), found("seed", 0))
+
+
 class Projection(NamedTuple):
-    """The random matrices around M; ``into`` or ``constant`` is None where no gradient is wanted.
+    """The random matrices A and B of one linear layer. ``into`` or ``constant`` is None where the
+    gradient of the kernel or of the bias is not asked for.
 
     Attributes:
         into: A, for the kernel.
@@ -56,8 +109,8 @@ def projections(
 ) -> dict[str, Projection]:
     """Projections for each linear layer that has a parameter among ``names``.
 
-    A and B have orthogonal columns and rows of random direction. So their error is 0 where they
-    are square, and below that of independent numbers everywhere.
+    A has orthogonal columns and B orthogonal rows, of random direction. The error is then 0 where
+    they are square, and smaller than with independent entries everywhere.
 
     Args:
         config: the model's shape.
@@ -105,9 +158,9 @@ def sketch(
 
     Args:
         config: the model's shape.
-        norms: parameters whose gradients are taken as they are, by name: those of layer norms.
-        params: all of them.
-        around: of ``projections``.
+        norms: names of parameters whose gradients are taken as they are: those of layer norms.
+        params: all parameters of the model.
+        around: the projections of each linear layer: see ``projections``.
         tokens, at, target: the prediction, as for ``gradient.loss``.
     """
 
@@ -120,41 +173,9 @@ def sketch(
     return {**middles, **own}
 
 
-def sketch_rows(
-    config: LMConfig,
-    params: Params,
-    corpus: Corpus,
-    selection: Selection,
-    names: Sequence[str],
-    size: int = SIZE,
-    seed: int = 0,
-    batch_tokens: int | None = None,
-) -> Rows:
-    """Sketches of a selection's gradients as a source for ``exact``.
-
-    Raises:
-        BadInput: as ``projections``, or if the parts do not go together.
-    """
-    require_shapes(config, params)
-    require_float32(params)
-    selection.require_corpus(corpus)
-    around = projections(config, names, size, jax.random.key(seed))
-    norms = tuple(name for name in names if role(name) == Role.LAYER_NORM)
-    return per_sample(
-        _sketch(config, norms),
-        (dict(params), around),
-        samples(corpus, selection.index, config),
-        config,
-        operations=4.0 * count(config)[1],  # there, and back without the kernels' gradients
-        batch_tokens=batch_tokens,
-    )
-
-
 def sketches(
-    config: LMConfig,
-    params: Params,
-    corpus: Corpus,
-    selection: Selection,
+    model: Model,
+    predictions: Predictions,
     *,
     parameters: str | Sequence[str] = PAPER,
     size: int = SIZE,
@@ -165,29 +186,27 @@ def sketches(
 
     Where there are too many samples for a matrix of all pairs::
 
-        features = qdg.sketches(config, params, corpus, selection)
+        features = qdg.sketches(model, predictions)
         clusters = qdg.cluster_features(features, [400])
 
     Args:
-        config, params: the model, in float32.
-        corpus: whose predictions.
-        selection: which.
-        parameters: of the gradient; see ``parameters.chosen``.
-        size: rows and columns that are kept of each matrix's gradient.
-        seed: of the random projections.
+        model: in float32.
+        predictions: the samples.
+        parameters, size, seed: see ``Sketch``.
         memory: what the result may take, in bytes or as ``"8 GB"``; most of what is free by
             default.
 
     Returns:
-        In the order of the selection, not normalised. Inner products of rows are those of
-        gradients, without bias.
+        F numbers of each sample, not normalised. Inner products of rows are estimates of those of
+        the gradients, without bias.
 
     Raises:
-        BadInput: as ``projections``, or if the parts do not go together, or it would not fit.
+        BadInput: as ``projections``, or if model and predictions do not go together, or the result
+            would not fit.
     """
-    names = chosen(config, parameters)
-    rows = sketch_rows(config, params, corpus, selection, names, size, seed)
-    return rows.flat(list(rows.row), usable_together() if memory is None else as_bytes(memory))
+    found = view_of(model, predictions, Sketch(parameters, size, seed))
+    budget = usable_together() if memory is None else as_bytes(memory)
+    return found.flat(list(found.row), budget)
 
 
 @cache
@@ -201,7 +220,8 @@ def _sketch(config: LMConfig, norms: tuple[str, ...]) -> OneSample:
 def _tap(
     around: Projection, middle: Float[Array, "size size"], x: Float[Array, "n_in T"]
 ) -> Float[Array, "n_out T"]:
-    """Zero. Nothing comes back to x through a zero M, so nothing is asked to."""
+    """((x·A)·M)·B, which is zero. Its derivative with respect to x is zero as well, so the backward
+    pass is told to leave it out."""
     narrow = jnp.zeros((), x.dtype)
     if around.into is not None:
         narrow = _matmul(around.into.T, jax.lax.stop_gradient(x))
@@ -218,5 +238,6 @@ def _size(around: Projection) -> int:
 
 
 def _orthogonal(key: Array, n: int, size: int) -> Float[Array, "n size"]:
-    """Columns at right angles, of random direction, with E[A·Aᵀ] the identity."""
+    """A matrix with orthogonal columns of random direction, scaled so that E[A·Aᵀ] is the
+    identity."""
     return jnp.sqrt(n / size) * jax.random.orthogonal(key, n, m=size)

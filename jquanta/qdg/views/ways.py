@@ -1,10 +1,10 @@
-"""How functions of samples are computed on the devices at hand: decided here.
+"""How functions of samples are computed, by the kind of device.
 
-A core of a CPU takes one sample after the other, with each layer written out and positions in
-columns: its products stay in the cache, and programs compile in seconds, so that there may be many
-padded lengths. An accelerator takes many samples at once and compiles slowly, since XLA tries
-candidates for every product that differs from the others: there are at most two lengths, and
-gradients go through layers in a loop.
+On a CPU, each core takes one sample after the other, with each layer written out and positions as
+columns: the activations of one sample stay in the core's cache. Programs compile in seconds, so
+there may be many padded lengths. An accelerator takes many samples at once. Programs compile
+slowly for it, since XLA times several kernels for each shape of a matrix product: there are at most
+two padded lengths, and the layers are in a loop (``scanned``).
 """
 
 from collections.abc import Callable
@@ -17,30 +17,33 @@ from jquanta.lm.losses.packing import ALIGNMENT
 from jquanta.machine.memory import usable
 
 CPU_TOKENS = 2**11
-"""Of a batch: what a core does before it asks for more. It takes one sample after the other."""
+"""Tokens of a batch on a CPU, at most: the work that a core is given at a time."""
 
 MOST_ROWS = 32
-"""Samples of a batch on a CPU: an eighth of a panel, so that batches fill panels well."""
+"""Samples of a batch on a CPU, at most: an eighth of a panel of rows (``blockwise.PANEL``), so that
+whole batches fill a panel with little room left over."""
 
 GPU_TOKENS = 2**16
-"""Of a batch on each device at most. The program for a model of 6 layers is about a thousand
-kernels a batch; at a few µs to start one, that is some ms. At 14m a token is 7 million operations,
-so that by ``GPU_RATE`` 2**14 tokens take 6 ms, and 2**16 take 24, of which the starts are little.
-Larger models come to the bound of memory first."""
+"""Tokens of a batch on each device, at most. The program for a model of 6 layers runs about a
+thousand kernels a batch; at a few µs to launch one, that is some ms. At the 14m shape a token is 7
+million operations, so by ``GPU_RATE`` 2**14 tokens take 6 ms and 2**16 take 24 ms, of which the
+launches are a small part. Larger models reach the limit of memory first."""
 
 BATCH_SHARE = 1 / 8
-"""Of an accelerator's free memory, what a batch of gradients may take with all that is kept for
-its backward pass. Panels take 0.7 (``memory.SHARE``) together with two batches that are done, and a
-larger batch leaves fewer panels in memory, so that each gradient is made more often."""
+"""The share of an accelerator's usable memory (``memory.usable``) that a batch of gradients may
+take, with the activations that are kept for its backward pass. Panels of rows and two finished
+batches share the rest; a larger batch would leave room for fewer panels, and each gradient would be
+made more often."""
 
 CPU_RATE, GPU_RATE = 9e10, 2e13
-"""Operations a second. For a GPU it is two fifths of what an H200 was measured to do in large
-products of float32 without TF32, 5.1e13: not all products are large, and not all is products."""
+"""Operations a second. For a GPU: two fifths of the 5.1e13 that were measured on an H200 in large
+float32 products without TF32, since not all products are large and not all of the time goes into
+products."""
 
 CPU_COMPILE, GPU_COMPILE = 3.0, 20.0
-"""Seconds that a program takes to compile beside others: with the rate, they set how many padded
-lengths are worth it. A GPU's are an estimate until they are measured on one: compiling for an H200
-without trying candidates took 8 s on two idle cores, and trying them comes on top."""
+"""Seconds that a program takes to compile while others do: together with the rate they decide how
+many padded lengths are worth their programs. The number for a GPU is an estimate: compiling for an
+H200 took 8 s on two idle cores without timing kernels, and timing comes on top."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Way:
         one_by_one: whether a device takes the samples of a batch one after the other.
         scanned: whether gradients and losses go through layers in a loop.
         lengths: padded ones, at most: programs a function.
-        alignment: they are multiples of this.
+        alignment: padded lengths are multiples of this.
         compile_seconds: of a program.
         rate: operations a second and device.
         fit: of (length, bytes that a sample takes): samples of a batch on each device.
@@ -67,7 +70,7 @@ class Way:
 
 
 def way_here() -> Way:
-    """The way for the devices that compute."""
+    """The way for JAX's default devices."""
     return WAYS.get(jax.default_backend(), ACCELERATOR)
 
 
@@ -89,7 +92,7 @@ ACCELERATOR = Way(
     one_by_one=False,
     scanned=True,
     lengths=2,
-    alignment=ALIGNMENT,  # so that like selections share what is compiled
+    alignment=ALIGNMENT,  # so that other samples often need the same programs
     compile_seconds=GPU_COMPILE,
     rate=GPU_RATE,
     fit=_fit_accelerator,

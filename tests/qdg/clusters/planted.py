@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from jquanta import qdg
 from jquanta.lm.corpus.reader import Corpus, open_corpus
 from jquanta.lm.losses.compute import compute_losses
-from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.model import Model
 from jquanta.qdg.clusters.cluster import save_clusters
 from jquanta.qdg.config import load_qdg
-from jquanta.qdg.samples.selection import Selection, given
+from jquanta.qdg.samples.predictions import Predictions, given
 from tests.lm.corpus.samples import write_corpus
 from tests.lm.losses.examples import NEOX, USED, model, parameters
 
@@ -25,12 +24,15 @@ LENGTHS = (5, 9, 14, 20)
 class Run(NamedTuple):
     """What QDG makes, with where it came from."""
 
-    config: LMConfig
-    params: dict[str, Array]
-    corpus: Corpus
-    selection: Selection
+    model: Model
+    predictions: Predictions
     clusters: Any
     similarity: Any
+
+    @property
+    def corpus(self) -> Corpus:
+        """Of the samples."""
+        return self.predictions.corpus
 
 
 def words(tokens: Any) -> str:
@@ -55,19 +57,19 @@ def corpus(path: Path) -> Corpus:
     return open_corpus(write_corpus(path, rows, tokenizer(), USED))
 
 
-def last_predictions(corpus: Corpus) -> Selection:
+def last_predictions(corpus: Corpus) -> Predictions:
     """The last prediction of each document: equal ones have equal gradients."""
     return given(corpus, corpus.starts[1:] - 1)
 
 
 def run(path: Path, **settings: Any) -> Run:
-    """Selection, similarity and clusters; settings are those of the similarity."""
-    found = corpus(path / "corpus")
-    selection = last_predictions(found)
-    similarity = qdg.similarity(NEOX, parameters(), found, selection, **settings)
+    """Samples, similarity and clusters; settings are those of the similarity."""
+    predictions = last_predictions(corpus(path / "corpus"))
+    network = Model(NEOX, parameters())
+    similarity = qdg.similarity(network, predictions, **settings)
     cosine = similarity.cosine.assign_attrs(similarity.attrs)
     clusters = qdg.cluster(cosine, [2, len(LENGTHS)], n_init=3)
-    return Run(NEOX, parameters(), found, selection, clusters, similarity)
+    return Run(network, predictions, clusters, similarity)
 
 
 def folder(path: Path) -> Path:
@@ -78,8 +80,8 @@ def folder(path: Path) -> Path:
     model(path / "model" / "step1", seed=1)
     compute_losses(made.corpus, path / "model", path / "losses", revisions=["step1"])
     results = path / "run"
-    made.selection.save(results)
-    qdg.similarity(made.config, made.params, made.corpus, made.selection, out=results)
+    made.predictions.save(results)
+    qdg.similarity(made.model, made.predictions, out=results)
     save_clusters(made.clusters, results)
     inputs = {"model": path / "model", "corpus": path / "corpus", "losses": path / "losses"}
     named = {name: str(value) for name, value in inputs.items()}

@@ -4,16 +4,19 @@ Rows of unit length: each product is a sum of 300 to 1,000 float32 numbers of si
 1e-7 whatever the order. 2e-6 is asked.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from jquanta.errors import BadInput, Interrupted
-from jquanta.qdg.cosines import matrices as on_disk
-from jquanta.qdg.cosines.blockwise import Layout, exact, fill, plan
-from jquanta.qdg.cosines.matrices import Matrices
+from jquanta.qdg.cosines import matrix as on_disk
+from jquanta.qdg.cosines.blockwise import Rows, Tiling, exact, fill, tiling
+from jquanta.qdg.cosines.matrix import OnDisk, strip_shape
+from jquanta.run.arrays import Variable
 from tests.monitors import Watch
 from tests.qdg.cosines.reference import cosines
 
@@ -29,7 +32,7 @@ ROWS[:, :40] += np.repeat(np.eye(4, 10, dtype=np.float32) * 3, 4, 1).sum(
 def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which rows are asked for, in which order, and what that takes, on any machine."""
     monkeypatch.setattr("jquanta.qdg.cosines.blockwise.at_once", lambda: 1)
-    monkeypatch.setattr("jquanta.qdg.views.per_sample.at_once", lambda: 1)
+    monkeypatch.setattr("jquanta.qdg.views.source.at_once", lambda: 1)
 
 
 class Source:
@@ -95,16 +98,16 @@ def test_rows_are_made_as_few_times_as_memory_allows(held: int, rounds: int) -> 
     assert asked.max() == rounds
 
 
-def test_layouts() -> None:
-    stops = list(range(8, 1001, 8))
-    fits = plan(stops, numbers=1000, width=4, memory=10**9)
-    assert fits == Layout(256, 4)
-    tight = plan(stops, numbers=10**6, width=4, memory=400 * 4 * 10**6)
+def test_tilings() -> None:
+    sizes = [8] * 125
+    fits = tiling(sizes, numbers=1000, width=4, memory=10**9)
+    assert fits == Tiling(256, 4)
+    tight = tiling(sizes, numbers=10**6, width=4, memory=400 * 4 * 10**6)
     assert tight.panel == 64  # four of them beside two batches
     assert tight.held == 4
-    half = plan(stops, numbers=10**6, width=2, memory=400 * 4 * 10**6)
+    half = tiling(sizes, numbers=10**6, width=2, memory=400 * 4 * 10**6)
     assert half.panel * half.held > tight.panel * tight.held
-    assert plan(stops, numbers=10, width=4, memory=10**9, devices=6, panel=100).panel == 102
+    assert tiling(sizes, numbers=10, width=4, memory=10**9, devices=6, panel=100).panel == 102
 
 
 def test_too_little_memory_is_one_line() -> None:
@@ -149,20 +152,66 @@ def test_bfloat16_is_less_exact_and_only_by_choice() -> None:
     assert (np.diag(found) == 1).all()
 
 
-def start(path: Path, watch: Watch, source: Source, **changes: Any) -> Matrices:
-    """A run on disk: panels of 8 of which one is held."""
+ORDER = np.random.default_rng(1).permutation(N)
+"""Of the samples, as they are computed: not that of their numbers."""
+
+
+class Scattered(Rows):
+    """Rows whose samples are in another order than the rows are computed in."""
+
+    @property
+    def batches(self) -> list[np.ndarray]:
+        return np.split(ORDER, self.stops[:-1])
+
+    def __call__(self, number: int) -> Any:
+        samples = self.batches[number]
+        found = [self.function(int(sample), int(sample) + 1)[0] for sample in samples]
+        return np.stack(found)
+
+    row = np.empty(P, np.float32)
+
+
+def variables(names: tuple[str, ...]) -> dict[str, Variable]:
+    return {
+        name: Variable(("sample", "other"), (N, N), "float32", (), {}, strip_shape(N))
+        for name in names
+    }
+
+
+BOTH = ("cosine", "cosine_abs")
+
+
+def start(
+    path: Path, watch: Watch, source: Source, names: tuple[str, ...] = BOTH, **changes: Any
+) -> dict[str, np.ndarray]:
+    """A run on disk: panels of 8 of which one is held. What Zarr reads of it."""
     path.mkdir(exist_ok=True)
-    found = Matrices.on_disk(path, N, True, {"rows": "these"})
-    stops = [*range(4, N, 4), N]
+    found = OnDisk(path, variables(names), {"rows": "these"})
+    rows = Scattered(source, [*range(4, N, 4), N])
     settings = {"panel": 8, "memory": row_bytes(2 * 4 + 3 * 8)} | changes
-    fill(found, source, stops, row=np.empty(P, np.float32), monitor=watch, **settings)
-    return found
+    fill(found, rows, monitor=watch, **settings)
+    group = zarr.open_group(str(found.group), mode="r")
+    return {name: np.asarray(group[name]) for name in names}
 
 
 def whole(tmp_path: Path) -> tuple[dict[str, bytes], Source]:
     source = Source()
     found = start(tmp_path / "whole", Watch(), source)
-    return {name: x.tobytes() for name, x in found.arrays.items()}, source
+    return {name: x.tobytes() for name, x in found.items()}, source
+
+
+@pytest.mark.parametrize(("chunk", "strip"), [(8, 1), (20, 4), (100, N)])
+def test_matrices_on_disk_are_those_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, strip: int
+) -> None:
+    """In the order of the samples, whatever the chunks."""
+    monkeypatch.setattr(on_disk, "CHUNK", chunk)
+    assert strip_shape(N)[0] == strip
+    found = start(tmp_path / "run", Watch(), Source())
+    for name, wanted in zip(BOTH, cosines(ROWS), strict=True):
+        np.testing.assert_allclose(found[name], wanted, rtol=0, atol=ROUNDING)
+        assert (found[name] == found[name].T).all()
+        assert (np.diag(found[name]) == 1).all()
 
 
 @pytest.mark.parametrize("stop_at", [1, 9, 30, 52])
@@ -172,7 +221,7 @@ def test_an_interrupted_run_continues_with_the_same_bits(tmp_path: Path, stop_at
         start(tmp_path / "run", Watch(stop_at=stop_at), Source())
     watch, source = Watch(), Source()
     found = start(tmp_path / "run", watch, source)
-    assert {name: x.tobytes() for name, x in found.arrays.items()} == bits
+    assert {name: x.tobytes() for name, x in found.items()} == bits
     assert len(source.asked) < len(everything.asked) or stop_at == 1
     assert "continuing after" in watch.lines[0]
     shares = [share for _, share, *_ in watch.reports]
@@ -188,12 +237,13 @@ def test_a_crash_costs_what_is_not_marked(tmp_path: Path, monkeypatch: pytest.Mo
     start(tmp_path / "run", Watch(), source)
     assert source.asked == everything.asked
     monkeypatch.setattr(on_disk, "LEAST_INTERVAL", 0.0)
+    monkeypatch.setattr(on_disk, "COST_SHARE", np.inf)  # whatever saving costs
     with pytest.raises(RuntimeError):
         start(tmp_path / "again", Watch(40, RuntimeError), Source())
     source = Source()
     found = start(tmp_path / "again", Watch(), source)
     assert len(source.asked) < len(everything.asked) / 2
-    assert {name: x.tobytes() for name, x in found.arrays.items()} == bits
+    assert {name: x.tobytes() for name, x in found.items()} == bits
 
 
 def test_other_memory_continues_too(tmp_path: Path) -> None:
@@ -203,7 +253,7 @@ def test_other_memory_continues_too(tmp_path: Path) -> None:
         start(tmp_path / "run", Watch(stop_at=30), Source())
     watch = Watch()
     found = start(tmp_path / "run", watch, Source(), panel=None, memory=10**9)
-    assert {name: x.tobytes() for name, x in found.arrays.items()} == bits
+    assert {name: x.tobytes() for name, x in found.items()} == bits
     assert "continuing after" in watch.lines[0]
 
 
@@ -214,7 +264,7 @@ def test_other_panels_start_again_and_say_so(tmp_path: Path) -> None:
     found = start(tmp_path / "run", watch, Source(), panel=16, memory=10**9)
     assert watch.lines == ["similarity: starting again, since rows are now cut into other panels"]
     wanted = exact(Source(), N, absolute=True)
-    for name, matrix in found.arrays.items():
+    for name, matrix in found.items():
         np.testing.assert_allclose(matrix, wanted[name], rtol=0, atol=ROUNDING)
 
 
@@ -222,7 +272,43 @@ def test_another_runs_beginnings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         start(tmp_path / "run", Watch(stop_at=9), Source())
     with pytest.raises(BadInput, match=r"begun with another rows \(these, not those\); delete "):
-        Matrices.on_disk(tmp_path / "run", N, True, {"rows": "those"})
+        OnDisk(tmp_path / "run", variables(BOTH), {"rows": "those"})
     (tmp_path / "run" / "state.json").write_text("{")
     with pytest.raises(BadInput, match=r"state\.json: damaged"):
-        Matrices.on_disk(tmp_path / "run", N, True, {"rows": "these"})
+        OnDisk(tmp_path / "run", variables(BOTH), {"rows": "these"})
+
+
+def test_other_matrices_start_again_and_say_so(tmp_path: Path) -> None:
+    """Those of absolute values are not asked for any more, or were not yet."""
+    bits, _ = whole(tmp_path)
+    for first, second in ((BOTH, BOTH[:1]), (BOTH[:1], BOTH)):
+        path = tmp_path / "-".join(first)
+        with pytest.raises(Interrupted):
+            start(path, Watch(stop_at=30), Source(), first)
+        watch = Watch()
+        found = start(path, watch, Source(), second)
+        assert watch.lines == ["similarity: starting again, since other matrices are asked for"]
+        assert {name: x.tobytes() for name, x in found.items()} == {n: bits[n] for n in second}
+        assert {p.name for p in (path / "matrices.zarr").iterdir() if p.is_dir()} == set(second)
+
+
+def test_the_work_of_an_earlier_version_is_begun_anew(tmp_path: Path) -> None:
+    """It kept matrices in the order in which the samples were computed, in files of their own."""
+    bits, everything = whole(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    starts = [*range(0, N, 8), N]
+    state = {"identity": {"rows": "these"}, "panel": 8, "starts": starts}
+    (run / "state.json").write_text(json.dumps(state))
+    for name in BOTH:
+        np.zeros((N, N), "<f4").tofile(run / f"{name}.f32")
+    with (run / "done").open("wb") as file:
+        np.save(file, np.ones((len(starts) - 1, len(starts) - 1), bool))
+    watch, source = Watch(), Source()
+    found = start(run, watch, source)
+    assert watch.lines == [
+        "similarity: starting again, since an earlier version of jquanta began it"
+    ]
+    assert source.asked == everything.asked
+    assert {name: x.tobytes() for name, x in found.items()} == bits
+    assert {path.name for path in run.iterdir()} == {"state.json", "done", "matrices.zarr"}

@@ -16,7 +16,7 @@ from jquanta.qdg.clusters.cluster import imported, save_clusters
 from jquanta.qdg.cosines.similarity import SIMILARITY
 from jquanta.qdg.pages.page import Column, Page
 from jquanta.qdg.pages.texts import Text
-from jquanta.qdg.samples.selection import Selection
+from jquanta.qdg.samples.predictions import Predictions
 from jquanta.run.arrays import variable, write
 from tests.lm.corpus.samples import texts, twin, write_corpus
 
@@ -51,7 +51,7 @@ class Made(NamedTuple):
     results: Path
     corpus: Corpus
     losses: Path
-    selection: Selection
+    predictions: Predictions
     gradients: np.ndarray
     labels: np.ndarray
     columns: dict[tuple[str, str], np.ndarray]
@@ -67,22 +67,22 @@ def made(path: Path, samples: int = 60) -> Made:
     chance = np.random.default_rng(0)
     index = np.sort(chance.choice(corpus.n_predictions, samples, replace=False))
     model = "some/big@step512"
-    selection = Selection(index, corpus.meta.corpus, model, {"threshold": 0.1})
+    predictions = Predictions(corpus, index, model, {"threshold": 0.1})
     (results := path / "results").mkdir()
-    selection.save(results)
+    predictions.save(results)
     groups = chance.integers(0, 7, samples)
     gradients = chance.normal(size=(7, 20))[groups] + 0.5 * chance.normal(size=(samples, 20))
     unit = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
     cosine = variable(("sample", "other"), (unit @ unit.T).astype(np.float32))
-    write(results / SIMILARITY, {"cosine": cosine}, {"samples": selection.hash, "mode": "exact"})
-    labels = imported(np.stack([groups % 3, groups]), COUNTS, samples=selection.hash)
+    write(results / SIMILARITY, {"cosine": cosine}, {"samples": predictions.hash, "mode": "exact"})
+    labels = imported(np.stack([groups % 3, groups]), COUNTS, samples=predictions.hash)
     save_clusters(labels, results)
     columns = {}
     for name, size in (("some/small", 30), ("some/big", 900)):
         for revision in ("step0", "step512"):
             columns[name, revision] = stored(path / "losses", corpus, name, revision, size)
     told = labels["label"].to_numpy()
-    return Made(results, corpus, path / "losses", selection, gradients, told, columns)
+    return Made(results, corpus, path / "losses", predictions, gradients, told, columns)
 
 
 def stored(out: Path, corpus: Corpus, model: str, revision: str, size: int) -> np.ndarray:

@@ -54,7 +54,7 @@ FLAGS = ("results", "--corpus", "corpus", "--out", "new/page.html")
 
 def test_a_page_is_what_the_results_hold(original: Made) -> None:
     found = page_from(original.results, corpus=original.corpus.path, losses=[original.losses])
-    index = original.selection.index
+    index = original.predictions.index
     np.testing.assert_array_equal(found.index, index)
     assert found.counts.tolist() == list(COUNTS)
     np.testing.assert_array_equal(found.labels, original.labels)

@@ -11,9 +11,13 @@ from jquanta import qdg
 from jquanta.cli import assign as door
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.models.model import Model
 from jquanta.qdg.clusters.cluster import imported
 from jquanta.qdg.questions.assignment import assign
-from jquanta.qdg.samples.selection import Selection, given
+from jquanta.qdg.samples.predictions import Predictions, given
+from jquanta.qdg.views.activations import Activations
+from jquanta.qdg.views.gradient import Gradients
+from jquanta.qdg.views.sketch import Sketch
 from tests.lm.losses.examples import NEOX, parameters
 from tests.monitors import Watch
 from tests.qdg import examples
@@ -37,12 +41,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 def random_run(corpus: Corpus, **settings: Any) -> planted.Run:
     """Samples of random tokens in clusters that mean nothing, one of them of a single sample."""
-    selection = examples.selection(corpus, 7)
-    similarity = qdg.similarity(NEOX, parameters(), corpus, selection, **settings)
-    labels = np.arange(len(selection)) % 3
+    samples, model = examples.predictions(corpus, 7), examples.model()
+    similarity = qdg.similarity(model, samples, **settings)
+    labels = np.arange(len(samples)) % 3
     labels[-1] = 3
-    clusters = imported([labels % 2, labels], samples=selection.hash)
-    return planted.Run(NEOX, parameters(), corpus, selection, clusters, similarity)
+    clusters = imported([labels % 2, labels], samples=samples.hash)
+    return planted.Run(model, samples, clusters, similarity)
 
 
 @pytest.mark.parametrize("group", range(len(LENGTHS)))
@@ -61,7 +65,7 @@ def test_a_text_that_was_sampled_falls_in_its_cluster(made: planted.Run, group: 
 
 
 def test_every_sample_falls_in_its_own_cluster(made: planted.Run) -> None:
-    found = assign(*made, made.selection.index, nearest=2)
+    found = assign(*made, made.predictions.index, nearest=2)
     labels = made.clusters.label.sel(count=len(LENGTHS)).to_numpy()
     np.testing.assert_array_equal(found.cluster, labels)
     near = found.nearest.to_numpy()
@@ -96,8 +100,8 @@ def test_of_a_long_text_the_end_is_taken(made: planted.Run) -> None:
     assert long.target.to_numpy().tolist() == end.target.to_numpy().tolist()
 
 
-def unit(corpus: Corpus, selection: Selection) -> np.ndarray:
-    rows = qdg.gradients(NEOX, parameters(), corpus, selection).astype(np.float64)
+def unit(samples: Predictions) -> np.ndarray:
+    rows = qdg.gradients(examples.model(), samples).astype(np.float64)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
@@ -110,12 +114,12 @@ def cosine_to_mean(row: np.ndarray, rows: np.ndarray) -> float:
 def test_equal_to_plain_numpy(corpus: Corpus, count: int) -> None:
     """Centres as means of unit gradients in float64; each sample against the mean of the others."""
     run = random_run(corpus)
-    samples = unit(corpus, run.selection)
+    samples = unit(run.predictions)
     labels = run.clusters.label.sel(count=count).to_numpy()
-    index = np.union1d(run.selection.index[:4], [1, 2, 40, 41, 100, 200])
+    index = np.union1d(run.predictions.index[:4], [1, 2, 40, 41, 100, 200])
     found = assign(*run, index, count=count, nearest=3)
-    for token, row in enumerate(unit(corpus, given(corpus, index))):
-        itself = run.selection.index == index[token]
+    for token, row in enumerate(unit(given(corpus, index))):
+        itself = run.predictions.index == index[token]
         each = [cosine_to_mean(row, samples[labels == c]) for c in range(labels.max() + 1)]
         cluster = int(np.argmax(each))
         assert found.cluster[token] == cluster
@@ -142,25 +146,25 @@ def test_equal_to_plain_numpy(corpus: Corpus, count: int) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"mode": "sketch", "sketch_size": 8, "seed": 3},
-        {"mode": "activations", "layer": 1},
-        {"parameters": r"mlp"},
+        {"view": Sketch(size=8, seed=3)},
+        {"view": Activations(1)},
+        {"view": Gradients("mlp")},
         {"absolute": True},
     ],
-    ids=lambda settings: next(iter(settings)),
+    ids=["sketch", "activations", "parameters", "absolute"],
 )
 def test_cosines_as_the_similarity_has_them(corpus: Corpus, settings: Any) -> None:
     run = random_run(corpus, **settings)
     absolute = "absolute" in settings
     run = run._replace(clusters=run.clusters.assign_attrs(affinity="absolute" if absolute else ""))
     index = [3, 50, 101]
-    found = assign(*run, index, nearest=len(run.selection))
-    union = given(corpus, np.union1d(run.selection.index, index))
-    whole = qdg.similarity(NEOX, parameters(), corpus, union, **settings)
+    found = assign(*run, index, nearest=len(run.predictions))
+    union = given(corpus, np.union1d(run.predictions.index, index))
+    whole = qdg.similarity(run.model, union, **settings)
     matrix = whole["cosine_abs" if absolute else "cosine"].to_numpy()
     for token, prediction in enumerate(index):
         row = matrix[union.index == prediction][0]
-        wanted = row[np.isin(union.index, run.selection.index)]
+        wanted = row[np.isin(union.index, run.predictions.index)]
         places = found.nearest[token].to_numpy()
         assert sorted(places.tolist()) == list(range(len(wanted)))
         np.testing.assert_allclose(found.nearest_cosine[token], wanted[places], atol=COSINES)
@@ -174,10 +178,10 @@ def test_a_gradient_without_direction_fits_nothing(corpus: Corpus) -> None:
     params |= {"final_norm.bias": bias, "unembed.kernel": kernel}
     targets = corpus.tokens[corpus.offsets[4] + 1 : corpus.offsets[5]]
     start = int(corpus.starts[4])
-    selection = given(corpus, start + np.flatnonzero(targets != certain))
-    similarity = qdg.similarity(NEOX, params, corpus, selection)
-    clusters = imported([np.arange(len(selection)) % 2])
-    found = assign(NEOX, params, corpus, selection, clusters, similarity, [start + 2, start + 4])
+    samples, model = given(corpus, start + np.flatnonzero(targets != certain)), Model(NEOX, params)
+    similarity = qdg.similarity(model, samples)
+    clusters = imported([np.arange(len(samples)) % 2])
+    found = assign(model, samples, clusters, similarity, [start + 2, start + 4])
     assert found.loss[0] == 0
     assert found.cluster.to_numpy()[0] == -1
     assert (found.nearest[0] == -1).all()
@@ -205,7 +209,7 @@ def test_bad_input_is_one_clear_line(made: planted.Run, tmp_path: Path) -> None:
     refused("prediction 100000: this corpus has", [100000])
     refused("index: no predictions", [])
     refused("gradients of 25,152 numbers take .* give fewer tokens", memory="100 kB")
-    other = made._replace(params=parameters(seed=1))
+    other = made._replace(model=examples.model(seed=1))
     refused("the model's weights are not those of these results", run=other)
     fewer = made._replace(clusters=made.clusters.isel(sample=slice(5)))
     refused("clusters of 5 samples are not of this selection of 24", run=fewer)
@@ -213,8 +217,17 @@ def test_bad_input_is_one_clear_line(made: planted.Run, tmp_path: Path) -> None:
     refused("the similarity is not of this selection's samples", run=foreign)
     absolute = made._replace(clusters=made.clusters.assign_attrs(affinity="absolute"))
     refused("the clusters are of cosine_abs, which the similarity lacks", run=absolute)
-    elsewhere = made._replace(corpus=examples.corpus(tmp_path / "other"))
-    refused("not the corpus of this selection", [1], elsewhere)
+    # The same numbers of another corpus: what is stored says of which one its samples are.
+    another = examples.corpus(tmp_path / "other", (40,) * 24, tokenizer=planted.tokenizer())
+    elsewhere = made._replace(predictions=given(another, made.predictions.index))
+    assert elsewhere.predictions.hash == made.predictions.hash
+    refused("not the corpus of these results", [1], elsewhere)
+    labels = made.clusters.label.isel(count=0).to_numpy()
+    refused(
+        "not the corpus of these results",
+        [1],
+        elsewhere._replace(clusters=imported([labels], samples=made.predictions.hash)),
+    )
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

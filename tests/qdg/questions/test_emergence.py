@@ -12,10 +12,13 @@ from jquanta.errors import BadInput
 from jquanta.lm.losses.reader import open_losses
 from jquanta.qdg.clusters.cluster import imported, open_clusters, save_clusters
 from jquanta.qdg.questions.emergence import cluster_losses, emerged, open_emergence, save_emergence
-from jquanta.qdg.samples.selection import Selection, open_selection
+from jquanta.qdg.samples.predictions import Predictions, stored_selection
+from tests.qdg import examples
 from tests.qdg.clusters import planted
 
-SELECTION = Selection(np.array([2, 3, 5, 7, 11, 13]), corpus="made", model="big@step8")
+SELECTION = Predictions(
+    examples.named("made", 20), np.array([2, 3, 5, 7, 11, 13]), model="big@step8"
+)
 LABELS = [[0, 0, 0, 0, 1, 1], [0, 0, 1, 1, 2, 3]]  # counts 2 and 4, ranked
 COLUMNS = {  # model@revision: size, mean losses of the clusters of count 2
     "small@step1": (100, 4.0, 3.0),
@@ -183,9 +186,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.endswith("emergence.zarr, in place of an earlier one\n")
     found = open_emergence(results)
     table = open_losses(tmp_path / "losses")
-    selection, labels = open_selection(results), open_clusters(results).label.sel(count=4)
+    index = stored_selection(results)["index"].to_numpy()
+    labels = open_clusters(results).label.sel(count=4)
     for cluster in range(4):
-        own = table.loss.to_numpy()[selection.index[labels == cluster]]
+        own = table.loss.to_numpy()[index[labels == cluster]]
         np.testing.assert_allclose(found.loss.sel(count=4)[cluster], own.mean(0), rtol=1e-6)
     assert door.main([str(results), "--count", "5"]) == 2
     assert "count 5: there are clusters for 2, 4" in capsys.readouterr().err

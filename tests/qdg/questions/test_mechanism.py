@@ -8,18 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from jaxtyping import Array
 
 from jquanta import qdg
 from jquanta.cli import mechanism as door
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.models.model import Model
 from jquanta.qdg.clusters.cluster import imported
 from jquanta.qdg.questions.mechanism import held_out, mechanisms, summary
+from jquanta.qdg.samples.predictions import given
+from jquanta.qdg.samples.prefixes import prefixes
 from jquanta.qdg.views import ways
-from jquanta.qdg.views.gradient import loss_rows
+from jquanta.qdg.views.gradient import loss_function
 from jquanta.qdg.views.parameters import chosen, columns
-from jquanta.qdg.views.per_sample import _program
+from jquanta.qdg.views.per_sample import _program, per_sample
 from jquanta.run.arrays import read
 from tests.lm.losses.examples import NEOX, parameters, plain_column
 from tests.qdg import examples
@@ -58,12 +60,10 @@ def test_equal_to_plain_code(
     """Flat gradients, one step after another, whole documents."""
     monkeypatch.setitem(ways.WAYS, "cpu", way)
     params, step = parameters(), 0.01
-    selection = examples.selection(corpus, 5)
-    clusters = imported([np.sort(np.random.default_rng(0).integers(0, 3, len(selection)))])
+    model, samples = Model(NEOX, params), examples.predictions(corpus, 5)
+    clusters = imported([np.sort(np.random.default_rng(0).integers(0, 3, len(samples)))])
     labels = clusters.label[0].to_numpy()
-    found = mechanisms(
-        NEOX, params, corpus, selection, clusters, largest=2, step=step, others=others, seed=7
-    )
+    found = mechanisms(model, samples, clusters, largest=2, step=step, others=others, seed=7)
     held = held_out(labels, np.random.default_rng(7))
     seen = found.sample.to_numpy()
     assert held[seen].all()
@@ -71,12 +71,12 @@ def test_equal_to_plain_code(
     if not others:
         np.testing.assert_array_equal(seen, np.flatnonzero(held))
     np.testing.assert_array_equal(found.label, labels[seen])
-    rows = qdg.gradients(NEOX, params, corpus, selection).astype(np.float64)
+    rows = qdg.gradients(model, samples).astype(np.float64)
     names = chosen(NEOX)
     flat = np.concatenate([np.asarray(params[name]).ravel() for name in names])
     length = step * np.linalg.norm(flat.astype(np.float64))
     assert found.attrs["length"] == pytest.approx(length, rel=1e-5)
-    before = plain_column(NEOX, params, corpus)[selection.index]
+    before = plain_column(NEOX, params, corpus)[samples.index]
     np.testing.assert_allclose(found.loss, before[seen], rtol=1e-5)
     for cluster in range(2):
         mean = rows[(labels == cluster) & ~held].mean(0)
@@ -85,7 +85,7 @@ def test_equal_to_plain_code(
             name: params[name] - length * direction[place].reshape(params[name].shape)
             for name, place in columns(NEOX, names).items()
         }
-        after = plain_column(NEOX, {**params, **moved}, corpus)[selection.index]
+        after = plain_column(NEOX, {**params, **moved}, corpus)[samples.index]
         row = found.sel(cluster=cluster)
         # Losses of a few nats in float32, each rounded at 1e-6 of itself.
         np.testing.assert_allclose(row.change, (after - before)[seen], rtol=0, atol=1e-5)
@@ -102,13 +102,12 @@ def test_the_first_order_is_that_of_small_steps(made: planted.Run) -> None:
     In float64, where a small step is not lost in the rounding of the loss. At 1e-5 what is of third
     order is some 3% of what is of second here, and at 1e-6 the float32 slopes are wrong by 1%.
     """
-    params: dict[str, Array] = {n: jnp.asarray(x, jnp.float64) for n, x in made.params.items()}
+    params = {n: jnp.asarray(x, jnp.float64) for n, x in made.model.params.items()}
+    wide = Model(made.model.config, params)
     free = made.clusters.assign_attrs(weights="")  # of the float32 model
 
     def rest(step: float) -> np.ndarray:
-        found = mechanisms(
-            made.config, params, made.corpus, made.selection, free, count=4, step=step
-        )
+        found = mechanisms(wide, made.predictions, free, count=4, step=step)
         return np.abs(found.change - found.first_order).to_numpy()
 
     small, large = rest(1e-6), rest(1e-5)
@@ -119,11 +118,9 @@ def test_the_first_order_is_that_of_small_steps(made: planted.Run) -> None:
 
 def test_planted_mechanisms(made: planted.Run) -> None:
     """Held-out copies are what the step is for: their loss falls as fast as any can."""
-    found = mechanisms(
-        made.config, made.params, made.corpus, made.selection, made.clusters, count=4, step=1e-3
-    )
+    found = mechanisms(*made[:3], count=4, step=1e-3)
     short = summary(found)
-    gradients = qdg.gradients(made.config, made.params, made.corpus, made.selection)
+    gradients = qdg.gradients(made.model, made.predictions)
     labels = made.clusters.label.sel(count=4).to_numpy()
     for cluster in range(len(LENGTHS)):
         norm = np.linalg.norm(gradients[labels == cluster][0])
@@ -158,7 +155,7 @@ def test_the_summary() -> None:
 
 def test_seeds(made: planted.Run) -> None:
     def found(seed: int) -> Any:
-        return mechanisms(*made[:5], count=2, others=5, seed=seed)
+        return mechanisms(*made[:3], count=2, others=5, seed=seed)
 
     assert found(1).identical(found(1))
     assert not found(1).equals(found(2))
@@ -172,8 +169,9 @@ def test_other_parameters_compile_nothing(
         caplog.clear()
         jax.config.update("jax_log_compiles", True)  # in all threads
         try:
-            rows = loss_rows(made.config, parameters(seed=seed), made.corpus, made.selection)
-            found = rows.all()
+            model = examples.model(seed=seed)
+            own = prefixes(made.predictions, model.config)
+            found = per_sample(loss_function(model), own, model.config).all()
         finally:
             jax.config.update("jax_log_compiles", False)
         told = [record.getMessage() for record in caplog.records]
@@ -184,7 +182,7 @@ def test_other_parameters_compile_nothing(
     other, again = losses(1)
     assert compiled > 0
     assert again == 0
-    wanted = plain_column(made.config, parameters(seed=1), made.corpus)[made.selection.index]
+    wanted = plain_column(NEOX, parameters(seed=1), made.corpus)[made.predictions.index]
     np.testing.assert_allclose(other, wanted, rtol=1e-5)
     assert np.abs(first - other).min() > 1e-3
 
@@ -192,7 +190,7 @@ def test_other_parameters_compile_nothing(
 def test_bad_input_is_one_clear_line(made: planted.Run) -> None:
     def refused(line: str, run: Any = made, **settings: Any) -> None:
         with pytest.raises(BadInput, match=line) as caught:
-            mechanisms(*run[:5], **settings)
+            mechanisms(*run[:3], **settings)
         assert "\n" not in str(caught.value)
 
     refused("count 7: there are clusters for 2, 4", count=7)
@@ -205,13 +203,26 @@ def test_bad_input_is_one_clear_line(made: planted.Run) -> None:
     refused("count 1: 1 of 1 clusters have 4 samples or more, and there must be others", one)
     small = made._replace(clusters=imported([np.arange(24) // 3]))
     refused("count 8: 0 of 8 clusters have 4 samples", small)
-    refused("the model's weights are not", made._replace(params=parameters(seed=1)))
-    flat = {**made.params, "final_norm.scale": np.zeros(32, np.float32)}
+    refused("the model's weights are not", made._replace(model=examples.model(seed=1)))
+    flat = Model(NEOX, {**made.model.params, "final_norm.scale": np.zeros(32, np.float32)})
     free = made.clusters.assign_attrs(weights="")
     refused(
         "cluster 0: its mean gradient is zero or not finite",
-        made._replace(params=flat, clusters=free),
+        made._replace(model=flat, clusters=free),
     )
+
+
+def test_a_wrong_corpus_is_refused(made: planted.Run, tmp_path: Path) -> None:
+    """One with enough documents has all the numbers: only what is stored can tell."""
+    wrong = examples.corpus(tmp_path / "wrong", (40,) * 24, tokenizer=planted.tokenizer())
+    samples = given(wrong, made.predictions.index)
+    assert samples.hash == made.predictions.hash
+    with pytest.raises(BadInput, match=r"not the corpus of these results \(its hash is ") as caught:
+        mechanisms(made.model, samples, made.clusters)
+    assert "\n" not in str(caught.value)
+    made.predictions.save(tmp_path)
+    with pytest.raises(BadInput, match="not the corpus of this selection"):
+        mechanisms(made.model, qdg.open_selection(tmp_path, wrong), made.clusters)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

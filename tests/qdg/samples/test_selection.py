@@ -14,7 +14,8 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus, open_corpus
 from jquanta.lm.losses.compute import compute_losses
 from jquanta.qdg.samples.induction import Part, by_induction, parts
-from jquanta.qdg.samples.selection import Newly, Selection, given, open_selection, select
+from jquanta.qdg.samples.predictions import Predictions, given, open_selection
+from jquanta.qdg.samples.selection import Newly, select
 from tests.lm.corpus.samples import tree, write_corpus
 from tests.lm.losses import examples as losses_examples
 from tests.qdg import examples
@@ -166,7 +167,7 @@ def test_of_losses_on_disk(tmp_path: Path) -> None:
     found = select(corpus, losses, threshold=threshold, induction="none", stride=2, count=9)
     assert found.index.tolist() == np.flatnonzero(values < threshold)[::2][:9].tolist()
     assert found.model == "model@main"
-    assert found.corpus == corpus.meta.corpus
+    assert found.corpus is corpus
 
 
 def test_a_selection_is_stored_with_its_rule(repeating: Corpus, tmp_path: Path) -> None:
@@ -175,10 +176,10 @@ def test_a_selection_is_stored_with_its_rule(repeating: Corpus, tmp_path: Path) 
     newly = Newly("two@main", 8.5)
     found = select(repeating, stored, "one@main", threshold=0.2, stride=2, newly=newly)
     found.save(tmp_path / "deep" / "run")
-    again = open_selection(tmp_path / "deep" / "run")
+    again = open_selection(tmp_path / "deep" / "run", repeating)
     assert again.index.dtype == np.int64
     assert again.index.tolist() == found.index.tolist()
-    assert (again.model, again.corpus) == ("one@main", repeating.meta.corpus)
+    assert (again.model, again.corpus) == ("one@main", repeating)
     assert again.rule == {
         "threshold_nats": 0.2,
         "induction": "trigram",
@@ -190,6 +191,7 @@ def test_a_selection_is_stored_with_its_rule(repeating: Corpus, tmp_path: Path) 
     assert again.hash != given(repeating, found.index[:-1]).hash
     alone = xr.open_zarr(tmp_path / "deep" / "run" / "selection.zarr", chunks=None)
     assert alone["index"].dims == ("sample",)
+    assert alone.attrs["corpus"] == repeating.meta.corpus
     assert not (tmp_path / "deep" / "run" / "selection.zarr.part").exists()
 
 
@@ -242,9 +244,20 @@ def test_losses_that_are_none_or_too_few_are_refused(repeating: Corpus) -> None:
 
 
 @pytest.mark.parametrize("index", [[3, 2], [2, 2], [[1, 2]], [0.5]])
-def test_a_selection_is_ascending(index: list[float]) -> None:
+def test_predictions_are_ascending(repeating: Corpus, index: list[float]) -> None:
     with pytest.raises(BadInput, match=r"ascending and each once, as jquanta.qdg.given does"):
-        Selection(np.array(index), "corpus")
+        Predictions(repeating, np.array(index))
+
+
+def test_predictions_are_the_corpuss(repeating: Corpus) -> None:
+    with pytest.raises(BadInput, match=r"prediction 261: this corpus has predictions 0 to 260"):
+        Predictions(repeating, np.array([3, 261]))
+    with pytest.raises(BadInput, match=r"prediction -1: this corpus has"):
+        Predictions(repeating, np.array([-1, 3]))
+    some = Predictions(repeating, np.array([3, 7, 100, 260], np.uint16), "one@main")
+    assert some.index.dtype == np.int64
+    part = some.at(np.array([1, 3]))
+    assert (part.index.tolist(), part.corpus, part.model) == ([7, 260], repeating, "one@main")
 
 
 def test_all_by_induction_says_so(tmp_path: Path) -> None:
@@ -256,11 +269,11 @@ def test_all_by_induction_says_so(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_foreign_store(tmp_path: Path) -> None:
+    corpus, other = (examples.corpus(tmp_path / name, (40, n)) for name, n in (("a", 9), ("b", 8)))
     with pytest.raises(BadInput, match="no selection here; make one"):
-        open_selection(tmp_path)
-    corpus = examples.corpus(tmp_path / "corpus")
-    examples.selection(corpus).save(tmp_path / "run")
+        open_selection(tmp_path, corpus)
+    examples.predictions(corpus).save(tmp_path / "run")
     before = tree(tmp_path)
     with pytest.raises(BadInput, match="not the corpus of this selection"):
-        Selection(np.arange(3), "another").require_corpus(corpus)
+        open_selection(tmp_path / "run", other)
     assert tree(tmp_path) == before

@@ -14,15 +14,15 @@ import json, sys
 from pathlib import Path
 import jax, numpy as np
 from jquanta import qdg
-from tests.lm.losses.examples import NEOX, parameters
+from jquanta.qdg.views.stored import view_from
 from tests.qdg import examples
 
 home = Path(sys.argv[1])
 corpus = examples.corpus(home / "corpus")
-selection = examples.selection(corpus)
+model, samples = examples.model(), examples.predictions(corpus)
 settings = {"batch_tokens": 64, "memory": 64 * 2**20}
-for name, changes in json.loads(sys.argv[2]).items():
-    found = qdg.similarity(NEOX, parameters(), corpus, selection, **(settings | changes))
+for name, (view, changes) in json.loads(sys.argv[2]).items():
+    found = qdg.similarity(model, samples, view_from(view), **(settings | changes))
     np.savez(home / name, **{k: v.to_numpy() for k, v in found.items()})
 rows = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
 alone = qdg.exact(lambda start, stop: rows[start:stop], 50, batch=4, panel=7)
@@ -30,11 +30,11 @@ np.savez(home / "rows", **alone)
 print(json.dumps(jax.local_device_count()))
 """
 
-RUNS: dict[str, dict[str, object]] = {
-    "exact": {"absolute": True, "panel": 6},
-    "whole": {"absolute": True},
-    "sketch": {"mode": "sketch", "sketch_size": 6},
-    "activations": {"mode": "activations", "panel": 12},
+RUNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "exact": ({"mode": "exact"}, {"absolute": True, "panel": 6}),
+    "whole": ({"mode": "exact"}, {"absolute": True}),
+    "sketch": ({"mode": "sketch", "sketch_size": 6}, {}),
+    "activations": ({"mode": "activations"}, {"panel": 12}),
 }
 
 

@@ -15,13 +15,14 @@ import pytest
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
+from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import shapes
-from jquanta.lm.weights.load import load_model
-from jquanta.qdg.samples.prefixes import plan, samples
-from jquanta.qdg.samples.selection import given
+from jquanta.qdg.samples.predictions import Predictions, given, open_selection
+from jquanta.qdg.samples.prefixes import batches, prefixes
 from jquanta.qdg.views import ways
-from jquanta.qdg.views.gradient import gradient, gradient_rows, gradients
+from jquanta.qdg.views.gradient import Gradients, gradient, gradients
 from jquanta.qdg.views.parameters import chosen, columns
+from jquanta.qdg.views.per_sample import view_of
 from tests.lm.losses.examples import NEO, NEOX, parameters
 from tests.lm.models import examples as models
 from tests.qdg import examples
@@ -38,22 +39,20 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.fixture(scope="module", params=["neox", "neo"])
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A random model of transformers, and ours with its weights."""
-    model: Any = models.neox(hidden_size=32) if request.param == "neox" else models.neo()
+    theirs: Any = models.neox(hidden_size=32) if request.param == "neox" else models.neo()
     folder = tmp_path_factory.mktemp("model")
-    model.save_pretrained(folder)
-    loaded = load_model(folder)
-    config, params = loaded.config, loaded.params
-    return model, config, params
+    theirs.save_pretrained(folder)
+    return theirs, examples.loaded(folder)
 
 
 @pytest.mark.parametrize("kind", ["paper", "reference"])
 def test_gradients_are_torchs(both: Any, corpus: Corpus, kind: str) -> None:
     """The prefix alone, padded, in batches, gives what a backward through the document does."""
-    model, config, params = both
-    selection = examples.selection(corpus, every=17)
-    names = reference.names(model, kind)
-    theirs = reference.flat(reference.gradients(model, corpus, selection.index.tolist(), names))
-    mine = gradients(config, params, corpus, selection, parameters=kind)
+    torchs, model = both
+    samples = examples.predictions(corpus, every=17)
+    names = reference.names(torchs, kind)
+    theirs = reference.flat(reference.gradients(torchs, corpus, samples.index.tolist(), names))
+    mine = gradients(model, samples, parameters=kind)
     assert mine.dtype == np.float32
     assert mine.shape == theirs.shape
     # In which order the numbers lie is each side's own: sorted sizes and all inner products.
@@ -68,24 +67,24 @@ def test_gradients_are_torchs(both: Any, corpus: Corpus, kind: str) -> None:
 
 def test_columns_hold_what_they_say(both: Any, corpus: Corpus) -> None:
     """A kernel of ours is theirs transposed; a pattern's gradient is the part of the whole's."""
-    model, config, params = both
-    selection = examples.selection(corpus, every=60)
-    everything = gradients(config, params, corpus, selection)
+    torchs, model = both
+    config, samples = model.config, examples.predictions(corpus, every=60)
+    everything = gradients(model, samples)
     at = columns(config, chosen(config))
     theirs = (
         "gpt_neox.layers.1.mlp.dense_h_to_4h"
         if "rotary" in vars(config)
         else ("transformer.h.1.mlp.c_fc")
     )
-    index = selection.index.tolist()
-    found = reference.gradients(model, corpus, index, [f"{theirs}.weight", f"{theirs}.bias"])
+    index = samples.index.tolist()
+    found = reference.gradients(torchs, corpus, index, [f"{theirs}.weight", f"{theirs}.bias"])
     sides = shapes(config)["layers.1.mlp.up.kernel"]
     mine = everything[:, at["layers.1.mlp.up.kernel"]].reshape(-1, *sides)
     wanted = found[f"{theirs}.weight"].transpose(0, 2, 1)
     np.testing.assert_allclose(mine, wanted, rtol=0, atol=ROUNDING * np.abs(wanted).max())
     bias, wanted = everything[:, at["layers.1.mlp.up.bias"]], found[f"{theirs}.bias"]
     np.testing.assert_allclose(bias, wanted, rtol=0, atol=ROUNDING * np.abs(wanted).max())
-    part = gradients(config, params, corpus, selection, parameters=r"layers\.1\.mlp\.up")
+    part = gradients(model, samples, parameters=r"layers\.1\.mlp\.up")
     names = chosen(config, r"layers\.1\.mlp\.up")
     whole = np.concatenate([everything[:, at[name]] for name in names], 1)
     np.testing.assert_allclose(part, whole, rtol=0, atol=ROUNDING * np.abs(whole).max())
@@ -98,15 +97,14 @@ FEW = 37
 @pytest.fixture(scope="module")
 def one_by_one(corpus: Corpus) -> np.ndarray:
     """The slow twin: each prefix by itself, at its own length, without padding or vmap."""
-    index = examples.selection(corpus, every=FEW).index
+    own = prefixes(examples.predictions(corpus, every=FEW), NEOX)
     params, names = parameters(), chosen(NEOX)
-    told = samples(corpus, index, NEOX)
     rows = []
-    for row in range(len(index)):
-        length = int(told.lengths[row])
-        tokens = told.prefixes(np.array([row]), length)[0]
+    for row in range(len(own)):
+        length = int(own.lengths[row])
+        tokens = own.tokens(np.array([row]), length)[0]
         found = jax.jit(gradient(NEOX, names))(
-            params, tokens, np.int32(length - 1), told.targets[row]
+            params, tokens, np.int32(length - 1), own.targets[row]
         )
         rows.append(np.concatenate([np.asarray(found[name]).reshape(-1) for name in names]))
     return np.stack(rows)
@@ -118,75 +116,77 @@ def test_batch_and_padding_change_nothing_but_rounding(
 ) -> None:
     free = replace(ways.CPU, compile_seconds=0.0)  # as many lengths as there may be
     monkeypatch.setitem(ways.WAYS, "cpu", free)
-    selection = examples.selection(corpus, every=FEW)
-    names = chosen(NEOX)
-    rows = gradient_rows(NEOX, parameters(), corpus, selection, names, batch_tokens)
-    found = np.empty((len(selection), sum(np.prod(shapes(NEOX)[n]) for n in names)), np.float32)
-    for batch in rows.plan.batches:
-        made = rows(batch.start, batch.stop)
+    samples, names = examples.predictions(corpus, every=FEW), chosen(NEOX)
+    source = view_of(examples.model(), samples, Gradients(), batch_tokens)
+    found = np.empty((len(samples), sum(np.prod(shapes(NEOX)[n]) for n in names)), np.float32)
+    for number, batch in enumerate(source.plan):
+        made = source(number)
         flat = np.concatenate([np.asarray(made[n]).reshape(len(made[n]), -1) for n in names], 1)
-        found[rows.order[batch.start : batch.stop]] = flat
+        found[batch.samples] = flat
     size = np.linalg.norm(one_by_one, axis=1)
     assert (np.abs(found - one_by_one).max(1) < ROUNDING * size).all()
-    assert len({batch.length for batch in rows.plan.batches}) > 1 or batch_tokens > 100
+    assert len({batch.length for batch in source.plan}) > 1 or batch_tokens > 100
 
 
 def test_prefixes_end_before_the_target(corpus: Corpus) -> None:
-    told = samples(corpus, np.arange(corpus.n_predictions), NEOX)
+    found = prefixes(Predictions(corpus, np.arange(corpus.n_predictions)), NEOX)
     for i in range(corpus.n_predictions):
         document, position = (int(x) for x in corpus.locate(i))
         own = corpus.document(document)
-        length = int(told.lengths[i])
-        row = told.prefixes(np.array([i]), 64)[0]
+        length = int(found.lengths[i])
+        row = found.tokens(np.array([i]), 64)[0]
         assert row[:length].tolist() == own[: position + 1].tolist()
         assert not row[length:].any()
-        assert told.targets[i] == own[position + 1]
+        assert found.targets[i] == own[position + 1]
 
 
 @pytest.mark.parametrize("devices", [1, 3])
 @pytest.mark.parametrize("price", [0, 300, 10**9])
 def test_plans_cover_all_samples_at_sufficient_length(devices: int, price: int) -> None:
     lengths = np.random.default_rng(0).integers(1, 900, 333)
-    found = plan(lengths, 1000, fit=lambda length: 2048 / length, devices=devices, price=price)
-    assert sorted(found.order.tolist()) == list(range(333))
-    assert [batch.start for batch in found.batches[1:]] == [b.stop for b in found.batches[:-1]]
-    assert (found.batches[0].start, found.batches[-1].stop) == (0, 333)
-    for batch in found.batches:
-        own = lengths[found.order[batch.start : batch.stop]]
+    found = batches(
+        lengths, 1000, fit=lambda length: 2048 / length, devices=devices, compile_tokens=price
+    )
+    order = np.concatenate([batch.samples for batch in found])
+    assert sorted(order.tolist()) == list(range(333))  # each in one batch
+    for batch in found:
+        own = lengths[batch.samples]
         assert own.max() <= batch.length <= 1000
         assert batch.rows * batch.length <= devices * 2048
         assert batch.rows % devices == 0
-        assert batch.stop - batch.start == batch.rows or batch is found.batches[-1]
-    used = len({batch.length for batch in found.batches})
+        assert len(batch.samples) == batch.rows or batch is found[-1]
+    assert (np.diff(lengths[order]) <= 0).all()  # the longest first
+    used = len({batch.length for batch in found})
     assert used == 1 if price == 10**9 else used > 3
 
 
-def test_attention_makes_padding_dearer() -> None:
-    """At the same price of a program more lengths pay where work grows with their square."""
+def test_attention_makes_padding_more_expensive() -> None:
+    """At the same cost of a program more lengths pay where work grows with their square."""
     lengths = np.random.default_rng(0).integers(1, 900, 333)
 
-    def used(bend: float) -> int:
-        found = plan(lengths, 1000, fit=lambda length: 2048 / length, price=20_000, bend=bend)
-        return len({batch.length for batch in found.batches})
+    def used(attention: float) -> int:
+        settings = {"compile_tokens": 20_000, "attention": attention}
+        found = batches(lengths, 1000, fit=lambda length: 2048 / length, **settings)
+        return len({batch.length for batch in found})
 
     assert used(1 / 300) > used(0.0)
 
 
 def test_bad_input(corpus: Corpus, tmp_path: Path) -> None:
     other = examples.corpus(tmp_path / "other", (9, 80))
-    selection = examples.selection(corpus)
-    params = parameters()
+    model, samples = examples.model(), examples.predictions(corpus)
+    samples.save(tmp_path)
     with pytest.raises(BadInput, match="not the corpus of this selection"):
-        gradients(NEOX, params, other, selection)
+        gradients(model, open_selection(tmp_path, other))
     with pytest.raises(BadInput, match=r"prediction 72: 65 tokens come before it .* 64; build"):
-        gradients(NEOX, params, other, given(other, [0, 72]))
+        gradients(model, given(other, [0, 72]))
     with pytest.raises(BadInput, match=r"33 rows of 25,152 numbers take 0\.0 GB"):
-        gradients(NEOX, params, corpus, selection, memory="1 MB")
+        gradients(model, samples, memory="1 MB")
     with pytest.raises(BadInput, match=r"embed.embedding is \(101, 32\), and"):
-        gradients(NEO, params, corpus, selection)
-    wide = {name: x.astype("bfloat16") for name, x in params.items()}
+        gradients(Model(NEO, model.params), samples)
+    wide = {name: x.astype("bfloat16") for name, x in model.params.items()}
     with pytest.raises(BadInput, match=r"is bfloat16: gradients need float32"):
-        gradients(NEOX, wide, corpus, selection)
+        gradients(Model(NEOX, wide), samples)
     foreign = examples.corpus(tmp_path / "foreign", (9, 9), vocab=500)
     with pytest.raises(BadInput, match=r"tokenizer has 500 tokens and the model's embedding 101"):
-        gradients(NEOX, params, foreign, examples.selection(foreign))
+        gradients(model, examples.predictions(foreign))

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from jquanta.machine import cores
-from jquanta.qdg.cosines.blockwise import exact
-from jquanta.qdg.views import per_sample
+from jquanta.qdg.cosines.blockwise import Rows, exact
+from jquanta.qdg.views.source import at_once, computed
 
-SPANS = [(at, at + 2) for at in range(0, 20, 2)]
+STOPS = range(2, 21, 2)
+"""Of batches of two rows."""
 
 
 @pytest.fixture(params=[1, 3])
@@ -23,7 +24,7 @@ def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_as_many_as_there_are_cores_and_in_order(workers: int) -> None:
     """Each waits until all that may work at once do: fewer would wait in vain."""
-    assert per_sample.at_once() == workers
+    assert at_once() == workers
     together = threading.Barrier(workers)
 
     def source(start: int, stop: int) -> np.ndarray:
@@ -31,13 +32,14 @@ def test_as_many_as_there_are_cores_and_in_order(workers: int) -> None:
             together.wait(timeout=60)
         return np.arange(start, stop)
 
-    found = list(per_sample.in_order(source, SPANS))
-    np.testing.assert_array_equal(np.concatenate(found), np.arange(20))
+    found = list(computed(Rows(source, STOPS)))
+    for numbers in zip(*found, strict=True):  # of the samples, and what was computed of them
+        np.testing.assert_array_equal(np.concatenate(numbers), np.arange(20))
 
 
 def test_cores_that_are_devices_take_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "local_device_count", lambda: 2)
-    assert per_sample.at_once() == 1
+    assert at_once() == 1
 
 
 def failing_at(number: int, asked: list[int]) -> Callable[[int, int], np.ndarray]:
@@ -52,8 +54,8 @@ def failing_at(number: int, asked: list[int]) -> Callable[[int, int], np.ndarray
 
 def test_an_error_comes_in_its_turn_and_ends_the_work(workers: int) -> None:
     asked: list[int] = []
-    found = per_sample.in_order(failing_at(6, asked), SPANS)
-    assert [int(next(found)[0]) for _ in range(3)] == [0, 2, 4]
+    found = computed(Rows(failing_at(6, asked), STOPS))
+    assert [int(next(found)[1][0]) for _ in range(3)] == [0, 2, 4]
     with pytest.raises(OSError, match="gone"):
         next(found)
     assert max(asked) <= 6 + 2 * (workers + 1)  # not all the rest
@@ -62,7 +64,7 @@ def test_an_error_comes_in_its_turn_and_ends_the_work(workers: int) -> None:
 def test_who_stops_early_leaves_nothing_running(workers: int) -> None:
     asked: list[int] = []
     before = threading.active_count()
-    found = per_sample.in_order(failing_at(-1, asked), SPANS)
+    found = computed(Rows(failing_at(-1, asked), STOPS))
     next(found)
     assert threading.active_count() > before or workers == 1
     found.close()
@@ -72,8 +74,8 @@ def test_who_stops_early_leaves_nothing_running(workers: int) -> None:
 
 def test_float64_reaches_the_workers(workers: int, x64: None) -> None:
     """JAX keeps this setting a thread; without it numbers were float32."""
-    found = list(per_sample.in_order(lambda start, stop: jnp.arange(start, stop) / 3.0, SPANS))
-    assert {batch.dtype for batch in found} == {np.dtype("float64")}
+    found = computed(Rows(lambda start, stop: jnp.arange(start, stop) / 3.0, STOPS))
+    assert {batch.dtype for _, batch in found} == {np.dtype("float64")}
 
 
 def test_cosines_do_not_depend_on_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,15 @@ from jquanta import qdg
 from jquanta.errors import Interrupted
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import init, shapes
-from jquanta.qdg.samples.prefixes import plan
+from jquanta.qdg.samples.predictions import Predictions
+from jquanta.qdg.samples.prefixes import batches, prefixes
 from jquanta.qdg.views import scanned, ways
-from jquanta.qdg.views.gradient import gradient, gradient_rows, gradients, loss_rows
+from jquanta.qdg.views.gradient import Gradients, gradient, gradients, loss_function
 from jquanta.qdg.views.parameters import chosen, count
-from tests.lm.losses.examples import NEO, NEOX, parameters
+from jquanta.qdg.views.per_sample import per_sample, view_of
+from tests.lm.losses.examples import NEO, NEOX
 from tests.monitors import Watch
 from tests.qdg import examples
 
@@ -107,11 +110,12 @@ def test_at_most_two_programs() -> None:
     """Of prefixes of 1 to 900 tokens, though compiling cost nothing."""
     lengths = np.random.default_rng(0).integers(1, 900, 3000)
     way = ways.ACCELERATOR
-    found = plan(lengths, 2048, fit=lambda length: 2**14 / length, **of(way), price=0.0)
-    assert len({(batch.rows, batch.length) for batch in found.batches}) == 2
-    assert all(batch.length % way.alignment == 0 for batch in found.batches)
-    dear = plan(lengths, 2048, fit=lambda length: 2**14 / length, **of(way), price=1e9)
-    assert len({batch.length for batch in dear.batches}) == 1
+    settings: dict[str, Any] = {"fit": lambda length: 2**14 / length, **of(way)}
+    found = batches(lengths, 2048, **settings, compile_tokens=0.0)
+    assert len({(batch.rows, batch.length) for batch in found}) == 2
+    assert all(batch.length % way.alignment == 0 for batch in found)
+    expensive = batches(lengths, 2048, **settings, compile_tokens=1e9)
+    assert len({batch.length for batch in expensive}) == 1
 
 
 def of(way: ways.Way) -> dict[str, int]:
@@ -123,12 +127,11 @@ def test_batches_fit_the_memory(
 ) -> None:
     """A quarter of the memory takes a quarter of the samples, down to one; and no batch has more
     tokens than fill a device."""
-    selection, names = examples.selection(corpus), chosen(NEOX)
+    samples = examples.predictions(corpus)
 
     def rows(memory: float) -> int:
         monkeypatch.setattr(ways, "usable", lambda: memory)
-        found = gradient_rows(NEOX, parameters(), corpus, selection, names)
-        return found.plan.batches[0].rows
+        return view_of(examples.model(), samples, Gradients()).plan[0].rows
 
     assert rows(64 * 2**20) == 4 * rows(16 * 2**20) > 4
     assert rows(1) == 1
@@ -139,20 +142,24 @@ def test_batches_fit_the_memory(
 
 @pytest.mark.parametrize("kind", ["paper", r"layers\.1\.mlp"])
 def test_gradients_are_the_cpus(corpus: Corpus, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    selection = examples.selection(corpus)
-    wanted = gradients(NEOX, parameters(), corpus, selection, parameters=kind)
+    model, samples = examples.model(), examples.predictions(corpus)
+    wanted = gradients(model, samples, parameters=kind)
     monkeypatch.setitem(ways.WAYS, "cpu", ways.ACCELERATOR)
-    found = gradients(NEOX, parameters(), corpus, selection, parameters=kind)
+    found = gradients(model, samples, parameters=kind)
     size = np.linalg.norm(wanted, axis=1)
     assert (np.abs(found - wanted).max(1) < ROUNDING * size).all()
     assert len(found.T) == count(NEOX, chosen(NEOX, kind))
 
 
+def losses(model: Model, samples: Predictions) -> np.ndarray:
+    return per_sample(loss_function(model), prefixes(samples, model.config), model.config).all()
+
+
 def test_losses_are_the_cpus(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    selection = examples.selection(corpus)
-    wanted = loss_rows(NEO, parameters(NEO), corpus, selection).all()
+    model, samples = examples.model(NEO), examples.predictions(corpus)
+    wanted = losses(model, samples)
     monkeypatch.setitem(ways.WAYS, "cpu", ways.ACCELERATOR)
-    found = loss_rows(NEO, parameters(NEO), corpus, selection).all()
+    found = losses(model, samples)
     np.testing.assert_allclose(found, wanted, rtol=ROUNDING)
 
 
@@ -160,20 +167,20 @@ def test_losses_are_the_cpus(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) ->
 def test_similarity_is_the_cpus_and_continues(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: LMConfig
 ) -> None:
-    selection, params = examples.selection(corpus), parameters(config)
-    here = qdg.similarity(config, params, corpus, selection, absolute=True)
+    samples, model = examples.predictions(corpus), examples.model(config)
+    here = qdg.similarity(model, samples, absolute=True)
     monkeypatch.setitem(ways.WAYS, "cpu", ways.ACCELERATOR)
     settings = {"batch_tokens": 256, "panel": 4, "memory": 64 * 2**20, "absolute": True}
-    whole = qdg.similarity(config, params, corpus, selection, **settings)
+    whole = qdg.similarity(model, samples, **settings)
     for name in ("cosine", "cosine_abs"):
         np.testing.assert_allclose(whole[name], here[name], rtol=0, atol=ROUNDING)
-    assert np.abs(here.cosine - np.eye(len(selection))).max() > 0.1
+    assert np.abs(here.cosine - np.eye(len(samples))).max() > 0.1
     out = tmp_path / "run"
     watch = Watch(stop_at=6)
     with pytest.raises(Interrupted):
-        qdg.similarity(config, params, corpus, selection, out=out, monitor=watch, **settings)
+        qdg.similarity(model, samples, out=out, monitor=watch, **settings)
     watch = Watch()
-    found = qdg.similarity(config, params, corpus, selection, out=out, monitor=watch, **settings)
+    found = qdg.similarity(model, samples, out=out, monitor=watch, **settings)
     assert "continuing after" in watch.lines[0]
     for name in ("cosine", "cosine_abs"):
         np.testing.assert_array_equal(found[name], whole[name])

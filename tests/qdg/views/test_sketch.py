@@ -14,9 +14,9 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import logits_at
-from jquanta.qdg.views.gradient import gradient
+from jquanta.qdg.views.gradient import Gradients, gradient
 from jquanta.qdg.views.parameters import chosen
-from jquanta.qdg.views.sketch import Projection, projections, sketch
+from jquanta.qdg.views.sketch import Projection, Sketch, projections, sketch
 from tests.lm.losses.examples import NEO, NEOX, USED, parameters
 from tests.qdg import examples
 
@@ -109,37 +109,33 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.mark.parametrize("kind", ["paper", "reference", r"mlp\.up\.bias", r"qkv\.kernel"])
 def test_at_full_size_nothing_is_lost(corpus: Corpus, kind: str) -> None:
     """Square projections only turn the gradient. Layer norms are taken as they are."""
-    selection = examples.selection(corpus)
-    wanted = qdg.similarity(NEOX, parameters(), corpus, selection, parameters=kind)
-    found = qdg.similarity(
-        NEOX, parameters(), corpus, selection, mode="sketch", sketch_size=FULL, parameters=kind
-    )
+    model, samples = examples.model(), examples.predictions(corpus)
+    wanted = qdg.similarity(model, samples, Gradients(kind))
+    found = qdg.similarity(model, samples, Sketch(kind, FULL))
     np.testing.assert_allclose(found.cosine, wanted.cosine, rtol=0, atol=1e-5)
 
 
 def test_sketches_are_rows_whose_cosines_the_similarity_has(corpus: Corpus) -> None:
-    """In the order of the selection; and of such features clusters can be made."""
-    selection = examples.selection(corpus)
-    wanted = qdg.similarity(NEOX, parameters(), corpus, selection, mode="sketch", seed=3).cosine
-    found = qdg.sketches(NEOX, parameters(), corpus, selection, seed=3)
-    assert found.shape == (len(selection), 2 * 4 * 16 * 16)  # two blocks of four linear layers
+    """In the order of the samples; and of such features clusters can be made."""
+    model, samples = examples.model(), examples.predictions(corpus)
+    wanted = qdg.similarity(model, samples, Sketch(seed=3)).cosine
+    found = qdg.sketches(model, samples, seed=3)
+    assert found.shape == (len(samples), 2 * 4 * 16 * 16)  # two blocks of four linear layers
     unit = found / np.linalg.norm(found, axis=1, keepdims=True)
     np.testing.assert_allclose(unit @ unit.T, wanted, rtol=0, atol=1e-5)
     clusters = qdg.cluster_features(found, [3], neighbours=10)
-    assert clusters.label.shape == (1, len(selection))
+    assert clusters.label.shape == (1, len(samples))
     with pytest.raises(BadInput, match=r"rows of 2,048 numbers take .* select fewer samples"):
-        qdg.sketches(NEOX, parameters(), corpus, selection, memory=1000)
+        qdg.sketches(model, samples, memory=1000)
 
 
 def test_the_error_falls_with_the_size(corpus: Corpus) -> None:
     """Means over 33 · 32 / 2 pairs of a small network; a size of four is a rough guess."""
-    selection = examples.selection(corpus)
-    wanted = qdg.similarity(NEOX, parameters(), corpus, selection).cosine
+    model, samples = examples.model(), examples.predictions(corpus)
+    wanted = qdg.similarity(model, samples).cosine
 
     def error(size: int) -> float:
-        found = qdg.similarity(
-            NEOX, parameters(), corpus, selection, mode="sketch", sketch_size=size
-        )
+        found = qdg.similarity(model, samples, Sketch(size=size))
         return float(np.sqrt(np.square(found.cosine - wanted).mean()))
 
     errors = [error(size) for size in (4, 8, 16, 32)]
@@ -149,12 +145,10 @@ def test_the_error_falls_with_the_size(corpus: Corpus) -> None:
 
 def test_what_a_sketch_is_a_function_of(corpus: Corpus) -> None:
     """The seed; and a layer's projections not of which other layers there are."""
-    selection = examples.selection(corpus, every=40)
+    model, samples = examples.model(), examples.predictions(corpus, every=40)
 
     def found(**settings: Any) -> np.ndarray:
-        return qdg.similarity(
-            NEOX, parameters(), corpus, selection, mode="sketch", sketch_size=6, **settings
-        ).cosine.to_numpy()
+        return qdg.similarity(model, samples, Sketch(size=6, **settings)).cosine.to_numpy()
 
     assert (found() == found(seed=0)).all()
     assert np.abs(found() - found(seed=1)).max() > 0.01

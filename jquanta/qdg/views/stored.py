@@ -1,0 +1,23 @@
+"""Views by their name on disk."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jquanta.errors import BadInput
+from jquanta.qdg.views.activations import Activations
+from jquanta.qdg.views.gradient import Gradients
+from jquanta.qdg.views.sketch import Sketch
+from jquanta.qdg.views.view import View
+
+VIEWS: dict[str, type[View]] = {view.mode: view for view in (Gradients, Sketch, Activations)}
+
+
+def view_from(attributes: Mapping[Any, Any]) -> View:
+    """The view that results with these attributes were made by: ``mode``, and its options.
+
+    Raises:
+        BadInput: if there is no such view.
+    """
+    if attributes["mode"] not in VIEWS:
+        raise BadInput(f"mode = {attributes['mode']}: give one of {', '.join(VIEWS)}")
+    return VIEWS[attributes["mode"]].from_attributes(attributes)
