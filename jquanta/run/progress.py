@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -23,6 +23,7 @@ STEADY_SECONDS, STEADY_SHARE = 2.0, 0.002
 """Shortest time and smallest share of the work from which the time left is estimated."""
 
 
+@runtime_checkable
 class Monitor(Protocol):
     """Receives the progress of long work, such as a progress bar does. Must be thread-safe."""
 

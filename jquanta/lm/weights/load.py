@@ -1,4 +1,4 @@
-"""Load a model: its shape, its parameters under our names, its tokenizer."""
+"""Load a model in Hugging Face layout: its configuration, its parameters and its tokenizer."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from jquanta.lm.weights import files, tables
 from jquanta.lm.weights.sources import Source, open_source
 
 BAR_FROM = 2**30
-"""Bytes from which reading is shown: a few seconds' worth."""
+"""Size in bytes from which a progress bar is shown: reading so much takes a few seconds."""
 
 
 def load_model(
@@ -33,38 +33,38 @@ def load_model(
     *,
     dtype: DTypeLike = jnp.float32,
 ) -> Model:
-    """A language model from the hub or a folder::
+    """Load a language model from the Hugging Face hub or a folder::
 
         model = jq.load_model("EleutherAI/pythia-70m-v0", "step143000")
         logits = forward(model.config, model.params, tokens)  # jquanta.lm.models.network
 
-    Names from before 2023, such as ``pythia-19m``, are taken for what they are called today, with
-    a warning that says so.
+    Names of Pythia models from before 2023, such as ``pythia-19m``, are replaced by today's names,
+    with a warning.
 
     Args:
         id_or_folder: a model's id on the hub, or a folder in Hugging Face layout.
-        revision: a branch, tag or commit of the hub's model; of a folder, a subfolder.
-        dtype: of the parameters, and so of the products.
+        revision: a branch, tag or commit on the hub; the name of a subfolder of a folder.
+        dtype: of the parameters, and so of the factors of matrix products.
 
     Returns:
-        The model, its tokenizer None where it comes with none.
+        The model; its tokenizer is None if there is no ``tokenizer.json``.
 
     Raises:
-        BadInput: if there is no such model or revision; if its shape is not supported; if
+        BadInput: if there is no such model or revision; if its architecture is not supported; if
             tensors are unknown, missing, of a wrong shape or not finite (all are listed); or if
-            its tokenizer has more tokens than its embedding rows.
-        RunFailed: if a download fails; the same call goes on with it.
+            its tokenizer has more tokens than its embedding has rows.
+        RunFailed: if a download fails; the same call continues it.
     """
     source = open_source(id_or_folder, revision)
     for note in source.notes:
         warnings.warn(note, stacklevel=2)
     config = read_config(source)
-    tokenizer = read_tokenizer(source, config)  # before the weights: it fails sooner
+    tokenizer = read_tokenizer(source, config)  # before the weights, so that errors come early
     return Model(config, read_params(source, config, dtype), tokenizer)
 
 
 def read_config(source: Source) -> LMConfig:
-    """The shape that the model's ``config.json`` describes."""
+    """Read a model's ``config.json``. Raises ``BadInput`` if it is missing or not supported."""
     path = source.get("config.json")
     if path is None:
         raise BadInput(f"{source.label}: has no config.json; give a model's folder")
@@ -79,7 +79,11 @@ def read_config(source: Source) -> LMConfig:
 
 
 def read_tokenizer(source: Source, config: LMConfig) -> Tokenizer | None:
-    """The model's tokenizer, or None if it comes with no ``tokenizer.json``."""
+    """Read a model's tokenizer; None if the model has no ``tokenizer.json``.
+
+    Raises:
+        BadInput: if the file is not a tokenizer, or has more tokens than the embedding has rows.
+    """
     path = source.get("tokenizer.json")
     if path is None:
         return None
@@ -95,10 +99,17 @@ def read_tokenizer(source: Source, config: LMConfig) -> Tokenizer | None:
 def read_params(
     source: Source, config: LMConfig, dtype: DTypeLike = jnp.float32
 ) -> dict[str, Array]:
-    """The model's parameters by our names. One tensor at a time is on the host.
+    """Read a model's parameters under our names, with one tensor at a time in the host's memory.
+
+    Args:
+        source: the model's files.
+        config: the network's shape.
+        dtype: of the parameters.
 
     Raises:
-        BadInput: listing every unknown, missing, misshapen and not finite tensor.
+        BadInput: with a list of all tensors that are unknown, missing, of a wrong shape or not
+            finite.
+        RunFailed: if a download fails.
     """
     wanted = {key: name for name, key in tables.source_keys(config).items()}
     sizes, table = shapes(config), tables.architecture(config)
@@ -107,6 +118,7 @@ def read_params(
     found: set[str] = set()
     problems: list[str] = []
 
+    # Called for each tensor of the files. Problems are collected, for one message that lists all.
     def take(stored: str, tensor: np.ndarray) -> None:
         key = table.aliases.get(stored, stored)
         if table.ignored.fullmatch(key):
@@ -114,18 +126,18 @@ def read_params(
         if key in found:
             problems.append(f"{stored}: stored twice")
         found.add(key)
-        if key in table.ties:
+        if key in table.ties:  # a copy of a tied weight: compared with its original at the end
             copies[key] = tensor.astype(dtype)
         elif key not in wanted:
             problems.append(f"{stored}: unknown")
         else:
             name = wanted[key]
-            turned = tables.transposed(config, name)
+            turned = tables.transposed(config, name)  # [in, out] here, [out, in] there
             expected = sizes[name][::-1] if turned else sizes[name]
             if tensor.shape != expected:
                 problems.append(f"{stored}: has shape {tensor.shape}, not {expected}")
                 return
-            with np.errstate(over="ignore"):  # found below
+            with np.errstate(over="ignore"):  # an overflow becomes infinity, and is reported below
                 array = (tensor.T if turned else tensor).astype(dtype, order="C")
             if bad := array.size - np.count_nonzero(np.isfinite(array)):
                 problems.append(f"{stored}: {bad:,} of {array.size:,} numbers are not finite")
@@ -139,11 +151,11 @@ def read_params(
             problems.append(f"{key}: differs from {table.ties[key]}, which it must equal")
     if problems:
         raise BadInput(f"{source.label}: does not fit its config.json: {'; '.join(problems)}")
-    return {name: params[name] for name in sizes}
+    return {name: params[name] for name in sizes}  # in the order of the network, not of the files
 
 
 def _each(paths: Sequence[Path], take: Callable[[str, np.ndarray], None]) -> None:
-    """Give every tensor of every file to ``take``; a bar shows how far, where it takes long."""
+    """Pass every tensor of every file to ``take``, with a progress bar if the files are large."""
     total = sum(path.stat().st_size for path in paths)
     console = Console(stderr=True)
     hidden = total < BAR_FROM or not console.is_terminal
@@ -156,7 +168,11 @@ def _each(paths: Sequence[Path], take: Callable[[str, np.ndarray], None]) -> Non
 
 
 def fingerprint(params: Params) -> str:
-    """sha256 over the names, dtypes, shapes and bytes of all parameters, in the names' order."""
+    """The sha256 of all parameters: names, dtypes, shapes and bytes, in the order of the names.
+
+    Args:
+        params: by name.
+    """
     digest = hashlib.sha256()
     for name in sorted(params):
         array = np.ascontiguousarray(params[name])
@@ -166,12 +182,12 @@ def fingerprint(params: Params) -> str:
 
 
 def warn_of_equals(fingerprints: Sequence[tuple[str, str]]) -> None:
-    """Warn of revisions that have the same weights.
+    """Warn if several revisions have the same weights.
 
-    There are open reports of Pythia revisions that serve another step's weights.
+    Users of the hub have reported Pythia revisions that return the weights of another step.
 
     Args:
-        fingerprints: a revision's name and its ``fingerprint``, for each that was loaded.
+        fingerprints: name and ``fingerprint`` of each revision that was loaded.
     """
     names: dict[str, list[str]] = {}
     for name, print_ in fingerprints:

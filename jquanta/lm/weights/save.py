@@ -1,4 +1,4 @@
-"""Save a model in Hugging Face layout, so that ``transformers`` and ``load_model`` read it."""
+"""Save a model in Hugging Face layout, which ``transformers`` and ``load_model`` can read."""
 
 import json
 from pathlib import Path
@@ -17,29 +17,31 @@ from jquanta.run.files import whole, write_whole
 def save_model(
     folder: Path | str, config: LMConfig, params: Params, tokenizer: Tokenizer | None = None
 ) -> None:
-    """Write ``model.safetensors``, the tokenizer's files and, last, ``config.json``.
+    """Write ``model.safetensors``, the files of the tokenizer and, last, ``config.json``.
 
-    Each file appears under its name only when whole; a folder without ``config.json`` is not
-    finished.
+    Each file gets its name only when it is complete, so a folder with a ``config.json`` holds a
+    complete model.
 
     Args:
-        folder: made if there is none.
+        folder: the folder to write to; it is made if it does not exist.
         config: the network's shape.
-        params: by name; their dtype is kept.
-        tokenizer: of the ``tokenizers`` library.
+        params: by name; they are stored in their own dtype.
+        tokenizer: of the ``tokenizers`` library; None to save none.
     """
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     keys = tables.source_keys(config)
+    # Kernels are [in, out] here and [out, in] at Hugging Face.
     stored = {
         keys[name]: np.ascontiguousarray(x.T if tables.transposed(config, name) else x)
         for name, x in ((name, np.asarray(params[name])) for name in keys)
     }
     with whole(folder / SAFETENSORS) as part:
-        save_file(stored, part, metadata={"format": "pt"})  # without it transformers 4 refuses
+        save_file(stored, part, metadata={"format": "pt"})  # transformers 4 requires this entry
     if tokenizer is not None:
         write_whole(folder / "tokenizer.json", tokenizer.to_str())
-        # Else transformers takes the class of the model's family, which adds tokens of its own.
+        # Without this file transformers chooses the tokenizer class of the model's family, which
+        # adds special tokens of its own.
         write_whole(
             folder / "tokenizer_config.json", '{"tokenizer_class": "PreTrainedTokenizerFast"}\n'
         )

@@ -1,4 +1,4 @@
-"""How Hugging Face stores models: its names for shapes and parameters, a table an architecture."""
+"""Hugging Face's names of settings and parameters, and ours: one table for each architecture."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,18 +15,21 @@ class Architecture(NamedTuple):
 
     Attributes:
         kind: ``model_type`` in ``config.json``.
-        loads: the class of transformers that loads it.
-        fields: of ``config.json``, by the attribute of our shape that they hold.
-        read: from ``config.json``, the fields of our shape that are no plain copies.
-        write: the reverse: further fields of ``config.json`` from our shape.
-        needed: fields of ``config.json`` that ``read`` cannot do without.
-        fixed: fields of ``config.json`` that have a single value for all models that we compute.
-        modules: their names of our modules; {} stands for the number of the layer.
-        ignored: buffers in old files: masks and frequencies that the code makes itself.
-        aliases: our source's names of parameters that other versions of transformers call
-            otherwise, by those other names.
-        ties: copies of a parameter that some files hold, with the parameter that they must equal.
-        transposed: whether kernels are stored as [n_out, n_in], as ``torch.nn.Linear`` holds them.
+        loads: the name of the class of transformers that loads the model.
+        fields: for each attribute of our configuration, the field of ``config.json`` with the same
+            value.
+        read: computes the other attributes of our configuration from ``config.json``.
+        write: the reverse: computes further fields of ``config.json`` from our configuration.
+        needed: fields of ``config.json`` that ``read`` requires.
+        fixed: fields of ``config.json`` that, where they are there, must have these values.
+        modules: our name of each module and theirs; {} stands for the number of the layer.
+        ignored: buffers that old files contain, such as masks and rotary frequencies; they follow
+            from the configuration and are not read.
+        aliases: other names of their parameters, and the usual one.
+        ties: copies of tied weights that some files contain, and the parameter that each must
+            equal.
+        transposed: whether kernels are stored as [out, in], as in ``torch.nn.Linear``; ours are
+            [in, out].
     """
 
     kind: str
@@ -44,7 +47,9 @@ class Architecture(NamedTuple):
 
 
 def _read_neox(stored: Mapping[str, Any]) -> dict[str, Any]:
-    rope = {  # transformers 5 writes them in a table of their own, older versions beside the rest
+    """The settings of rotary embeddings."""
+    # transformers 5 stores them in one table ``rope_parameters``, older versions as two fields.
+    rope = {
         "rope_theta": stored.get("rotary_emb_base", 10000),
         "partial_rotary_factor": stored.get("rotary_pct", 0.25),
         **(stored.get("rope_parameters") or {}),
@@ -93,13 +98,15 @@ NEOX = Architecture(
     ignored=re.compile(
         r"gpt_neox\.layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)"
     ),
-    aliases={"lm_head.weight": "embed_out.weight"},  # what transformers 5 calls it
+    aliases={"lm_head.weight": "embed_out.weight"},  # the name in transformers 5
 )
 
 
 def _read_neo(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The window of local attention, and which layers have it."""
     return {
         "window": stored.get("window_size", 256),
+        # attention_types = [[["global", "local"], 6]] stands for six times (global, local).
         "reach": tuple(
             reach for group, times in stored["attention_types"] for reach in list(group) * times
         ),
@@ -143,26 +150,30 @@ NEO = Architecture(
 )
 
 ARCHITECTURES: Mapping[type[LMConfig], Architecture] = {GPTNeoXConfig: NEOX, GPTNeoConfig: NEO}
-"""The table of each architecture, by the class of its shapes."""
+"""The table of each architecture, by the class of its configuration."""
 
 _KINDS = {table.kind: (config, table) for config, table in ARCHITECTURES.items()}
 _OPTIONAL = ("eps", "hidden")
-"""Attributes of shapes that ``config.json`` may leave out: they have defaults."""
+"""Attributes of our configurations that ``config.json`` may leave out: they have defaults."""
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
-_NO_TOKENS = {"bos_token_id": None, "eos_token_id": None}  # their defaults are Pythia's and GPT-2's
+"""Flax's names of a module's parameters, and torch's."""
+
+# transformers' defaults are ids of Pythia's and GPT-2's vocabularies.
+_NO_TOKENS = {"bos_token_id": None, "eos_token_id": None}
 
 
 def architecture(config: LMConfig) -> Architecture:
-    """The table for a model of this shape."""
+    """The table for the architecture of a model."""
     return ARCHITECTURES[type(config)]
 
 
 def source_keys(config: LMConfig) -> dict[str, str]:
-    """Hugging Face's name of each of our parameters."""
+    """Hugging Face's name for each of our parameters."""
     modules = architecture(config).modules
 
     def key(name: str) -> str:
+        # "layers.3.mlp.up.kernel": module "layers.3.mlp.up", leaf "kernel", layer 3.
         module, leaf = name.rsplit(".", 1)
         layer = re.search(r"\d+", module)
         number = layer[0] if layer else ""
@@ -173,15 +184,19 @@ def source_keys(config: LMConfig) -> dict[str, str]:
 
 
 def transposed(config: LMConfig, name: str) -> bool:
-    """Whether Hugging Face stores our parameter ``name`` with its two axes exchanged."""
+    """Whether Hugging Face stores the transpose of our parameter ``name``."""
     return architecture(config).transposed and name.endswith(".kernel")
 
 
 def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
-    """The shape that a ``config.json`` describes.
+    """The configuration of the network that a ``config.json`` describes.
+
+    Args:
+        stored: the content of the file.
+        file: its name, for error messages.
 
     Raises:
-        BadInput: naming each field of ``file`` that is missing, or that we do not compute.
+        BadInput: with a list of the fields that are missing, or whose values are not supported.
     """
     kind = stored.get("model_type")
     if kind not in _KINDS:
@@ -197,6 +212,7 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
         for name, wanted in table.fixed.items()
         if stored.get(name, wanted) != wanted
     ]
+    # Both architectures have MLPs of four times the width; the shapes here rely on it.
     hidden, four = table.fields["hidden"], 4 * stored[table.fields["width"]]
     if stored.get(hidden) not in (None, four):
         wrong.append(f"{hidden} = {stored[hidden]!r} (only {four})")
@@ -210,7 +226,12 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
 
 
 def to_json(config: LMConfig, dtype: str) -> dict[str, Any]:
-    """The ``config.json`` that transformers reads for a model of this shape."""
+    """The content of the ``config.json`` from which transformers builds this network.
+
+    Args:
+        config: the network's shape.
+        dtype: name of the dtype of the stored parameters.
+    """
     table = architecture(config)
     return {
         "architectures": [table.loads],
