@@ -29,10 +29,12 @@ FLOORS = (
     ("qdg.results",),
     ("qdg.questions", "qdg.known", "qdg.pages"),
     ("qdg.pipeline",),
-    ("figures.drawing",),
+    ("figures.catalogue", "figures.drawing"),
     ("figures.style",),
+    ("figures.models", "figures.sweep.select", "figures.sweep.panels"),
+    ("figures.sweep.alphas", "figures.lm.panels", "figures.lm.typeset", "figures.qdg.panels"),
     ("figures.sweep", "figures.lm", "figures.qdg", "figures.theory"),
-    ("figures.catalogue",),
+    ("figures.dispatch",),
     ("cli",),
 )
 """Rooms and single modules from the lowest floor to the highest. Those of one floor may import from

@@ -96,7 +96,7 @@ def stored(results: xr.Dataset, config: SweepConfig, path: Path) -> Path:
     """A finished run folder that holds ``results``."""
     folder = SweepFolder(path)
     path.mkdir(parents=True)
-    folder.begin(config)
+    folder.begin(config.name, config.to_toml())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # zarr: strings have no final specification yet
         results.to_zarr(folder.results, zarr_format=3)
