@@ -184,7 +184,7 @@ def test_too_few_are_filled_up(losses: xr.Dataset, corpus: Corpus, tmp_path: Pat
 
 def test_what_is_refused(losses: xr.Dataset, corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--corpus is missing"):
-        drawn(fig4.draw, losses, tmp_path)
+        drawn(fig4, losses, tmp_path)
     with pytest.raises(BadInput, match="losses of 2 sizes"):
         page(fig4, losses.isel(model=[0, 1]), corpus, tmp_path)
     other = losses.assign_attrs(corpus="other")

@@ -8,6 +8,7 @@ import pytest
 import jquanta as jq
 from jquanta.errors import BadInput
 from jquanta.figures.qdg import fig5
+from jquanta.figures.qdg.panels import CELLS
 from jquanta.qdg.clusters.cluster import imported, save_clusters
 from jquanta.run import arrays
 from tests.figures.layout import assert_legible, drawn, labels, panels
@@ -63,14 +64,14 @@ def test_the_matrix_is_in_the_order_of_clusters(folder: Path, tmp_path: Path) ->
     figure, _ = drawn(fig5.draw, folder, tmp_path)
     (image,) = panels(figure)[0].get_images()
     cells = np.asarray(image.get_array())
-    assert cells.shape == (fig5.CELLS, fig5.CELLS)
+    assert cells.shape == (CELLS, fig5.CELLS)
     label = imported(made_up()).label.to_numpy()[-1]
     size = np.bincount(label)
     samples = len(label)
-    inside = int(size[0] / samples * fig5.CELLS) - 1
+    inside = int(size[0] / samples * CELLS) - 1
     np.testing.assert_allclose(cells[:inside, :inside], 0.9, atol=1e-6)  # float32 means
     np.testing.assert_allclose(cells[:inside, inside + 2 :], 0.1, atol=1e-6)
-    second = slice(inside + 2, inside + int(size[1] / samples * fig5.CELLS))
+    second = slice(inside + 2, inside + int(size[1] / samples * CELLS))
     np.testing.assert_allclose(cells[second, second], 0.9, atol=1e-6)
 
 
