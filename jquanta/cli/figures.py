@@ -117,9 +117,9 @@ class Options:
 
 def command(argv: Sequence[str]) -> None:
     """Parse and draw."""
-    from jquanta.figures.dispatch import draw
-
     options = door.parse(Options, argv, "python -m jquanta.figures")
+    from jquanta.figures.dispatch import draw  # after parsing, so that --help opens fast
+
     drawing = draw(options.figure, **options.given())
     print(*drawing.measured, *drawing.paths, sep="\n")
 

@@ -64,7 +64,7 @@ def test_the_matrix_is_in_the_order_of_clusters(folder: Path, tmp_path: Path) ->
     figure, _ = drawn(fig5.draw, folder, tmp_path)
     (image,) = panels(figure)[0].get_images()
     cells = np.asarray(image.get_array())
-    assert cells.shape == (CELLS, fig5.CELLS)
+    assert cells.shape == (CELLS, CELLS)
     label = imported(made_up()).label.to_numpy()[-1]
     size = np.bincount(label)
     samples = len(label)
