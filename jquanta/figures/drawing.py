@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from jquanta.powerlaw import Fit
 from jquanta.run.files import write_whole
@@ -41,7 +41,7 @@ class Measured(NamedTuple):
         theory: float | None = None,
         finite: float | None = None,
         of: str = "",
-    ) -> Self:
+    ) -> "Measured":
         """The exponent of a fit."""
         return cls(name, of, fit.exponent, fit.interval, fit.window, fit.n_points, theory, finite)
 
@@ -80,7 +80,7 @@ class Share(NamedTuple):
     total: int
 
     @classmethod
-    def counted(cls, name: str, of: str, number: Any, total: Any) -> Self:
+    def counted(cls, name: str, of: str, number: Any, total: Any) -> "Share":
         """``number`` of ``total``, which may be NumPy integers or 0-dimensional arrays."""
         number, total = int(number), int(total)  # json knows no NumPy integers
         return cls(name, of, number / total if total else math.nan, number, total)

@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -23,6 +23,7 @@ STEADY_SECONDS, STEADY_SHARE = 2.0, 0.002
 """Least time and share of the work from which a rate can be told."""
 
 
+@runtime_checkable  # the tests check annotations as they run
 class Monitor(Protocol):
     """What watches long work, such as a progress bar. It may be called from several threads."""
 
