@@ -1,7 +1,7 @@
 """What a test needs beyond the package, read from its module and its fixtures.
 
-``conftest.py`` marks every test with these kinds, so that ``make quick`` can leave them out. Nothing
-is listed by hand: a test that starts a process is marked because its module imports ``subprocess``.
+``conftest.py`` marks every test with these kinds, so that ``make quick`` can leave them out. No
+list is kept: a test that starts a process is marked because its module imports ``subprocess``.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,8 @@
 """How tests are marked for ``make quick``."""
 
+import subprocess
+from types import ModuleType
+
 import pytest
 
 from tests.kinds import kinds_of
@@ -9,19 +12,17 @@ NONE: frozenset[str] = frozenset()
 
 
 def test_what_a_module_imports_marks_its_tests() -> None:
-    import subprocess
-
-    import torch
-    from benchmarks import command as benchmark
-    from transformers import AutoConfig
+    class Model:
+        __module__ = "transformers.models.gpt_neo"
 
     assert kinds_of({"pytest": pytest, "number": 1}, NONE) == set()
     assert kinds_of({"subprocess": subprocess}, NONE) == {"processes"}
-    assert kinds_of({"run": subprocess.run}, NONE) == {"processes"}
+    assert kinds_of({"start": subprocess.run}, NONE) == {"processes"}
     assert kinds_of({"Command": Command}, NONE) == {"processes"}
-    assert kinds_of({"torch": torch}, NONE) == {"rivals"}
-    assert kinds_of({"AutoConfig": AutoConfig}, NONE) == {"rivals"}
-    assert kinds_of({"benchmark": benchmark}, NONE) == {"rivals"}
+    assert kinds_of({"torch": ModuleType("torch")}, NONE) == {"rivals"}
+    assert kinds_of({"torches": ModuleType("torches")}, NONE) == set()
+    assert kinds_of({"Model": Model}, NONE) == {"rivals"}
+    assert kinds_of({"timing": ModuleType("benchmarks.timing")}, NONE) == {"rivals"}
     assert kinds_of({}, frozenset({"show", "browser"})) == {"browser"}
 
 
