@@ -3,8 +3,8 @@
 import contextlib
 import errno
 import json
-import shutil
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
