@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help sweep test lint env env-test lock clean
+.PHONY: help sweep quick test lint env env-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,12 @@ help: ## list these targets
 
 sweep: .venv/.runtime ## train the miniature of Figure 2 and draw it (1 minute; ARGS=... for other sweeps)
 	@$(BIN)/python -m jquanta.sweep $(ARGS)
+
+# For a change in pure code: without what starts processes, a browser or PyTorch, and without tests
+# of more than 10 s (see tests/kinds.py).
+quick: .venv/.test ## run the tests of pure code (MINUTES on 2 cores)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
+	    -m 'not (processes or browser or rivals or slow)' $(TESTS)
 
 test: .venv/.test ## run all tests (20 to 35 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)

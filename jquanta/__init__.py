@@ -18,7 +18,7 @@ from jquanta.version import __version__
 
 if TYPE_CHECKING:
     from jquanta import powerlaw, theory
-    from jquanta.figures.catalogue import draw
+    from jquanta.figures.dispatch import draw
     from jquanta.lm.corpus.build import build_corpus
     from jquanta.lm.corpus.reader import open_corpus
     from jquanta.lm.losses.compute import compute_losses
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "build_corpus": "jquanta.lm.corpus.build",
     "compute_losses": "jquanta.lm.losses.compute",
-    "draw": "jquanta.figures.catalogue",
+    "draw": "jquanta.figures.dispatch",
     "emergence": "jquanta.sweep.emergence",
     "load_config": "jquanta.sweep.config",
     "load_model": "jquanta.lm.weights.load",

@@ -13,6 +13,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 from jquanta.machine import cache
+from tests.kinds import KINDS, kinds_of
 
 CHECKED = ("jquanta.parity", "jquanta.streams", "jquanta.lm.models")
 """What runs with its shapes, dtypes and types checked at every call."""
@@ -35,6 +36,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # A busy machine fails nothing, and the same examples are tried everywhere.
 settings.register_profile("jquanta", deadline=None, derandomize=True, database=None)
 settings.load_profile("jquanta")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers."""
+    for kind, meaning in KINDS.items():
+        config.addinivalue_line("markers", f"{kind}: {meaning}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with what it needs beyond the package."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            for kind in kinds_of(vars(item.module), frozenset(item.fixturenames)):
+                item.add_marker(kind)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -30,10 +30,12 @@ FLOORS = (
     ("qdg.questions", "qdg.known"),
     ("qdg.pages",),
     ("qdg.pipeline",),
-    ("figures.drawing",),
+    ("figures.catalogue", "figures.drawing"),
     ("figures.style",),
+    ("figures.models", "figures.sweep.select", "figures.sweep.panels"),
+    ("figures.sweep.alphas", "figures.lm.panels", "figures.lm.typeset", "figures.qdg.panels"),
     ("figures.sweep", "figures.lm", "figures.qdg", "figures.theory"),
-    ("figures.catalogue",),
+    ("figures.dispatch",),
     ("cli",),
     ("qdg.parity", "qdg.toy"),  # old spellings of commands
 )

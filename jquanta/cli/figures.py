@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from jquanta.cli import door
-from jquanta.figures.catalogue import FIGURES, Entry, draw
+from jquanta.figures.catalogue import FIGURES, Entry
 from jquanta.lm.taxonomy.thresholds import MONOGENIC, POLYGENIC, Monogenic, Polygenic
 
 
@@ -118,6 +118,8 @@ class Options:
 def command(argv: Sequence[str]) -> None:
     """Parse and draw."""
     options = door.parse(Options, argv, "python -m jquanta.figures")
+    from jquanta.figures.dispatch import draw  # after parsing, so that --help opens fast
+
     drawing = draw(options.figure, **options.given())
     print(*drawing.measured, *drawing.paths, sep="\n")
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from jquanta.errors import BadInput
-from jquanta.figures.catalogue import draw
+from jquanta.figures.dispatch import draw
 from jquanta.machine import devices
 from jquanta.machine.memory import DEVICE_SHARE, usable
 from jquanta.parity.config import RunConfig, Scalar

@@ -1,29 +1,27 @@
-"""What drawing a figure gives: its files, and what it shows as numbers."""
+"""The result of drawing a figure: its files, and the numbers that it shows."""
 
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from jquanta.powerlaw import Fit
 from jquanta.run.files import write_whole
-
-if TYPE_CHECKING:
-    from jquanta.powerlaw import Fit
 
 
 class Measured(NamedTuple):
-    """One fitted exponent beside what theory expects.
+    """A fitted exponent beside the theoretical one.
 
     Attributes:
-        name: such as ``alpha_N``.
-        of: which runs, such as ``alpha 0.4``; empty where the figure has one task.
-        exponent: fitted.
-        interval: 95% confidence.
-        window: of the fit, in units of its scale.
-        n_points: in the window.
-        theory: the model's exponent in the limit of many subtasks; None where it has none.
-        finite: the same with the task's finitely many subtasks.
+        name: of the exponent, such as ``alpha_N``.
+        of: which runs it is fitted to, such as ``alpha 0.4``; empty if the figure has one task.
+        exponent: the fitted value.
+        interval: its 95% confidence interval.
+        window: smallest and largest scale fitted (parameters, steps or samples).
+        n_points: number of points in the window.
+        theory: the model's exponent for infinitely many subtasks; None if it predicts none.
+        finite: the model's exponent for the task's number of subtasks; None if not computed.
     """
 
     name: str
@@ -39,12 +37,12 @@ class Measured(NamedTuple):
     def from_fit(
         cls,
         name: str,
-        fit: "Fit",
+        fit: Fit,
         theory: float | None = None,
         finite: float | None = None,
         of: str = "",
     ) -> "Measured":
-        """A fit's exponent under a name."""
+        """The exponent of a fit."""
         return cls(name, of, fit.exponent, fit.interval, fit.window, fit.n_points, theory, finite)
 
     def __str__(self) -> str:
@@ -73,7 +71,7 @@ class Amount(NamedTuple):
 
 
 class Share(NamedTuple):
-    """How many of how many: ``share`` is ``number / total``, NaN of none."""
+    """A share of a whole: ``share`` is ``number / total``, and NaN if ``total`` is 0."""
 
     name: str
     of: str
@@ -83,8 +81,8 @@ class Share(NamedTuple):
 
     @classmethod
     def counted(cls, name: str, of: str, number: Any, total: Any) -> "Share":
-        """The share that ``number`` is of ``total``."""
-        number, total = int(number), int(total)  # plain, for JSON
+        """``number`` of ``total``, which may be NumPy integers or 0-dimensional arrays."""
+        number, total = int(number), int(total)  # json knows no NumPy integers
         return cls(name, of, number / total if total else math.nan, number, total)
 
     def __str__(self) -> str:
@@ -93,7 +91,7 @@ class Share(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What the reader should know, in a line."""
+    """One line that the reader of the figure should know."""
 
     note: str
 
@@ -102,16 +100,16 @@ class Note(NamedTuple):
 
 
 class Token(NamedTuple):
-    """A token that is shown: a prediction of a corpus.
+    """A token that a figure shows: one prediction of a corpus.
 
     Attributes:
-        name: its kind.
+        name: its kind, such as monogenic.
         prediction: its number in the corpus.
-        target: the predicted text.
-        sizes: of the models, parameters without embeddings.
+        target: the text of the predicted token.
+        sizes: of the models: parameters without embeddings.
         losses: of the models, in nats.
-        slope: of the line of loss on ln N, in nats.
-        r2: of that line.
+        slope: of the least-squares line of the loss on ln N, in nats.
+        r2: coefficient of determination of that line.
     """
 
     name: str
@@ -130,19 +128,19 @@ Row = Measured | Amount | Share | Note | Token
 
 
 class Drawing(NamedTuple):
-    """A drawn figure: the files written, and the numbers shown in it."""
+    """A drawn figure: the paths of its files, and the numbers that it shows."""
 
     paths: list[Path]
     measured: Sequence[Row]
 
 
 def decimals(exponent: float) -> int:
-    """Of an exponent: two, or three where that would be a single digit."""
+    """Decimals to print of an exponent: two, or three if two would leave one significant digit."""
     return 2 if abs(exponent) >= 0.095 else 3
 
 
 def save_measured(measured: Sequence[Row], path: Path) -> None:
-    """Write the numbers as JSON; what is not finite becomes null."""
+    """Write the numbers as JSON. NaN and infinities, which JSON lacks, become null."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, tuple):

@@ -1,32 +1,35 @@
-"""How every figure looks: sizes of a two-column paper, colour-blind-safe colours, PNG and PDF."""
+"""The look of all figures: widths of a two-column paper, colours for any vision, PNG and PDF."""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from jquanta.errors import BadInput
 from jquanta.figures.drawing import decimals
-from jquanta.run.files import remove
+from jquanta.powerlaw import Fit
+from jquanta.run.files import whole
 
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
+COLUMN, PAGE = 3.3, 6.8  # widths of one column and of both, in inches
 
-    from jquanta.powerlaw import Fit
-
-COLUMN, PAGE = 3.3, 6.8  # inches: one column, and both
-
-# Okabe & Ito's palette, distinguishable with any colour vision.
+# The palette of Okabe and Ito (2008), distinguishable with any colour vision.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 GREEN, PINK, SKY, AMBER = "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 
-LOSS_COLOURS = "cividis"  # even for colour-blind readers, and in print
+LOSS_COLOURS = "cividis"  # perceptually uniform, with any colour vision and in grey
 
-_SETTINGS: Any = {  # matplotlib types its names one by one
+_SETTINGS: Any = {  # Any: matplotlib types each name of a setting by itself
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -40,70 +43,75 @@ _SETTINGS: Any = {  # matplotlib types its names one by one
     "lines.markersize": 3,
     "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
-    "pdf.fonttype": 42,  # text stays text
+    "pdf.fonttype": 42,  # TrueType, so that text can be searched and edited
 }
 
 
 def new_figure(width: float, height: float, rows: int, columns: int, **options: Any) -> Any:
-    """A figure of ``width`` by ``height`` inches and its axes, always a 2-D array."""
-    import matplotlib
+    """A figure of ``width`` by ``height`` inches, and its axes as a 2-D array [rows, columns].
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    The figure is made without pyplot: it needs no display, is garbage-collected when it goes out
+    of scope, and the backend that a caller has chosen (in a notebook, say) stays.
 
+    Args:
+        options: passed on to ``matplotlib.figure.Figure.subplots``.
+    """
     matplotlib.rcParams.update(_SETTINGS)
-    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **options)
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)  # becomes figure.canvas, so that the figure can be laid out and drawn
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
-    """Write PNG and PDF, each whole or not at all; their paths. Raises ``BadInput``."""
-    import matplotlib.pyplot as plt
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure as PNG and PDF, and return the two paths.
 
+    Raises ``BadInput`` if the folder cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # such as a file system that permissions say nothing about
+    except OSError as error:  # such as a file system that is mounted read-only
         raise BadInput(
             f"--out {folder}: cannot be written ({error.strerror}); give another folder"
         ) from None
     paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
     for path in paths:
-        part = path.with_name(f".{path.name}.part")
-        try:
+        with whole(path) as part:
             figure.savefig(part, format=path.suffix[1:])
-            part.replace(path)
-        finally:
-            remove(part)
-    plt.close(figure)
     return paths
 
 
-def shades(low: float, high: float, log: bool = False) -> "ScalarMappable":
-    """Colours for lines that are ordered by a number, dark for ``low``: ``to_rgba`` tells them.
+def shades(low: float, high: float, log: bool = False) -> ScalarMappable:
+    """A colour scale for lines that are ordered by a number, dark for ``low``.
 
-    Viridis without its yellow end, which is too pale for lines on white. A colour bar takes it
-    as it is: ``figure.colorbar(shades(1, 500, log=True), ax=axes)``.
+    ``scale.to_rgba(7)`` is the colour of 7, and ``figure.colorbar(scale, ax=axes)`` draws the
+    scale. It is viridis without its yellow end, which is too pale for lines on white.
+
+    Args:
+        low, high: ends of the scale.
+        log: whether the scale is logarithmic.
     """
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, LogNorm, Normalize
 
     colours = ListedColormap(colormaps["viridis"](np.linspace(0, 0.9, 256)))
     return ScalarMappable((LogNorm if log else Normalize)(low, high), colours)
 
 
-def dense_lines(axes: "Axes", x: np.ndarray, y: np.ndarray, colours: Any, **options: Any) -> None:
-    """Many lines ``y`` [lines, E] over one ``x`` [E], as pixels in the PDF; the last are on top."""
-    from matplotlib.collections import LineCollection
+def dense_lines(axes: Axes, x: np.ndarray, y: np.ndarray, colours: Any, **options: Any) -> None:
+    """Draw many lines ``y`` [lines, E] over one ``x`` [E], the last on top.
+
+    In the PDF they are an image: thousands of lines as vectors would take megabytes.
+    """
 
     points = np.stack(np.broadcast_arrays(x, y), -1)
     axes.add_collection(LineCollection(list(points), colors=colours, rasterized=True, **options))
     axes.autoscale_view()
 
 
-def fit_line(axes: "Axes", fit: "Fit", name: str, unit: float = 1.0) -> None:
-    """A fitted law over its window; ``name`` (maths) with exponent and interval in the legend.
+def fit_line(axes: Axes, fit: Fit, name: str, unit: float = 1.0) -> None:
+    """Draw a fitted power law over its window, with its exponent and interval in the legend.
 
-    ``unit``: what the fit's values are divided by, such as ``NATS_PER_BIT``.
+    Args:
+        name: of the exponent, in TeX mathematics without dollar signs.
+        unit: the fit's values are divided by it; ``NATS_PER_BIT`` draws nats in bits.
     """
     low, high = fit.interval
     digits = decimals(fit.exponent)
@@ -113,17 +121,21 @@ def fit_line(axes: "Axes", fit: "Fit", name: str, unit: float = 1.0) -> None:
 
 
 def theory_line(
-    axes: "Axes", fit: "Fit", exponent: float, label: str, unit: float = 1.0, shift: float = 1.0
+    axes: Axes, fit: Fit, exponent: float, label: str, unit: float = 1.0, shift: float = 1.0
 ) -> None:
-    """A law with another exponent beside a fit's line, ``shift`` times it in the middle."""
+    """Draw a power law with another exponent beside a fitted one.
+
+    In the (geometric) middle of the window it is ``shift`` times the fitted law. ``unit`` is that
+    of ``fit_line``.
+    """
     inside = np.geomspace(*fit.window, 50)
     middle = np.sqrt(fit.window[0] * fit.window[1])
     anchor = shift * float(fit.predict(middle)) / unit
     axes.plot(inside, anchor * (inside / middle) ** -exponent, "--", color=GREY, label=label)
 
 
-def shared_legend(figure: "Figure", axes: "Iterable[Axes]", columns: int = 3) -> None:
-    """One legend below the panels for the labels of all ``axes``, each once."""
+def shared_legend(figure: Figure, axes: Iterable[Axes], columns: int = 3) -> None:
+    """Draw one legend below the panels that holds every label of ``axes`` once."""
     handles: dict[str, Artist] = {}
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
@@ -138,7 +150,7 @@ def shared_legend(figure: "Figure", axes: "Iterable[Axes]", columns: int = 3) ->
 
 
 def log_edges(centres: np.ndarray) -> np.ndarray:
-    """Edges of cells around positive, ascending centres, halfway in the logarithm."""
+    """Edges [n + 1] of cells around ``centres`` [n], positive and ascending: geometric means."""
     logs = np.log(centres)
     middle = (logs[1:] + logs[:-1]) / 2
     ends = [2 * logs[0] - middle[0]], [2 * logs[-1] - middle[-1]]
@@ -146,8 +158,7 @@ def log_edges(centres: np.ndarray) -> np.ndarray:
 
 
 def plain_log_ticks(axis: Any) -> None:
-    """Decades, or steps between where an axis spans few of them, in plain numbers up to 10,000."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Label the decades of a logarithmic axis, and steps between them if it spans only a few."""
 
     low, high = sorted(axis.get_view_interval())
     decades = np.log10(high / low)
@@ -162,8 +173,7 @@ def plain_log_ticks(axis: Any) -> None:
 
 
 def power_of_two_ticks(axis: Any) -> None:
-    """A few powers of 2."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    """Label a few powers of 2 on a logarithmic axis."""
 
     axis.set_major_locator(LogLocator(base=2, numticks=5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"$2^{{{np.log2(value):.0f}}}$"))
@@ -171,7 +181,7 @@ def power_of_two_ticks(axis: Any) -> None:
 
 
 def number(value: float) -> str:
-    """A plain number under 10,000, else as a power of ten in maths."""
+    """A number for a label: as it is below 10,000, otherwise with a power of ten (TeX)."""
     if value < 1e4:
         return f"{value:g}"
     exponent = int(np.floor(np.log10(value) + 1e-9))
@@ -181,10 +191,10 @@ def number(value: float) -> str:
 
 
 def plain(label: str) -> str:
-    r"""A label without its maths: ``$\alpha$ = 0.4`` as ``alpha 0.4``."""
+    r"""A label without TeX, for JSON and the terminal: ``$\alpha$ = 0.4`` becomes ``alpha 0.4``."""
     return label.replace("$", "").replace("\\", "").replace(" = ", " ")
 
 
-def panel_letter(axes: "Axes", letter: str) -> None:
-    """A bold letter at the panel's upper left."""
+def panel_letter(axes: Axes, letter: str) -> None:
+    """Write a bold letter at the upper left of a panel."""
     axes.set_title(letter, loc="left", fontweight="bold")

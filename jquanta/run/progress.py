@@ -23,7 +23,7 @@ STEADY_SECONDS, STEADY_SHARE = 2.0, 0.002
 """Shortest time and smallest share of the work from which the time left is estimated."""
 
 
-@runtime_checkable
+@runtime_checkable  # the tests check annotations as they run
 class Monitor(Protocol):
     """Receives the progress of long work, such as a progress bar does. Must be thread-safe."""
 

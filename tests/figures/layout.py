@@ -1,9 +1,8 @@
 """Figures as they are saved, without files, and whether a reader can read them."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,25 +14,26 @@ from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox
 
 from jquanta.figures import style
+from jquanta.figures.drawing import Drawing
 
 PIXEL = 1.0  # text is placed on whole pixels
 
 
 def drawn(
-    module: ModuleType, results: Sequence[xr.Dataset] | xr.Dataset, folder: Path, **options: Any
+    draw: Callable[..., Drawing],
+    results: Sequence[xr.Dataset] | xr.Dataset,
+    folder: Path,
+    **options: Any,
 ) -> tuple[Figure, list[Any]]:
-    """A module's figure itself, laid out as it is saved, and its numbers."""
-    import matplotlib.pyplot as plt
-
+    """The figure that a function draws, laid out as it is saved, and its numbers."""
     figures: list[Figure] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "save", lambda figure, folder, name: figures.append(figure) or [])
-        _, measured = module.draw(results, folder, **options)
+        _, measured = draw(results, folder, **options)
     (figure,) = figures
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # such as panels that do not fit
         figure.canvas.draw()
-    plt.close(figure)
     return figure, measured
 
 

@@ -24,8 +24,8 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_what_an_entry_names_exists(name: str) -> None:
-    module = importlib.import_module(f"jquanta.figures.{name.replace('-', '_')}")
-    assert callable(module.draw)
+    module, _, function = FIGURES[name].function.rpartition(".")
+    assert callable(getattr(importlib.import_module(module), function))
     for experiment in FIGURES[name].experiments:
         assert (CONFIGS / f"{experiment}.toml").exists()
 

@@ -1,32 +1,28 @@
-"""Sweeps that several tests look at, trained once. Tests that write get a copy of the folder."""
+"""Sweeps that several tests read, trained once for all workers. Tests that write use a copy."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import jquanta as jq
+from tests.shared import made_once
 from tests.sweep.examples import LONG, RAGGED, TINY
 
 
 @pytest.fixture(scope="session")
 def ragged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished folder of ``RAGGED``."""
-    folder = tmp_path_factory.mktemp("ragged") / "run"
-    jq.run_sweep(RAGGED, folder)
-    return folder
+    return made_once(tmp_path_factory, "ragged", partial(jq.run_sweep, RAGGED))
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished folder of ``TINY``."""
-    folder = tmp_path_factory.mktemp("tiny") / "run"
-    jq.run_sweep(TINY, folder)
-    return folder
+    return made_once(tmp_path_factory, "tiny", partial(jq.run_sweep, TINY))
 
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``LONG``, trained without a break."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    jq.run_sweep(LONG, folder)
-    return folder
+    return made_once(tmp_path_factory, "long", partial(jq.run_sweep, LONG))

@@ -307,18 +307,20 @@ def test_a_signal_saves_where_it_stopped(
 # Whole folders
 
 
-def test_a_finished_folder_is_left_alone(tiny: Path) -> None:
-    before = tree(tiny)
-    results = jq.run_sweep(TINY, tiny, monitor=Watch(1, happen=crash))
+def test_a_finished_folder_is_left_alone(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "run")  # other workers may open the shared one
+    before = tree(folder)
+    results = jq.run_sweep(TINY, folder, monitor=Watch(1, happen=crash))
     assert results.sizes["run"] == 2
-    assert tree(tiny) == before
+    assert tree(folder) == before
 
 
-def test_another_configuration_is_refused(tiny: Path) -> None:
-    before = tree(tiny)
+def test_another_configuration_is_refused(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "run")
+    before = tree(folder)
     with pytest.raises(BadInput, match="another configuration"):
-        jq.run_sweep(TINY | {"train.seed": 1}, tiny)
-    assert tree(tiny) == before
+        jq.run_sweep(TINY | {"train.seed": 1}, folder)
+    assert tree(folder) == before
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:

@@ -1,61 +1,62 @@
-"""Figure 11: mean loss of language models against training, and how losses are distributed."""
+"""Figure 11: mean loss of language models against training steps, and distributions of losses."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
 
 from jquanta import powerlaw
 from jquanta.errors import BadInput
 from jquanta.figures import style
 from jquanta.figures.drawing import Amount, Drawing, Measured, Note, Row
-from jquanta.figures.lm import losses as parts
+from jquanta.figures.lm import panels
+from jquanta.figures.models import short_name, size_colours, size_name
+from jquanta.lm.taxonomy.distribution import Distributions, distributions
+from jquanta.lm.taxonomy.laws import is_halved, label_tokens, step_curves, step_window, steps_of
+from jquanta.powerlaw import Window
 from jquanta.sweep.scaling import NATS_PER_BIT
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
-
-    from jquanta.lm.taxonomy.distribution import Distributions
-    from jquanta.powerlaw import Window
-
 COLOURS = (style.BLUE, style.SKY, style.GREEN, style.AMBER, style.PINK, style.GREY)
-FITTED: Any = {"ls": "--", "lw": 1.0, "color": "black", "zorder": 4}  # over the curves
-MOST = 4  # models whose distributions are drawn, spread over the sizes
+FITTED: Any = {"ls": "--", "lw": 1.0, "color": "black", "zorder": 4}  # on top of the curves
+MOST = 4
+"""At most so many models have their distributions drawn; their sizes span the whole range."""
 
 
 def draw(
-    losses: "xr.Dataset",
+    losses: xr.Dataset,
     folder: Path,
     *,
-    fit: "Window | None" = None,
+    fit: Window | None = None,
     step_tokens: int | None = None,
 ) -> Drawing:
-    """Draw Figure 11: the mean loss against steps, fitted; under it p(L) and L p(L) over steps.
+    """Draw Figure 11: the mean loss against steps with power-law fits, and the distributions.
+
+    Below the mean loss, p(L) and L p(L) are drawn with one line for each checkpoint.
 
     Args:
-        losses: of ``open_table``, nats: revisions ``stepN`` of one or more models.
-        folder: where ``fig11.png`` and ``fig11.pdf`` go.
-        fit: first and last step to fit. By default steps 11,000 to 100,000 of Pythia, as in the
-            paper, and of other models the last part of the curve (``laws.step_window``).
-        step_tokens: tokens of a step, for a second axis; by default known for Pythia alone.
+        losses: from ``open_table``, in nats: revisions ``stepN`` of one or more models.
+        folder: where ``fig11.png`` and ``fig11.pdf`` are written.
+        fit: first and last step to fit. By default steps 11,000 to 100,000 for Pythia, as in the
+            paper, and the last part of the curve for other models (``laws.step_window``).
+        step_tokens: tokens in a training step, for a second axis; known by default for Pythia.
 
     Returns:
-        The paths written; the fitted exponents, the last means, and what lies beyond the
-        histograms.
+        The paths written; the fitted exponents, each model's last mean loss in bits, and the share
+        of losses above the last bin of the histograms.
 
     Raises:
-        BadInput: if no model has two checkpoints after step 0, or losses are none.
+        BadInput: if no model has two checkpoints after step 0, or a loss is not a finite number
+            of at least 0.
     """
-    from jquanta.lm.taxonomy.distribution import distributions
-    from jquanta.lm.taxonomy.laws import label_tokens, step_curves, steps_of
 
     if step_tokens is not None and step_tokens < 1:
         raise BadInput(f"--step_tokens {step_tokens}: give a positive number")
     places = step_curves(losses)
     used = losses.isel(model=np.concatenate(list(places.values())))
-    with parts.watching(used) as monitor:
+    with panels.watching(used) as monitor:
         found = distributions(used, monitor=monitor)
     ends = np.cumsum([len(of) for of in places.values()])
     columns = dict(zip(places, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
@@ -71,33 +72,32 @@ def draw(
     for panel, letter in zip((upper, *lower), "abcdefghi", strict=False):
         style.panel_letter(panel, letter)
     for name, (at, mean) in curves.items():
-        of = f"{parts.short(name)}, step {at[-1]:,}"
+        of = f"{short_name(name)}, step {at[-1]:,}"
         rows.append(Amount("mean loss", of, mean[-1] / NATS_PER_BIT, "bits"))
-    rows.append(parts.beyond(found, [parts.short(label) for label in used.model.to_numpy()]))
+    rows.append(panels.beyond(found, [short_name(label) for label in used.model.to_numpy()]))
     return Drawing(style.save(figure, folder, "fig11"), rows)
 
 
 def _figure(columns: int) -> Any:
-    """The figure and its two parts, each with a margin of its own."""
+    """The figure and its upper and lower subfigure, whose margins are independent."""
     figure, ((panel,),) = style.new_figure(style.PAGE if columns > 2 else 5.0, 5.2, 1, 1)
     panel.remove()
     return figure, *figure.subfigures(2, 1, height_ratios=(1, 1.45))
 
 
 def _spread(names: Sequence[str], sizes: dict[str, int]) -> list[str]:
-    """One model of each size, at most ``MOST``, the smallest and the largest among them."""
+    """At most ``MOST`` models of different sizes, among them the smallest and the largest."""
     first = list({sizes[name]: name for name in reversed(names)}.values())[::-1]
     few = np.unique(np.linspace(0, len(first) - 1, min(MOST, len(first))).round().astype(int))
     return [first[place] for place in few]
 
 
 def _mean_panel(
-    axes: "Axes",
+    axes: Axes,
     curves: dict[str, tuple[np.ndarray, np.ndarray]],
     sizes: dict[str, int],
-    window: "Window | None",
+    window: Window | None,
 ) -> list[Row]:
-    from jquanta.lm.taxonomy.laws import is_halved, step_window
 
     colours = _colours(sorted(set(sizes.values())))
     rows: list[Row] = []
@@ -109,9 +109,9 @@ def _mean_panel(
         try:
             law = powerlaw.fit(steps, mean, window or step_window(name, steps))
         except BadInput as error:
-            rows.append(Note(f"{parts.short(name)}: no fit: {error}"))
+            rows.append(Note(f"{short_name(name)}: no fit: {error}"))
             continue
-        rows.append(Measured.from_fit("alpha_S", law, of=parts.short(name)))
+        rows.append(Measured.from_fit("alpha_S", law, of=short_name(name)))
         fitted[sizes[name]].append(law.exponent)
         inside = np.geomspace(*law.window, 50)
         axes.plot(inside, law.predict(inside) / NATS_PER_BIT, **FITTED)
@@ -123,7 +123,7 @@ def _mean_panel(
     axes.set_ylabel("mean loss (bits)")
     for axis in (axes.xaxis, axes.yaxis):
         style.plain_log_ticks(axis)
-    if halved := [parts.short(name) for name in curves if is_halved(name)]:
+    if halved := [short_name(name) for name in curves if is_halved(name)]:
         rows.append(
             Note(f"{', '.join(halved)}: a step of the names is half an update of twice the tokens")
         )
@@ -131,8 +131,8 @@ def _mean_panel(
 
 
 def _label(size: int, exponents: list[float]) -> str:
-    """A size with the mean of its models' exponents."""
-    label = f"$N$ = {parts.size_name(size)}"
+    """The legend of a size: the mean of its models' exponents."""
+    label = f"$N$ = {size_name(size)}"
     if not exponents:
         return label
     several = f" (mean of {len(exponents)})" if len(exponents) > 1 else ""
@@ -140,15 +140,15 @@ def _label(size: int, exponents: list[float]) -> str:
 
 
 def _colours(sizes: list[int]) -> dict[int, Any]:
-    """One for each size, other than those of steps while there are enough of them."""
+    """A colour for each size, distinct from those of steps unless there are too many sizes."""
     if len(sizes) <= len(COLOURS):
         return dict(zip(sizes, COLOURS, strict=False))
-    shades = parts.size_colours(sizes)
-    return {size: shades.to_rgba(size) for size in sizes}
+    shades = size_colours(sizes)
+    return {size: shades.to_rgba(np.array(size)) for size in sizes}
 
 
-def _tokens_axis(axes: "Axes", tokens: int | None) -> None:
-    """A second axis, above, where tokens a step are known."""
+def _tokens_axis(axes: Axes, tokens: int | None) -> None:
+    """Add an axis of tokens at the top if the number of tokens in a step is known."""
     if tokens is None:
         return
     second = axes.twiny()
@@ -160,24 +160,27 @@ def _tokens_axis(axes: "Axes", tokens: int | None) -> None:
 
 def _distributions(
     figure: Any,
-    found: "Distributions",
+    found: Distributions,
     columns: dict[str, np.ndarray],
     steps: dict[str, np.ndarray],
     sizes: dict[str, int],
-) -> "list[Axes]":
-    """p(L) above L p(L), a model a column, a line a checkpoint; the panels, row by row."""
+) -> list[Axes]:
+    """Draw p(L) above L p(L): a column for each model, a line for each checkpoint.
+
+    Returns the panels, row by row.
+    """
     every = np.concatenate([steps[name] for name in columns])
     shades = style.shades(int(every.min()), int(every.max()), log=True)
-    panels = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
-    # The same axes for all: drawn last, the distributions of all set them.
+    grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
     for place, (name, of) in enumerate(columns.items()):
-        parts.distribution_lines(panels[:, place], found.of(of), shades.to_rgba(steps[name]))
-        panels[0, place].set_title(f"$N$ = {parts.size_name(sizes[name])}", fontsize=7, loc="right")
-        panels[1, place].set_xlabel("loss $L$ (bits)")
-    late = np.cumsum([len(of) for of in columns.values()]) - 1  # the last of each model
-    parts.distribution_limits(panels[:, 0], found.of(np.concatenate(list(columns.values()))), late)
-    panels[0, 0].set_ylabel("$p(L)$ (1/bit)")
-    panels[1, 0].set_ylabel(r"$L\,p(L)$")
-    bar = figure.colorbar(shades, ax=panels, label="step", aspect=30, pad=0.01)
+        panels.distribution_lines(grid[:, place], found.of(of), shades.to_rgba(steps[name]))
+        grid[0, place].set_title(f"$N$ = {size_name(sizes[name])}", fontsize=7, loc="right")
+        grid[1, place].set_xlabel("loss $L$ (bits)")
+    # All columns share their axes, whose limits must fit the distributions of all models.
+    late = np.cumsum([len(of) for of in columns.values()]) - 1  # the last checkpoint of each model
+    panels.distribution_limits(grid[:, 0], found.of(np.concatenate(list(columns.values()))), late)
+    grid[0, 0].set_ylabel("$p(L)$ (1/bit)")
+    grid[1, 0].set_ylabel(r"$L\,p(L)$")
+    bar = figure.colorbar(shades, ax=grid, label="step", aspect=30, pad=0.01)
     style.plain_log_ticks(bar.ax.yaxis)
-    return list(panels.ravel())
+    return list(grid.ravel())

@@ -1,56 +1,56 @@
-"""Figure 3: mean loss of language models against parameters, and how losses are distributed."""
+"""Figure 3: mean loss of language models against parameters, and distributions of losses."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
 from jquanta.figures.drawing import Amount, Drawing, Measured, Note, Row
-from jquanta.figures.lm import losses as parts
+from jquanta.figures.lm import panels
+from jquanta.figures.models import PARAMETERS, short_name, size_colours
+from jquanta.lm.taxonomy.distribution import distributions
+from jquanta.lm.taxonomy.laws import fit_sizes
+from jquanta.lm.taxonomy.tables import at_step
+from jquanta.powerlaw import Window
 from jquanta.sweep.scaling import NATS_PER_BIT
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
-
-    from jquanta.powerlaw import Window
 
 
 def draw(
-    losses: "xr.Dataset",
+    losses: xr.Dataset,
     folder: Path,
     *,
-    fit: "Window | None" = None,
+    fit: Window | None = None,
     step: int | None = None,
 ) -> Drawing:
-    """Draw Figure 3: the mean loss with its fit, p(L) and L p(L) of every model, in bits.
+    """Draw Figure 3: the mean loss with a power-law fit, p(L) and L p(L) of every model, in bits.
 
     Args:
-        losses: of ``open_table``, nats. Of each model one checkpoint is drawn.
-        folder: where ``fig3.png`` and ``fig3.pdf`` go.
+        losses: from ``open_table``, in nats. One checkpoint of each model is drawn.
+        folder: where ``fig3.png`` and ``fig3.pdf`` are written.
         fit: smallest and largest number of parameters to fit; by default all but the largest.
         step: the checkpoint; by default each model's last.
 
     Returns:
-        The paths written; the fitted exponent, the means, and what lies beyond the histograms.
+        The paths written; the fitted exponent, the mean losses in bits, and the share of losses
+        above the last bin of the histograms.
 
     Raises:
-        BadInput: for fewer than three sizes, a window with too few, or losses that are none.
+        BadInput: for fewer than three sizes, a window with too few of them, or a loss that is not
+            a finite number of at least 0.
     """
-    from jquanta.lm.taxonomy.distribution import distributions
-    from jquanta.lm.taxonomy.tables import at_step
 
     models = at_step(losses, step)
-    with parts.watching(models) as monitor:
+    with panels.watching(models) as monitor:
         found = distributions(models, monitor=monitor)
     sizes, names = models["size"].to_numpy(), models.model.to_numpy().tolist()
-    shades = parts.size_colours(sizes.tolist())
+    shades = size_colours(sizes.tolist())
     figure, axes = style.new_figure(style.PAGE, 2.5, 1, 3)
     measured = _mean_panel(axes[0, 0], sizes, found.mean, shades.to_rgba(sizes), fit)
-    parts.distribution_lines(axes[0, 1:], found, shades.to_rgba(sizes))
-    parts.distribution_limits(axes[0, 1:], found)
+    panels.distribution_lines(axes[0, 1:], found, shades.to_rgba(sizes))
+    panels.distribution_limits(axes[0, 1:], found)
     axes[0, 1].set_ylabel("$p(L)$ (1/bit)")
     axes[0, 2].set_ylabel(r"$L\,p(L)$")
     for panel in axes[0, 1:]:
@@ -60,25 +60,24 @@ def draw(
     bar = figure.colorbar(shades, ax=axes[0, 1:], label="$N$", aspect=25, pad=0.01)
     style.plain_log_ticks(bar.ax.yaxis)
     rows: list[Row] = [
-        *parts.mixed_steps(models),
+        *panels.mixed_steps(models),
         *measured,
         *(
-            Amount("mean loss", f"{parts.short(name)}, N = {size:,}", mean / NATS_PER_BIT, "bits")
+            Amount("mean loss", f"{short_name(name)}, N = {size:,}", mean / NATS_PER_BIT, "bits")
             for name, size, mean in zip(names, sizes.tolist(), found.mean, strict=True)
         ),
-        parts.beyond(found, [parts.short(name) for name in names]),
+        panels.beyond(found, [short_name(name) for name in names]),
     ]
     return Drawing(style.save(figure, folder, "fig3"), rows)
 
 
 def _mean_panel(
-    axes: "Axes",
+    axes: Axes,
     sizes: np.ndarray,
     mean: np.ndarray,
     colours: np.ndarray,
-    window: "Window | None",
+    window: Window | None,
 ) -> list[Row]:
-    from jquanta.lm.taxonomy.laws import fit_sizes
 
     rows: list[Row] = []
     try:
@@ -96,7 +95,7 @@ def _mean_panel(
     axes.scatter(sizes, mean / NATS_PER_BIT, c=colours, s=14, zorder=3)
     axes.set(xscale="log", yscale="log")
     axes.margins(x=0.08, y=0.12)
-    axes.set_xlabel(parts.PARAMETERS)
+    axes.set_xlabel(PARAMETERS)
     axes.set_ylabel("mean loss (bits)")
     for axis in (axes.xaxis, axes.yaxis):
         style.plain_log_ticks(axis)

@@ -1,46 +1,47 @@
-"""Pages of single tokens: loss against parameters beside the text, as figures 4 and 12 show them.
+"""Figures 4 and 12: monogenic and polygenic tokens, loss against parameters beside the text.
 
-Which tokens: those asked for, or of each kind a seeded draw without repeats, no two of the same
-document while there are others, in the order of the corpus. Where there are too few, those that
-fall least short of the kind follow, the nearest first.
+The tokens are either given by number, or drawn at random from each kind without replacement, from
+different documents as far as possible, and shown in the order of the corpus. If a kind has too few
+tokens, those that come nearest to its thresholds follow, the nearest first.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
 from jquanta.figures.drawing import Drawing, Note, Row, Share, Token
-from jquanta.figures.lm import losses as parts
-from jquanta.figures.lm import typeset
+from jquanta.figures.lm import panels, typeset
+from jquanta.figures.models import size_name
+from jquanta.lm.corpus.reader import Corpus, open_corpus
+from jquanta.lm.taxonomy.kinds import Kind, Taxonomy, lines, straight_by_chance, taxonomy
+from jquanta.lm.taxonomy.tables import at_step, require_text
 from jquanta.lm.taxonomy.thresholds import MONOGENIC, POLYGENIC, Monogenic, Polygenic
 from jquanta.sweep.scaling import NATS_PER_BIT
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
-
-    from jquanta.lm.corpus.reader import Corpus
-    from jquanta.lm.taxonomy.kinds import Kind, Taxonomy
-
-ROW = 1.02  # inches of a token
-TOP, BOTTOM, LEFT, RIGHT = 0.34, 0.36, 0.38, 0.04  # ... of the page's edges
-WIDTHS, GAP = ((1.15, 2.0), (1.15, 5.2)), 0.16  # of plot and text, of two columns or one
+ROW = 1.02  # height of a token's row, inches
+TOP, BOTTOM, LEFT, RIGHT = 0.34, 0.36, 0.38, 0.04  # margins of the page, inches
+WIDTHS = (1.15, 2.0), (1.15, 5.2)  # relative widths of plot and text: two columns, or one
+GAP = 0.16  # relative width between two columns
+EACH = {"fig4": 3, "fig12": 8}  # tokens of each kind
 MOST = 24  # tokens on a page
-BEFORE, AFTER = 160, 24  # tokens of text, more than there is room for
+BEFORE, AFTER = 160, 24  # tokens of context to read, more than there is room for
 
 
 class Shown(NamedTuple):
     """A token on the page.
 
     Attributes:
-        kind: in words, for the title.
-        prediction: its number.
-        size: where a monogenic token drops; 0 for others.
-        slope, r2: of the line of loss on ln N.
+        kind: monogenic, polygenic, both or neither, in words for the title.
+        prediction: its number in the corpus.
+        size: parameters of the first model that has learned a monogenic token; 0 for others.
+        slope, r2: of the least-squares line of the loss (nats) on ln N.
     """
 
     kind: str
@@ -53,7 +54,7 @@ class Shown(NamedTuple):
 def draw_page(
     name: str,
     each: int,
-    losses: "xr.Dataset",
+    losses: xr.Dataset,
     folder: Path,
     *,
     corpus: Path | str | None = None,
@@ -63,42 +64,40 @@ def draw_page(
     seed: int = 0,
     step: int | None = None,
 ) -> Drawing:
-    """A page of ``each`` tokens of both kinds, or of those asked for, with the shares of kinds.
+    """Draw a page of tokens of both kinds.
 
     Args:
-        name: of the files.
-        each: tokens of a kind, at most.
-        losses: of ``open_table``, nats. Of each model one checkpoint counts.
-        folder: where the files go.
-        corpus: folder of the losses' corpus.
+        name: of the files, without suffix.
+        each: at most so many tokens of each kind.
+        losses: from ``open_table``, in nats. One checkpoint of each model is used.
+        folder: where the files are written.
+        corpus: folder of the corpus that the losses were computed on. Required.
         token: predictions to show instead, by number in the corpus.
-        monogenic, polygenic: thresholds; the paper's by default.
-        seed: of the choice.
+        monogenic, polygenic: thresholds of the two kinds; the paper's by default.
+        seed: of the random choice among the tokens of a kind.
         step: the checkpoint; by default each model's last.
 
     Returns:
-        The paths written; shares of kinds, shares that stay solved, and the tokens shown.
+        The paths written; the share of tokens of each kind, of those solved at one size the share
+        that stays solved at all larger ones, and the tokens shown.
 
     Raises:
-        BadInput: without a corpus, for one of other losses, a token that it does not hold, fewer
-            than three sizes, or losses that are none.
+        BadInput: if there is no corpus, or it is not that of the losses, a token is not in it,
+            there are fewer than three sizes, or a loss is not a finite number of at least 0.
     """
-    from jquanta.lm.corpus.reader import open_corpus
-    from jquanta.lm.taxonomy.kinds import taxonomy
-    from jquanta.lm.taxonomy.tables import at_step, require_text
 
     if corpus is None:
         raise BadInput("--corpus is missing: give the folder of the corpus of these losses")
     text = open_corpus(corpus)
     require_text(losses, text)
-    text.locate(list(token))  # refuses what it does not hold
+    text.locate(list(token))  # raises BadInput for numbers beyond the end of the corpus
     if len(token) > MOST:
         raise BadInput(f"--token: {len(token)} given, and a page holds {MOST}")
     rules = monogenic, polygenic
     models = at_step(losses, step)
-    with parts.watching(models) as monitor:
+    with panels.watching(models) as monitor:
         kinds = taxonomy(models, *rules, monitor=monitor)
-    rows = parts.mixed_steps(models) + _counts(kinds, models.sizes["model"], rules)
+    rows = panels.mixed_steps(models) + _counts(kinds, models.sizes["model"], rules)
     if token:
         columns = [[_asked(int(index), kinds, models) for index in token]]
         if len(token) > each:
@@ -120,9 +119,13 @@ def draw_page(
     return Drawing(_page(name, folder, [c for c in columns if c], models, text, rules), rows)
 
 
-def _counts(kinds: "Taxonomy", models: int, rules: tuple[Monogenic, Polygenic]) -> list[Row]:
-    """How many tokens are of each kind, and how many stay solved."""
-    from jquanta.lm.taxonomy.kinds import straight_by_chance
+fig4 = partial(draw_page, "fig4", EACH["fig4"])
+fig12 = partial(draw_page, "fig12", EACH["fig12"])
+"""Draw Figure 4 or Figure 12. Arguments, results and errors are those of ``draw_page``."""
+
+
+def _counts(kinds: Taxonomy, models: int, rules: tuple[Monogenic, Polygenic]) -> list[Row]:
+    """The share of tokens of each kind, and the share of solved tokens that stay solved."""
 
     rows: list[Row] = []
     at = kinds.monogenic.size
@@ -145,9 +148,9 @@ def _counts(kinds: "Taxonomy", models: int, rules: tuple[Monogenic, Polygenic]) 
 
 
 def _few(
-    kind: str, found: "Kind", near: "Kind", total: int, rules: tuple[Monogenic, Polygenic]
+    kind: str, found: Kind, near: Kind, total: int, rules: tuple[Monogenic, Polygenic]
 ) -> Note:
-    """That there are too few of a kind, by which rule, and what to do about it."""
+    """A note that a kind has too few tokens: its thresholds, the nearest miss, and the remedy."""
     one, many = rules
     short = near.take(np.flatnonzero(near.short >= 0))
     if kind == "monogenic":
@@ -158,15 +161,13 @@ def _few(
         rule = f"slope below {many.slope:g} nats, R² above {many.r2:g}"
         lack = "".join(f"; the nearest has R² {r2:.3f}" for r2 in short.r2[:1])
         flags = "--polygenic.slope --polygenic.r2"
-    told = f"{len(found) or 'no'} token{'s' * (len(found) > 1)} of {total:,} {kind} ({rule})"
+    fact = f"{len(found) or 'no'} token{'s' * (len(found) > 1)} of {total:,} {kind} ({rule})"
     shown = ", and the nearest are shown, too" if lack else ""
-    return Note(f"{told}{lack}{shown}: other thresholds by {flags}")
+    return Note(f"{fact}{lack}{shown}: other thresholds by {flags}")
 
 
-def _chosen(
-    kind: str, found: "Kind", near: "Kind", text: "Corpus", count: int, seed: int
-) -> list[Shown]:
-    """``count`` tokens of a kind, filled up with those nearest to it."""
+def _chosen(kind: str, found: Kind, near: Kind, text: Corpus, count: int, seed: int) -> list[Shown]:
+    """``count`` tokens of a kind; if it has too few, the nearest to its thresholds follow."""
     order = np.random.default_rng(seed).permutation(len(found))
     some = found.take(np.sort(_apart(found.index, order, text, count)))
     other = near.take(np.flatnonzero(near.short >= 0)[: count - len(some)])
@@ -179,8 +180,8 @@ def _chosen(
     ]
 
 
-def _apart(index: np.ndarray, order: np.ndarray, text: "Corpus", count: int) -> np.ndarray:
-    """The first ``count`` of ``order`` of different documents, then others."""
+def _apart(index: np.ndarray, order: np.ndarray, text: Corpus, count: int) -> np.ndarray:
+    """``count`` entries of ``order``: first one for each document, then the others."""
     if not len(order):
         return order
     documents, _ = text.locate(index[order])
@@ -189,9 +190,8 @@ def _apart(index: np.ndarray, order: np.ndarray, text: "Corpus", count: int) -> 
     return order[np.concatenate([np.sort(first), other])[:count]]
 
 
-def _asked(index: int, kinds: "Taxonomy", models: "xr.Dataset") -> Shown:
-    """A token by its number, with its kind if it has one."""
-    from jquanta.lm.taxonomy.kinds import lines
+def _asked(index: int, kinds: Taxonomy, models: xr.Dataset) -> Shown:
+    """A token that was asked for by number, with its kind."""
 
     values = models.loss[index : index + 1].to_numpy()
     slope, r2 = lines(values, np.log(models["size"].to_numpy().astype(float)))
@@ -204,7 +204,7 @@ def _asked(index: int, kinds: "Taxonomy", models: "xr.Dataset") -> Shown:
     return Shown(" and ".join(words) or "neither kind", index, size, float(slope[0]), float(r2[0]))
 
 
-def _token(shown: Shown, models: "xr.Dataset", text: "Corpus") -> Token:
+def _token(shown: Shown, models: xr.Dataset, text: Corpus) -> Token:
     values = models.loss[shown.prediction].to_numpy().astype(float)
     return Token(
         shown.kind,
@@ -221,14 +221,14 @@ def _page(
     name: str,
     folder: Path,
     columns: list[list[Shown]],
-    models: "xr.Dataset",
-    text: "Corpus",
+    models: xr.Dataset,
+    text: Corpus,
     rules: tuple[Monogenic, Polygenic],
 ) -> list[Path]:
-    """Draw and save; every token a plot with its text at the right."""
+    """Draw and save the page: every token has a plot, and its text at the right of it."""
     rows = max(map(len, columns))
     height = rows * ROW + TOP + BOTTOM
-    # A plot, its text, and where there is another plot at the right, room for its axis.
+    # Each column is a plot and its text; two are separated by room for the second one's axis.
     widths = (*WIDTHS[0], GAP, *WIDTHS[0]) if len(columns) > 1 else WIDTHS[1]
     figure, axes = style.new_figure(
         style.PAGE,
@@ -245,7 +245,9 @@ def _page(
             "width_ratios": widths,
         },
     )
-    figure.set_layout_engine("none")  # (A figure made without one gets one when it is saved.)
+    # The margins above are final. (A layout engine given as None when the figure is made would
+    # be replaced by the constrained layout of the settings.)
+    figure.set_layout_engine("none")
     losses = models.loss[[shown.prediction for column in columns for shown in column]].to_numpy()
     top = 1.08 * float(losses.max()) / NATS_PER_BIT
     for place, column in enumerate(columns):
@@ -265,16 +267,16 @@ def _page(
 
 
 def _curve(
-    axes: "Axes",
-    beside: "Axes",
+    axes: Axes,
+    beside: Axes,
     shown: Shown,
-    models: "xr.Dataset",
+    models: xr.Dataset,
     rules: tuple[Monogenic, Polygenic],
     top: float,
 ) -> None:
-    """One token's loss against N, with the thresholds or the line that make its kind.
+    """Draw one token's loss against N, with the thresholds or the line that define its kind.
 
-    Its title goes on over the text ``beside`` it.
+    The second half of the title stands above the text, in the axes ``beside``.
     """
     sizes = models["size"].to_numpy().astype(float)
     bits = models.loss[shown.prediction].to_numpy().astype(float) / NATS_PER_BIT
@@ -283,11 +285,11 @@ def _curve(
     if shown.size:
         for threshold in (rules[0].above, rules[0].below):
             axes.axhline(threshold / NATS_PER_BIT, ls=":", **line)
-        told = f"learned at $N$ = {parts.size_name(shown.size)}"
+        result = f"learned at $N$ = {size_name(shown.size)}"
     else:
         middle = bits.mean() - shown.slope / NATS_PER_BIT * np.log(sizes).mean()
         axes.plot(every, middle + shown.slope / NATS_PER_BIT * np.log(every), "--", **line)
-        told = f"slope {shown.slope:.2f}, $R^2$ {shown.r2:.3f}".replace("-", "−")
+        result = f"slope {shown.slope:.2f}, $R^2$ {shown.r2:.3f}".replace("-", "−")
     means = [bits[sizes == size].mean() for size in every]
     axes.plot(every, means, "-", color=style.BLUE, lw=0.9)
     axes.plot(sizes, bits, "o", color=style.BLUE, ms=2.4, mew=0)
@@ -297,4 +299,4 @@ def _curve(
     style.plain_log_ticks(axes.xaxis)
     axes.tick_params(labelsize=6, pad=1.5)
     axes.set_title(shown.kind, fontsize=6, loc="left", pad=2.5)
-    beside.set_title(told, fontsize=6, loc="left", pad=2.5)
+    beside.set_title(result, fontsize=6, loc="left", pad=2.5)

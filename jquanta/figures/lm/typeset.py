@@ -1,42 +1,45 @@
-"""Text of a corpus on a figure: monospaced, wrapped, with one token highlighted.
+"""A passage of a corpus drawn on a figure: monospaced, wrapped, with one token highlighted.
 
-Whatever the text holds, it is drawn as it is: nothing in it is taken for maths or markup, ends of
-lines are shown, and characters that the font lacks become a white square.
+The text is drawn literally: dollar signs do not start mathematics, line ends are shown as arrows,
+and characters that the font lacks are replaced by a white square.
 """
 
+import unicodedata
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.patches import Rectangle
 
 from jquanta.figures import style
+from jquanta.lm.corpus.reader import Context
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from jquanta.lm.corpus.reader import Context
-
-FONT = "DejaVu Sans Mono"  # comes with matplotlib
-POINTS = 5.38  # a character is 3.24 points wide: 9 whole pixels of a PNG, which rounds to those
-LEADING = 1.35  # of a line, in font sizes
+FONT = "DejaVu Sans Mono"  # included in matplotlib
+# At this size a character is 3.24 points wide, which is 9 pixels at 200 dpi: matplotlib places
+# glyphs on whole pixels, so that other sizes would be spaced unevenly.
+POINTS = 5.38
+LEADING = 1.35  # distance between lines, in font sizes
 HIGHLIGHT = "#F6B9A4"
 END, TAB, LACKING, CUT = "↵", "→", "□", "…"
 TAB_STOP = 4
-SOFT = 14  # characters at the end of a line within which it may rather break after a space
+SOFT = 14  # a line is broken after a space if there is one among its last characters
 
 
 class Cell(NamedTuple):
-    """A character and the part of the context that it is of: 0 before, 1 target, 2 after."""
+    """A character, and the part of the context it belongs to: 0 before, 1 target, 2 after."""
 
     character: str
     part: int
 
 
-def draw_context(axes: "Axes", context: "Context") -> None:
-    """Fill ``axes``, whose place on the figure is settled, with a token's text.
+def draw_context(axes: Axes, context: Context) -> None:
+    """Fill ``axes`` with a token's context, as many lines as fit.
 
-    As many lines as there is room for, the target among the last: what comes before it is what
-    it is predicted from. What comes after is grey.
+    The target is near the end, since the text before it is what it is predicted from. The text
+    after it is grey. The position of ``axes`` on the figure must be final: the room is computed
+    from it.
     """
-    from matplotlib.patches import Rectangle
 
     page: Any = axes.figure
     width, height = 72 * page.get_size_inches() * axes.get_position().size
@@ -67,8 +70,8 @@ def draw_context(axes: "Axes", context: "Context") -> None:
         axes.add_patch(Rectangle((0, 0), 0, 0, color=HIGHLIGHT))
 
 
-def cells(context: "Context") -> list[list[Cell]]:
-    """The context's characters, an end of a line closing each list but the last."""
+def cells(context: Context) -> list[list[Cell]]:
+    """The characters of the context by line; a line end is the last character of its line."""
     lines: list[list[Cell]] = [[]]
     for part, text in enumerate((context.before, context.target, context.after)):
         for character in text.replace("\r\n", "\n"):
@@ -84,7 +87,7 @@ def cells(context: "Context") -> list[list[Cell]]:
 
 
 def wrapped(lines: list[list[Cell]], columns: int) -> list[list[Cell]]:
-    """Lines of at most ``columns`` characters, broken after a space where one is near."""
+    """Lines of at most ``columns`` characters, broken after a space if one is near the end."""
     made = []
     for line in lines:
         while len(line) > columns:
@@ -101,7 +104,7 @@ def wrapped(lines: list[list[Cell]], columns: int) -> list[list[Cell]]:
 
 
 def visible(lines: list[list[Cell]], rows: int) -> list[list[Cell]]:
-    """``rows`` lines, one after the target's last; a sign shows that some before are left out."""
+    """At most ``rows`` lines, the last the one after the target; … stands for omitted ones."""
     last = max((n for n, line in enumerate(lines) if any(c.part == 1 for c in line)), default=0)
     end = min(len(lines), max(last + 2, rows))
     first = max(0, end - rows)
@@ -112,14 +115,14 @@ def visible(lines: list[list[Cell]], rows: int) -> list[list[Cell]]:
 
 
 def shown(character: str) -> str:
-    """The character if it can be drawn in one place of a line, else a sign for it."""
+    """The character if it can be drawn in a single cell, otherwise the sign of a missing one."""
     if character == " " or (_drawn(character) and character.isprintable()):
         return character
     return LACKING
 
 
 def _runs(line: list[Cell]) -> list[tuple[int, int, int]]:
-    """Stretches of one part: start, end, part."""
+    """Runs of characters of one part, as (start, end, part)."""
     runs: list[tuple[int, int, int]] = []
     for place, cell in enumerate(line):
         if runs and runs[-1][2] == cell.part:
@@ -131,21 +134,19 @@ def _runs(line: list[Cell]) -> list[tuple[int, int, int]]:
 
 @cache
 def _font() -> Any:
-    from matplotlib.font_manager import findfont, get_font
 
     return get_font(findfont(FONT))
 
 
 def _drawn(character: str) -> bool:
-    """Whether the font has it, as wide as the others: accents to be combined are not."""
-    import unicodedata
+    """Whether the font has the character as a glyph of its own (combining accents are none)."""
 
     return bool(_font().get_char_index(ord(character))) and not unicodedata.combining(character)
 
 
 @cache
 def _advance() -> float:
-    """Width of a character, in font sizes."""
+    """Width of a character in font sizes, the same for all of a monospaced font."""
     font = _font()
     font.set_size(1000, 72)
     return float(font.load_char(ord("m")).linearHoriAdvance / 65536 / 1000)

@@ -1,34 +1,31 @@
 """Figure 16: sizes of clusters in the toy model, where the true sizes are known."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
 from jquanta.figures.drawing import Amount, Drawing, Row
 from jquanta.qdg.known.toy import DIMENSIONS, FEW_COUNTS, NOISES, SUBTASKS, open_cells
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
-
 COLOURS = (style.BLUE, style.ORANGE, style.GREEN)
 
 
 def draw(source: Path, folder: Path) -> Drawing:
-    """Draw Figure 16 from the toy model's cells with exponent 1, of the smallest seed.
+    """Draw Figure 16 from the toy model's runs with exponent 1 and the smallest seed.
 
     Args:
         source: a folder of ``jquanta known toy``.
-        folder: where ``fig16.png`` and ``fig16.pdf`` go.
+        folder: where ``fig16.png`` and ``fig16.pdf`` are written.
 
     Returns:
-        The paths written, and each clustering's ARI with the true subtasks.
+        The paths written, and each clustering's adjusted Rand index (ARI) with the true subtasks.
 
     Raises:
-        BadInput: if cells are missing.
+        BadInput: if runs are missing.
     """
     found = {
         (cell.attrs["dimension"], cell.attrs["noise"]): cell
@@ -57,7 +54,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     return Drawing(style.save(figure, folder, "fig16"), rows)
 
 
-def _panel(axes: "Axes", cell: "xr.Dataset") -> list[Row]:
+def _panel(axes: Axes, cell: xr.Dataset) -> list[Row]:
     true = cell.true_size.to_numpy()
     axes.plot(np.arange(1, len(true) + 1), true, color="black", lw=1, label="true subtasks")
     rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""Figure 17: the slope that QDG measures in the toy model against the exponent put in."""
+"""Figure 17: the exponent that QDG measures in the toy model against the true one."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -10,25 +10,25 @@ from jquanta.errors import BadInput
 from jquanta.figures import style
 from jquanta.figures.drawing import Amount, Drawing, Measured, Row
 from jquanta.powerlaw import Fit
+from jquanta.qdg.clusters.ranks import envelope_slope
 from jquanta.qdg.known.toy import LIKE_MODELS, open_cells, window_of
 
 
 def draw(source: Path, folder: Path) -> Drawing:
-    """Draw Figure 17 from the toy model's cells with d = 1000 and noise 2.
+    """Draw Figure 17 from the toy model's runs with d = 1000 and noise 2.
 
     Args:
         source: a folder of ``jquanta known toy``.
-        folder: where ``fig17.png`` and ``fig17.pdf`` go.
+        folder: where ``fig17.png`` and ``fig17.pdf`` are written.
 
     Returns:
-        The paths written; each exponent's slope, and the mean and root mean square of their errors.
-        Intervals are of seeds where there are several, else of the points of one envelope, which
-        share their noise.
+        The paths written; each fitted exponent, and the mean and root mean square of their errors.
+        Intervals are over seeds if there are several. Otherwise they are over the points of one
+        envelope and too narrow, since these points share their noise.
 
     Raises:
-        BadInput: if there are no cells of two exponents.
+        BadInput: if there are no runs of at least two exponents.
     """
-    from jquanta.qdg.clusters.ranks import envelope_slope
 
     cells = [
         cell
@@ -51,7 +51,8 @@ def draw(source: Path, folder: Path) -> Drawing:
     panel.errorbar(true, fitted, reach, label="envelope, 95% interval", **shown)
     panel.set(xlabel="exponent of the sizes $a$", ylabel="fitted exponent of the envelope")
     panel.set_title(_windows(slopes.values()), fontsize=7, loc="right")
-    style.shared_legend(figure, [panel], columns=2)  # points may lie anywhere in the panel
+    # Outside the panel, since the points may lie anywhere in it.
+    style.shared_legend(figure, [panel], columns=2)
     error = fitted - true
     rows: list[Row] = [
         Measured.from_fit("exponent of the envelope", fit, theory=a, of=f"a {a:g}")
@@ -64,7 +65,7 @@ def draw(source: Path, folder: Path) -> Drawing:
 
 
 def _windows(fits: Iterable[Fit]) -> str:
-    """The shortest and the longest: envelopes of few vectors end before the paper's window."""
+    """The shortest and longest window in words; envelopes of few vectors end early."""
     windows = sorted({fit.window for fit in fits}, key=lambda window: window[1] / window[0])
-    told = [f"{low:g}…{high:g}" for low, high in windows]
-    return f"ranks {told[0]}" if len(told) == 1 else f"ranks {told[0]} to {told[-1]}"
+    words = [f"{low:g}…{high:g}" for low, high in windows]
+    return f"ranks {words[0]}" if len(words) == 1 else f"ranks {words[0]} to {words[-1]}"

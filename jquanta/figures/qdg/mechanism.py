@@ -1,38 +1,35 @@
-"""Whether clusters are mechanisms: what a step against one's mean gradient does to all others."""
+"""Whether clusters are mechanisms: the effect of a step for one cluster on the others' loss."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 
 from jquanta.figures import style
 from jquanta.figures.drawing import Amount, Drawing, Note, Row, Share
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
-    from matplotlib.image import AxesImage
+from jquanta.qdg.questions.mechanism import STORE, summary
+from jquanta.run.arrays import read
 
 MILLI = 1e3
-"""Changes are drawn in thousandths of a nat."""
+"""Changes of the loss are drawn in thousandths of a nat."""
 
 
 def draw(source: Path, folder: Path) -> Drawing:
-    """Draw the change of every cluster's held-out loss by a step for every cluster.
+    """Draw how a gradient step for each cluster changes the held-out loss of every cluster.
 
     Args:
         source: a folder of ``jquanta qdg`` with ``mechanism.zarr``.
-        folder: where ``mechanism.png`` and ``mechanism.pdf`` go.
+        folder: where ``mechanism.png`` and ``mechanism.pdf`` are written.
 
     Returns:
-        The paths written; how many clusters gain more than others by their own step, and the median
-        separation.
+        The paths written; the share of clusters whose own samples improve more than the others' by
+        their step, and the median separation.
 
     Raises:
         BadInput: if there is no ``mechanism.zarr``.
     """
-    from jquanta.qdg.questions.mechanism import STORE, summary
-    from jquanta.run.arrays import read
 
     remedy = f"make them: jquanta mechanism {source}"
     found = read(source / STORE, "mechanisms", "change", remedy).load()
@@ -58,14 +55,17 @@ def draw(source: Path, folder: Path) -> Drawing:
     return Drawing(style.save(figure, folder, "mechanism"), rows)
 
 
-def _effects(axes: "Axes", found: "xr.Dataset") -> "AxesImage":
-    """[k, k + 1] rows: whose step; columns: whose samples, the last all other clusters'."""
+def _effects(axes: Axes, found: xr.Dataset) -> AxesImage:
+    """Draw mean changes: a row for whose step it is, a column for whose samples.
+
+    The last column holds the samples of all clusters that have no row.
+    """
     clusters, label = found.cluster.to_numpy(), found.label.to_numpy()
     columns = [label == c for c in clusters.tolist()] + [~np.isin(label, clusters)]
     there = [own for own in columns if own.any()]
     change = found.change.to_numpy()
     table = MILLI * np.stack([change[:, own].mean(1) for own in there], 1)
-    # Even about 0, and not by a few extremes.
+    # The colours are symmetric about 0. A percentile is robust to a few extreme values.
     limit = float(np.percentile(np.abs(table), 98)) or 1.0
     picture = axes.imshow(table, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     every = max(1, len(clusters) // 10)
@@ -82,8 +82,8 @@ def _effects(axes: "Axes", found: "xr.Dataset") -> "AxesImage":
     return picture
 
 
-def _separations(axes: "Axes", short: "xr.Dataset") -> None:
-    """Mean changes of a cluster's own held-out samples and of the others', with two errors."""
+def _separations(axes: Axes, short: xr.Dataset) -> None:
+    """Draw mean changes of own and others' held-out samples, with two standard errors."""
     rank = np.arange(short.sizes["cluster"])
     for who, colour, marker, label in (
         ("own", style.ORANGE, "o", "its own"),

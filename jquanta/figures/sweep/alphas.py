@@ -1,10 +1,14 @@
-"""Columns of panels: curves, one line an alpha, and their fitted exponents against alpha."""
+"""Columns of two panels: curves, one for each alpha, and their fitted exponents against alpha."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
 
 from jquanta import theory
 from jquanta.errors import BadInput
@@ -12,24 +16,18 @@ from jquanta.figures import style
 from jquanta.figures.drawing import Measured
 from jquanta.figures.sweep.select import apart
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
-
-MOST = 4  # columns that can be read on a page
+MOST = 4  # columns on a page
 
 
 @dataclass(frozen=True)
 class Line:
-    """One alpha: its points, and what is fitted to them.
+    """The curve of one alpha, and its fit.
 
     Attributes:
-        alpha: the paper's.
-        x, y: [E] points, in the units of the axes; those that are not positive are not shown.
-        measured: the fitted exponent, if there is one.
-        law: the fitted y at given x.
+        alpha: as in the paper: the Zipf exponent of the frequencies is alpha + 1.
+        x, y: [E] points in the units of the axes. Points with y = 0 are not drawn.
+        measured: the fitted exponent; None if the curve cannot be fitted.
+        law: the fitted power law: y at given x.
     """
 
     alpha: float
@@ -41,16 +39,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Column:
-    """A panel of lines and the panel of their exponents.
+    """A panel of curves and the panel of their exponents.
 
     Attributes:
-        exponent: label of the axis of the exponents.
-        x, y: what the lines are of: axis labels.
-        note, window: in words, above the two panels: which runs, and what is fitted of them.
-        kind: where there are several kinds of subtask, which; in place of the note then.
-        lines: by ascending alpha.
-        expected: the model's exponent.
-        joined: whether a line joins the points.
+        exponent: label of the exponents' axis.
+        x, y: labels of the curves' axes.
+        note: title of the curves' panel: which runs they are.
+        window: title of the exponents' panel: which part of the curves is fitted.
+        lines: the curves by ascending alpha.
+        expected: picks the theoretical exponent from ``theory.exponents``.
+        joined: whether the points of a curve are joined.
+        kind: the kind of subtask if the figure has several; it then replaces the note.
     """
 
     exponent: str
@@ -64,10 +63,13 @@ class Column:
     kind: str = ""
 
 
-def by_task(results: "Sequence[xr.Dataset]") -> "dict[int, dict[float, list[xr.Dataset]]]":
-    """Runs of each k and alpha, in ascending order, from each of ``results`` that has such.
+def by_task(results: Sequence[xr.Dataset]) -> dict[int, dict[float, list[xr.Dataset]]]:
+    """Runs grouped by k, then by alpha, both ascending.
 
-    Runs on which alpha has no effect are left out.
+    Runs with uniform frequencies or of codes, on which alpha has no effect, are left out.
+
+    Returns:
+        For each k and alpha, the selected runs of every Dataset in ``results`` that has any.
     """
     found: dict[int, dict[float, list[xr.Dataset]]] = {}
     for source in results:
@@ -78,18 +80,19 @@ def by_task(results: "Sequence[xr.Dataset]") -> "dict[int, dict[float, list[xr.D
 
 
 def named(kind: str, alpha: float) -> str:
-    """Which runs an exponent is of."""
+    """Words for the runs that an exponent is fitted to, such as ``k 3, alpha 0.4``."""
     return ", ".join(filter(None, [style.plain(kind), f"alpha {alpha:g}"]))
 
 
-def draw_columns(columns: Sequence[Column]) -> "tuple[Figure, list[Measured]]":
-    """The figure, and every exponent that it shows.
+def draw_columns(columns: Sequence[Column]) -> tuple[Figure, list[Measured]]:
+    """Draw the columns side by side; a single one as a row: curves left, exponents right.
 
-    One column is laid on its side: lines at the left, exponents at the right.
+    Returns:
+        The figure, and every exponent that it shows.
 
     Raises:
-        BadInput: if a column has lines of one alpha only, or none that could be fitted, or there
-            are more columns than a page takes.
+        BadInput: if a column has curves of a single alpha or no curve that could be fitted, or
+            there are more than ``MOST`` columns.
     """
     for column in columns:
         _refuse_little(column)
@@ -135,8 +138,8 @@ def _refuse_little(column: Column) -> None:
         raise BadInput(f"no alpha has a curve over {column.x} to fit: train longer, or more runs")
 
 
-def _lines_panel(axes: "Axes", column: Column, shades: "ScalarMappable") -> None:
-    joined: Any = {"ls": "-", "lw": 2.4, "alpha": 0.35}  # a band, on which the fit is seen
+def _lines_panel(axes: Axes, column: Column, shades: ScalarMappable) -> None:
+    joined: Any = {"ls": "-", "lw": 2.4, "alpha": 0.35}  # a pale band, so that the fit stands out
     points = joined if column.joined else {"ls": "", "marker": "o"}
     for line in column.lines:
         colour, shown = shades.to_rgba(np.array(line.alpha)), line.y > 0
@@ -152,7 +155,7 @@ def _lines_panel(axes: "Axes", column: Column, shades: "ScalarMappable") -> None
     axes.set_title(column.kind or column.note, fontsize=7, loc="right")
 
 
-def _exponents_panel(axes: "Axes", column: Column) -> None:
+def _exponents_panel(axes: Axes, column: Column) -> None:
     rows = [(line.alpha, line.measured) for line in column.lines if line.measured]
     exponent = np.array([row.exponent for _, row in rows])
     reach = np.abs(np.array([row.interval for _, row in rows]).T - exponent)
@@ -167,7 +170,7 @@ def _exponents_panel(axes: "Axes", column: Column) -> None:
         label="fitted, 95% interval",
     )
     alphas = np.linspace(column.lines[0].alpha, column.lines[-1].alpha, 50)
-    alphas = alphas[alphas > 0]  # the model has no others
+    alphas = alphas[alphas > 0]  # the theory needs a finite sum of frequencies
     limit = [column.expected(theory.exponents(float(alpha))) for alpha in alphas]
     axes.plot(alphas, limit, "--", color=style.GREY, label="theory, infinitely many subtasks")
     finite = [(alpha, row.finite) for alpha, row in rows if row.finite is not None]

@@ -1,11 +1,13 @@
-"""Compositional sparse parity: the loss of every code, and of a composite trained alone."""
+"""Compositional sparse parity: the loss of every code, and of a composite one trained alone."""
 
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
@@ -15,30 +17,26 @@ from jquanta.parity.codes import Code, parse_codes
 from jquanta.sweep import scaling
 from jquanta.sweep.scaling import NATS_PER_BIT
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
+MOST_SETS = 4  # panels on a page
 
-MOST_SETS = 4  # panels beside each other that can still be read
-
-_BY_SET = "batch_size", "steps", "log_every"  # may differ between sets of codes
+_BY_SET = "batch_size", "steps", "log_every"  # settings that may differ between sets of codes
 _COMPOSITES = style.ORANGE, style.PINK, style.AMBER, style.SKY
 
-Colours = dict[tuple[int, ...], Any]  # by the members of a code
+Colours = dict[tuple[int, ...], Any]  # key: the subtasks that a code combines
 
 
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
-    """Draw the test loss of every code against steps, a panel for each set of codes trained.
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
+    """Draw the test loss (bits) of every code against steps, a panel for each set of codes.
 
-    A line for each seed; diverged runs are left out.
+    Every seed has its own line. Runs that diverged are left out.
 
     Args:
         results: from ``open_results``. The runs come from the first that holds several sets.
-        folder: where ``compositional.png`` and ``compositional.pdf`` go.
+        folder: where ``compositional.png`` and ``compositional.pdf`` are written.
 
     Raises:
-        BadInput: if there are no runs with several sets of codes, or they differ in something
-            else than the seed; sets may differ in batch size and steps, too.
+        BadInput: if there are no runs with several sets of codes, or the runs of a set differ in
+            more than the seed, or sets differ in more than batch size, steps and evaluations.
     """
     runs = first_of(
         results, lambda source: sweep_over(scaling.undiverged(source), "codes", *_BY_SET)
@@ -60,20 +58,20 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
     return Drawing(style.save(figure, folder, "compositional"), [])
 
 
-def _codes(runs: "xr.Dataset") -> tuple[Code, ...]:
+def _codes(runs: xr.Dataset) -> tuple[Code, ...]:
     return parse_codes(str(runs.codes[0].values))
 
 
 def _colours(n_tasks: int, codes: Sequence[Code]) -> Colours:
-    """Single subtasks from dark to light by number; composites in colours of their own."""
+    """Colours of single subtasks from dark to light, and distinct ones for composite codes."""
     singles = style.shades(0, max(1, n_tasks - 1))
     composites = sorted({code.members for code in codes if len(code.members) > 1}, reverse=True)
     colours: Colours = dict(zip(composites, cycle(_COMPOSITES), strict=False))
     return {(i,): singles.to_rgba(np.array(i)) for i in range(n_tasks)} | colours
 
 
-def _panel(axes: "Axes", runs: "xr.Dataset", colours: Colours) -> None:
-    """A line a code and seed, composites on top."""
+def _panel(axes: Axes, runs: xr.Dataset, colours: Colours) -> None:
+    """Draw a line for each code and seed, composite codes on top."""
     codes = _codes(runs)
     bits = after_start(runs).subtask_loss / NATS_PER_BIT
     for number, code in enumerate(codes):

@@ -1,10 +1,11 @@
-"""One subtask: how much data it takes to learn the parity of some of n task bits."""
+"""One subtask: how much data it takes to learn the parity of k among n task bits."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
@@ -13,23 +14,19 @@ from jquanta.figures.sweep.select import first_of, sweep_over
 from jquanta.sweep import emergence, scaling
 from jquanta.sweep.scaling import LEARNED_BELOW, NATS_PER_BIT
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
 
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
+    """Draw the best test loss (bits) against training samples D for every n, and the D needed.
 
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
-    """Draw the best test loss against training samples D by n, and the D that n bits take.
-
-    Means over seeds. The D that it takes is the smallest of the sweep with a loss under 0.1 bit;
-    a bar reaches down to the next smaller one, which was too few.
+    Losses are means over seeds. The D needed is the smallest one of the sweep with a loss below 0.1
+    bit. A bar reaches down to the next smaller D, which did not suffice.
 
     Args:
         results: from ``open_results``. The runs come from the first that holds a sweep over n.
-        folder: where ``data-bits.png`` and ``data-bits.pdf`` go.
+        folder: where ``data-bits.png`` and ``data-bits.pdf`` are written.
 
     Raises:
-        BadInput: if there is no such sweep, the runs differ in something else, or have several
+        BadInput: if there is no such sweep, the runs differ in another setting, or have several
             subtasks.
     """
     runs = first_of(results, _one_task)
@@ -50,15 +47,15 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
     return Drawing(style.save(figure, folder, "data-bits"), [])
 
 
-def _one_task(results: "xr.Dataset") -> "xr.Dataset":
+def _one_task(results: xr.Dataset) -> xr.Dataset:
     runs = sweep_over(results, "n_bits", "train_size", "n_params")
     if (runs.n_tasks > 1).any():
         raise BadInput("these runs have several subtasks; train with task.n_tasks = 1")
     return runs
 
 
-def _needed_panel(axes: "Axes", curves: "dict[int, xr.Dataset]") -> None:
-    """The smallest D at which the subtask is learned, against n."""
+def _needed_panel(axes: Axes, curves: dict[int, xr.Dataset]) -> None:
+    """Draw the smallest D at which the subtask is learned against n."""
     n = np.array(list(curves))
     first = np.array([float(emergence.transition(curve)[0]) for curve in curves.values()])
     never = np.isnan(first)

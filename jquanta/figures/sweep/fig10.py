@@ -1,13 +1,14 @@
-"""Figure 10: exponents of parameters, steps and data against alpha, under what they are fitted to.
+"""Figure 10: exponents of parameters, steps and data against alpha, below the fitted curves.
 
-Sweeps over k, too, give a column for each.
+Sweeps that vary k as well give a column for each k.
 """
 
 from collections.abc import Sequence
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import xarray as xr
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
@@ -31,28 +32,25 @@ from jquanta.sweep.scaling import (
     step_curve,
 )
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-_COLUMNS = {  # exponent, runs
+_COLUMNS = {  # name of the exponent, and a title
     "n_params": ("alpha_N", "widths {narrowest} to {width}, {steps:,} steps"),
     "step": ("alpha_S", "width {width}, online"),
     "train_size": ("alpha_D", "width {width}, best test loss"),
 }
 
 
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
-    """Draw Figure 10 from sweeps over alpha that hold its curves: widths, finite data, or both.
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
+    """Draw Figure 10 from sweeps over alpha and width, over alpha and data, or both.
 
     Args:
-        results: from ``open_results``. Each curve comes from the first that holds it.
-        folder: where ``fig10.png`` and ``fig10.pdf`` go.
+        results: from ``open_results``. Each curve is taken from the first Dataset that holds it.
+        folder: where ``fig10.png`` and ``fig10.pdf`` are written.
 
     Returns:
         The paths written, and the fitted exponents.
 
     Raises:
-        BadInput: if there are no such curves, or of one alpha only, or none can be fitted.
+        BadInput: if there are no such curves, or of a single alpha, or none can be fitted.
     """
     columns = find_columns(results)
     if not columns:
@@ -61,8 +59,8 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
     return Drawing(style.save(figure, folder, "fig10"), measured)
 
 
-def find_columns(results: "Sequence[xr.Dataset]") -> list[Column]:
-    """The scales that ``results`` hold, in the figure's order, each for every k."""
+def find_columns(results: Sequence[xr.Dataset]) -> list[Column]:
+    """A column for every scale and k that ``results`` hold, in the figure's order."""
     tasks = alphas.by_task(results)
     columns = []
     for curve_of in (parameter_curve, step_curve, data_curve):
@@ -76,7 +74,7 @@ def find_columns(results: "Sequence[xr.Dataset]") -> list[Column]:
     return columns
 
 
-def _column(curves: "list[xr.Dataset]", kind: str) -> Column:
+def _column(curves: list[xr.Dataset], kind: str) -> Column:
     refuse_several_tasks([curve.attrs | {"alpha": 0} for curve in curves])
     scale = scale_of(curves[0])
     name, note = _COLUMNS[scale]
@@ -93,7 +91,7 @@ def _column(curves: "list[xr.Dataset]", kind: str) -> Column:
     )
 
 
-def _line(curve: "xr.Dataset", kind: str) -> Line:
+def _line(curve: xr.Dataset, kind: str) -> Line:
     scale, alpha = scale_of(curve), curve.attrs["alpha"]
     x, y = curve[scale].to_numpy().astype(float), curve.loss.to_numpy() / NATS_PER_BIT
     try:
@@ -106,8 +104,8 @@ def _line(curve: "xr.Dataset", kind: str) -> Line:
     return Line(alpha, x, y, measured, lambda at: fit.predict(at) / NATS_PER_BIT)
 
 
-def _window(curves: "list[xr.Dataset]") -> str:
-    """What is fitted of the curves, in words."""
+def _window(curves: list[xr.Dataset]) -> str:
+    """Words for the part of the curves that is fitted."""
     if scale_of(curves[0]) == "n_params":
         return "fit: all widths"
     if all(fig10_window(curve) for curve in curves):

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
@@ -21,25 +22,21 @@ from jquanta.sweep.scaling import (
     step_curve,
 )
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
-
-SHOWN = 41  # subtasks on the vertical axis, as in the paper
+SHOWN = 41  # subtasks in the heat maps, as in the paper
 
 
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
-    """Draw Figure 2 from the sweeps that hold its curves: online widths, finite data, or both.
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
+    """Draw Figure 2 from a sweep over width online, one over data, or both.
 
     Args:
-        results: from ``open_results``. Each curve comes from the first that holds it.
-        folder: where ``fig2.png`` and ``fig2.pdf`` go.
+        results: from ``open_results``. Each curve is taken from the first Dataset that holds it.
+        folder: where ``fig2.png`` and ``fig2.pdf`` are written.
 
     Returns:
         The paths written, and the fitted exponents.
 
     Raises:
-        BadInput: if none of the curves can be drawn, or runs of several tasks are mixed.
+        BadInput: if none of the curves can be drawn, or they are of different tasks.
     """
     curves = find_curves(results)
     if not curves:
@@ -69,7 +66,7 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
     return Drawing(style.save(figure, folder, "fig2"), measured)
 
 
-def find_curves(results: "Sequence[xr.Dataset]") -> "list[xr.Dataset]":
+def find_curves(results: Sequence[xr.Dataset]) -> list[xr.Dataset]:
     """The curves that ``results`` hold, in the figure's order."""
     curves = []
     for curve_of in (parameter_curve, step_curve, data_curve):
@@ -78,9 +75,10 @@ def find_curves(results: "Sequence[xr.Dataset]") -> "list[xr.Dataset]":
     return curves
 
 
-def _map_panel(axes: "Axes", curve: "xr.Dataset") -> object:
+def _map_panel(axes: Axes, curve: xr.Dataset) -> object:
     scale = scale_of(curve)
-    # An offset makes the first subtasks about equally frequent: only all of them show the order.
+    # With an offset the first subtasks are about equally frequent, so that their order shows only
+    # over all of them.
     every = curve.attrs["offset"] > 0
     subtasks = curve.subtask.to_numpy()[: None if every else SHOWN].astype(float)
     bits = curve.subtask_loss.to_numpy()[:, : len(subtasks)].T / NATS_PER_BIT

@@ -1,12 +1,14 @@
-"""Figure 7: every subtask's loss curve under the mean, online and on finite data."""
+"""Figure 7: the loss of every subtask and their mean against steps, online and on finite data."""
 
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
@@ -15,26 +17,24 @@ from jquanta.figures.sweep.select import after_start, first_of, refuse_several_t
 from jquanta.sweep import emergence
 from jquanta.sweep.scaling import NATS_PER_BIT, NoSuchRuns, task_of, widest
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
+TOP = 1.6
+"""Upper end of the loss axis in bits. After early stopping, rare subtasks go far above 1 bit."""
 
-TOP = 1.6  # bits: a rare subtask's loss after early stopping goes far above 1
-PIXELS = 600  # across a panel: of the evaluations on one, a subtask's line shows one
+PIXELS = 600
+"""Of more evaluations than this, a subtask's line shows one for each pixel of a panel."""
 
 
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
     """Draw Figure 7 from an online run, one on finite data, or both.
 
-    Each is the widest of its kind, of the first seed; on finite data, of the largest D.
+    Each is the widest network of the first seed; on finite data, with the largest D.
 
     Args:
-        results: from ``open_results``. Each run comes from the first that holds one of its kind.
-        folder: where ``fig7.png`` and ``fig7.pdf`` go.
+        results: from ``open_results``. Each run is taken from the first Dataset that holds one.
+        folder: where ``fig7.png`` and ``fig7.pdf`` are written.
 
     Raises:
-        BadInput: if there is neither, or they are of different tasks.
+        BadInput: if there are no such runs, or they are of different tasks.
     """
     runs = []
     for online in (True, False):
@@ -60,8 +60,8 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
     return Drawing(style.save(figure, folder, "fig7"), [])
 
 
-def chosen_run(results: "xr.Dataset", online: bool) -> "xr.Dataset":
-    """The widest run of its kind, of the largest D and the first seed, loaded [run = 1].
+def chosen_run(results: xr.Dataset, online: bool) -> xr.Dataset:
+    """The widest run, online or on finite data, with the largest D and first seed, [run = 1].
 
     Raises:
         NoSuchRuns: if there is none, or it has no curve.
@@ -72,10 +72,10 @@ def chosen_run(results: "xr.Dataset", online: bool) -> "xr.Dataset":
     return after_start(runs[["loss", "subtask_loss", "frequency"]].isel(run=[first]).load())
 
 
-def _panel(axes: "Axes", run: "xr.Dataset", colours: "ScalarMappable") -> None:
+def _panel(axes: Axes, run: xr.Dataset, colours: ScalarMappable) -> None:
     curves = run.isel(run=0)
     curves = curves.isel(subtask=(curves.frequency > 0).to_numpy())
-    curves = curves.sortby("frequency")  # the frequent on top
+    curves = curves.sortby("frequency")  # so that frequent subtasks are drawn on top
     rank = np.arange(curves.sizes["subtask"], 0, -1)
     steps = curves.step.to_numpy()
     seen = np.unique(np.searchsorted(steps, np.geomspace(steps[0], steps[-1], PIXELS)))
@@ -95,6 +95,6 @@ def _panel(axes: "Axes", run: "xr.Dataset", colours: "ScalarMappable") -> None:
     style.plain_log_ticks(axes.xaxis)
 
 
-def _highest(run: "xr.Dataset") -> float:
-    """Of the curves drawn, in bits."""
+def _highest(run: xr.Dataset) -> float:
+    """The highest loss of the curves in bits."""
     return float(run.subtask_loss.max()) / NATS_PER_BIT

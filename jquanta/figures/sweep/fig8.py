@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
@@ -14,17 +15,13 @@ from jquanta.figures.sweep.select import first_of
 from jquanta.sweep import emergence, scaling
 from jquanta.sweep.scaling import LEARNED_BELOW, NATS_PER_BIT
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
 
-
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
-    """Draw Figure 8 from the widest online runs, all seeds pooled.
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
+    """Draw Figure 8 from the widest online runs; all seeds are fitted together.
 
     Args:
-        results: from ``open_results``. The runs come from the first that holds online ones.
-        folder: where ``fig8.png`` and ``fig8.pdf`` go.
+        results: from ``open_results``. The runs are taken from the first that holds online runs.
+        folder: where ``fig8.png`` and ``fig8.pdf`` are written.
 
     Returns:
         The paths written; the exponents of the steps to convergence and of the mean loss.
@@ -44,7 +41,7 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
     return Drawing(style.save(figure, folder, "fig8"), measured)
 
 
-def _convergence_panel(axes: "Axes", runs: "xr.Dataset") -> Measured:
+def _convergence_panel(axes: Axes, runs: xr.Dataset) -> Measured:
     steps = emergence.convergence_step(runs[["subtask_loss", "frequency"]].load())
     try:
         fit = emergence.fit_convergence(steps)
@@ -68,7 +65,7 @@ def _convergence_panel(axes: "Axes", runs: "xr.Dataset") -> Measured:
     return Measured.from_fit("convergence", fit, theory=1.0)
 
 
-def _loss_panel(axes: "Axes", runs: "xr.Dataset") -> list[Measured]:
+def _loss_panel(axes: Axes, runs: xr.Dataset) -> list[Measured]:
     curve = scaling.step_curve(runs)
     if curve.sizes["seed"] > 1:
         for loss in curve.seed_loss.transpose("seed", "step").to_numpy():

@@ -1,10 +1,11 @@
-"""Figure 9: subtasks learned against data, one line an alpha, beside their exponents."""
+"""Figure 9: number of subtasks learned against data for every alpha, and its exponents."""
 
 from collections.abc import Sequence
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import xarray as xr
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
@@ -16,25 +17,22 @@ from jquanta.figures.sweep.select import first_of, refuse_several_tasks
 from jquanta.sweep import emergence
 from jquanta.sweep.scaling import LEARNED_BELOW, NoSuchRuns, task_of, widest
 
-if TYPE_CHECKING:
-    import xarray as xr
 
-
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
     """Draw Figure 9 from sweeps over alpha and train size, with a column for each k.
 
-    A subtask counts as learned if its loss is below 0.1 bit at any evaluation, after early
-    stopping, too.
+    A subtask counts as learned if its loss is below 0.1 bit at any evaluation, even at one after
+    the mean loss was lowest.
 
     Args:
         results: from ``open_results``.
-        folder: where ``fig9.png`` and ``fig9.pdf`` go.
+        folder: where ``fig9.png`` and ``fig9.pdf`` are written.
 
     Returns:
         The paths written, and the fitted exponents.
 
     Raises:
-        BadInput: if there are no runs on finite data, or of one alpha only, or none can be fitted.
+        BadInput: if there are no runs on finite data, or of a single alpha, or none can be fitted.
     """
     columns = find_columns(results)
     if not columns:
@@ -43,8 +41,8 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
     return Drawing(style.save(figure, folder, "fig9"), measured)
 
 
-def find_columns(results: "Sequence[xr.Dataset]") -> list[Column]:
-    """The number learned against data, for every k that ``results`` hold."""
+def find_columns(results: Sequence[xr.Dataset]) -> list[Column]:
+    """A column for every k that ``results`` hold: the number learned against data."""
     tasks = alphas.by_task(results)
     columns = []
     for k, of_alpha in tasks.items():
@@ -57,7 +55,7 @@ def find_columns(results: "Sequence[xr.Dataset]") -> list[Column]:
     return columns
 
 
-def _column(found: "list[xr.Dataset]", kind: str) -> Column:
+def _column(found: list[xr.Dataset], kind: str) -> Column:
     refuse_several_tasks([task_of(runs) | {"alpha": 0} for runs in found])
     return Column(
         exponent="exponent of subtasks learned",
@@ -71,11 +69,11 @@ def _column(found: "list[xr.Dataset]", kind: str) -> Column:
     )
 
 
-def _data_runs(results: "xr.Dataset") -> "xr.Dataset":
+def _data_runs(results: xr.Dataset) -> xr.Dataset:
     return widest(results, online=False)
 
 
-def _line(runs: "xr.Dataset", kind: str) -> Line:
+def _line(runs: xr.Dataset, kind: str) -> Line:
     runs = runs[["subtask_loss", "frequency"]].load()
     counts = emergence.number_learned(runs)
     mean = counts.groupby("train_size").mean()

@@ -1,10 +1,10 @@
-"""The learning-rate sweep: loss curves, and what is left at the end of each."""
+"""A sweep over learning rates: loss curves, and the final loss and accuracy."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
@@ -12,22 +12,20 @@ from jquanta.figures.drawing import Drawing
 from jquanta.figures.sweep.select import after_start, first_of, sweep_over
 from jquanta.sweep.scaling import NATS_PER_BIT
 
-if TYPE_CHECKING:
-    import xarray as xr
 
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
+    """Draw the mean test loss (bits) against steps by learning rate, and final loss and accuracy.
 
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
-    """Draw the mean test loss against steps by learning rate, and the final loss and accuracy.
-
-    Means over seeds. A learning rate at which any seed diverged is marked, and has no curve.
+    All are means over seeds. A learning rate at which any seed diverged is marked with a cross and
+    has no curve.
 
     Args:
         results: from ``open_results``. The runs come from the first that holds a sweep over lr.
-        folder: where ``learning-rate.png`` and ``learning-rate.pdf`` go.
+        folder: where ``learning-rate.png`` and ``learning-rate.pdf`` are written.
 
     Raises:
-        BadInput: if there is no sweep, the runs differ in something else, all diverged, or there
-            are no curves.
+        BadInput: if there is no such sweep, the runs differ in another setting, all diverged, or
+            were evaluated too seldom for a curve.
     """
     runs = first_of(results, lambda source: sweep_over(source, "lr"))
     lr = runs.lr.to_numpy()

@@ -1,6 +1,7 @@
-"""A scaling curve of the mean loss with its fit and theory, as several figures show it."""
+"""A panel of several figures: the mean loss against a scale, with its fit and the theory."""
 
-from typing import TYPE_CHECKING
+import xarray as xr
+from matplotlib.axes import Axes
 
 from jquanta import powerlaw
 from jquanta.errors import BadInput
@@ -8,25 +9,24 @@ from jquanta.figures import style
 from jquanta.figures.drawing import Measured
 from jquanta.sweep.scaling import NATS_PER_BIT, fit_curve, predicted, predicted_finite, scale_of
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
-
 SCALE_LABELS = {
     "n_params": "parameters $N$",
     "step": "steps $S$",
     "train_size": "training samples $D$",
 }
 
-_EXPONENTS = {  # name, note
+_EXPONENTS = {  # name of the exponent, and a title
     "n_params": ("alpha_N", "widths {narrowest} to {width}, after {steps:,} steps"),
     "step": ("alpha_S", "width {width}, online"),
     "train_size": ("alpha_D", "width {width}, at the best test loss"),
 }
 
 
-def loss_panel(axes: "Axes", curve: "xr.Dataset") -> list[Measured]:
-    """Draw a curve in bits with its fit and theory; the fit, if there is one."""
+def loss_panel(axes: Axes, curve: xr.Dataset) -> list[Measured]:
+    """Draw a scaling curve in bits with its fit and the theory.
+
+    Returns the fitted exponent, or an empty list if the curve cannot be fitted.
+    """
     scale = scale_of(curve)
     name, note = _EXPONENTS[scale]
     x, bits = curve[scale].to_numpy(), curve.loss.to_numpy() / NATS_PER_BIT
@@ -42,9 +42,11 @@ def loss_panel(axes: "Axes", curve: "xr.Dataset") -> list[Measured]:
         measured.append(Measured.from_fit(name, fit, theory, finite))
         style.fit_line(axes, fit, rf"\{name}", NATS_PER_BIT)
         if theory is not None:
-            bent = "" if finite is None else f" ({finite:.2f} for {curve.attrs['n_tasks']} tasks)"
-            label = f"theory: {theory:.2f}{bent}"
-            # below the fit, so that both are seen
+            finite_too = (
+                "" if finite is None else f" ({finite:.2f} for {curve.attrs['n_tasks']} tasks)"
+            )
+            label = f"theory: {theory:.2f}{finite_too}"
+            # drawn below the fit, so that both can be seen
             style.theory_line(axes, fit, theory, label, NATS_PER_BIT, shift=0.7)
     axes.legend(loc="lower left", frameon=False, handlelength=1.2, borderaxespad=0.1)
     axes.set_title(note.format(**curve.attrs), fontsize=7, loc="right")

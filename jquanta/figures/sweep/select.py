@@ -1,47 +1,49 @@
-"""Which runs a figure is drawn from: the first results that hold them, of one task."""
+"""Selecting the runs that a figure is drawn from."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import xarray as xr
 
 from jquanta.errors import BadInput
 from jquanta.sweep import scaling
 from jquanta.sweep.scaling import NoSuchRuns
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-Taken = TypeVar("Taken")
+Selected = TypeVar("Selected")
 
 
-def first_of(results: "Sequence[xr.Dataset]", take: "Callable[[xr.Dataset], Taken]") -> Taken:
-    """What ``take`` gives for the first of ``results`` that holds it.
+def first_of(results: Sequence[xr.Dataset], select: Callable[[xr.Dataset], Selected]) -> Selected:
+    """Apply a selection to the first of ``results`` that holds such runs.
+
+    Args:
+        results: from ``open_results``.
+        select: raises ``NoSuchRuns`` if a Dataset does not hold what it selects.
 
     Raises:
-        NoSuchRuns: if ``take`` raises it for all: that of the last.
-        BadInput: whatever else ``take`` raises, at once.
+        NoSuchRuns: if none of the results hold such runs (the error of the last one).
+        BadInput: any other error of ``select`` ends the search.
     """
     missing = NoSuchRuns("no results")
     for source in results:
         try:
-            return take(source)
+            return select(source)
         except NoSuchRuns as error:
             missing = error
     raise missing
 
 
-def sweep_over(results: "xr.Dataset", field: str, *free: str) -> "xr.Dataset":
-    """``results`` if they hold a sweep over ``field``: runs that differ in it and the seed only.
+def sweep_over(results: xr.Dataset, field: str, *free: str) -> xr.Dataset:
+    """Return ``results`` if they are a sweep over ``field``.
 
     Args:
         results: from ``open_results``.
         field: a run coordinate.
-        free: others that may differ, too.
+        free: further run coordinates that may differ. The seed may always differ.
 
     Raises:
-        NoSuchRuns: if all runs have one value of ``field``.
-        BadInput: if the runs differ in something else.
+        NoSuchRuns: if all runs have the same value of ``field``.
+        BadInput: if the runs differ in other coordinates.
     """
     if np.unique(results[field]).size < 2:
         raise NoSuchRuns(f"all runs have the same {field}: these results hold no sweep over it")
@@ -49,8 +51,8 @@ def sweep_over(results: "xr.Dataset", field: str, *free: str) -> "xr.Dataset":
     return results
 
 
-def apart(results: "xr.Dataset", *fields: str) -> "dict[tuple[int | float | str, ...], xr.Dataset]":
-    """Runs by their values of several ``fields``, run coordinates, in ascending order."""
+def apart(results: xr.Dataset, *fields: str) -> dict[tuple[int | float | str, ...], xr.Dataset]:
+    """Split the runs by their values of several run coordinates, in ascending order."""
     values = list(zip(*(results[name].to_numpy().tolist() for name in fields), strict=True))
     return {
         key: results.isel(run=[place for place, value in enumerate(values) if value == key])
@@ -58,10 +60,11 @@ def apart(results: "xr.Dataset", *fields: str) -> "dict[tuple[int | float | str,
     }
 
 
-def after_start(runs: "xr.Dataset") -> "xr.Dataset":
-    """The evaluations after step 0, which a logarithmic axis has no place for, of any run.
+def after_start(runs: xr.Dataset) -> xr.Dataset:
+    """The evaluations after step 0, which cannot be shown on a logarithmic axis.
 
-    Raises ``NoSuchRuns`` if they are under two, no curve.
+    Raises:
+        NoSuchRuns: if they are fewer than two, too few for a curve.
     """
     runs = runs.sel(step=runs.step > 0).dropna("step", how="all", subset=["loss"])
     if runs.sizes["step"] < 2:
@@ -70,7 +73,11 @@ def after_start(runs: "xr.Dataset") -> "xr.Dataset":
 
 
 def refuse_several_tasks(tasks: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ``BadInput`` unless all ``tasks`` (``scaling.task_of``, curves' attributes) are one."""
+    """Raise ``BadInput`` unless all ``tasks`` are equal.
+
+    Args:
+        tasks: from ``scaling.task_of``, or attributes of scaling curves.
+    """
     if (
         len(
             {

@@ -1,19 +1,18 @@
-"""The weight-decay sweep: test loss and number of subtasks learned against the decay."""
+"""A sweep over weight decay: test loss and number of subtasks learned."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
+from matplotlib.ticker import MaxNLocator
 
 from jquanta.figures import style
 from jquanta.figures.drawing import Drawing
 from jquanta.figures.sweep.select import first_of, sweep_over
 from jquanta.sweep import emergence, scaling
 from jquanta.sweep.scaling import LEARNED_BELOW, NATS_PER_BIT, Readout
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 _READOUTS: dict[Readout, tuple[dict[str, Any], str]] = {
     "best": ({"color": style.BLUE, "marker": "o"}, "best (early stopping)"),
@@ -22,20 +21,19 @@ _READOUTS: dict[Readout, tuple[dict[str, Any], str]] = {
 _BEHIND: Any = {"color": style.GREEN, "markersize": 6, "markerfacecolor": "none"}
 
 
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
-    """Draw best and last mean test loss, and how many subtasks were learned, against the decay.
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
+    """Draw the best and last mean test loss (bits) and the number of subtasks learned.
 
-    Means over seeds. Diverged runs are left out. A run without decay is at 0, left of the axis's
-    logarithmic part.
+    All are means over seeds. Runs that diverged are left out. Runs without decay are drawn at 0, to
+    the left of the logarithmic part of the axis.
 
     Args:
         results: from ``open_results``. The runs come from the first that holds such a sweep.
-        folder: where ``weight-decay.png`` and ``weight-decay.pdf`` go.
+        folder: where ``weight-decay.png`` and ``weight-decay.pdf`` are written.
 
     Raises:
-        BadInput: if there is no sweep, or the runs differ in something else.
+        BadInput: if there is no such sweep, or the runs differ in another setting.
     """
-    from matplotlib.ticker import MaxNLocator
 
     runs = first_of(results, lambda source: sweep_over(scaling.undiverged(source), "weight_decay"))
     figure, ((losses,), (counts,)) = style.new_figure(style.COLUMN, 4.0, 2, 1, sharex=True)

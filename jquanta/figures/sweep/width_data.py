@@ -1,10 +1,13 @@
-"""Loss and number of subtasks learned over width and data together, with lines of equal loss."""
+"""Loss and number of subtasks learned over parameters and data, with lines of equal loss."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import LogNorm, Normalize
 
 from jquanta.figures import style
 from jquanta.figures.drawing import Drawing
@@ -13,33 +16,28 @@ from jquanta.figures.sweep.select import first_of
 from jquanta.sweep import scaling
 from jquanta.sweep.scaling import LEARNED_BELOW, NATS_PER_BIT, NoSuchRuns
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
-    from matplotlib.collections import QuadMesh
-    from matplotlib.colors import Normalize
-
-LINES = 6  # of equal loss
-NUMBERED = 16  # train sizes whose cells are wide enough for a number
+LINES = 6  # number of lines of equal loss
+NUMBERED = 16  # up to so many train sizes, the cells are wide enough for a number
 
 
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
-    """Draw a sweep over widths and train sizes as two maps, each run at its best test loss.
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
+    """Draw a sweep over width and train size as two heat maps, each run at its best test loss.
 
     Args:
-        results: from ``open_results``; the first that holds such a sweep.
-        folder: where ``width-data.png`` and ``width-data.pdf`` go.
+        results: from ``open_results``. The first that holds such a sweep is drawn.
+        folder: where ``width-data.png`` and ``width-data.pdf`` are written.
 
     Returns:
         The paths written; no exponents.
 
     Raises:
-        BadInput: if there is no such sweep, or its runs differ in something else, too.
+        BadInput: if there is no such sweep, or its runs differ in another setting.
     """
     grid = first_of(results, find_grid)
     figure, (axes,) = style.new_figure(style.PAGE, 2.6, 1, 2, sharex=True, sharey=True)
     for panel, letter, draw_map in zip(axes, "ab", (_loss_map, _learned_map), strict=True):
-        panel.set_xscale("log")  # first, as lines leave room for their labels on the page
+        # Scales come first: contour lines leave gaps for their labels, computed on the page.
+        panel.set_xscale("log")
         panel.set_yscale("log")
         draw_map(panel, grid)
         style.plain_log_ticks(panel.xaxis)
@@ -51,16 +49,17 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
     return Drawing(style.save(figure, folder, "width-data"), [])
 
 
-def find_grid(results: "xr.Dataset") -> "xr.Dataset":
-    """Best losses over parameters and data.
+def find_grid(results: xr.Dataset) -> xr.Dataset:
+    """The grid of runs over parameters and data.
 
     Returns:
-        ``loss`` (bits) and ``learned`` [n_params, train_size], means over seeds, NaN where there
-        is no run. Attribute ``widths``: the narrowest and the widest.
+        ``loss`` (bits) and ``learned`` (number of subtasks), both [n_params, train_size], at the
+        best mean test loss; means over seeds, NaN where there is no run. Attribute ``widths``: the
+        narrowest and the widest.
 
     Raises:
-        NoSuchRuns: if the finite runs are not of several widths and train sizes.
-        BadInput: if they differ in something else.
+        NoSuchRuns: if the runs on finite data are not of several widths and train sizes.
+        BadInput: if they differ in another setting.
     """
     finite = results.isel(run=np.isfinite(results.train_size).to_numpy())
     runs = scaling.undiverged(finite)
@@ -76,8 +75,7 @@ def find_grid(results: "xr.Dataset") -> "xr.Dataset":
     return grid.transpose("n_params", "train_size").assign_attrs(widths=widths)
 
 
-def _loss_map(axes: "Axes", grid: "xr.Dataset") -> None:
-    from matplotlib.colors import LogNorm
+def _loss_map(axes: Axes, grid: xr.Dataset) -> None:
 
     low, high = float(grid.loss.min()), float(grid.loss.max())
     scale = LogNorm(low, high)
@@ -93,8 +91,8 @@ def _loss_map(axes: "Axes", grid: "xr.Dataset") -> None:
     bar.minorticks_off()
 
 
-def _interpolated(loss: "xr.DataArray") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """D, N and the loss at many points, straight between runs where all axes are logarithmic."""
+def _interpolated(loss: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """D, N and the loss on a fine grid, interpolated linearly in the logarithms of all three."""
     logs = loss.copy(data=np.log(loss)).assign_coords(
         {name: np.log(loss[name]) for name in loss.dims}
     )
@@ -110,8 +108,7 @@ def _between(values: np.ndarray) -> np.ndarray:
     return np.linspace(values[0], values[-1], 200)
 
 
-def _learned_map(axes: "Axes", grid: "xr.Dataset") -> None:
-    from matplotlib.colors import Normalize
+def _learned_map(axes: Axes, grid: xr.Dataset) -> None:
 
     scale = Normalize(0, max(1.0, float(grid.learned.max())))
     image = _cells(axes, grid.learned, f"{style.LOSS_COLOURS}_r", scale)
@@ -132,7 +129,7 @@ def _learned_map(axes: "Axes", grid: "xr.Dataset") -> None:
         )
 
 
-def _cells(axes: "Axes", values: "xr.DataArray", colours: str, scale: "Normalize") -> "QuadMesh":
-    """A map with a cell for each run."""
+def _cells(axes: Axes, values: xr.DataArray, colours: str, scale: Normalize) -> QuadMesh:
+    """Draw a heat map with a cell for each run."""
     edges = [style.log_edges(values[name].to_numpy().astype(float)) for name in values.dims]
     return axes.pcolormesh(edges[1], edges[0], values, cmap=colours, norm=scale, rasterized=True)

@@ -1,15 +1,15 @@
 """Loss and number learned against parameters, and loss against steps, by kind of subtask.
 
-A line for each k, for uniform beside Zipf frequencies, or for each alpha.
+There is a line for each k, for uniform beside Zipf frequencies, or for each alpha.
 """
 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
@@ -20,29 +20,26 @@ from jquanta.powerlaw import Fit
 from jquanta.sweep import emergence, scaling
 from jquanta.sweep.scaling import LEARNED_BELOW, NATS_PER_BIT
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-MOST = 10  # lines that can be told apart
+MOST = 10  # lines whose colours can be told apart
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of subtask, and its curves.
+    """The curves of one kind of subtask.
 
     Attributes:
-        k: bits of a subtask.
+        k: number of bits whose parity a subtask is.
         alpha: NaN for uniform frequencies, on which it has no effect.
-        by_size, by_step: mean loss against parameters and steps.
-        counts: [n_params] subtasks learned at the last step, a mean over seeds.
-        fit: of ``by_size``; none for uniform frequencies.
+        by_size, by_step: scaling curves of the mean loss against parameters and steps.
+        counts: [n_params] number of subtasks learned at the last step, mean over seeds.
+        fit: power law of ``by_size``; None for uniform frequencies or if it cannot be fitted.
     """
 
     k: int
     alpha: float
-    by_size: "xr.Dataset"
-    by_step: "xr.Dataset"
-    counts: "xr.DataArray"
+    by_size: xr.Dataset
+    by_step: xr.Dataset
+    counts: xr.DataArray
     fit: Fit | None
 
     @property
@@ -51,18 +48,18 @@ class Kind:
         return np.isnan(self.alpha)
 
 
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
     """Draw online width sweeps, a line for each kind of subtask.
 
     Args:
-        results: from ``open_results``. Each kind comes from the first that holds it.
-        folder: where ``widths.png`` and ``widths.pdf`` go.
+        results: from ``open_results``. Each kind is taken from the first that holds it.
+        folder: where ``widths.png`` and ``widths.pdf`` are written.
 
     Returns:
         The paths written, and the fitted exponents.
 
     Raises:
-        BadInput: if there is no width sweep, or there are too many kinds.
+        BadInput: if there is no width sweep, or there are more than ``MOST`` kinds.
     """
     kinds = find_kinds(results)
     if not kinds:
@@ -83,7 +80,7 @@ def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
     return Drawing(style.save(figure, folder, "widths"), measured)
 
 
-def find_kinds(results: "Sequence[xr.Dataset]") -> list[Kind]:
+def find_kinds(results: Sequence[xr.Dataset]) -> list[Kind]:
     """The kinds of which ``results`` hold a width sweep, Zipf frequencies first."""
     found: dict[tuple[bool, int, float], Kind] = {}
     for source in results:
@@ -97,7 +94,7 @@ def find_kinds(results: "Sequence[xr.Dataset]") -> list[Kind]:
     return [kind for _, kind in sorted(found.items())]
 
 
-def _kind(runs: "xr.Dataset") -> Kind:
+def _kind(runs: xr.Dataset) -> Kind:
     by_size = scaling.parameter_curve(runs)
     online = runs.isel(run=np.isinf(runs.train_size).to_numpy())
     counts = emergence.number_learned(online, "last").groupby("n_params").mean()
@@ -110,7 +107,7 @@ def _kind(runs: "xr.Dataset") -> Kind:
 
 
 def _names(kinds: list[Kind]) -> list[str]:
-    """What tells each kind from the others."""
+    """Legend labels that distinguish the kinds."""
     several_k = len({kind.k for kind in kinds}) > 1
     several_alpha = len({kind.alpha for kind in kinds if not kind.uniform}) > 1
     mixed = len({kind.uniform for kind in kinds}) > 1
@@ -134,7 +131,7 @@ def _measured(kind: Kind, name: str) -> Measured | None:
 
 
 def _result(row: Measured | None) -> str:
-    """A fit for the legend."""
+    """A fitted exponent in words for the legend."""
     if not row:
         return "no power law"
     low, high = row.interval
@@ -143,7 +140,7 @@ def _result(row: Measured | None) -> str:
     return rf"$\alpha_N$ = {row.exponent:.2f} [{low:.2f}, {high:.2f}]{theory}{finite}"
 
 
-def _draw_kind(axes: "np.ndarray", kind: Kind, label: str, colour: object) -> None:
+def _draw_kind(axes: np.ndarray, kind: Kind, label: str, colour: object) -> None:
     by_size, by_step, counts = kind.by_size, kind.by_step, kind.counts
     sizes, learns, steps = axes
     points = "o" if kind.fit else "o-"
@@ -155,8 +152,8 @@ def _draw_kind(axes: "np.ndarray", kind: Kind, label: str, colour: object) -> No
     steps.plot(by_step.step, by_step.loss / NATS_PER_BIT, color=colour)
 
 
-def _finish(axes: "np.ndarray", kinds: list[Kind]) -> None:
-    """Scales, labels and notes."""
+def _finish(axes: np.ndarray, kinds: list[Kind]) -> None:
+    """Set scales, labels and titles of the panels."""
     for panel, letter in zip(axes, "abc", strict=True):
         panel.set_xscale("log")
         panel.set_yscale("log")
@@ -174,5 +171,5 @@ def _finish(axes: "np.ndarray", kinds: list[Kind]) -> None:
 
 
 def _all(kinds: list[Kind], name: str) -> str:
-    """The values of an attribute of the curves."""
+    """The values of an attribute of the curves, in words."""
     return " or ".join(f"{value:,}" for value in sorted({k.by_size.attrs[name] for k in kinds}))

@@ -1,17 +1,15 @@
-"""Figure 18: exponents of parameter and data scaling across studies, and the model's relation."""
+"""Figure 18: published exponents of parameter and data scaling, and the model's relation."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from jquanta import theory
 from jquanta.figures import style
 from jquanta.figures.drawing import Drawing
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 STUDIES: dict[str, list[tuple[float, float]]] = {
     "Rosenfeld et al.": [
@@ -33,7 +31,7 @@ STUDIES: dict[str, list[tuple[float, float]]] = {
 }
 """(alpha_N, alpha_D) by study, as tabulated by Epoch's literature review."""
 
-_MARKS = {  # shapes too, for who cannot tell the colours
+_MARKS = {  # a shape and a colour for each study
     "Rosenfeld et al.": ("o", style.BLUE),
     "Kaplan et al.": ("s", style.ORANGE),
     "Hoffmann et al.": ("^", style.GREEN),
@@ -46,12 +44,12 @@ _MARKS = {  # shapes too, for who cannot tell the colours
 _MARKER: Any = {"markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.4}
 
 
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
-    """Draw Figure 18: published pairs of exponents, and where the model puts them.
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
+    """Draw Figure 18: published pairs of exponents, and the relation that the model predicts.
 
     Args:
         results: none are needed.
-        folder: where ``fig18.png`` and ``fig18.pdf`` go.
+        folder: where ``fig18.png`` and ``fig18.pdf`` are written.
     """
     figure, ((panel,),) = style.new_figure(style.COLUMN, 3.1, 1, 1)
     alpha_N = np.geomspace(0.01, 2, 100)

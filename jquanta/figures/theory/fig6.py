@@ -2,32 +2,29 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 
 from jquanta import theory
 from jquanta.figures import style
 from jquanta.figures.drawing import Drawing
 from jquanta.sweep.scaling import NATS_PER_BIT
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 ALPHAS = {0.1: style.BLUE, 0.2: style.GREEN, 0.4: style.AMBER, 0.8: style.ORANGE}
 LEARNED = np.geomspace(1, 1e6, 121)
-"""Numbers n of quanta learned. Between whole numbers the exact sums go on smoothly."""
+"""Numbers n of quanta learned. The exact sums are defined between whole numbers, too."""
 
 
-def draw(results: "Sequence[xr.Dataset]", folder: Path) -> Drawing:
-    """Draw Figure 6, theory alone: L(n) for several alpha and its local exponent.
+def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
+    """Draw Figure 6 from theory alone: L(n) in bits for several alpha, and its local exponent.
 
-    Exact sums over infinitely many quanta, for b_k = -log2 p_k (case 1) and for b_k = 1 bit, over
-    the paper's asymptotic forms.
+    Both are exact sums over infinitely many quanta, for b_k = -log2 p_k (case 1 of appendix A) and
+    for b_k = 1 bit. Dotted lines are the paper's asymptotic forms.
 
     Args:
         results: none are needed.
-        folder: where ``fig6.png`` and ``fig6.pdf`` go.
+        folder: where ``fig6.png`` and ``fig6.pdf`` are written.
     """
     figure, axes = style.new_figure(style.PAGE, 2.8, 1, 2)
     losses, slopes = axes[0]

@@ -37,7 +37,7 @@ def curves(names: dict[str, float], steps: tuple[int, ...] = STEPS) -> xr.Datase
 
 
 def test_every_model_has_its_slope(tmp_path: Path) -> None:
-    figure, measured = drawn(fig11, curves(SLOPES), tmp_path)
+    figure, measured = drawn(fig11.draw, curves(SLOPES), tmp_path)
     laws = [row for row in measured if isinstance(row, Measured)]
     assert [law.of for law in laws] == list(SLOPES)
     assert [law.exponent for law in laws] == pytest.approx(list(SLOPES.values()))
@@ -58,13 +58,13 @@ def test_every_model_has_its_slope(tmp_path: Path) -> None:
         r"$N$ = 100k: $\alpha_S$ = 0.200",
     ]
     assert len(panels(figure)) == 1 + 2 * 3  # no axis of tokens: they are not known
-    _, measured = drawn(fig11, curves(SLOPES), tmp_path, fit=(10, 100))
+    _, measured = drawn(fig11.draw, curves(SLOPES), tmp_path, fit=(10, 100))
     assert {law.window for law in measured if isinstance(law, Measured)} == {(10, 100)}
 
 
 def test_distributions_of_every_checkpoint(tmp_path: Path) -> None:
     losses = curves(SLOPES)
-    figure, _ = drawn(fig11, losses, tmp_path)
+    figure, _ = drawn(fig11.draw, losses, tmp_path)
     lower = panels(figure)[1:]
     titles = [panel.get_title(loc="right") for panel in lower[:3]]
     assert titles == ["$N$ = 25k", "$N$ = 100k", "$N$ = 1M"]
@@ -84,7 +84,7 @@ def test_distributions_of_every_checkpoint(tmp_path: Path) -> None:
 def test_pythia_is_shown_over_tokens_and_fitted_as_in_the_paper(tmp_path: Path) -> None:
     steps = (1000, 4000, 16_000, 32_000, 64_000, 128_000)
     names = {"EleutherAI/pythia-70m-v0": 0.05, "EleutherAI/pythia-160m-v0": 0.06}
-    figure, measured = drawn(fig11, curves(names, steps), tmp_path)
+    figure, measured = drawn(fig11.draw, curves(names, steps), tmp_path)
     laws = [row for row in measured if isinstance(row, Measured)]
     assert {law.window for law in laws} == {(16_000, 64_000)}
     (note,) = (row.note for row in measured if isinstance(row, Note) and "half" in row.note)
@@ -95,20 +95,20 @@ def test_pythia_is_shown_over_tokens_and_fitted_as_in_the_paper(tmp_path: Path) 
 
 
 def test_tokens_of_a_step_can_be_told(tmp_path: Path) -> None:
-    figure, _ = drawn(fig11, curves(SLOPES), tmp_path, step_tokens=4096)
+    figure, _ = drawn(fig11.draw, curves(SLOPES), tmp_path, step_tokens=4096)
     (tokens,) = (axes for axes in figure.axes if axes.get_xlabel() == "tokens")
     upper = panels(figure)[0]
     np.testing.assert_allclose(np.array(upper.get_xlim()) * 4096, tokens.get_xlim())
     with pytest.raises(BadInput, match="--step_tokens 0: give a positive number"):
-        drawn(fig11, curves(SLOPES), tmp_path, step_tokens=0)
+        drawn(fig11.draw, curves(SLOPES), tmp_path, step_tokens=0)
 
 
 def test_curves_that_are_none(tmp_path: Path) -> None:
     losses = curves(SLOPES)
     with pytest.raises(BadInput, match="no model has losses at two steps"):
-        drawn(fig11, losses.isel(model=losses.revision == "step30"), tmp_path)
+        drawn(fig11.draw, losses.isel(model=losses.revision == "step30"), tmp_path)
     few = losses.isel(model=losses.revision.isin(["step30", "step100"]))
-    _, measured = drawn(fig11, few, tmp_path)
+    _, measured = drawn(fig11.draw, few, tmp_path)
     assert not any(isinstance(row, Measured) for row in measured)
     assert "suite-25k: no fit: " in str(measured[0])
 
@@ -119,7 +119,7 @@ def test_many_models_stay_legible(tmp_path: Path) -> None:
     many = [(name, size, f"step{step}") for name, size in sizes.items() for step in (10, 100, 1000)]
     names, counts, revisions = zip(*many, strict=True)
     losses = np.random.default_rng(0).exponential(3, (500, len(many)))
-    figure, measured = drawn(fig11, table(losses, counts, names, revisions), tmp_path)
+    figure, measured = drawn(fig11.draw, table(losses, counts, names, revisions), tmp_path)
     assert len([row for row in measured if isinstance(row, Measured)]) == 14
     assert labels(panels(figure)[0])[0].endswith("(mean of 2)")
     titles = [panel.get_title(loc="right") for panel in panels(figure)[1:5]]

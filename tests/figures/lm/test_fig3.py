@@ -30,7 +30,7 @@ def losses() -> xr.Dataset:
 
 
 def test_means_in_bits_with_the_fit(losses: xr.Dataset, tmp_path: Path) -> None:
-    figure, measured = drawn(fig3, losses, tmp_path)
+    figure, measured = drawn(fig3.draw, losses, tmp_path)
     (dots,) = panels(figure)[0].collections
     x, y = dots.get_offsets().T
     np.testing.assert_array_equal(x, SIZES)
@@ -49,7 +49,7 @@ def test_means_in_bits_with_the_fit(losses: xr.Dataset, tmp_path: Path) -> None:
 
 
 def test_distributions_in_bits(losses: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(fig3, losses, tmp_path)
+    figure, _ = drawn(fig3.draw, losses, tmp_path)
     _, density, integrand = panels(figure)
     assert len(density.get_lines()) == len(integrand.get_lines()) == 5
     for number, (p, area) in enumerate(
@@ -66,17 +66,17 @@ def test_distributions_in_bits(losses: xr.Dataset, tmp_path: Path) -> None:
 
 
 def test_which_sizes_are_fitted(losses: xr.Dataset, tmp_path: Path) -> None:
-    _, measured = drawn(fig3, losses, tmp_path, fit=(SIZES[1], SIZES[4]))
+    _, measured = drawn(fig3.draw, losses, tmp_path, fit=(SIZES[1], SIZES[4]))
     assert measured[0].window == (SIZES[1], SIZES[4])
     with pytest.raises(BadInput, match=r"--fit: .*at least 3"):
-        drawn(fig3, losses, tmp_path, fit=(1, 2))
+        drawn(fig3.draw, losses, tmp_path, fit=(1, 2))
     with pytest.raises(BadInput, match="losses of 2 sizes"):
-        drawn(fig3, losses.isel(model=[0, 1]), tmp_path)
+        drawn(fig3.draw, losses.isel(model=[0, 1]), tmp_path)
 
 
 def test_checkpoints_of_different_steps_are_told(losses: xr.Dataset, tmp_path: Path) -> None:
     names = [f"step{1 + (number == 3)}" for number in range(5)]
-    _, measured = drawn(fig3, losses.assign_coords(revision=("model", names)), tmp_path)
+    _, measured = drawn(fig3.draw, losses.assign_coords(revision=("model", names)), tmp_path)
     assert str(measured[0]).startswith("checkpoints of different steps: suite-18915328 step1, ")
     assert isinstance(measured[1], Measured)
 

@@ -1,8 +1,8 @@
 """Figures 4 and 12 from planted tokens in a text: which are shown, and how."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 import jquanta as jq
 from jquanta.cli.figures import main
 from jquanta.errors import BadInput
-from jquanta.figures.drawing import Note, Share, Token
-from jquanta.figures.lm import fig4, fig12, typeset
+from jquanta.figures.drawing import Drawing, Note, Share, Token
+from jquanta.figures.lm import typeset
+from jquanta.figures.lm.tokens import EACH, fig4, fig12
 from jquanta.lm.corpus.reader import Context, Corpus
 from jquanta.lm.taxonomy.tables import open_table
 from jquanta.lm.taxonomy.thresholds import Monogenic, Polygenic
@@ -65,9 +66,9 @@ def losses(folders: tuple[Path, Path]) -> xr.Dataset:
 
 
 def page(
-    module: ModuleType, losses: xr.Dataset, corpus: Corpus, folder: Path, **options: Any
+    draw: Callable[..., Drawing], losses: xr.Dataset, corpus: Corpus, folder: Path, **options: Any
 ) -> tuple[Figure, list[Any]]:
-    return drawn(module, losses, folder, corpus=corpus.path, **options)
+    return drawn(draw, losses, folder, corpus=corpus.path, **options)
 
 
 def shown(measured: list[Any], kind: str) -> list[int]:
@@ -122,7 +123,7 @@ def test_the_choice_is_seeded_and_of_different_documents(
         one = shown(measured, "monogenic")
         assert one == shown(again, "monogenic")
         assert set(one) < set(MONO)
-        assert len({int(corpus.locate(index)[0]) for index in one}) == fig4.EACH
+        assert len({int(corpus.locate(index)[0]) for index in one}) == EACH["fig4"]
         chosen.add(tuple(one))
     assert len(chosen) > 1
 
@@ -160,7 +161,7 @@ def test_where_there_are_none_the_nearest_are_shown_and_it_is_said(
     assert "--monogenic.above --monogenic.below" in notes[0]
     assert "--polygenic.slope --polygenic.r2" in notes[1]
     near = shown(measured, "nearest to monogenic")
-    assert len(near) == fig4.EACH
+    assert len(near) == EACH["fig4"]
     assert set(near) <= set(MONO)
     assert_legible(figure)
     steep = {"polygenic": Polygenic(-50, 0.5)}

@@ -19,7 +19,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sizes_and_the_true_ones(folder: Path, tmp_path: Path) -> None:
-    figure, measured = drawn(fig16, folder, tmp_path)
+    figure, measured = drawn(fig16.draw, folder, tmp_path)
     grid = panels(figure)
     titles = [axes.get_title(loc="right") for axes in grid]
     expected = [rf"$d$ = {d}, $\sigma$ = {noise:g}" for d in DIMENSIONS for noise in NOISES]

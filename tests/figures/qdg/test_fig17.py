@@ -16,7 +16,7 @@ ERROR = {a: 0.1 if a < 1.15 else -0.05 for a in EXPONENTS}
 
 def test_slopes_and_errors(tmp_path: Path) -> None:
     folder = planted(tmp_path / "toy", ERROR)
-    figure, measured = drawn(fig17, folder, tmp_path)
+    figure, measured = drawn(fig17.draw, folder, tmp_path)
     fits, (mean, root) = measured[:-2], measured[-2:]
     for row, a in zip(fits, EXPONENTS, strict=True):
         assert row.of == f"a {a:g}"
@@ -37,7 +37,7 @@ def test_slopes_and_errors(tmp_path: Path) -> None:
 
 def test_intervals_are_of_seeds(tmp_path: Path) -> None:
     folder = planted(tmp_path / "toy", ERROR, seeds=(0, 1, 2))
-    _, measured = drawn(fig17, folder, tmp_path)
+    _, measured = drawn(fig17.draw, folder, tmp_path)
     low, high = measured[2].interval
     # exponents 0.1 apart: Student's t with 2 degrees of freedom, 4.303 · 0.1 / √3
     assert (high - low) / 2 == pytest.approx(0.2484, abs=0.03)

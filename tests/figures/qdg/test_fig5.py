@@ -8,6 +8,7 @@ import pytest
 import jquanta as jq
 from jquanta.errors import BadInput
 from jquanta.figures.qdg import fig5
+from jquanta.figures.qdg.panels import CELLS
 from jquanta.qdg.clusters.cluster import imported, save_clusters
 from jquanta.run import arrays
 from tests.figures.layout import assert_legible, drawn, labels, panels
@@ -36,13 +37,13 @@ def folder(tmp_path: Path) -> Path:
     label = found.label.to_numpy()[-1]
     cosine = np.where(label[:, None] == label, 0.9, 0.1).astype(np.float32)
     arrays.write(
-        tmp_path / "similarity.zarr", {"cosine": arrays.whole(("sample", "other"), cosine)}, {}
+        tmp_path / "similarity.zarr", {"cosine": arrays.variable(("sample", "other"), cosine)}, {}
     )
     return tmp_path
 
 
 def test_slopes_and_curves(folder: Path, tmp_path: Path) -> None:
-    figure, measured = drawn(fig5, folder, tmp_path)
+    figure, measured = drawn(fig5.draw, folder, tmp_path)
     matrix, curves = panels(figure)
     lines = {line.get_label(): line for line in curves.get_lines()}
     size = [1200 // rank for rank in range(2, 61)]
@@ -60,17 +61,17 @@ def test_slopes_and_curves(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_matrix_is_in_the_order_of_clusters(folder: Path, tmp_path: Path) -> None:
-    figure, _ = drawn(fig5, folder, tmp_path)
+    figure, _ = drawn(fig5.draw, folder, tmp_path)
     (image,) = panels(figure)[0].get_images()
     cells = np.asarray(image.get_array())
-    assert cells.shape == (fig5.CELLS, fig5.CELLS)
+    assert cells.shape == (CELLS, CELLS)
     label = imported(made_up()).label.to_numpy()[-1]
     size = np.bincount(label)
     samples = len(label)
-    inside = int(size[0] / samples * fig5.CELLS) - 1
+    inside = int(size[0] / samples * CELLS) - 1
     np.testing.assert_allclose(cells[:inside, :inside], 0.9, atol=1e-6)  # float32 means
     np.testing.assert_allclose(cells[:inside, inside + 2 :], 0.1, atol=1e-6)
-    second = slice(inside + 2, inside + int(size[1] / samples * fig5.CELLS))
+    second = slice(inside + 2, inside + int(size[1] / samples * CELLS))
     np.testing.assert_allclose(cells[second, second], 0.9, atol=1e-6)
 
 
@@ -82,7 +83,7 @@ def test_labels_made_elsewhere(tmp_path: Path) -> None:
     assert {p.parent for p in drawing.paths} == {tmp_path / "figures"}
     assert drawing.measured[0].exponent == pytest.approx(1, abs=0.02)
     assert "labels alone" in str(drawing.measured[-1])
-    figure, _ = drawn(fig5, path, tmp_path)
+    figure, _ = drawn(fig5.draw, path, tmp_path)
     assert len(panels(figure)) == 1
     assert_legible(figure)
 

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_changes_are_means_over_held_out_samples(folder: Path, tmp_path: Path) -> None:
-    figure, rows = drawn(mechanism, folder, tmp_path)
+    figure, rows = drawn(mechanism.draw, folder, tmp_path)
     left, right = panels(figure)
     wanted = np.full((3, 4), -2.0)  # thousandths of a nat; the last column is cluster 7
     np.fill_diagonal(wanted, 1e3 * OWN)

@@ -23,7 +23,7 @@ def folder(path: Path, columns: object = COLUMNS) -> Path:
 
 
 def test_curves_are_the_clusters_mean_losses(tmp_path: Path) -> None:
-    figure, rows = drawn(quanta, folder(tmp_path), tmp_path)
+    figure, rows = drawn(quanta.draw, folder(tmp_path), tmp_path)
     steps, share, sizes = panels(figure)
     # Over the steps of the largest model; ``main`` has none. Cluster 0 is of samples 0 and 1, whose
     # deviations of 0.01 nats cancel.

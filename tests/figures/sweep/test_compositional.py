@@ -46,7 +46,7 @@ def results() -> xr.Dataset:
 
 
 def test_a_line_for_every_code_and_seed(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, measured = drawn(compositional, [results], tmp_path)
+    figure, measured = drawn(compositional.draw, [results], tmp_path)
     assert measured == []
     together, alone = panels(figure)
     steps = np.arange(100, 1_001, 100)
@@ -60,7 +60,7 @@ def test_a_line_for_every_code_and_seed(results: xr.Dataset, tmp_path: Path) -> 
 
 
 def test_a_code_looks_the_same_in_all_panels(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(compositional, [results], tmp_path)
+    figure, _ = drawn(compositional.draw, [results], tmp_path)
     together, alone = panels(figure)
     colours = [tuple(np.atleast_1d(line.get_color())) for line in together.get_lines()]
     assert colours[::2] == colours[1::2]  # seeds
@@ -72,7 +72,7 @@ def test_a_code_looks_the_same_in_all_panels(results: xr.Dataset, tmp_path: Path
 
 
 def test_it_can_be_read(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(compositional, [results], tmp_path)
+    figure, _ = drawn(compositional.draw, [results], tmp_path)
     assert_legible(figure)
     together, alone = panels(figure)
     assert together.get_ylabel() == "test loss (bits)"
@@ -83,7 +83,7 @@ def test_it_can_be_read(results: xr.Dataset, tmp_path: Path) -> None:
 
 def test_diverged_runs_are_left_out(results: xr.Dataset, tmp_path: Path) -> None:
     bad = results.assign_coords(diverged_at=results.diverged_at.where(results.seed == 0, 100))
-    figure, _ = drawn(compositional, [bad], tmp_path)
+    figure, _ = drawn(compositional.draw, [bad], tmp_path)
     assert [len(panel.get_lines()) for panel in panels(figure)] == [6, 1]
 
 

@@ -44,7 +44,7 @@ def results() -> xr.Dataset:
 
 
 def test_best_losses_by_size_and_bits(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, measured = drawn(data_bits, [results], tmp_path)
+    figure, measured = drawn(data_bits.draw, [results], tmp_path)
     assert measured == []
     panel, _ = panels(figure)
     *curves, threshold = panel.get_lines()
@@ -56,7 +56,7 @@ def test_best_losses_by_size_and_bits(results: xr.Dataset, tmp_path: Path) -> No
 
 
 def test_the_size_that_each_number_of_bits_takes(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(data_bits, [results], tmp_path)
+    figure, _ = drawn(data_bits.draw, [results], tmp_path)
     _, panel = panels(figure)
     learned, never = panel.get_lines()
     np.testing.assert_array_equal(learned.get_xdata(), list(NEEDED))
@@ -69,7 +69,7 @@ def test_the_size_that_each_number_of_bits_takes(results: xr.Dataset, tmp_path: 
 
 
 def test_it_can_be_read(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(data_bits, [results], tmp_path)
+    figure, _ = drawn(data_bits.draw, [results], tmp_path)
     assert_legible(figure)
     left, right = panels(figure)
     assert (left.get_xlabel(), left.get_ylabel()) == (

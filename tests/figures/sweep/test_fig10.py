@@ -43,7 +43,7 @@ def data() -> xr.Dataset:
 def both(
     widths: xr.Dataset, data: xr.Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Figure, list[Measured]]:
-    return drawn(fig10, [widths, data], tmp_path_factory.mktemp("fig10"))
+    return drawn(fig10.draw, [widths, data], tmp_path_factory.mktemp("fig10"))
 
 
 def test_exponents_are_those_planted(both: tuple[Figure, list[Measured]]) -> None:
@@ -69,7 +69,7 @@ def test_windows_are_the_papers(both: tuple[Figure, list[Measured]]) -> None:
 
 def test_short_runs_are_fitted_from_where_learning_begins(tmp_path: Path) -> None:
     short = made(sweep=[WIDTHS], train__steps=10_000)
-    figure, measured = drawn(fig10, [short], tmp_path)
+    figure, measured = drawn(fig10.draw, [short], tmp_path)
     assert {row.window for row in measured if row.name == "alpha_S"} == {(250, 10_000)}
     assert panels(figure)[3].get_title(loc="right") == "fit: loss below 0.95 bit"
 
@@ -139,7 +139,7 @@ def test_curves_in_bits_with_their_fits(both: tuple[Figure, list[Measured]]) -> 
 def test_either_sweep_alone_is_enough(
     names: list[str], axes: list[str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    figure, _ = drawn(fig10, [request.getfixturevalue(name) for name in names], tmp_path)
+    figure, _ = drawn(fig10.draw, [request.getfixturevalue(name) for name in names], tmp_path)
     along = [panel.get_xlabel() for panel in panels(figure)]
     assert [label for label in along if label != r"$\alpha$"] == axes
     assert along.count(r"$\alpha$") == len(axes)
@@ -153,7 +153,7 @@ def test_either_sweep_alone_is_enough(
 
 def test_a_column_for_each_k(tmp_path: Path) -> None:
     config: Config = {"task.k": [2, 3, 4, 5], "train.seed": 1, "sweep": [DATA]}
-    figure, measured = drawn(fig10, [results_of(CONFIG | config, alphas.losses)], tmp_path)
+    figure, measured = drawn(fig10.draw, [results_of(CONFIG | config, alphas.losses)], tmp_path)
     kinds = [(k, alpha) for k in (2, 3, 4, 5) for alpha in ALPHAS]
     assert [row.of for row in measured] == [f"k {k}, alpha {alpha:g}" for k, alpha in kinds]
     expected = [alphas.exponents(alpha, k)["alpha_D"] for k, alpha in kinds]
@@ -169,13 +169,13 @@ def test_alphas_from_several_folders(data: xr.Dataset, tmp_path: Path) -> None:
         data.isel(run=(data.alpha > 0.5).to_numpy()),
         data.isel(run=(data.alpha < 0.5).to_numpy()),
     ]
-    _, measured = drawn(fig10, parts, tmp_path)
-    assert measured == drawn(fig10, [data], tmp_path)[1]
+    _, measured = drawn(fig10.draw, parts, tmp_path)
+    assert measured == drawn(fig10.draw, [data], tmp_path)[1]
 
 
 def test_an_alpha_that_cannot_be_fitted_has_no_exponent(data: xr.Dataset, tmp_path: Path) -> None:
     flat = data.loss.where(data.alpha != 0.4, 1.0).assign_attrs(data.loss.attrs)  # nats: unlearned
-    figure, measured = drawn(fig10, [data.assign(loss=flat)], tmp_path)
+    figure, measured = drawn(fig10.draw, [data.assign(loss=flat)], tmp_path)
     assert [row.of for row in measured] == ["alpha 0.2", "alpha 0.6"]
     assert len(panels(figure)[0].get_lines()) == 3 + 2
 

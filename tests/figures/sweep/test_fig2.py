@@ -43,7 +43,7 @@ def letters(figure: Figure) -> list[str]:
 
 
 def test_six_panels_with_units(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(fig2, [results], tmp_path)
+    figure, _ = drawn(fig2.draw, [results], tmp_path)
     assert letters(figure) == ["abc", "def"]
     upper, lower = rows(figure)
     assert upper[0].get_ylabel() == "mean test loss (bits)"
@@ -68,7 +68,7 @@ def test_six_panels_with_units(results: xr.Dataset, tmp_path: Path) -> None:
 
 
 def test_what_is_plotted_is_the_loss_in_bits(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(fig2, [results], tmp_path)
+    figure, _ = drawn(fig2.draw, [results], tmp_path)
     curves = (
         jq.scaling.parameter_curve(results),
         jq.scaling.step_curve(results),
@@ -102,26 +102,26 @@ def test_curves_that_are_missing_leave_no_empty_panels(
     tmp_path: Path,
 ) -> None:
     some = results.isel(run=(np.isfinite(results.train_size) == finite).to_numpy())
-    assert letters(drawn(fig2, [some], tmp_path)[0]) == expected
+    assert letters(drawn(fig2.draw, [some], tmp_path)[0]) == expected
 
 
 def test_one_width_still_gives_the_curve_of_steps(results: xr.Dataset, tmp_path: Path) -> None:
     some = results.isel(run=(np.isinf(results.train_size) & (results.width == 64)).to_numpy())
-    figure, _ = drawn(fig2, [some], tmp_path)
+    figure, _ = drawn(fig2.draw, [some], tmp_path)
     assert [axes.get_xlabel() for axes in rows(figure)[1]] == ["steps $S$"]
 
 
 def test_curves_come_from_several_sweeps(results: xr.Dataset, tmp_path: Path) -> None:
     finite = np.isfinite(results.train_size).to_numpy()
     apart = [results.isel(run=finite), results.isel(run=~finite)]
-    assert letters(drawn(fig2, apart, tmp_path)[0]) == ["abc", "def"]
+    assert letters(drawn(fig2.draw, apart, tmp_path)[0]) == ["abc", "def"]
 
 
 @pytest.mark.parametrize("changes", [{"task.alpha": 0.0}, {"task.frequencies": "uniform"}])
 def test_where_the_model_says_nothing_no_theory_is_drawn(
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    figure, _ = drawn(fig2, [planted(changes)], tmp_path)
+    figure, _ = drawn(fig2.draw, [planted(changes)], tmp_path)
     for axes in rows(figure)[0]:
         labels = [line.get_label() for line in axes.get_lines()]
         assert len(labels) == 2
@@ -131,7 +131,7 @@ def test_where_the_model_says_nothing_no_theory_is_drawn(
 def test_with_an_offset_all_subtasks_are_shown(tmp_path: Path) -> None:
     """The first 41 would be about equally frequent."""
     results = planted({"task.n_tasks": 60, "task.offset": 10.0})
-    figure, _ = drawn(fig2, [results], tmp_path)
+    figure, _ = drawn(fig2.draw, [results], tmp_path)
     for axes in rows(figure)[1]:
         (mesh,) = axes.collections
         assert mesh.get_array().shape[0] == 60
@@ -143,7 +143,7 @@ def test_a_loss_that_never_falls_is_drawn_without_a_fit(
     results: xr.Dataset, tmp_path: Path
 ) -> None:
     flat = results.loss.where(results.loss.isnull(), LN2).assign_attrs(results.loss.attrs)
-    figure, _ = drawn(fig2, [results.assign(loss=flat)], tmp_path)
+    figure, _ = drawn(fig2.draw, [results.assign(loss=flat)], tmp_path)
     steps = rows(figure)[0][1]
     assert len(steps.get_lines()) == 1
 
@@ -234,8 +234,11 @@ def unfinished(tmp_path: Path) -> Path:
         ("fig2 --runs {tmp}", "not a run folder"),
         ("fig2 --runs {unfinished}", "not finished"),
         ("fig2 --runs {folder} {unfinished}", "not finished"),
-        ("fig2 --runs {folder} --out {folder}/config.toml", "cannot be written"),
-        ("fig2 --runs {folder} --out {folder}/config.toml/below", "cannot be written"),
+        ("fig2 --runs {folder} --out {folder}/config.toml", "is a file; give the path of a folder"),
+        (
+            "fig2 --runs {folder} --out {folder}/config.toml/below",
+            "config.toml is not writable",
+        ),
         ("fig2 --runs {folder} --out /proc/jquanta", "/proc/jquanta"),
         ("fig2 --run {folder}", "did you mean --runs?"),
     ],

@@ -55,7 +55,7 @@ def curves(figure: Figure, panel: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_every_subtask_in_bits_by_rank(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, measured = drawn(fig7, [results], tmp_path)
+    figure, measured = drawn(fig7.draw, [results], tmp_path)
     assert measured == []
     size = {0: np.inf, 1: 50_000}
     for panel in (0, 1):
@@ -79,7 +79,7 @@ def test_every_subtask_in_bits_by_rank(results: xr.Dataset, tmp_path: Path) -> N
 
 
 def test_the_early_stopping_step_is_marked(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(fig7, [results], tmp_path)
+    figure, _ = drawn(fig7.draw, [results], tmp_path)
     online, finite = panels(figure)
     assert len(online.get_lines()) == 1
     stop = finite.get_lines()[1]
@@ -88,7 +88,7 @@ def test_the_early_stopping_step_is_marked(results: xr.Dataset, tmp_path: Path) 
 
 
 def test_titles_say_which_runs(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(fig7, [results], tmp_path)
+    figure, _ = drawn(fig7.draw, [results], tmp_path)
     assert [axes.get_title(loc="right") for axes in panels(figure)] == [
         "online, width 64",
         r"$D$ = $5\times10^{4}$, width 64",
@@ -103,7 +103,7 @@ def test_a_kind_that_is_missing_leaves_no_empty_panel(
     online: bool, results: xr.Dataset, tmp_path: Path
 ) -> None:
     some = results.isel(run=(np.isinf(results.train_size) == online).to_numpy())
-    figure, _ = drawn(fig7, [some], tmp_path)
+    figure, _ = drawn(fig7.draw, [some], tmp_path)
     assert len(panels(figure)) == 1
     assert_legible(figure)
 
@@ -111,23 +111,23 @@ def test_a_kind_that_is_missing_leaves_no_empty_panel(
 def test_runs_come_from_several_sweeps(results: xr.Dataset, tmp_path: Path) -> None:
     online = np.isinf(results.train_size).to_numpy()
     apart = [results.isel(run=~online), results.isel(run=online)]
-    figure, _ = drawn(fig7, apart, tmp_path)
+    figure, _ = drawn(fig7.draw, apart, tmp_path)
     titles = [axes.get_title(loc="right").split(",")[0] for axes in panels(figure)]
     assert titles == ["online", r"$D$ = $5\times10^{4}$"]
     other = results.assign_coords(alpha=results.alpha + 0.1)
     with pytest.raises(BadInput, match="different tasks"):
-        drawn(fig7, [apart[0], other.isel(run=online)], tmp_path)
+        drawn(fig7.draw, [apart[0], other.isel(run=online)], tmp_path)
 
 
 def test_diverged_runs_are_not_drawn(results: xr.Dataset, tmp_path: Path) -> None:
     bad = results.assign_coords(diverged_at=results.diverged_at.where(results.width == 8, 100))
-    figure, _ = drawn(fig7, [bad], tmp_path)
+    figure, _ = drawn(fig7.draw, [bad], tmp_path)
     assert {axes.get_title(loc="right")[-8:] for axes in panels(figure)} == {" width 8"}
     none = results.assign_coords(diverged_at=results.diverged_at.where(False, 100))
     with pytest.raises(BadInput, match="no curve of a run that did not diverge"):
-        drawn(fig7, [none], tmp_path)
+        drawn(fig7.draw, [none], tmp_path)
     with pytest.raises(BadInput, match="no curve of a run"):
-        drawn(fig7, [results.isel(step=[0, 1])], tmp_path)
+        drawn(fig7.draw, [results.isel(step=[0, 1])], tmp_path)
 
 
 def test_the_full_size_fits_in_small_files(tmp_path: Path) -> None:

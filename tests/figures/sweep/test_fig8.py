@@ -40,7 +40,7 @@ def results() -> xr.Dataset:
 
 
 def test_exponents_are_those_planted(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, (converging, loss) = drawn(fig8, [results], tmp_path)
+    figure, (converging, loss) = drawn(fig8.draw, [results], tmp_path)
     steps = np.array([convergence(seed) for seed in (0, 1)])
     expected = powerlaw.fit(np.tile(FREQUENCY, (2, 1)), steps, groups=np.array([[0], [1]]))
     assert converging.name == "convergence"
@@ -57,7 +57,7 @@ def test_exponents_are_those_planted(results: xr.Dataset, tmp_path: Path) -> Non
 
 
 def test_points_lines_and_resolution(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, (converging, loss) = drawn(fig8, [results], tmp_path)
+    figure, (converging, loss) = drawn(fig8.draw, [results], tmp_path)
     left, right = panels(figure)
     points, fitted, minus_one, resolution = left.get_lines()
     shown = np.array(points.get_data()).reshape(2, 2, S)
@@ -85,7 +85,7 @@ def test_points_lines_and_resolution(results: xr.Dataset, tmp_path: Path) -> Non
 
 
 def test_it_can_be_read(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(fig8, [results], tmp_path)
+    figure, _ = drawn(fig8.draw, [results], tmp_path)
     assert_legible(figure)
     left, right = panels(figure)
     assert left.get_xlabel() == "frequency $p$ of the subtask"
@@ -96,7 +96,7 @@ def test_it_can_be_read(results: xr.Dataset, tmp_path: Path) -> None:
 
 def test_one_seed(results: xr.Dataset, tmp_path: Path) -> None:
     one = results.isel(run=(results.seed == 0).to_numpy())
-    figure, (converging, _) = drawn(fig8, [one], tmp_path)
+    figure, (converging, _) = drawn(fig8.draw, [one], tmp_path)
     assert converging.n_points == LEARNED
     assert labels(panels(figure)[0])[0] == "subtasks (2 not learned)"
     assert len(panels(figure)[1].get_lines()) == 3

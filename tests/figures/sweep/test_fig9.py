@@ -56,7 +56,7 @@ def results() -> xr.Dataset:
 
 
 def test_exponents_are_those_planted(results: xr.Dataset, tmp_path: Path) -> None:
-    _, measured = drawn(fig9, [results], tmp_path)
+    _, measured = drawn(fig9.draw, [results], tmp_path)
     assert [row.of for row in measured] == [f"alpha {alpha:g}" for alpha in SLOPES]
     for row, (alpha, slope) in zip(measured, SLOPES.items(), strict=True):
         assert row.exponent == pytest.approx(slope)
@@ -67,7 +67,7 @@ def test_exponents_are_those_planted(results: xr.Dataset, tmp_path: Path) -> Non
 
 
 def test_counts_and_theory_are_drawn(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(fig9, [results], tmp_path)
+    figure, _ = drawn(fig9.draw, [results], tmp_path)
     counts, exponents = panels(figure)
     assert counts.get_xlabel() == "training samples $D$"
     assert counts.get_ylabel() == "subtasks below 0.1 bit"
@@ -85,7 +85,7 @@ def test_counts_and_theory_are_drawn(results: xr.Dataset, tmp_path: Path) -> Non
 
 def test_a_panel_for_each_k(tmp_path: Path) -> None:
     every = results_of(CONFIG | {"task.k": [2, 3, 4, 5], "network.width": 8}, losses)
-    figure, measured = drawn(fig9, [every], tmp_path)
+    figure, measured = drawn(fig9.draw, [every], tmp_path)
     expected = [f"k {k}, alpha {alpha:g}" for k in (2, 3, 4, 5) for alpha in SLOPES]
     assert [row.of for row in measured] == expected
     assert_legible(figure)

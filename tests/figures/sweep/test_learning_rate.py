@@ -45,7 +45,7 @@ def results() -> xr.Dataset:
 
 
 def test_curves_and_final_values(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, measured = drawn(learning_rate, [results], tmp_path)
+    figure, measured = drawn(learning_rate.draw, [results], tmp_path)
     assert measured == []
     steps, loss, accuracy = panels(figure)
     whole = [rate for rate in RATES if rate not in DIVERGED]
@@ -62,7 +62,7 @@ def test_curves_and_final_values(results: xr.Dataset, tmp_path: Path) -> None:
 
 
 def test_diverged_runs_are_marked(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(learning_rate, [results], tmp_path)
+    figure, _ = drawn(learning_rate.draw, [results], tmp_path)
     _, *finals = panels(figure)
     for panel in finals:
         marks = {line.get_label(): line for line in panel.get_lines()}
@@ -73,13 +73,13 @@ def test_diverged_runs_are_marked(results: xr.Dataset, tmp_path: Path) -> None:
         assert top - 20 < y < top
     assert labels(figure) == ["chance", "diverged"]
     some = results.isel(run=(results.lr < DIVERGED[0]).to_numpy())
-    figure, _ = drawn(learning_rate, [some], tmp_path)
+    figure, _ = drawn(learning_rate.draw, [some], tmp_path)
     assert labels(figure) == ["chance"]
     assert_legible(figure)
 
 
 def test_it_can_be_read(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(learning_rate, [results], tmp_path)
+    figure, _ = drawn(learning_rate.draw, [results], tmp_path)
     assert_legible(figure)
     steps, loss, accuracy = panels(figure)
     assert steps.get_ylabel() == "mean test loss (bits)"

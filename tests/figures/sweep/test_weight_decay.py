@@ -50,7 +50,7 @@ def lines_of(axes: object) -> dict[str, np.ndarray]:
 
 
 def test_losses_and_counts(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, measured = drawn(weight_decay, [results], tmp_path)
+    figure, measured = drawn(weight_decay.draw, [results], tmp_path)
     assert measured == []
     upper, lower = map(lines_of, panels(figure))
     best = [(0.05 * n + (S - n)) / S for n in BEST]
@@ -66,7 +66,7 @@ def test_losses_and_counts(results: xr.Dataset, tmp_path: Path) -> None:
 
 
 def test_it_can_be_read(results: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(weight_decay, [results], tmp_path)
+    figure, _ = drawn(weight_decay.draw, [results], tmp_path)
     assert_legible(figure)
     upper, lower = panels(figure)
     assert upper.get_ylabel() == "mean test loss (bits)"
@@ -79,7 +79,7 @@ def test_it_can_be_read(results: xr.Dataset, tmp_path: Path) -> None:
 
 def test_a_run_without_decay_is_at_zero(tmp_path: Path) -> None:
     plain = results_of(CONFIG | {"train.weight_decay": [0.0, *DECAYS]}, losses)
-    figure, _ = drawn(weight_decay, [plain], tmp_path)
+    figure, _ = drawn(weight_decay.draw, [plain], tmp_path)
     upper, lower = panels(figure)
     assert upper.get_xscale() == "symlog"
     for axes in (upper, lower):
@@ -91,7 +91,7 @@ def test_a_run_without_decay_is_at_zero(tmp_path: Path) -> None:
 
 def test_diverged_runs_are_left_out(results: xr.Dataset, tmp_path: Path) -> None:
     bad = results.assign_coords(diverged_at=results.diverged_at.where(results.run != 2, 100))
-    figure, _ = drawn(weight_decay, [bad], tmp_path)
+    figure, _ = drawn(weight_decay.draw, [bad], tmp_path)
     for line in panels(figure)[1].get_lines():
         np.testing.assert_array_equal(line.get_xdata(), [*DECAYS[:2], *DECAYS[3:]])
 

@@ -62,7 +62,7 @@ def results() -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def figure(results: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Figure:
-    figure, measured = drawn(width_data, [results], tmp_path_factory.mktemp("width-data"))
+    figure, measured = drawn(width_data.draw, [results], tmp_path_factory.mktemp("width-data"))
     assert measured == []
     return figure
 
@@ -107,7 +107,7 @@ def test_lines_of_equal_loss(figure: Figure) -> None:
 
 def test_missing_cells_stay_empty(results: xr.Dataset, tmp_path: Path) -> None:
     hole = (results.width == 8) & (results.train_size == 400)
-    figure, _ = drawn(width_data, [results.isel(run=(~hole).to_numpy())], tmp_path)
+    figure, _ = drawn(width_data.draw, [results.isel(run=(~hole).to_numpy())], tmp_path)
     loss, counts = panels(figure)
     shown = np.ma.filled(loss.collections[0].get_array(), np.nan).ravel()
     assert [cell for cell, value in zip(GRID, shown, strict=True) if np.isnan(value)] == [(8, 400)]
@@ -118,7 +118,7 @@ def test_missing_cells_stay_empty(results: xr.Dataset, tmp_path: Path) -> None:
 def test_the_size_of_the_papers_grid(tmp_path: Path) -> None:
     config = {"network.width": "log(10, 60, 6)", "train.train_size": "log(1e4, 5e6, 13)"}
     full = results_of(CONFIG | config | {"train.seed": 0}, losses)
-    figure, _ = drawn(width_data, [full], tmp_path)
+    figure, _ = drawn(width_data.draw, [full], tmp_path)
     assert len(panels(figure)[1].texts) == 6 * 13
     assert_legible(figure)
 

@@ -65,7 +65,7 @@ def uniform() -> xr.Dataset:
 
 
 def test_an_exponent_for_each_k(by_k: xr.Dataset, tmp_path: Path) -> None:
-    figure, measured = drawn(widths, [by_k], tmp_path)
+    figure, measured = drawn(widths.draw, [by_k], tmp_path)
     assert [(row.name, row.of) for row in measured] == [("alpha_N", f"k {k}") for k in (2, 3, 5)]
     expected = [exponent(k, 0.2) for k in (2, 3, 5)]
     assert [row.exponent for row in measured] == pytest.approx(expected, abs=STORED)
@@ -80,7 +80,7 @@ def test_an_exponent_for_each_k(by_k: xr.Dataset, tmp_path: Path) -> None:
 
 
 def test_what_is_drawn(by_k: xr.Dataset, tmp_path: Path) -> None:
-    figure, _ = drawn(widths, [by_k], tmp_path)
+    figure, _ = drawn(widths.draw, [by_k], tmp_path)
     sizes, learns, steps = panels(figure)
     assert sizes.get_ylabel() == steps.get_ylabel() == "mean test loss (bits)"
     assert learns.get_ylabel() == "subtasks below 0.1 bit"
@@ -100,7 +100,7 @@ def test_what_is_drawn(by_k: xr.Dataset, tmp_path: Path) -> None:
 
 
 def test_uniform_frequencies_have_no_power_law(uniform: xr.Dataset, tmp_path: Path) -> None:
-    figure, measured = drawn(widths, [uniform], tmp_path)
+    figure, measured = drawn(widths.draw, [uniform], tmp_path)
     assert measured == []
     (legend,) = figure.legends
     assert [t.get_text() for t in legend.get_texts()] == ["uniform frequencies: no power law"]
@@ -113,7 +113,7 @@ def test_uniform_beside_zipf_from_another_folder(
     uniform: xr.Dataset, by_k: xr.Dataset, tmp_path: Path
 ) -> None:
     zipf = by_k.isel(run=(by_k.k == 3).to_numpy())
-    figure, measured = drawn(widths, [uniform, zipf], tmp_path)
+    figure, measured = drawn(widths.draw, [uniform, zipf], tmp_path)
     (row,) = measured
     assert row.of == "alpha 0.2"
     (legend,) = figure.legends

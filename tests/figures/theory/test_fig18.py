@@ -18,7 +18,7 @@ Droppo & Elibol: .016 .019
 
 
 def test_points_and_lines(tmp_path: Path) -> None:
-    figure, measured = drawn(fig18, [], tmp_path)
+    figure, measured = drawn(fig18.draw, [], tmp_path)
     assert measured == []
     (panel,) = panels(figure)
     lines = {line.get_label(): np.array(line.get_data()) for line in panel.get_lines()}
@@ -39,7 +39,7 @@ def test_points_and_lines(tmp_path: Path) -> None:
 
 
 def test_it_can_be_read(tmp_path: Path) -> None:
-    figure, _ = drawn(fig18, [], tmp_path)
+    figure, _ = drawn(fig18.draw, [], tmp_path)
     assert_legible(figure)
     (panel,) = panels(figure)
     assert panel.get_xlabel() == r"parameter exponent $\alpha_N$"

@@ -30,7 +30,7 @@ def plain_loss(n: int, alpha: float, costs_more: bool) -> float:
 
 @pytest.mark.parametrize("alpha", [0.1, 0.4, 0.8])
 def test_losses_are_exact_sums_in_bits(alpha: float, tmp_path: Path) -> None:
-    figure, measured = drawn(fig6, [], tmp_path)
+    figure, measured = drawn(fig6.draw, [], tmp_path)
     assert measured == []
     losses, slopes = panels(figure)
     lines = losses.get_lines()
@@ -55,7 +55,7 @@ def test_losses_are_exact_sums_in_bits(alpha: float, tmp_path: Path) -> None:
 
 
 def test_it_can_be_read(tmp_path: Path) -> None:
-    figure, _ = drawn(fig6, [], tmp_path)
+    figure, _ = drawn(fig6.draw, [], tmp_path)
     assert_legible(figure)
     losses, slopes = panels(figure)
     assert losses.get_ylabel() == "loss $L(n)$ (bits)"

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -204,18 +205,19 @@ def test_a_folder_whose_configuration_is_no_toml_says_so(source: Path, tmp_path:
 
 
 def test_a_finished_folder_is_left_alone_and_another_configuration_refused(
-    source: Path, whole: Path
+    source: Path, whole: Path, tmp_path: Path
 ) -> None:
-    before = tree(whole)
-    losses = jq.pretrain(suite(source, name="other"), whole)
+    folder = shutil.copytree(whole, tmp_path / "run")  # other workers may open the shared one
+    before = tree(folder)
+    losses = jq.pretrain(suite(source, name="other"), folder)
     assert losses.sizes["model"] == 6
     with pytest.raises(BadInput, match="holds another configuration"):
-        jq.pretrain(suite(source, **{"train.lr": 0.1}), whole)
+        jq.pretrain(suite(source, **{"train.lr": 0.1}), folder)
     with pytest.raises(BadInput, match="is a file"):
-        jq.pretrain(suite(source), whole / "config.toml")
+        jq.pretrain(suite(source), folder / "config.toml")
     with pytest.raises(BadInput, match="holds other files"):
-        jq.pretrain(suite(source), whole / "models")
-    assert tree(whole) == before
+        jq.pretrain(suite(source), folder / "models")
+    assert tree(folder) == before
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Figures of language models: their losses, and single tokens beside the text."""

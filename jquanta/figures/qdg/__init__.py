@@ -1,0 +1,1 @@
+"""Figures of quanta discovery from gradients (QDG)."""

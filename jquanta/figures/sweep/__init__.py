@@ -1,0 +1,1 @@
+"""Figures of sweeps on multitask sparse parity."""

@@ -1,0 +1,1 @@
+"""Figures that need no runs: theory alone, and published exponents."""

@@ -1,0 +1,45 @@
+"""What a test needs beyond the package, read from its module and its fixtures.
+
+``conftest.py`` marks every test with these kinds, so that ``make quick`` can leave them out. No
+list is kept: a test that starts a process is marked because its module imports ``subprocess``.
+"""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+KINDS = {
+    "processes": "starts commands as processes, which import JAX anew",
+    "browser": "opens a page in a browser",
+    "rivals": "computes with PyTorch, or trains and times what a benchmark compares with",
+}
+"""Markers and their meaning."""
+
+_RIVALS = "torch", "transformers", "benchmarks"
+_PROCESSES = "subprocess", "tests.processes"
+
+
+def kinds_of(namespace: Mapping[str, Any], fixtures: frozenset[str]) -> set[str]:
+    """The kinds of a test.
+
+    Args:
+        namespace: the global names of its module.
+        fixtures: names of the fixtures that it uses, directly or not.
+    """
+    homes = {_home(value) for name, value in namespace.items() if not name.startswith("__")}
+    found = {"browser"} & fixtures
+    if any(_within(home, _PROCESSES) for home in homes):
+        found.add("processes")
+    if any(_within(home, _RIVALS) for home in homes):
+        found.add("rivals")
+    return found
+
+
+def _home(value: Any) -> str:
+    """The module that a value is, or that defines it."""
+    home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
+    return home if isinstance(home, str) else ""
+
+
+def _within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
