@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jquanta.errors import BadInput, JquantaError
-from jquanta.qdg.clusters.cluster import chosen_counts
-from jquanta.qdg.config import InputConfig, QDGConfig, load_qdg
+from jquanta.qdg.config import InputConfig, QDGConfig, chosen_counts, load_qdg
 from jquanta.qdg.results import STAGES, stored_config
 from jquanta.run.environment import environment, now
 from jquanta.run.files import write_whole

@@ -14,9 +14,9 @@ from jquanta import __main__ as front
 from jquanta.cli import door
 from jquanta.cli import figures as figures
 from jquanta.errors import BadInput, Interrupted, RunFailed
-from jquanta.run.folder import RunFolder
 from jquanta.sweep import __main__ as sweep
 from jquanta.sweep.config import load_config
+from jquanta.sweep.folder import SweepFolder
 from tests.sweep.examples import TINY, toml, tree
 
 HEAVY = {"jax", "flax", "orbax", "optax", "sklearn", "xarray", "zarr", "matplotlib", "scipy"}
@@ -138,9 +138,9 @@ def test_bad_files(
 @pytest.fixture
 def begun(here: Path) -> Path:
     """A run folder that another sweep has begun."""
-    folder = RunFolder(here / "other")
+    folder, config = SweepFolder(here / "other"), load_config(TINY | {"train.seed": 7})
     folder.path.mkdir()
-    folder.begin(load_config(TINY | {"train.seed": 7}))
+    folder.begin(config.name, config.to_toml())
     return folder.path
 
 

@@ -43,7 +43,7 @@ def pretrain(
     config: SuiteConfig | Mapping[str, Any] | Path | str | None = None,
     out: Path | str | None = None,
     *,
-    smoke: bool = False,
+    mini: bool = False,
     monitor: Monitor | None = None,
 ) -> xr.Dataset:
     """Train every size of a configuration, or continue where an earlier call stopped::
@@ -55,7 +55,7 @@ def pretrain(
         config: a ``SuiteConfig``, the path of a TOML file, its content as a mapping, or None for
             the embedded default, Python's standard library.
         out: the run folder; ``runs/NAME`` by default.
-        smoke: apply the configuration's ``[smoke]`` table.
+        mini: apply the configuration's ``[mini]`` table.
         monitor: is told of the progress.
 
     Returns:
@@ -69,7 +69,7 @@ def pretrain(
             bits of a call that nothing interrupts.
     """
     if not isinstance(config, SuiteConfig):
-        config = load_suite(config, smoke=smoke)
+        config = load_suite(config, mini=mini)
     folder = SuiteFolder(Path("runs") / config.name if out is None else out)
     folder.check(config)
     if not folder.done:

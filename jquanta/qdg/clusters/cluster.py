@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from jquanta.errors import BadInput
 from jquanta.qdg.clusters.affinity import affinity_of, neighbour_graph, symmetric
+from jquanta.qdg.config import COUNTS, KMEANS, chosen_counts
 from jquanta.run import arrays
 from jquanta.run.progress import Monitor, Silence
 
@@ -24,14 +25,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from jquanta.qdg.clusters.spectral import Affinity, Embedding
-
-COUNTS = (*range(10, 101, 10), *range(125, 301, 25), 350, *range(400, 1201, 100), 1400, 1500)
-"""The paper's thirty."""
-
-SAMPLES_A_CLUSTER = 5
-"""Of ``COUNTS``, those above Q / 5 are left out where none are asked for."""
-
-KMEANS = ("jax", "scikit-learn")
 
 CLEAR_GAP = 1e-7
 """Between neighbouring eigenvalues: the first k of more vectors are then those of k to 1e-8."""
@@ -189,36 +182,6 @@ def _is_clear(embedding: "Embedding", count: int) -> bool:
     """Whether the space of the first ``count`` vectors is well defined by their eigenvalues."""
     values = embedding.values
     return count < len(values) and bool(values[count] - values[count - 1] > CLEAR_GAP)
-
-
-def chosen_counts(counts: Sequence[int] | int | None, samples: int) -> list[int]:
-    """The counts that so many samples are clustered into; for None those of ``COUNTS`` that leave
-    ``SAMPLES_A_CLUSTER`` to each.
-
-    Raises:
-        BadInput: for counts that are not positive, ascending and below ``samples``, or for too few
-            samples.
-    """
-    if counts is None:
-        fitting = [count for count in COUNTS if count <= samples // SAMPLES_A_CLUSTER]
-        if not fitting:
-            raise BadInput(
-                f"{samples} samples are too few for the paper's counts, {COUNTS[0]} to "
-                f"{COUNTS[-1]}, of at least {SAMPLES_A_CLUSTER} samples a cluster; give counts, or "
-                "more samples"
-            )
-        return fitting
-    given = np.atleast_1d(np.asarray(counts))
-    if given.size and (given.ndim != 1 or given.dtype.kind not in "iu"):
-        raise BadInput(f"counts = {counts!r}: give whole numbers, such as [10, 400]")
-    chosen: list[int] = given.tolist()
-    if not chosen or chosen != sorted(set(chosen)) or chosen[0] < 1:
-        raise BadInput("counts: give one or more, positive, ascending and different")
-    if chosen[-1] >= samples:
-        raise BadInput(
-            f"counts: {chosen[-1]} clusters of {samples} samples; give counts below {samples}"
-        )
-    return chosen
 
 
 def ranked(label: Int[np.ndarray, " Q"]) -> Int32[np.ndarray, " Q"]:

@@ -11,9 +11,9 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from jquanta.errors import BadInput, Interrupted, RunFailed
+from jquanta.lm.losses import DTYPES
 from jquanta.machine.devices import on_host
 from jquanta.machine.memory import usable_together
-from jquanta.qdg.config import DTYPES
 from jquanta.qdg.cosines.matrices import Matrices
 from jquanta.qdg.cosines.panels import Cut, Panel, assemble, cut, padded, products
 from jquanta.qdg.views.per_sample import Source, at_once

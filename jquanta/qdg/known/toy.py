@@ -123,7 +123,7 @@ def solve(cell: Cell, *, n_init: int = 30, monitor: Monitor | None = None) -> "x
 
 def cells(subtasks: int = SUBTASKS, seeds: Sequence[int] = (0,)) -> list[Cell]:
     """Those of Figures 16 and 17, each once."""
-    from jquanta.qdg.clusters.cluster import COUNTS, SAMPLES_A_CLUSTER
+    from jquanta.qdg.config import COUNTS, SAMPLES_A_CLUSTER
 
     few = {count * subtasks // SUBTASKS for count in FEW_COUNTS}
     found = []

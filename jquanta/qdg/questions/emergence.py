@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Num
 from jquanta.errors import BadInput
 from jquanta.lm.taxonomy.tables import step_of
 from jquanta.qdg.clusters.cluster import open_clusters
+from jquanta.qdg.config import LEARNED_BELOW
 from jquanta.qdg.results import require_samples
 from jquanta.qdg.samples.selection import Selection
 from jquanta.run import arrays
@@ -22,10 +23,6 @@ from jquanta.run.progress import Monitor, Silence
 
 if TYPE_CHECKING:
     import xarray as xr
-
-BELOW = 0.5
-"""Nats: the right token has 61% of the probability (geometric mean). Samples are chosen below 0.1
-to 0.3 nats, and cost several before they are learned."""
 
 LEAST_CHECKPOINTS = 3
 """Of a series, for its sharpness: of two, one drop is all of it."""
@@ -110,7 +107,7 @@ def cluster_losses(
     )
 
 
-def emerged(curves: "xr.Dataset", below: float = BELOW) -> "xr.Dataset":
+def emerged(curves: "xr.Dataset", below: float = LEARNED_BELOW) -> "xr.Dataset":
     """When and where each cluster is learned, and how suddenly.
 
     Args:

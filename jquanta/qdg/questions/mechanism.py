@@ -22,6 +22,7 @@ from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params
 from jquanta.machine.memory import usable_together
+from jquanta.qdg.config import LARGEST, OTHERS, STEP
 from jquanta.qdg.cosines.panels import inner, unit
 from jquanta.qdg.results import chosen_count, require_samples, require_weights
 from jquanta.qdg.samples.selection import Selection, given
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
-
-STEP = 3e-4
-"""Length of the step over that of the parameters."""
 
 LEAST = 4
 """Samples of a cluster that is looked at: two to step by, two to see."""
@@ -55,9 +53,9 @@ def mechanisms(
     *,
     parameters: "str | Sequence[str]" = PAPER,
     count: int | None = None,
-    largest: int = 20,
+    largest: int = LARGEST,
     step: float = STEP,
-    others: int = 500,
+    others: int = OTHERS,
     seed: int = 0,
     monitor: Monitor | None = None,
 ) -> "xr.Dataset":

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
-from jquanta.qdg.samples.induction import TRIGRAM, by_induction, order_of, parts
+from jquanta.qdg.config import TRIGRAM
+from jquanta.qdg.samples.induction import by_induction, order_of, parts
 from jquanta.run.arrays import read, variable, write
 
 if TYPE_CHECKING:

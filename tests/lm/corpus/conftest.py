@@ -19,4 +19,4 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many batches, each on disk at once."""
     monkeypatch.setattr(build, "BATCH_CHARACTERS", 3000)
-    monkeypatch.setattr(build, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(build, "LEAST_INTERVAL", -1.0)

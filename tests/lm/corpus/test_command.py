@@ -28,7 +28,7 @@ def here(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """A working directory with a tokenizer in it; batches reach the disk at once."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(build, "BATCH_CHARACTERS", 3000)
-    monkeypatch.setattr(build, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(build, "LEAST_INTERVAL", -1.0)
     (tmp_path / "tokenizer.json").write_bytes(tokenizer.read_bytes())
     return tmp_path
 

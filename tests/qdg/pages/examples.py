@@ -17,7 +17,7 @@ from jquanta.qdg.cosines.similarity import SIMILARITY
 from jquanta.qdg.pages.page import Column, Page
 from jquanta.qdg.pages.texts import Text
 from jquanta.qdg.samples.selection import Selection
-from jquanta.run.arrays import whole, write
+from jquanta.run.arrays import variable, write
 from tests.lm.corpus.samples import texts, twin, write_corpus
 
 COUNTS = (3, 7)
@@ -73,7 +73,7 @@ def made(path: Path, samples: int = 60) -> Made:
     groups = chance.integers(0, 7, samples)
     gradients = chance.normal(size=(7, 20))[groups] + 0.5 * chance.normal(size=(samples, 20))
     unit = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
-    cosine = whole(("sample", "other"), (unit @ unit.T).astype(np.float32))
+    cosine = variable(("sample", "other"), (unit @ unit.T).astype(np.float32))
     write(results / SIMILARITY, {"cosine": cosine}, {"samples": selection.hash, "mode": "exact"})
     labels = imported(np.stack([groups % 3, groups]), COUNTS, samples=selection.hash)
     save_clusters(labels, results)
