@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.catalogue import PARTS, Part
-from jquanta.sweep import folder
+from jquanta.run import environment
 
 OK, FAILED, TIMED_OUT, SKIPPED = "ok", "failed", "timed out", "skipped"
 
@@ -154,7 +154,7 @@ def _environment(part: Part, scratch: Path) -> dict[str, str]:
 
 def _close(file: Path, part: Part, ending: Ending, limit: float | None) -> dict[str, Any]:
     """A part's record with how it ended, written; without rows if it wrote none."""
-    record: dict[str, Any] = {"benchmark": "gpu", "finished": folder.now(), "part": part.name}
+    record: dict[str, Any] = {"benchmark": "gpu", "finished": environment.now(), "part": part.name}
     record["rows"] = []
     with contextlib.suppress(FileNotFoundError):
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -172,5 +172,5 @@ def collect(out: Path) -> None:
     """Write all parts' records that a folder holds, whenever they were made, into one file."""
     files = [out / f"{part.name}.json" for part in PARTS]
     parts = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
-    record = {"benchmark": "gpu", "finished": folder.now(), "parts": parts}
+    record = {"benchmark": "gpu", "finished": environment.now(), "parts": parts}
     folder.write_whole(out / COLLECTED, json.dumps(record, indent=2) + "\n")

@@ -112,7 +112,11 @@ def _flags_of(field: "dataclasses.Field[Any]") -> Iterator[Flag]:
             yield Flag(name, one.name, one, field, _shown(one), f"(default: {one.default})")
     else:
         # None, False and the like stand for what the help text says in words.
-        default = f"(default: {field.default})" if _tells(field.default) else ""
+        value = field.default
+        if isinstance(value, tuple):
+            value = " ".join(map(str, value))
+        silent = value in (None, False, "", dataclasses.MISSING)
+        default = "" if silent else f"(default: {value})"
         yield Flag(field.name, field.name, field, None, _shown(field), default)
 
 
@@ -120,11 +124,6 @@ def _shown(field: "dataclasses.Field[Any]") -> str:
     if field.type is bool:
         return ""
     return field.metadata.get("metavar") or METAVARS.get(_without_none(field.type), "VALUE")
-
-
-def _tells(default: Any) -> bool:
-    """Whether a default means something by itself."""
-    return default is not dataclasses.MISSING and default not in (None, False, "", ())
 
 
 def _without_none(kind: Any) -> Any:

@@ -9,20 +9,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from flax import nnx
 from jaxtyping import Array, Float, Int, Int32, UInt32
 
 from jquanta import streams
-from jquanta.cli import door
+from jquanta.cli import door, flags
+from jquanta.cli.flags import argument, needed
 from jquanta.errors import BadInput
 from jquanta.parity.task import Task, draw, parity, subtask_of, unpack
 from jquanta.run.progress import Bar, Monitor, Silence
+from jquanta.run.settings import knob
 from jquanta.streams import Stream
 
 if TYPE_CHECKING:
@@ -235,37 +236,25 @@ class Options:
     against them is printed, and Figure 15 is drawn from the folder.
 
     Example:
-      python -m jquanta.sweep configs/fig15.toml --mini
+      jquanta sweep configs/fig15.toml --mini
       python -m jquanta.qdg.known.parity runs/fig15-mini --samples 3000 --out runs/fig15-quanta
-      python -m jquanta.figures fig15 --qdg runs/fig15-quanta
+      jquanta figures fig15 --qdg runs/fig15-quanta
 
-    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
 
-    runs: Annotated[
-        Path | None, tyro.conf.Positional, door.option("folder of a finished sweep", "RUNS")
-    ] = None
-    run: Annotated[int, door.option("number of the network on the run axis (default: 0)")] = 0
-    samples: Annotated[int, door.option("samples (default: the paper's 10,000)", "INT")] = 10_000
-    below: Annotated[float, door.option(f"nats: loss of a sample (default: {BELOW})")] = BELOW
-    affinity: Annotated[str, door.option("angular (default: the paper's), or absolute", "WORD")] = (
-        "angular"
-    )
-    seed: Annotated[int, door.option("of samples and clusters (default: 0)", "INT")] = 0
-    memory: Annotated[
-        str | None, door.option("for gradients (default: most of what is free)", "'8 GB'")
-    ] = None
-    out: Annotated[Path | None, door.option("folder for the results", "DIR")] = None
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+    runs: Path = argument("the folder of a finished sweep", "RUNS")
+    out: Path = needed("the folder for the results", "DIR")
+    run: int = knob(0, "number of the network on the run axis")
+    samples: int = knob(10_000, "samples, by default as many as the paper's")
+    below: float = knob(BELOW, "nats: largest loss of a sample")
+    affinity: str = knob("angular", "angular (the paper's) or absolute", "WORD")
+    seed: int = knob(0, "of samples and clusters")
+    memory: str | None = knob(None, "for gradients (default: most of what is free)", "'8 GB'")
 
 
 def command(argv: Sequence[str]) -> None:
     """Parse, compute, print."""
-    options = door.parse(Options, argv, "python -m jquanta.qdg.known.parity")
-    if options.runs is None:
-        raise BadInput("RUNS is missing: give the folder of a finished sweep")
-    if options.out is None:
-        raise BadInput("--out is missing: give the folder for the results")
+    options = flags.parse(Options, argv, "python -m jquanta.qdg.known.parity")
     if options.out.exists() and not (options.out / TRUTH).exists():
         raise BadInput(f"--out {options.out}: exists and is not of this command; give a new folder")
     with Bar() as line:

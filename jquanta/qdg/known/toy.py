@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int64
 
-from jquanta.cli import door
+from jquanta.cli import door, flags
+from jquanta.cli.flags import needed
 from jquanta.errors import BadInput
 from jquanta.run.progress import Bar, Monitor, Part, Silence
+from jquanta.run.settings import knob
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -248,27 +250,19 @@ class Options:
     continues where it stopped.
 
     Example: python -m jquanta.qdg.known.toy --mini --out runs/toy
-             python -m jquanta.figures fig17 --qdg runs/toy
+             jquanta figures fig17 --qdg runs/toy
 
-    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
 
-    out: Annotated[Path | None, door.option("folder for the cells", "DIR")] = None
-    mini: Annotated[
-        bool, door.option("a fifth of the subtasks, sizes and counts: a minute on 2 cores")
-    ] = False
-    seeds: Annotated[
-        tuple[int, ...], door.option("of independent repeats (default: 0)", "INT …")
-    ] = (0,)
-    restarts: Annotated[int, door.option("of k-means, each time", "INT")] = 30
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+    out: Path = needed("the folder for the cells", "DIR")
+    mini: bool = knob(False, "a fifth of the subtasks, sizes and counts: a minute on 2 cores")
+    seeds: tuple[int, ...] = knob((0,), "of independent repeats")
+    restarts: int = knob(30, "of k-means, each time")
 
 
 def command(argv: Sequence[str]) -> None:
     """Parse, solve, and tell what came of it."""
-    options = door.parse(Options, argv, "python -m jquanta.qdg.known.toy")
-    if options.out is None:
-        raise BadInput("--out is missing: give the folder for the cells")
+    options = flags.parse(Options, argv, "python -m jquanta.qdg.known.toy")
     if options.restarts < 1:
         raise BadInput(f"--restarts {options.restarts}: give at least 1")
     with Bar() as line:
