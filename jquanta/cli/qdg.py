@@ -31,6 +31,7 @@ class Options:
     Without CONFIG: the largest model of the suite that jquanta pretrain makes (in runs/stdlib).
 
     Examples:
+      jquanta pretrain --mini && jquanta qdg --mini     (two minutes on two cores)
       jquanta pretrain && jquanta qdg
       jquanta qdg --cluster.counts "50, 100, 200, 400"
       jquanta qdg configs/qdg/pythia-70m.toml --out runs/pythia
@@ -43,6 +44,7 @@ class Options:
         "TOML file, such as configs/qdg/stdlib.toml", "CONFIG", default=None
     )
     out: Path | None = knob(None, "run folder (default: runs/NAME, after the configuration)", "DIR")
+    mini: bool = knob(False, "apply the configuration's [mini] table: a small variant")
     fields: Mapping[str, str] = configured(SCHEMA)
 
 
@@ -51,7 +53,7 @@ def qdg(options: Options) -> None:
     from jquanta.qdg.pipeline import PAGE, run
     from jquanta.run.progress import Bar
 
-    config = load_qdg(options.config, flags=options.fields)
+    config = load_qdg(options.config, flags=options.fields, mini=options.mini)
     out = options.out or Path("runs") / config.name
     with Bar() as line:
         clusters = run(config, out, monitor=line)

@@ -29,6 +29,9 @@ MAX_NAME = 100
 MAX_SEED = 2**32 - 1
 """The largest seed: streams of random numbers take 32 bits."""
 
+ALIKE = 0.6
+"""Share of equal letters from which on one name may be a misspelling of another."""
+
 MINI = "mini"
 """The table that makes an experiment small."""
 
@@ -240,10 +243,15 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that was probably meant: one with the same last part, or one spelt alike."""
-    known = sorted(names)
-    same = [one for one in known if one.split(".")[-1] == name.split(".")[-1]]
-    return next(iter(same or difflib.get_close_matches(name, known, n=1)), None)
+    """The name that was probably meant: the one spelt most alike, as a whole or in its last part.
+    None where none is alike."""
+
+    def alike(one: str) -> float:
+        pairs = (name, one), (name.split(".")[-1], one.split(".")[-1])
+        return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+    best = max(sorted(names), key=alike, default="")
+    return best if alike(best) >= ALIKE else None
 
 
 def unknown(name: str, where: str, known: Collection[str]) -> BadInput:
