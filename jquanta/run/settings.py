@@ -29,7 +29,7 @@ MAX_NAME = 100
 MAX_SEED = 2**32 - 1
 """The largest seed: streams of random numbers take 32 bits."""
 
-ALIKE = 0.6
+ALIKE = 0.7
 """Share of equal letters from which on one name may be a misspelling of another."""
 
 MINI = "mini"
