@@ -277,7 +277,7 @@ _WANTED: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
-    str: "a text in quotes",
+    str: "a word or a text in quotes",
 }
 
 
