@@ -29,6 +29,7 @@ COMMANDS = (
     "emergence",
     "assign",
     "mechanism",
+    "known",
     "figures",
 )
 """In the order in which people need them. Each is a module of this room with ``Options``, whose

@@ -70,7 +70,7 @@ class Options:
     qdg: Path | None = knob(
         None,
         "a folder of quanta discovery from gradients; fig5: or a .npy file of labels, integers "
-        "[counts, samples]; fig16, fig17: a folder of python -m jquanta.qdg.known.toy",
+        "[counts, samples]; fig16, fig17: a folder of jquanta known toy",
         "DIR|FILE",
     )
     out: Path | None = knob(

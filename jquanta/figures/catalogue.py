@@ -42,7 +42,7 @@ SOURCES = {
     "qdg": Source(
         "a folder of quanta discovery from gradients (fig5: or a .npy file of labels, "
         "counts × samples; fig16, fig17: of the toy model)",
-        "made by jquanta qdg, those of the toy model by python -m jquanta.qdg.known.toy",
+        "made by jquanta qdg, those of the toy model by jquanta known toy",
     ),
 }
 

@@ -33,12 +33,19 @@ COUNTS = (*range(10, 101, 10), *range(125, 301, 25), 350, *range(400, 1201, 100)
 """The paper's thirty numbers of clusters."""
 
 SAMPLES_A_CLUSTER = 5
-"""Of ``COUNTS``, those above Q / 5 are left out where none are asked for."""
+"""Where no counts are asked for, those of ``COUNTS`` above Q / 5 are left out."""
 
 LEARNED_BELOW = 0.5
 """Nats: a cluster whose mean loss is below this is learned. The right token then has 61% of the
 probability (geometric mean). Samples are chosen below 0.1 to 0.3 nats, and cost several before they
 are learned."""
+
+PARITY_BELOW = 0.01
+"""Nats: predictions of sparse parity whose loss is below this are samples. The paper says "about
+zero", without a number."""
+
+REPEATS = 5
+"""Other seeds, and subsets of the samples, by which the stability of clusters is measured."""
 
 STEP = 3e-4
 """Length of a step against a cluster's mean gradient, over the length of the parameters."""
@@ -180,8 +187,8 @@ class PageConfig:
 
 
 def chosen_counts(counts: Iterable[int] | int | None, samples: int) -> list[int]:
-    """The counts that so many samples are clustered into; for None those of ``COUNTS`` that leave
-    ``SAMPLES_A_CLUSTER`` to each.
+    """The counts into which so many samples are clustered. For None: those of ``COUNTS`` with at
+    least ``SAMPLES_A_CLUSTER`` samples a cluster on average.
 
     Raises:
         BadInput: for counts that are not positive, ascending and below ``samples``, or for too few

@@ -13,7 +13,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     """Draw Figure 15.
 
     Args:
-        source: a folder of ``python -m jquanta.qdg.known.parity``.
+        source: a folder of ``jquanta known parity``.
         folder: where ``fig15.png`` and ``fig15.pdf`` go.
 
     Returns:
@@ -28,7 +28,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     from jquanta.qdg.known.parity import TRUTH
     from jquanta.run.arrays import read
 
-    made = "make them with python -m jquanta.qdg.known.parity"
+    made = "make them with jquanta known parity"
     truth = read(source / TRUTH, "true subtasks", "subtask", made)
     clusters, cosine = open_clusters(source), open_similarity(source).cosine.to_numpy()
     subtask, counts = truth.subtask.to_numpy(), clusters["count"].to_numpy()

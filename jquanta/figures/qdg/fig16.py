@@ -21,7 +21,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     """Draw Figure 16 from the toy model's cells with exponent 1, of the smallest seed.
 
     Args:
-        source: a folder of ``python -m jquanta.qdg.known.toy``.
+        source: a folder of ``jquanta known toy``.
         folder: where ``fig16.png`` and ``fig16.pdf`` go.
 
     Returns:

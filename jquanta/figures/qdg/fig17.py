@@ -17,7 +17,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     """Draw Figure 17 from the toy model's cells with d = 1000 and noise 2.
 
     Args:
-        source: a folder of ``python -m jquanta.qdg.known.toy``.
+        source: a folder of ``jquanta known toy``.
         folder: where ``fig17.png`` and ``fig17.pdf`` go.
 
     Returns:

@@ -1,13 +1,11 @@
-"""``python -m jquanta.qdg.known.parity``: QDG where the quanta are known (the paper's D.1).
+"""``jquanta known parity``: QDG where the quanta are known (the paper's D.1).
 
 Samples of the task on which a trained network's loss is about zero, the gradients of all its
 parameters, their cosines and clusters: the same code as for language models. The true subtask of
 each sample is known, so the clusters can be compared with it.
 """
 
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,21 +16,16 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Int32, UInt32
 
 from jquanta import streams
-from jquanta.cli import door, flags
-from jquanta.cli.flags import argument, needed
 from jquanta.errors import BadInput
 from jquanta.parity.task import Task, draw, parity, subtask_of, unpack
-from jquanta.run.progress import Bar, Monitor, Silence
-from jquanta.run.settings import knob
+from jquanta.qdg.config import PARITY_BELOW
+from jquanta.run.progress import Monitor, Silence
 from jquanta.streams import Stream
 
 if TYPE_CHECKING:
     import xarray as xr
 
 TRUTH = "truth.zarr"
-
-BELOW = 0.01
-"""Nats: "about zero" (the paper gives no number)."""
 
 TRIED = 4
 """Samples drawn for each one wanted, at most. With the paper's network nearly all pass."""
@@ -62,7 +55,7 @@ def sparse_parity(
     run: int = 0,
     *,
     samples: int = 10_000,
-    below: float = BELOW,
+    below: float = PARITY_BELOW,
     counts: Sequence[int] | None = None,
     affinity: str = "angular",
     seed: int = 0,
@@ -226,63 +219,3 @@ def _save(result: "xr.Dataset", folder: Path) -> None:
     }
     arrays.write(folder / TRUTH, truth, result.attrs)
     save_clusters(result[["label", "inertia"]].assign_attrs(result.attrs), folder)
-
-
-@dataclass(frozen=True)
-class Options:
-    """Quanta discovery from gradients on a network that a sweep has trained (the paper's D.1).
-
-    The quanta are known there: the subtasks. For each number of clusters the adjusted Rand index
-    against them is printed, and Figure 15 is drawn from the folder.
-
-    Example:
-      jquanta sweep configs/fig15.toml --mini
-      python -m jquanta.qdg.known.parity runs/fig15-mini --samples 3000 --out runs/fig15-quanta
-      jquanta figures fig15 --qdg runs/fig15-quanta
-
-    """
-
-    runs: Path = argument("the folder of a finished sweep", "RUNS")
-    out: Path = needed("the folder for the results", "DIR")
-    run: int = knob(0, "number of the network on the run axis")
-    samples: int = knob(10_000, "samples, by default as many as the paper's")
-    below: float = knob(BELOW, "nats: largest loss of a sample")
-    affinity: str = knob("angular", "angular (the paper's) or absolute", "WORD")
-    seed: int = knob(0, "of samples and clusters")
-    memory: str | None = knob(None, "for gradients (default: most of what is free)", "'8 GB'")
-
-
-def command(argv: Sequence[str]) -> None:
-    """Parse, compute, print."""
-    options = flags.parse(Options, argv, "python -m jquanta.qdg.known.parity")
-    if options.out.exists() and not (options.out / TRUTH).exists():
-        raise BadInput(f"--out {options.out}: exists and is not of this command; give a new folder")
-    with Bar() as line:
-        found = sparse_parity(
-            options.runs,
-            options.run,
-            samples=options.samples,
-            below=options.below,
-            affinity=options.affinity,
-            seed=options.seed,
-            memory=options.memory,
-            out=options.out,
-            monitor=line,
-        )
-    present = len(np.unique(found.subtask))
-    print(f"{found.sizes['sample']:,} samples of {present} subtasks")
-    print("adjusted Rand index against true subtasks; with odd and even samples told apart")
-    for count, ari, halves in zip(
-        found["count"].values, found.ari.values, found.halves.values, strict=True
-    ):
-        print(f"  {count:5} clusters: {ari:.2f}  {halves:.2f}")
-    print(f"results   {options.out}")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command's exit code."""
-    return door.enter(command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""``python -m jquanta.qdg.known.toy``: what QDG finds where the quanta are known (the paper's D.2).
+"""``jquanta known toy``: what QDG finds where the quanta are known (the paper's D.2).
 
 Subtask i = 1 … 1000 has n_i = ⌊1000 / i^a⌋ vectors, around a mean from the standard Gaussian in d
 dimensions, with Gaussian noise of standard deviation σ. Their affinity is 1 + cosine, and spectral
@@ -6,7 +6,6 @@ clustering makes k clusters. If it found the subtasks, the clusters' sizes by ra
 Here ``a`` is the exponent of the sizes themselves, as alpha + 1 elsewhere.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from jquanta.cli import door, flags
-from jquanta.cli.flags import needed
 from jquanta.errors import BadInput
-from jquanta.run.progress import Bar, Monitor, Part, Silence
-from jquanta.run.settings import knob
+from jquanta.run.progress import Monitor, Part, Silence
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -209,7 +205,7 @@ def open_cells(folder: Path | str) -> "list[xr.Dataset]":
     """What ``run`` made, by exponent, dimension, noise and seed. Raises ``BadInput`` if nothing."""
     from jquanta.run import arrays
 
-    remedy = "make them with python -m jquanta.qdg.known.toy"
+    remedy = "make them with jquanta known toy"
     paths = sorted(Path(folder).glob("a*.zarr")) if Path(folder).is_dir() else []
     if not paths:
         raise BadInput(f"{folder}: no cells of the toy model; {remedy}")
@@ -239,47 +235,3 @@ def _operations(cell: Cell, n_init: int) -> float:
     samples = float(sizes(cell.exponent, cell.subtasks).sum())
     restart = sum(400 * samples**2 + 1e4 * samples * count for count in cell.counts)
     return 9 * samples**3 + n_init * restart
-
-
-@dataclass(frozen=True)
-class Options:
-    """The toy model of QDG's bias (D.2): for Figures 16 and 17.
-
-    Vectors of 1,000 subtasks of known sizes are clustered as gradients are, over dimensions, noise,
-    numbers of clusters and exponents of the sizes. One file a cell appears in DIR; the same command
-    continues where it stopped.
-
-    Example: python -m jquanta.qdg.known.toy --mini --out runs/toy
-             jquanta figures fig17 --qdg runs/toy
-
-    """
-
-    out: Path = needed("the folder for the cells", "DIR")
-    mini: bool = knob(False, "a fifth of the subtasks, sizes and counts: a minute on 2 cores")
-    seeds: tuple[int, ...] = knob((0,), "of independent repeats")
-    restarts: int = knob(30, "of k-means, each time")
-
-
-def command(argv: Sequence[str]) -> None:
-    """Parse, solve, and tell what came of it."""
-    options = flags.parse(Options, argv, "python -m jquanta.qdg.known.toy")
-    if options.restarts < 1:
-        raise BadInput(f"--restarts {options.restarts}: give at least 1")
-    with Bar() as line:
-        found = run(
-            options.out,
-            subtasks=MINI if options.mini else SUBTASKS,
-            seeds=options.seeds,
-            n_init=options.restarts,
-            monitor=line,
-        )
-    print(f"{options.out}: {len(found)} cells of {found[0].attrs['subtasks']:,} subtasks")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command's exit code."""
-    return door.enter(command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

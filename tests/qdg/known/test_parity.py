@@ -1,5 +1,7 @@
 """QDG on sparse parity (D.1), where the quanta are known."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jquanta.cli import known
 from jquanta.errors import BadInput
 from jquanta.parity import solo
 from jquanta.parity.task import unpack
@@ -36,10 +39,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_samples_are_learned_sorted_and_labelled(runs: Path) -> None:
     task, network, weights = load_run(runs, 0)
-    learned = parity.draw_learned(task, network, weights, SAMPLES, parity.BELOW)
+    learned = parity.draw_learned(task, network, weights, SAMPLES, parity.PARITY_BELOW)
     subtask, label = np.asarray(learned.subtask), np.asarray(learned.label)
     assert (np.lexsort((label, subtask)) == np.arange(SAMPLES)).all()
-    assert (np.asarray(learned.loss) < parity.BELOW).all()
+    assert (np.asarray(learned.loss) < parity.PARITY_BELOW).all()
     bits = np.asarray(unpack(learned.words, task.config.n_bits, jnp.float32))
     own = np.take_along_axis(bits, task.subsets[subtask], 1).sum(1) % 2
     np.testing.assert_array_equal(label, own)
@@ -104,15 +107,50 @@ def test_too_few_learned_samples_are_told(runs: Path) -> None:
     task, network, weights = load_run(runs, 0)
     nothing = jax.tree.map(jnp.zeros_like, weights)
     with pytest.raises(BadInput, match="0 of 40 samples have a loss below"):
-        parity.draw_learned(task, network, nothing, 10, parity.BELOW)
+        parity.draw_learned(task, network, nothing, 10, parity.PARITY_BELOW)
 
 
 def test_a_certain_sample_keeps_its_digits(runs: Path) -> None:
     """Where the loss is 1e-12 a softmax rounds to one, and its gradient to zero."""
     task, network, weights = load_run(runs, 0)
-    learned = parity.draw_learned(task, network, weights, 5, parity.BELOW)
+    learned = parity.draw_learned(task, network, weights, 5, parity.PARITY_BELOW)
     model = nnx.merge(network, weights)
     sure = jax.tree.map(lambda x: x, nnx.state(model))
     sure["layers"][1]["kernel"].set_value(1e3 * sure["layers"][1]["kernel"][...])
     rows = parity.gradient_rows(task, network, sure, learned)(0, 5)
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in rows)
+
+
+def test_the_command(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "quanta"
+    words = ["parity", str(runs), "--samples", "60", "--below", "0.5", "--out", str(out)]
+    assert known.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("60 samples of ")
+    assert lines[2].split()[:2] == ["10", "clusters:"]  # the paper's counts up to a fifth
+    assert lines[-1] == f"results   {out}"
+    assert {path.name for path in out.iterdir()} == {
+        "similarity.zarr",
+        "clusters.zarr",
+        "truth.zarr",
+    }
+    for wrong, says in (
+        (["parity", "--out", str(out)], "RUNS is missing"),
+        (["parity", str(runs)], "--out is missing"),
+        (["parity", str(runs), "--out", str(runs)], "holds other files and no truth.zarr"),
+        (["party"], "unknown command known 'party'"),
+    ):
+        assert known.main(wrong) == 2
+        assert says in capsys.readouterr().err
+    assert known.main([]) == 0
+    assert "jquanta known parity RUNS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["parity", "toy"])
+def test_the_old_spelling_says_the_new_one(name: str) -> None:
+    words = [sys.executable, "-m", f"jquanta.qdg.{name}", "--out", "some place"]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        f"jquanta: this command has moved; type: jquanta known {name} --out 'some place'\n"
+    )

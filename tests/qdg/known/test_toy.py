@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jquanta.cli import known
 from jquanta.errors import BadInput
 from jquanta.qdg.clusters.ranks import envelope_slope
 from jquanta.qdg.known import toy
 from jquanta.qdg.known.toy import Cell, cells, open_cells, run, sizes, solve, vectors, window_of
-from tests.qdg.clusters.test_cluster import Heard
+from tests.monitors import Watch
 
 
 def test_sizes_are_the_papers() -> None:
@@ -91,7 +92,7 @@ def test_a_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, subtasks=20, n_init=2)
     (first,) = open_cells(tmp_path)
-    heard = Heard()
+    heard = Watch()
     found = run(tmp_path, subtasks=20, n_init=2, monitor=heard)
     # The fewest vectors first, and what was there is not made again.
     assert seen == [1.2, 1.1, 1.1, 1.0]
@@ -111,18 +112,20 @@ def test_the_command(
 ) -> None:
     small = [Cell(1.0, 5, 0.5, toy.MINI, (4, 8), 0)]
     monkeypatch.setattr(toy, "cells", lambda subtasks, seeds: small)
-    assert toy.main(["--mini", "--out", str(tmp_path / "toy")]) == 0
+    assert known.main(["toy", "--mini", "--out", str(tmp_path / "toy")]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'toy'}: 1 cells of 200 subtasks\n"
-    assert toy.main(["--mini"]) == 2
+    assert known.main(["toy", "--mini"]) == 2
     assert "--out is missing" in capsys.readouterr().err
-    assert toy.main(["--out", str(tmp_path / "toy")]) == 2
+    assert known.main(["toy", "--out", str(tmp_path / "toy")]) == 2
     assert "holds cells of 200 subtasks; give another folder, or --mini" in capsys.readouterr().err
-    assert toy.main(["--restarts", "0", "--out", str(tmp_path / "other")]) == 2
+    assert known.main(["toy", "--restarts", "0", "--out", str(tmp_path / "other")]) == 2
     assert "--restarts 0: give at least 1" in capsys.readouterr().err
     (tmp_path / "file").touch()
-    assert toy.main(["--out", str(tmp_path / "file")]) == 2
+    assert known.main(["toy", "--out", str(tmp_path / "file")]) == 2
 
 
 def test_no_cells(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"no cells .* python -m jquanta\.qdg\.toy"):
+    with pytest.raises(
+        BadInput, match="no cells of the toy model; make them with jquanta known toy"
+    ):
         open_cells(tmp_path)
