@@ -1,6 +1,7 @@
 """``jquanta figures``."""
 
 import sys
+import textwrap
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,13 @@ def _needs(entry: Entry) -> str:
     return " ".join(f"--{flag}" for flag in flags if flag) or "needs no runs"
 
 
+def _line(name: str, entry: Entry) -> str:
+    """What a figure shows, and in brackets what it is drawn from, in two columns."""
+    text = f"{entry.title} [{_needs(entry)}]"
+    first, *more = textwrap.wrap(text, 76, break_on_hyphens=False)
+    return "\n".join([f"  {name:16}{first}", *(f"{'':18}{line}" for line in more)])
+
+
 @dataclass(frozen=True)
 class Options:
     __doc__ = "\n".join(
@@ -30,7 +38,7 @@ class Options:
             "it as JSON. In brackets what each is drawn from: runs of the experiments in configs/,",
             "or folders that a flag names.",
             "",
-            *(f"  {name:16}{entry.title} [{_needs(entry)}]" for name, entry in FIGURES.items()),
+            *(_line(name, entry) for name, entry in FIGURES.items()),
             "",
             "Examples:",
             "  jquanta figures fig2 --runs runs/fig2-width runs/fig2-data",

@@ -123,7 +123,9 @@ def _flags_of(field: "dataclasses.Field[Any]") -> Iterator[Flag]:
 def _shown(field: "dataclasses.Field[Any]") -> str:
     if field.type is bool:
         return ""
-    return field.metadata.get("metavar") or METAVARS.get(_without_none(field.type), "VALUE")
+    kind = _without_none(field.type)
+    one = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    return field.metadata.get("metavar") or METAVARS[one]
 
 
 def _without_none(kind: Any) -> Any:

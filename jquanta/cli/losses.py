@@ -35,7 +35,7 @@ class Options:
 
     corpus: Path = needed("a corpus folder, made by jquanta corpus", "DIR")
     out: Path = needed("the folder for the losses", "DIR")
-    model: tuple[str, ...] = knob((), "models on the hub, or folders that hold one", "ID|DIR")
+    model: tuple[str, ...] = needed("models on the hub, or folders that hold one", "ID|DIR")
     revision: tuple[str, ...] = knob((), "revisions of each model (default: main)", "NAME")
     dtype: str = knob(DTYPES[0], "of weights and products", "|".join(DTYPES))
     batch_tokens: int | None = knob(

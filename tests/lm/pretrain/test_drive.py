@@ -26,6 +26,7 @@ from jquanta.run.checkpoint import Checkpoints
 from jquanta.run.files import remove
 from tests.lm.corpus.samples import tree
 from tests.lm.pretrain.examples import content, suite
+from tests.monitors import Watch
 
 SIZES, STEPS = ("3.31k", "12.8k"), (4, 8, 16)
 
