@@ -10,13 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks.machine import Hardware, device_slug
-from jquanta.cli import door
+from jquanta.cli import door, flags
 from jquanta.errors import BadInput
-from jquanta.run.environment import commit, now
-from jquanta.run.files import write_whole
+from jquanta.run import environment
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +28,6 @@ class Options:
     quick: bool = False
     repeats: int | None = None
     out: Path | None = None
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
 
     @property
     def mode(self) -> str:
@@ -46,8 +44,8 @@ class Head(ABC):
 
     benchmark: str
     mode: str
-    finished: str = field(default_factory=now)
-    commit: str | None = field(default_factory=commit)
+    finished: str = field(default_factory=environment.now)
+    commit: str | None = field(default_factory=environment.commit)
     versions: dict[str, str]
     hardware: Hardware
 
@@ -90,7 +88,7 @@ def run(
     """
 
     def command(argv: Sequence[str]) -> None:
-        chosen = door.parse(options, argv, f"python -m benchmarks.{name}")
+        chosen = flags.parse(options, argv, f"python -m benchmarks.{name}")
         if chosen.repeats is not None and chosen.repeats < 1:
             raise BadInput(f"--repeats {chosen.repeats}: give at least 1")
         for library in rivals:

@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from benchmarks import command, texts
 from benchmarks.command import Head, say
 from benchmarks.stopwatch import timed
-from jquanta.cli import door
+from jquanta.run.settings import knob
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,14 +61,11 @@ class Options(command.Options):
     Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
 
-    quick: Annotated[bool, door.option("few documents: under 2 minutes on 2 cores")] = False
-    repeats: Annotated[
-        int | None, door.option("passes of which medians are taken (default: 5, quick 3)", "INT")
-    ] = None
-    out: Annotated[
-        Path | None,
-        door.option("JSON file (default: benchmarks/records/losses-DEVICE.json)", "FILE"),
-    ] = None
+    quick: bool = knob(False, "few documents: under 2 minutes on 2 cores")
+    repeats: int | None = knob(None, "passes of which medians are taken (default: 5, quick 3)")
+    out: Path | None = knob(
+        None, "JSON file (default: benchmarks/records/losses-DEVICE.json)", "FILE"
+    )
 
 
 @dataclass

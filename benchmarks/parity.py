@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import command
 from benchmarks.command import say
-from jquanta.cli import door
+from jquanta.run.settings import knob
 
 if TYPE_CHECKING:
     import torch
@@ -39,19 +39,14 @@ class Options(command.Options):
     Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
 
-    quick: Annotated[
-        bool,
-        door.option(
-            "reference and tuned at three widths with one evaluation each, the others interpolated"
-        ),
-    ] = False
-    repeats: Annotated[
-        int | None, door.option("samples of which medians are taken (default: 9, quick 4)", "INT")
-    ] = None
-    out: Annotated[
-        Path | None,
-        door.option("JSON file (default: benchmarks/records/parity-DEVICE.json)", "FILE"),
-    ] = None
+    quick: bool = knob(
+        False,
+        "reference and tuned at three widths with one evaluation each, the others interpolated",
+    )
+    repeats: int | None = knob(None, "samples of which medians are taken (default: 9, quick 4)")
+    out: Path | None = knob(
+        None, "JSON file (default: benchmarks/records/parity-DEVICE.json)", "FILE"
+    )
 
 
 def measure(options: Options) -> "Record":

@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from benchmarks import command, similarity
 from benchmarks.command import Head
 from benchmarks.similarity import Timing
-from jquanta.cli import door
+from jquanta.run.settings import knob
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,15 +65,9 @@ class Options(command.Options):
     Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
 
-    quick: Annotated[
-        bool, door.option("100 samples in blocks of 25, six counts: 2 to 3 minutes on 2 cores")
-    ] = False
-    repeats: Annotated[
-        int | None, door.option("passes of which medians are taken (default: 3, quick 1)", "INT")
-    ] = None
-    out: Annotated[
-        Path | None, door.option("JSON file (default: benchmarks/records/qdg-DEVICE.json)", "FILE")
-    ] = None
+    quick: bool = knob(False, "100 samples in blocks of 25, six counts: 2 to 3 minutes on 2 cores")
+    repeats: int | None = knob(None, "passes of which medians are taken (default: 3, quick 1)")
+    out: Path | None = knob(None, "JSON file (default: benchmarks/records/qdg-DEVICE.json)", "FILE")
 
 
 @dataclass(frozen=True, kw_only=True)

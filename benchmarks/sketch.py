@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import command
 from benchmarks.command import Head, say
 from benchmarks.stopwatch import timed
-from jquanta.cli import door
+from jquanta.run.settings import knob
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,18 +70,14 @@ class Options(command.Options):
     Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
 
-    quick: Annotated[bool, door.option("64 samples of one shape: a minute on 2 cores")] = False
-    repeats: Annotated[
-        int | None, door.option("passes of which medians are taken (default: 3, quick 1)", "INT")
-    ] = None
-    out: Annotated[
-        Path | None,
-        door.option("JSON file (default: benchmarks/records/sketch-DEVICE.json)", "FILE"),
-    ] = None
-    qdg: Annotated[
-        Path | None,
-        door.option("TOML file, such as jquanta/qdg/default.toml: a trained model", "FILE"),
-    ] = None
+    quick: bool = knob(False, "64 samples of one shape: a minute on 2 cores")
+    repeats: int | None = knob(None, "passes of which medians are taken (default: 3, quick 1)")
+    out: Path | None = knob(
+        None, "JSON file (default: benchmarks/records/sketch-DEVICE.json)", "FILE"
+    )
+    qdg: Path | None = knob(
+        None, "TOML file, such as jquanta/qdg/default.toml: a trained model", "FILE"
+    )
 
 
 class Subject(NamedTuple):

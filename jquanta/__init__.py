@@ -16,19 +16,24 @@ from typing import TYPE_CHECKING
 from jquanta.lazy import attributes
 from jquanta.version import __version__
 
-if TYPE_CHECKING:
-    from jquanta import powerlaw, theory
-    from jquanta.figures.dispatch import draw
-    from jquanta.lm.corpus.build import build_corpus
-    from jquanta.lm.corpus.reader import open_corpus
-    from jquanta.lm.losses.compute import compute_losses
-    from jquanta.lm.losses.reader import open_losses
-    from jquanta.lm.pretrain.drive import pretrain
-    from jquanta.lm.weights.load import load_model
-    from jquanta.sweep import emergence, scaling
-    from jquanta.sweep.config import load_config
-    from jquanta.sweep.drive import run_sweep
-    from jquanta.sweep.store import load_run, open_results
+if TYPE_CHECKING:  # what follows is for type checkers and editors
+    from jquanta import powerlaw as powerlaw
+    from jquanta import qdg as qdg
+    from jquanta import theory as theory
+    from jquanta.figures.dispatch import draw as draw
+    from jquanta.lm.corpus.build import build_corpus as build_corpus
+    from jquanta.lm.corpus.reader import open_corpus as open_corpus
+    from jquanta.lm.losses.compute import compute_losses as compute_losses
+    from jquanta.lm.losses.reader import open_losses as open_losses
+    from jquanta.lm.pretrain.drive import pretrain as pretrain
+    from jquanta.lm.weights.load import load_model as load_model
+    from jquanta.sweep import emergence as emergence
+    from jquanta.sweep import scaling as scaling
+    from jquanta.sweep.config import load_config as load_config
+    from jquanta.sweep.drive import run_sweep as run_sweep
+    from jquanta.sweep.store import load_run as load_run
+    from jquanta.sweep.store import open_results as open_results
+
 _HOMES = {
     "build_corpus": "jquanta.lm.corpus.build",
     "compute_losses": "jquanta.lm.losses.compute",
@@ -42,29 +47,13 @@ _HOMES = {
     "open_results": "jquanta.sweep.store",
     "powerlaw": "jquanta.powerlaw",
     "pretrain": "jquanta.lm.pretrain.drive",
+    "qdg": "jquanta.qdg",
     "run_sweep": "jquanta.sweep.drive",
     "scaling": "jquanta.sweep.scaling",
     "theory": "jquanta.theory",
 }
 
-__all__ = [
-    "__version__",
-    "build_corpus",
-    "compute_losses",
-    "draw",
-    "emergence",
-    "load_config",
-    "load_model",
-    "load_run",
-    "open_corpus",
-    "open_losses",
-    "open_results",
-    "powerlaw",
-    "pretrain",
-    "run_sweep",
-    "scaling",
-    "theory",
-]
+__all__ = ["__version__", *_HOMES]
 
 __getattr__ = attributes(__name__, _HOMES)
 

@@ -1,56 +1,47 @@
-"""``python -m jquanta COMMAND`` and the console script ``jquanta``."""
+"""``jquanta COMMAND``, also as ``python -m jquanta COMMAND``."""
 
-import importlib
 import sys
 from collections.abc import Sequence
 
 from jquanta.cli import door
 from jquanta.errors import BadInput
+from jquanta.run.settings import nearest
 from jquanta.version import __version__
 
-COMMANDS = {
-    "sweep": ("jquanta.sweep.__main__", "train a sweep of multitask sparse-parity networks"),
-    "corpus": ("jquanta.cli.corpus", "tokenise documents into a corpus"),
-    "pretrain": ("jquanta.cli.pretrain", "pretrain a small suite of language models"),
-    "losses": ("jquanta.cli.losses", "per-token losses of language models"),
-    "qdg": ("jquanta.cli.qdg", "discover a language model's quanta from its gradients"),
-    "explore": ("jquanta.cli.explore", "browse the clusters of a QDG run, or as LaTeX"),
-    "emergence": ("jquanta.cli.emergence", "when each quantum of a QDG run is learned"),
-    "assign": ("jquanta.cli.assign", "to which quantum the tokens of a text belong"),
-    "mechanism": ("jquanta.cli.mechanism", "whether quanta are separate mechanisms"),
-    "stability": ("jquanta.cli.stability", "whether the quanta would be found again"),
-    "known": ("jquanta.cli.known", "QDG where the quanta are known: sparse parity, a toy model"),
-    "figures": ("jquanta.cli.figures", "draw the paper's figures from stored results"),
-}
 
-USAGE = "\n".join(
-    [
-        f"jquanta {__version__}: the Quantization Model of Neural Scaling, in JAX",
-        "",
-        "usage: jquanta COMMAND …",
-        "",
-        *(f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()),
-        "",
-        "jquanta COMMAND --help tells more.",
-    ]
-)
+def usage() -> str:
+    """What ``jquanta`` alone prints."""
+    return "\n".join(
+        [
+            f"jquanta {__version__}: the Quantization Model of Neural Scaling, in JAX",
+            "",
+            "usage: jquanta COMMAND [FLAGS]",
+            "",
+            *(f"  {name:11}{door.summary(name)}" for name in door.COMMANDS),
+            "",
+            "jquanta COMMAND --help lists a command's flags, with examples. Begin with jquanta",
+            "sweep: a miniature of the paper's Figure 2, in a minute.",
+        ]
+    )
 
 
 def command(argv: Sequence[str]) -> None:
-    """Print the usage, or refuse."""
+    """Print the usage, or say which command was meant."""
     if not argv or argv[0] in ("--help", "-h", "help"):
-        print(USAGE)
+        print(usage())
     elif argv[0] == "--version":
         print(__version__)
     else:
-        raise BadInput(f"unknown command {argv[0]!r}; give one of {', '.join(COMMANDS)}")
+        meant = nearest(argv[0], door.COMMANDS)
+        remedy = f"did you mean {meant}?" if meant else f"give one of {', '.join(door.COMMANDS)}"
+        raise BadInput(f"unknown command {argv[0]!r}: {remedy}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Pass the arguments on to a command; its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv and argv[0] in COMMANDS:
-        return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+    if argv and argv[0] in door.COMMANDS:
+        return int(door.module(argv[0]).main(argv[1:]))
     return door.enter(command, argv, computes=False)
 
 

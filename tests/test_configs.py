@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import pytest
 
-from jquanta.cli.sweep_report import print_plan
+from jquanta.cli.sweep_plan import print_plan
 from jquanta.parity import packed
 from jquanta.parity.config import RunConfig, from_values, to_values
 from jquanta.parity.layout import Way

@@ -5,12 +5,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from benchmarks.gpu.catalogue import Part, asked_for
 from benchmarks.gpu.record import Row
-from jquanta.cli import door
+from jquanta.cli import door, flags
 from jquanta.errors import BadInput, RunFailed
+from jquanta.run.settings import knob
 
 WIDTH = 110  # characters in a line of the table
 
@@ -30,28 +31,20 @@ class Options:
     Exit codes: 0 done, 2 bad input, 1 if a part failed or timed out, 130 interrupted.
     """
 
-    minutes: Annotated[float, door.option("for all parts together (default: 8)", "M")] = 8.0
-    out: Annotated[Path, door.option("folder for the records (default: runs/gpu)", "DIR")] = Path(
-        "runs/gpu"
+    minutes: float = knob(8.0, "for all parts together", "M")
+    out: Path = knob(Path("runs/gpu"), "folder for the records", "DIR")
+    parts: str | None = knob(None, 'some parts only, such as "rates, step"; see --list', "NAMES")
+    list: bool = knob(False, "print the parts and measure nothing")
+    small: bool = knob(
+        False, "every part in miniature: under 3 minutes on 2 cores without a GPU, to find mistakes"
     )
-    parts: Annotated[
-        str | None, door.option('some parts only, such as "rates, step"; see --list', "NAMES")
-    ] = None
-    list: Annotated[bool, door.option("print the parts and measure nothing")] = False
-    small: Annotated[
-        bool,
-        door.option(
-            "every part in miniature: under 3 minutes on 2 cores without a GPU, to find mistakes"
-        ),
-    ] = False
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
 
 
 def command(argv: Sequence[str]) -> None:
     """Parse the arguments, run the parts and print the table."""
     from benchmarks.gpu.supervisor import FAILED, OK, TIMED_OUT, collect, run_parts
 
-    options = door.parse(Options, argv, "python -m benchmarks.gpu")
+    options = flags.parse(Options, argv, "python -m benchmarks.gpu")
     parts = asked_for(options.parts)
     if options.list:
         for line in listed(parts):

@@ -10,16 +10,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from benchmarks import machine
 from benchmarks.command import say
 from benchmarks.gpu.catalogue import asked_for
 from benchmarks.gpu.record import Record, Row
-from jquanta.cli import door
-from jquanta.run.environment import now
+from jquanta.cli import door, flags
+from jquanta.cli.flags import argument, needed
+from jquanta.run import environment
+from jquanta.run.settings import knob
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,9 @@ class Options:
     Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
 
-    part: Annotated[tyro.conf.Positional[str], door.option("its name", "PART")]
-    out: Annotated[Path, door.option("JSON file", "FILE")]
-    small: Annotated[bool, door.option("seconds on a CPU; the numbers mean nothing")] = False
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+    part: str = argument("its name", "PART")
+    out: Path = needed("JSON file", "FILE")
+    small: bool = knob(False, "seconds on a CPU; the numbers mean nothing")
 
 
 def follow(name: str, rows: Iterator[Row], small: bool, out: Path) -> Record:
@@ -60,7 +58,7 @@ def follow(name: str, rows: Iterator[Row], small: bool, out: Path) -> Record:
         print(f"  {row}", flush=True)
         record = dataclasses.replace(
             record,
-            finished=now(),
+            finished=environment.now(),
             hardware=machine.hardware(begun),
             measuring_seconds=time.perf_counter() - start,
             rows=(*record.rows, row),
@@ -70,8 +68,8 @@ def follow(name: str, rows: Iterator[Row], small: bool, out: Path) -> Record:
 
 
 def command(argv: Sequence[str]) -> None:
-    """Parse the arguments and measure the part."""
-    options = door.parse(Options, argv, "python -m benchmarks.gpu.child")
+    """Parse and do."""
+    options = flags.parse(Options, argv, "python -m benchmarks.gpu.child")
     (part,) = asked_for(options.part)
     say(follow(part.name, part.measure(options.small), options.small, options.out).summary())
 

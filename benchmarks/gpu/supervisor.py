@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.catalogue import PARTS, Part
-from jquanta.run.environment import now
+from jquanta.run import environment
 from jquanta.run.files import write_whole
 
 OK, FAILED, TIMED_OUT, SKIPPED = "ok", "failed", "timed out", "skipped"
@@ -182,7 +182,7 @@ def _close(file: Path, part: Part, ending: Ending, limit: float | None) -> dict[
 
     If the process has written no record, there is one without rows.
     """
-    record: dict[str, Any] = {"benchmark": "gpu", "finished": now(), "part": part.name}
+    record: dict[str, Any] = {"benchmark": "gpu", "finished": environment.now(), "part": part.name}
     record["rows"] = []
     with contextlib.suppress(FileNotFoundError):
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -200,5 +200,5 @@ def collect(out: Path) -> None:
     """Collect the records of all parts in a folder, also those of earlier runs, in one file."""
     files = [out / f"{part.name}.json" for part in PARTS]
     parts = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
-    record = {"benchmark": "gpu", "finished": now(), "parts": parts}
+    record = {"benchmark": "gpu", "finished": environment.now(), "parts": parts}
     write_whole(out / COLLECTED, json.dumps(record, indent=2) + "\n")

@@ -1,15 +1,14 @@
-"""``jquanta assign``: to which quantum the tokens of a text belong."""
+"""``jquanta assign``."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import tyro
+from typing import TYPE_CHECKING
 
 from jquanta.cli import door
+from jquanta.cli.flags import argument
 from jquanta.errors import BadInput
+from jquanta.run.settings import knob
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,12 +22,12 @@ CONTEXT = 12
 
 @dataclass(frozen=True)
 class Options:
-    """To which quantum each token of a text belongs, by its gradient.
+    """Find to which quantum each token of a text belongs, by its gradient.
 
     RESULTS is a folder that jquanta qdg made. For each token but the first: its loss in nats, the
     cluster whose mean gradient is nearest (0 is the largest cluster), the cosine to it, a score,
     and the nearest samples in their text. The score is the share of the cluster's own samples that
-    are further from its middle. 0 says that the token is further out than all of them: with a low
+    are further from its middle. 0 means that the token is further out than all of them: with a low
     cosine it fits no cluster.
 
     The gradients of all samples are computed again: a minute for 4,000 samples of the small suite.
@@ -37,46 +36,31 @@ class Options:
       jquanta assign runs/stdlib-quanta --text "def __init__(self"
       jquanta assign runs/stdlib-quanta --index 123456 --count 100
 
-    In Python: jquanta.qdg.assign. Exit codes: 0 done, 2 bad input, 1 failed, 130 interrupted.
+    In Python: jquanta.qdg.assign.
     """
 
-    results: Annotated[
-        Path | None, tyro.conf.Positional, door.option("folder of a QDG run", "RESULTS")
-    ] = None
-    text: Annotated[
-        str | None, door.option("whose tokens are looked at; of a long one, the end", "TEXT")
-    ] = None
-    last: Annotated[
-        int | None, door.option("with --text: its last tokens only (default: all)", "INT")
-    ] = None
-    index: Annotated[
-        tuple[int, ...], door.option("instead: predictions of the corpus", "INDEX …")
-    ] = ()
-    count: Annotated[
-        int | None, door.option("which clusters (default: the count nearest to 400)", "INT")
-    ] = None
-    nearest: Annotated[int, tyro.conf.arg(help="samples shown of each token", metavar="INT")] = 3
-    memory: Annotated[
-        str | None,
-        door.option(
-            "for the new gradients, such as '8 GB' (default: half of what is free)", "TEXT"
-        ),
-    ] = None
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+    results: Path = argument("a folder that jquanta qdg made", "RESULTS")
+    text: str | None = knob(None, "whose tokens are looked at; of a long one, the end")
+    last: int | None = knob(None, "with --text: its last tokens only (default: all)")
+    index: tuple[int, ...] = knob((), "instead: predictions of the corpus, by number", "INDEX")
+    count: int | None = knob(None, "which clusters (default: the count nearest to 400)")
+    nearest: int = knob(3, "samples shown of each token")
+    memory: str | None = knob(
+        None, "for the new gradients, such as '8 GB' (default: half of what is free)", "SIZE"
+    )
 
 
-def command(argv: Sequence[str]) -> None:
-    """Parse, ask, and print."""
-    options = door.parse(Options, argv, "jquanta assign")
+def assign(options: Options) -> None:
+    """Assign, and print."""
     if (options.text is None) == (not options.index):
         raise BadInput("give either --text or --index")
-    from jquanta.qdg.questions.assignment import assign
+    from jquanta.qdg.questions import assignment
     from jquanta.qdg.results import open_run
     from jquanta.run.progress import Bar
 
     run = open_run(options.results)
     with Bar() as line:
-        found = assign(
+        found = assignment.assign(
             run.model(),
             run.predictions,
             run.clusters,
@@ -88,11 +72,11 @@ def command(argv: Sequence[str]) -> None:
             memory=options.memory,
             monitor=line,
         )
-    print(told(found, run))
+    print(table(found, run))
 
 
-def told(found: "xr.Dataset", run: "Results") -> str:
-    """What ``assign`` gives, in lines."""
+def table(found: "xr.Dataset", run: "Results") -> str:
+    """What ``assignment.assign`` gives: a line a token, and one for each of its nearest samples."""
     clusters = f"of {found.attrs['count']} clusters of {len(run.predictions):,} samples"
     lines = [f"{'nats':>6}  {'cluster':>7}  {'cosine':>6}  {'score':>5}  token ({clusters})"]
     for i in range(found.sizes["token"]):
@@ -123,10 +107,7 @@ def _shown(corpus: "Corpus", prediction: int) -> str:
     return f"{context.before!r} → {context.target!r}"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command's exit code."""
-    return door.enter(command, argv)
-
+main = door.command("assign", Options, assign)
 
 if __name__ == "__main__":
     sys.exit(main())

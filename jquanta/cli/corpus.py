@@ -1,15 +1,13 @@
-"""``python -m jquanta.lm.corpus``: tokenise documents into a corpus."""
+"""``jquanta corpus``."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from jquanta.cli import door
-from jquanta.errors import BadInput
+from jquanta.cli.flags import argument, needed
+from jquanta.lm.corpus import LONG, MAX_LENGTH
+from jquanta.run.settings import knob
 
 
 @dataclass(frozen=True)
@@ -21,78 +19,48 @@ class Options:
       a .parquet file: a document a row, in the column "text"
       a folder: each file is a document, in the order of their names; hidden ones are left out
 
-    Documents are cut to --max_length tokens (or, by --long split, into documents of so many), in
-    order, without special tokens; empty ones stay, blank lines do not count. The corpus appears
-    when it is whole; until then it is DIR.part. The same command continues where it stopped, and
-    checks a corpus that is finished.
+    Documents are cut to --max_length tokens (or, by --long split, into documents of that length),
+    in order, without special tokens. Empty documents stay; blank lines of a file do not count.
+    The corpus appears when it is whole; until then it is DIR.part. The same command continues where
+    it stopped, and checks a corpus that is finished.
 
-    The paper's corpus: jquanta corpus 00.jsonl.zst --tokenizer EleutherAI/pythia-70m
-    --documents 200000 --out corpora/pile
+    Examples:
+      jquanta corpus src --pattern "*.py" --tokenizer EleutherAI/pythia-70m --out corpora/src
+      jquanta corpus 00.jsonl.zst --tokenizer EleutherAI/pythia-70m --documents 200000
+        --out corpora/pile   (the paper's corpus)
 
-    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
+    Next: jquanta losses. In Python: jq.build_corpus, jq.open_corpus(DIR).
     """
 
-    source: Annotated[
-        Path | None, tyro.conf.Positional, door.option("file or folder of documents", "SOURCE")
-    ] = None
-    tokenizer: Annotated[
-        str | None,
-        door.option("a tokenizer.json, a folder that holds one, or a model on the hub", "FILE|ID"),
-    ] = None
-    out: Annotated[Path | None, door.option("the corpus folder", "DIR")] = None
-    max_length: Annotated[
-        int, tyro.conf.arg(help="tokens that documents are cut to", metavar="INT")
-    ] = 1024
-    long: Annotated[
-        str,
-        tyro.conf.arg(
-            help="what becomes of longer documents: cut keeps the head, split makes several of one",
-            metavar="cut|split",
-        ),
-    ] = "cut"
-    documents: Annotated[
-        int | None, door.option("take the first INT documents (default: all)", "INT")
-    ] = None
-    pattern: Annotated[
-        str,
-        door.option("which files of a folder, such as '*.py' (* matches / too)", "GLOB"),
-    ] = "*"
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+    source: Path = argument("a file or folder of documents", "SOURCE")
+    tokenizer: str = needed(
+        "a tokenizer.json, a folder that holds one, or a model on the hub", "FILE|ID"
+    )
+    out: Path = needed("the folder for the corpus", "DIR")
+    max_length: int = knob(MAX_LENGTH, "tokens that documents are cut to")
+    long: str = knob(
+        LONG[0],
+        "what becomes of longer documents: cut keeps the head, split makes several of one",
+        "|".join(LONG),
+    )
+    documents: int | None = knob(None, "take so many documents, the first (default: all)")
+    pattern: str = knob("*", "which files of a folder, such as '*.py' (* matches / too)", "GLOB")
 
 
-def command(argv: Sequence[str]) -> None:
-    """Parse, build, and tell what came of it."""
-    options = door.parse(Options, argv, "python -m jquanta.lm.corpus")
-    if options.source is None:
-        raise BadInput("SOURCE is missing: give a file or folder of documents")
-    if options.tokenizer is None:
-        raise BadInput("--tokenizer is missing: give a tokenizer.json or a model on the hub")
-    if options.out is None:
-        raise BadInput("--out is missing: give the folder for the corpus")
+def corpus(options: Options) -> None:
+    """Build the corpus, and print its size."""
     from jquanta.lm.corpus.build import build_corpus
     from jquanta.run.progress import Bar
 
     with Bar() as line:
-        corpus = build_corpus(
-            options.source,
-            options.tokenizer,
-            options.out,
-            max_length=options.max_length,
-            documents=options.documents,
-            pattern=options.pattern,
-            long=options.long,
-            monitor=line,
-        )
+        made = build_corpus(**vars(options), monitor=line)
     print(
-        f"{corpus.path}: {corpus.n_documents:,} documents, {corpus.n_tokens:,} tokens of a "
-        f"vocabulary of {corpus.meta.vocab_size:,}, {corpus.n_predictions:,} predictions"
+        f"{made.path}: {made.n_documents:,} documents, {made.n_tokens:,} tokens of a "
+        f"vocabulary of {made.meta.vocab_size:,}, {made.n_predictions:,} predictions"
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command's exit code."""
-    return door.enter(command, argv, computes=False)
-
+main = door.command("corpus", Options, corpus, computes=False)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,62 +1,85 @@
-"""The command line's door: parse, call, and turn every error into one line and an exit code.
+"""The door: which commands there are, and what every one of them does at its end.
 
-0 done; 2 bad input, nothing written; 1 failed on the way; 130 interrupted. ``--debug`` shows the
-traceback instead.
+Every error becomes one line on standard error and an exit code: 0 done; 2 bad input, nothing
+written; 1 failed on the way; 130 interrupted. ``--debug`` shows the traceback besides.
 """
 
 import contextlib
-import dataclasses
-import inspect
-import io
+import importlib
 import os
-import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from jquanta.cli.flags import UnknownFlag, flags_of, parse
 from jquanta.errors import BadInput, Interrupted, JquantaError
 from jquanta.machine import cache, malloc
 
 Options = TypeVar("Options")
 
+COMMANDS = (
+    "sweep",
+    "corpus",
+    "pretrain",
+    "losses",
+    "qdg",
+    "explore",
+    "emergence",
+    "assign",
+    "mechanism",
+    "stability",
+    "known",
+    "figures",
+)
+"""In the order in which people need them. Each is a module of this room with ``Options``, whose
+docstring says what the command does, and ``main``."""
 
-def parse(options: type[Options], argv: Sequence[str], prog: str) -> Options:
-    """``argv`` as an instance of the dataclass ``options``, whose docstring is the help text.
 
-    Raises:
-        BadInput: for what cannot be parsed.
-        SystemExit: after printing ``--help``.
+def module(name: str) -> Any:
+    """The module of a command."""
+    return importlib.import_module(f"jquanta.cli.{name}")
+
+
+def summary(name: str) -> str:
+    """What a command does, in a line: the first one of its help."""
+    return str(module(name).Options.__doc__).strip().splitlines()[0]
+
+
+def command(
+    name: str, options: type[Options], do: Callable[[Options], None], *, computes: bool = True
+) -> Callable[..., int]:
+    """The ``main(argv)`` of a command, which returns its exit code.
+
+    Args:
+        name: as in ``COMMANDS``.
+        options: the dataclass of its flags.
+        do: the command itself.
+        computes: as in ``enter``.
     """
-    import tyro
 
-    known = _flag_names(options)
-    for word in argv:
-        name = word.split("=")[0]
-        if name.startswith("--") and name.replace("-", "_").lstrip("_") not in known:
-            raise BadInput(f"unknown flag {name}{_near(name, known)}; see {prog} --help")
-    errors = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors):
-            return tyro.cli(
-                options,
-                args=list(argv),
-                prog=prog,
-                description=inspect.cleandoc(options.__doc__ or ""),
-                config=(tyro.conf.FlagCreatePairsOff,),
-                use_underscores=True,
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise BadInput(f"{_one_line(errors.getvalue())}; see {prog} --help") from None
+    def called(argv: Sequence[str]) -> None:
+        try:
+            chosen = parse(options, argv, f"jquanta {name}")
+        except UnknownFlag as error:
+            raise BadInput(f"{error}{_elsewhere(error.name)}; see jquanta {name} --help") from None
+        do(chosen)
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        return enter(called, argv, computes=computes)
+
+    return main
 
 
-def option(help: str, metavar: str | None = None) -> Any:
-    """How ``--help`` shows an argument whose text tells its default itself."""
-    import tyro
-
-    return tyro.conf.arg(help=help, metavar=metavar, help_behavior_hint="")
+def _elsewhere(flag: str) -> str:
+    """Which commands have a flag, in words."""
+    having = [
+        f"jquanta {name}"
+        for name in COMMANDS
+        if flag.replace("-", "_") in {known.name for known in flags_of(module(name).Options)}
+    ]
+    return f", which {' and '.join(having)} {'have' if having[1:] else 'has'}" if having else ""
 
 
 def enter(
@@ -71,10 +94,10 @@ def enter(
     Args:
         command: what to run, on ``argv``.
         argv: the words after its name; None takes the process's own.
-        computes: on arrays; a command of many threads with small objects is better off without
-            ``memory.keep_freed``, and has no programs to keep.
-        keeps_programs: that are compiled, for the next time (``cache.keep_programs``); not for
-            what measures how long compiling takes.
+        computes: whether it works on large arrays, for which ``malloc.keep_freed`` pays. Commands
+            of many threads and small objects are quicker without, and compile nothing to keep.
+        keeps_programs: whether compiled programs are kept for the next time
+            (``cache.keep_programs``); not where compiling is what is measured.
     """
     argv = sys.argv[1:] if argv is None else argv
     if computes:
@@ -106,36 +129,6 @@ def enter(
 
 def _report(error: Exception, code: int, argv: Sequence[str]) -> int:
     if "--debug" in argv:
-        import traceback
-
         traceback.print_exc()
     print(f"jquanta: {error}", file=sys.stderr)
     return code
-
-
-def _one_line(text: str) -> str:
-    """The words of a framed message."""
-    words = re.sub(r"[│╭╮╰╯─━┃┏┓┗┛]|\x1b\[[0-9;]*m", " ", text).split()
-    line = re.sub(r"^(Parsing errors?|Missing argument|Unrecognized options) ", "", " ".join(words))
-    return re.split(r" For full helptext", line)[0]
-
-
-def _flag_names(options: type) -> set[str]:
-    """Flags without their dashes, such as ``network.width``."""
-    names = {"help"}
-    for field in dataclasses.fields(options):
-        inner = field.type if dataclasses.is_dataclass(field.type) else None
-        names |= (
-            {f"{field.name}.{f.name}" for f in dataclasses.fields(inner)} if inner else {field.name}
-        )
-    return names
-
-
-def _near(flag: str, known: set[str]) -> str:
-    """A guess at what was meant."""
-    import difflib
-
-    word = flag.lstrip("-").replace("-", "_")
-    same = sorted(name for name in known if name.split(".")[-1] == word.split(".")[-1])
-    close = same or difflib.get_close_matches(word, sorted(known), n=1)
-    return f": did you mean --{close[0]}?" if close else ""

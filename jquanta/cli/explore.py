@@ -1,16 +1,16 @@
-"""``jquanta explore``: clusters of samples as a page to browse, or as LaTeX."""
+"""``jquanta explore``."""
 
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import tyro
+from typing import TYPE_CHECKING
 
 from jquanta.cli import door
+from jquanta.cli.flags import argument
 from jquanta.errors import BadInput, RunFailed
+from jquanta.qdg.config import PageConfig
+from jquanta.run.settings import knob, same_knob
 
 if TYPE_CHECKING:
     from jquanta.qdg.pages.page import Page
@@ -18,56 +18,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Show the clusters of a QDG run: as one HTML file that needs no server and no network.
+    """Show the clusters of a QDG run as a page to browse, or one of them as LaTeX.
 
-    RESULTS is a folder that jquanta qdg made. The corpus and the losses that belong to it are those
-    that its config.toml names, unless given here. With losses the page shows how each cluster's
-    mean loss falls over sizes and checkpoints.
+    RESULTS is a folder that jquanta qdg made. The page is one HTML file that needs no server and no
+    network. The corpus and the losses that belong to it are those that its config.toml names,
+    unless given here. With losses the page shows how each cluster's mean loss falls over sizes and
+    checkpoints.
 
     With --latex it writes samples of one cluster instead, the most central first, as in the paper's
     Figures 1, 13 and 14: a document that compiles, or with --fragment what goes into one.
 
     Examples:
-      jquanta explore runs/quanta --before 200
-      jquanta explore runs/quanta --latex --count 400 --cluster 50 --samples 12 --out quanta.tex
+      jquanta explore runs/stdlib-quanta --before 200
+      jquanta explore runs/stdlib-quanta --latex --count 400 --cluster 50 --out quanta.tex
 
     In Python: jquanta.qdg.pages.data.page_from, jquanta.qdg.pages.render.render.
-
-    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
     """
 
-    results: Annotated[
-        Path | None, tyro.conf.Positional, door.option("folder of a QDG run", "RESULTS")
-    ] = None
-    out: Annotated[
-        Path | None,
-        door.option("the file to write (default: quanta.html, or quanta.tex, in RESULTS)", "FILE"),
-    ] = None
-    corpus: Annotated[Path | None, door.option("the samples' corpus folder", "DIR")] = None
-    losses: Annotated[
-        tuple[Path, ...], door.option("folders of losses on that corpus", "DIR …")
-    ] = ()
-    model: Annotated[
-        tuple[str, ...], door.option("which of the losses (default: all)", "MODEL@REVISION …")
-    ] = ()
-    before: Annotated[int, tyro.conf.arg(help="tokens kept before the target")] = 80
-    after: Annotated[int, tyro.conf.arg(help="tokens kept after it")] = 20
-    title: Annotated[str | None, door.option("of the page", "TEXT")] = None
-    latex: Annotated[bool, door.option("write LaTeX of one cluster")] = False
-    fragment: Annotated[bool, door.option("with --latex: leave the document around it out")] = False
-    count: Annotated[int | None, door.option("with --latex: the cluster count", "INT")] = None
-    cluster: Annotated[
-        int | None, door.option("with --latex: the cluster, from 0, the largest", "INT")
-    ] = None
-    samples: Annotated[int, tyro.conf.arg(help="with --latex: how many samples")] = 12
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+    results: Path = argument("a folder that jquanta qdg made", "RESULTS")
+    out: Path | None = knob(
+        None, "the file to write (default: quanta.html, or quanta.tex, in RESULTS)", "FILE"
+    )
+    corpus: Path | None = knob(None, "the samples' corpus folder", "DIR")
+    losses: tuple[Path, ...] = knob((), "folders of losses on that corpus", "DIR")
+    model: tuple[str, ...] = knob((), "which of the losses (default: all)", "MODEL@REVISION")
+    before: int = same_knob(PageConfig, "before")
+    after: int = same_knob(PageConfig, "after")
+    title: str | None = knob(None, "title of the page")
+    latex: bool = knob(False, "write LaTeX of one cluster")
+    fragment: bool = knob(False, "with --latex: leave the document around it out")
+    count: int | None = knob(None, "with --latex: the cluster count")
+    cluster: int | None = knob(None, "with --latex: the cluster, from 0, the largest")
+    samples: int = knob(12, "with --latex: how many samples")
 
 
-def command(argv: Sequence[str]) -> None:
-    """Parse, read, and write one file."""
-    options = door.parse(Options, argv, "jquanta explore")
-    if options.results is None:
-        raise BadInput("RESULTS is missing: give a folder that jquanta qdg made")
+def explore(options: Options) -> None:
+    """Read the results, and write one file."""
     _require_latex(options)
     out = options.out or options.results / ("quanta.tex" if options.latex else "quanta.html")
     if options.results.is_dir():
@@ -142,10 +128,7 @@ def _write(path: Path, text: str) -> None:
         raise RunFailed(f"{path}: {error.strerror}; nothing was written") from None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command's exit code."""
-    return door.enter(command, argv)
-
+main = door.command("explore", Options, explore)
 
 if __name__ == "__main__":
     sys.exit(main())

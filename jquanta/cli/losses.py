@@ -1,16 +1,14 @@
-"""``python -m jquanta.lm.losses``: per-token losses of language models on a corpus."""
+"""``jquanta losses``."""
 
 import sys
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from jquanta.cli import door
-from jquanta.errors import BadInput
+from jquanta.cli.flags import needed
+from jquanta.lm.losses import DTYPES
+from jquanta.run.settings import knob
 
 
 @dataclass(frozen=True)
@@ -18,9 +16,9 @@ class Options:
     """Compute the loss of every prediction of a corpus, a column for each model and revision.
 
     Losses are cross-entropies in nats, float32. Documents go through in batches, on all local
-    devices: on a CPU padded to a few lengths, elsewhere packed into rows of one. The same command
-    continues where it stopped; columns that are finished are left alone, and further ones may join
-    them later. In Python: jq.open_losses(DIR).
+    devices: on a CPU padded to a few lengths, elsewhere packed into rows of one length. The same
+    command continues where it stopped; columns that are finished are left alone, and further ones
+    may join them later.
 
     A model is an id on the hub (pythia-19m and other old names mean today's -v0 models) or a
     folder in Hugging Face layout, whose revisions are subfolders. Its tokenizer must be the
@@ -32,39 +30,22 @@ class Options:
       jquanta losses --corpus corpora/pile --out losses/steps
         --model EleutherAI/pythia-70m-v0 --revision step1000 step10000 step143000
 
-    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
+    Next: jquanta figures fig3 --losses DIR. In Python: jq.open_losses(DIR).
     """
 
-    corpus: Annotated[
-        Path | None, door.option("a corpus folder, made by jquanta corpus", "DIR")
-    ] = None
-    model: Annotated[
-        tuple[str, ...], door.option("models on the hub, or folders that hold one", "ID|DIR …")
-    ] = ()
-    revision: Annotated[
-        tuple[str, ...], door.option("revisions of each model (default: main)", "NAME …")
-    ] = ()
-    out: Annotated[Path | None, door.option("folder for the losses on this corpus", "DIR")] = None
-    dtype: Annotated[
-        str, tyro.conf.arg(help="of weights and products: float32 or bfloat16", metavar="DTYPE")
-    ] = "float32"
-    batch_tokens: Annotated[
-        int | None,
-        door.option("tokens of a batch on each device (default: 512; what fits a GPU)", "INT"),
-    ] = None
-    plan: Annotated[
-        bool, door.option("print columns, batches, time, memory and disk; compute nothing")
-    ] = False
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+    corpus: Path = needed("a corpus folder, made by jquanta corpus", "DIR")
+    out: Path = needed("the folder for the losses", "DIR")
+    model: tuple[str, ...] = needed("models on the hub, or folders that hold one", "ID|DIR")
+    revision: tuple[str, ...] = knob((), "revisions of each model (default: main)", "NAME")
+    dtype: str = knob(DTYPES[0], "of weights and products", "|".join(DTYPES))
+    batch_tokens: int | None = knob(
+        None, "tokens of a batch on each device (default: 512; what fits a GPU)"
+    )
+    plan: bool = knob(False, "print columns, batches, time, memory and disk; compute nothing")
 
 
-def command(argv: Sequence[str]) -> None:
-    """Parse, check, tell the plan, and compute."""
-    options = door.parse(Options, argv, "python -m jquanta.lm.losses")
-    if options.corpus is None:
-        raise BadInput("--corpus is missing: give a corpus folder, made by jquanta corpus")
-    if options.out is None:
-        raise BadInput("--out is missing: give the folder for the losses")
+def losses(options: Options) -> None:
+    """Print the plan, and compute."""
     import jax
 
     from jquanta.lm.corpus.reader import open_corpus
@@ -103,10 +84,7 @@ def command(argv: Sequence[str]) -> None:
         print(f"losses    {job.out}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command's exit code."""
-    return door.enter(command, argv)
-
+main = door.command("losses", Options, losses)
 
 if __name__ == "__main__":
     sys.exit(main())

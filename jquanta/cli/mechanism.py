@@ -1,14 +1,14 @@
-"""``jquanta mechanism``: whether a step against a cluster's mean gradient helps it alone."""
+"""``jquanta mechanism``."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import tyro
+from typing import TYPE_CHECKING
 
 from jquanta.cli import door
+from jquanta.cli.flags import argument
+from jquanta.qdg.config import LARGEST, OTHERS, STEP
+from jquanta.run.settings import knob
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -16,45 +16,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Is a cluster a mechanism? A small step against its mean gradient, and whom it helps.
+    """Test whether quanta are separate mechanisms: whom a step against one's gradient helps.
 
     RESULTS is a folder that jquanta qdg made. Each cluster is cut into random halves. The model
-    takes a small step against the gradient of one half's mean loss; the table tells how the mean
-    loss of the other half changes, and that of held-out samples of other clusters: really, with its
-    standard error, and to first order. The separation is how often a sample of the cluster gains
-    more than one of the others: 1 for always, 0.5 for a cluster that is no mechanism. Stored as
-    mechanism.zarr in RESULTS, in place of an earlier one.
+    takes a small step against the gradient of one half's mean loss. The table shows how the mean
+    loss of the other half changes, and that of held-out samples of other clusters: as measured,
+    with its standard error, and to first order. The separation is how often a sample of the cluster
+    gains more than one of the others: 1 for always, 0.5 for a cluster that is no mechanism. Stored
+    as mechanism.zarr in RESULTS, in place of an earlier one.
 
     Example:
-      jquanta mechanism runs/stdlib-quanta --count 400 --largest 20
+      jquanta mechanism runs/stdlib-quanta --count 400 --largest 10
 
-    Then: jquanta figures mechanism --qdg RESULTS. In Python: jquanta.qdg.mechanisms. Exit codes:
-    0 done, 2 bad input, 1 failed, 130 interrupted.
+    Next: jquanta figures mechanism --qdg RESULTS. In Python: jquanta.qdg.mechanisms.
     """
 
-    results: Annotated[
-        Path | None, tyro.conf.Positional, door.option("folder of a QDG run", "RESULTS")
-    ] = None
-    count: Annotated[
-        int | None, door.option("which clusters (default: the count nearest to 400)", "INT")
-    ] = None
-    largest: Annotated[
-        int, tyro.conf.arg(help="look at so many clusters, the largest", metavar="INT")
-    ] = 20
-    step: Annotated[
-        float,
-        tyro.conf.arg(help="length of the step over that of the parameters", metavar="NUMBER"),
-    ] = 3e-4
-    others: Annotated[
-        int, tyro.conf.arg(help="held-out samples of all clusters, too; 0 for all", metavar="INT")
-    ] = 500
-    seed: Annotated[int, tyro.conf.arg(help="of everything random", metavar="INT")] = 0
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+    results: Path = argument("a folder that jquanta qdg made", "RESULTS")
+    count: int | None = knob(None, "which clusters (default: the count nearest to 400)")
+    largest: int = knob(LARGEST, "look at so many clusters, the largest")
+    step: float = knob(STEP, "length of the step over that of the parameters")
+    others: int = knob(OTHERS, "held-out samples of all clusters that are tried, too; 0 for all")
+    seed: int = knob(0, "of everything random")
 
 
-def command(argv: Sequence[str]) -> None:
-    """Parse, compute, store and tell."""
-    options = door.parse(Options, argv, "jquanta mechanism")
+def mechanism(options: Options) -> None:
+    """Compute, store and print."""
     from jquanta.qdg.questions.mechanism import STORE, mechanisms, save_mechanisms
     from jquanta.qdg.results import open_run
     from jquanta.run.progress import Bar
@@ -75,10 +61,10 @@ def command(argv: Sequence[str]) -> None:
         )
     replaced = ", in place of an earlier one" * (run.path / STORE).exists()
     path = save_mechanisms(found, run.path)
-    print(told(found), f"{path}{replaced}", sep="\n")
+    print(table(found), f"{path}{replaced}", sep="\n")
 
 
-def told(found: "xr.Dataset") -> str:
+def table(found: "xr.Dataset") -> str:
     """What ``mechanisms`` gives, as a table."""
     from jquanta.qdg.questions.mechanism import summary
 
@@ -103,10 +89,7 @@ def told(found: "xr.Dataset") -> str:
     return "\n".join([*lines, f"own samples gain more: {more} of {found.sizes['cluster']}"])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command's exit code."""
-    return door.enter(command, argv)
-
+main = door.command("mechanism", Options, mechanism)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,80 +1,90 @@
-"""``jquanta qdg``: discover the quanta of a language model from its gradients."""
+"""``jquanta qdg``."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import TYPE_CHECKING
 
 from jquanta.cli import door
-from jquanta.qdg.config import SECTIONS, QDGConfig, load_qdg
-from jquanta.run import settings
+from jquanta.cli.flags import argument, configured
+from jquanta.qdg.config import SCHEMA, load_qdg
+from jquanta.run.settings import knob
 
-_Input: Any = settings.flags_of("input", SECTIONS["input"])
-_Select: Any = settings.flags_of("select", SECTIONS["select"])
-_Similarity: Any = settings.flags_of("similarity", SECTIONS["similarity"])
-_Cluster: Any = settings.flags_of("cluster", SECTIONS["cluster"])
-_Page: Any = settings.flags_of("page", SECTIONS["page"])
+if TYPE_CHECKING:
+    import xarray as xr
+
+LEAST_RANKS = 30
+"""Ranks of the largest count from which on the slope of the envelope is fitted."""
 
 
 @dataclass(frozen=True)
 class Options:
     """Discover the quanta of a language model from its gradients (QDG), or continue.
 
-    Takes predictions that the model makes well, the gradient of each one's loss, the cosines of
-    all pairs, clusters these for a list of counts, and writes a page, quanta.html, on which to
-    browse them. Losses that are missing are computed first. The same command on the same folder
-    continues where it stopped; with other --cluster or --page settings, only these are made anew.
+    Takes predictions that the model makes well, the gradient of each one's loss, and the cosines of
+    all pairs of gradients; clusters these for a list of counts; and writes a page, quanta.html, on
+    which to browse the clusters. Losses that are missing are computed first. The same command on
+    the same folder continues where it stopped; with other --cluster or --page settings, only
+    clusters and page are made anew.
 
     Without CONFIG: the largest model of the suite that jquanta pretrain makes (in runs/stdlib).
 
-    Then: jquanta figures fig5 --qdg DIR. In Python: jq.qdg.run(CONFIG), and each stage by itself:
-    jq.qdg.select, gradients, similarity, cluster.
+    Examples:
+      jquanta pretrain --mini && jquanta qdg --mini     (two minutes on two cores)
+      jquanta pretrain && jquanta qdg
+      jquanta qdg --cluster.counts "50, 100, 200, 400"
+      jquanta qdg configs/qdg/pythia-70m.toml --out runs/pythia
 
-    Exit codes: 0 done, 2 bad input, 1 failed on the way, 130 interrupted.
+    Next: jquanta figures fig5 --qdg DIR, jquanta explore, emergence, assign and mechanism.
+    In Python: jq.qdg.run(CONFIG), and each stage by itself.
     """
 
-    config: Annotated[
-        Path | None,
-        tyro.conf.Positional,
-        door.option("TOML file, such as configs/qdg/stdlib.toml", "[CONFIG]"),
-    ] = None
-    out: Annotated[
-        Path | None, door.option("run folder (default: runs/NAME, after the configuration)", "DIR")
-    ] = None
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
-    input: _Input = field(default_factory=_Input)
-    select: _Select = field(default_factory=_Select)
-    similarity: _Similarity = field(default_factory=_Similarity)
-    cluster: _Cluster = field(default_factory=_Cluster)
-    page: _Page = field(default_factory=_Page)
-
-    def resolve(self) -> QDGConfig:
-        """The configuration with the flags applied. Raises ``BadInput``."""
-        return load_qdg(self.config, flags=settings.given_flags(self, SECTIONS))
+    config: Path | None = argument(
+        "TOML file, such as configs/qdg/stdlib.toml", "CONFIG", default=None
+    )
+    out: Path | None = knob(None, "run folder (default: runs/NAME, after the configuration)", "DIR")
+    mini: bool = knob(False, "apply the configuration's [mini] table: a small variant")
+    fields: Mapping[str, str] = configured(SCHEMA)
 
 
-def command(argv: Sequence[str]) -> None:
-    """Parse and do."""
-    options = door.parse(Options, argv, "python -m jquanta.qdg")
-    config = options.resolve()
-    from jquanta.cli.qdg_report import told
+def qdg(options: Options) -> None:
+    """Run all stages, and print what came of them."""
     from jquanta.qdg.pipeline import PAGE, run
     from jquanta.run.progress import Bar
 
+    config = load_qdg(options.config, flags=options.fields, mini=options.mini)
     out = options.out or Path("runs") / config.name
     with Bar() as line:
         clusters = run(config, out, monitor=line)
-    print(told(clusters))
+    print(summary(clusters))
     print(f"page      {out / PAGE}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command's exit code."""
-    return door.enter(command, argv)
+def summary(clusters: "xr.Dataset") -> str:
+    """Sizes of the largest clusters, and the slope of the envelope, in lines."""
+    from jquanta.qdg.clusters.ranks import envelope_slope, rank_frequency, rank_sizes
+    from jquanta.qdg.results import chosen_count
 
+    counts = clusters["count"].to_numpy()
+    count = chosen_count(clusters, None)
+    sizes = rank_sizes(clusters.label.sel(count=count).to_numpy())
+    lines = [
+        f"clusters  {len(counts)} counts from {counts[0]} to {counts[-1]}; of {count} the largest "
+        f"hold {', '.join(map(str, sizes[:8].tolist()))} of {clusters.sizes['sample']:,} samples"
+    ]
+    curves = rank_frequency(clusters)
+    if curves.sizes["rank"] >= LEAST_RANKS:
+        fit = envelope_slope(curves)
+        low, high = fit.window
+        lines.append(
+            f"envelope  slope {-fit.exponent:.2f} over ranks {low:.0f} to {high:.0f} (the paper: "
+            "-1.24 for Pythia-70m-v0, uncertain by 0.2 or more)"
+        )
+    return "\n".join(lines)
+
+
+main = door.command("qdg", Options, qdg)
 
 if __name__ == "__main__":
     sys.exit(main())

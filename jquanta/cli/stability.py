@@ -1,14 +1,13 @@
-"""``jquanta stability``: whether the clusters of a QDG run would be found again."""
+"""``jquanta stability``."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import tyro
+from typing import TYPE_CHECKING
 
 from jquanta.cli import door
+from jquanta.cli.flags import argument
+from jquanta.run.settings import knob
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Would the clusters be found again? With other seeds, on other samples, and by chance.
+    """Measure how stable the clusters are: with other seeds, on other samples, beside chance.
 
     RESULTS is a folder that jquanta qdg made. Its samples are clustered again with other seeds of
     k-means, and subsets of 80% of them. The table tells how well each clustering agrees with that
@@ -25,50 +24,44 @@ class Options:
     is in the data. Stored as stability.zarr in RESULTS, in place of an earlier one; the page
     quanta.html then shows a line of it (make it anew: jquanta explore RESULTS).
 
-    COST
+    The samples are clustered 2 × (seeds + 1) + subsamples times for each count: with the defaults
+    about 17 times as long as the clusters of these counts took in jquanta qdg.
 
     Example:
       jquanta stability runs/stdlib-quanta --counts 100 400
 
-    In Python: jquanta.qdg.stability. Exit codes: 0 done, 2 bad input, 1 failed, 130 interrupted.
+    In Python: jquanta.qdg.stability.
     """
 
-    results: Annotated[
-        Path | None, tyro.conf.Positional, door.option("folder of a QDG run", "RESULTS")
-    ] = None
-    counts: Annotated[
-        tuple[int, ...],
-        door.option("numbers of clusters (default: the fewest, nearest to 400, the most)", "INT …"),
-    ] = ()
-    seeds: Annotated[int, tyro.conf.arg(help="other seeds of k-means", metavar="INT")] = 5
-    subsamples: Annotated[
-        int, tyro.conf.arg(help="subsets of 80% of the samples", metavar="INT")
-    ] = 5
-    debug: Annotated[bool, door.option("show the traceback of an error")] = False
+    results: Path = argument("a folder that jquanta qdg made", "RESULTS")
+    counts: tuple[int, ...] = knob(
+        (), "numbers of clusters (default: the fewest, nearest to 400, the most)", "INT"
+    )
+    seeds: int = knob(5, "other seeds of k-means")
+    subsamples: int = knob(5, "subsets of 80% of the samples")
 
 
-def command(argv: Sequence[str]) -> None:
-    """Parse, compute, store and print."""
-    options = door.parse(Options, argv, "jquanta stability")
-    from jquanta.qdg.questions.stability import STORE, few_counts, save_stability, stability
+def stability(options: Options) -> None:
+    """Compute, store and print."""
+    from jquanta.qdg.questions import stability
     from jquanta.qdg.results import chosen_count, open_run
     from jquanta.run.progress import Bar
     from jquanta.run.stop import shortage_in_one_line
 
     run = open_run(options.results)
     counts = [chosen_count(run.clusters, count) for count in sorted(set(options.counts))]
-    chosen = run.clusters.sel(count=counts or few_counts(run.clusters))
+    chosen = run.clusters.sel(count=counts or stability.few_counts(run.clusters))
     absolute = chosen.attrs.get("affinity") == "absolute"
     with Bar() as line, shortage_in_one_line("cluster fewer samples"):
-        found = stability(
+        found = stability.stability(
             run.similarity["cosine_abs" if absolute else "cosine"],
             chosen,
             seeds=options.seeds,
             subsamples=options.subsamples,
             monitor=line,
         )
-    replaced = ", in place of an earlier one" * (run.path / STORE).exists()
-    path = save_stability(found, run.clusters, run.path)
+    replaced = ", in place of an earlier one" * (run.path / stability.STORE).exists()
+    path = stability.save_stability(found, run.clusters, run.path)
     print(table(found, chosen.sizes["sample"]), f"{path}{replaced}", sep="\n")
 
 
@@ -95,9 +88,7 @@ def table(found: "xr.Dataset", samples: int) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command's exit code."""
-    return door.enter(command, argv)
+main = door.command("stability", Options, stability)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,18 @@ sweep's TOML reader, the command line's flags and the run coordinates of the res
 from them. Every check raises ``BadInput``.
 """
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from jquanta.errors import BadInput
 from jquanta.parity.codes import Code, parse_codes, refused
-from jquanta.run.settings import MAX_SEED, knob, require
+from jquanta.run.settings import MAX_SEED, fields_of, knob, require, require_one_of
 
 Scalar = int | float | bool | str
+
+FREQUENCIES = ("zipf", "uniform")
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid")
 
 MAX_TRAIN_SIZE = 2**31  # dataset positions are uint32, with room for the last, short batch
 MAX_BITS = 2**15 - 1  # subsets are stored as int16
@@ -68,12 +70,7 @@ class TaskConfig:
             self.offset,
             "give a finite number of at least 0",
         )
-        require(
-            self.frequencies in ("zipf", "uniform"),
-            "task.frequencies",
-            repr(self.frequencies),
-            "give zipf or uniform",
-        )
+        require_one_of(FREQUENCIES, "task.frequencies", self.frequencies)
         for code in self.code_list:
             if code.members[-1] >= self.n_tasks:
                 raise refused(
@@ -115,17 +112,12 @@ class NetworkConfig:
 
     width: int = knob(500, "hidden units of each hidden layer")
     depth: int = knob(2, "linear layers; 2 means one hidden layer")
-    activation: str = knob("relu", "relu, tanh or sigmoid")
+    activation: str = knob("relu", ", ".join(ACTIVATIONS))
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "network.width", self.width, "give at least 1 hidden unit")
         require(self.depth >= 2, "network.depth", self.depth, "give at least 2 linear layers")
-        require(
-            self.activation in ("relu", "tanh", "sigmoid"),
-            "network.activation",
-            repr(self.activation),
-            "give relu, tanh or sigmoid",
-        )
+        require_one_of(ACTIVATIONS, "network.activation", self.activation)
 
 
 @dataclass(frozen=True)
@@ -226,9 +218,7 @@ SECTIONS: dict[str, type] = {
     "eval": EvalConfig,
 }
 
-FIELDS: dict[str, dataclasses.Field[Any]] = {
-    f"{section}.{f.name}": f for section, cls in SECTIONS.items() for f in dataclasses.fields(cls)
-}
+FIELDS = fields_of(SECTIONS)
 """Every field of a run by its dotted name, such as ``train.lr``, in the order of the classes."""
 
 

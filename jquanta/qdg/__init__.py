@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jquanta.qdg.questions.assignment import assign
     from jquanta.qdg.questions.emergence import cluster_losses, emerged
     from jquanta.qdg.questions.mechanism import mechanisms
+    from jquanta.qdg.questions.stability import stability
     from jquanta.qdg.results import open_run
     from jquanta.qdg.samples.predictions import Predictions, given, open_selection
     from jquanta.qdg.samples.selection import Newly, select

@@ -5,29 +5,56 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, index
 from pathlib import Path
 from typing import Any
 
-from jquanta.errors import BadInput
-from jquanta.qdg.clusters.affinity import AFFINITIES
-from jquanta.qdg.clusters.cluster import KMEANS, chosen_counts
-from jquanta.qdg.samples.induction import order_of
-from jquanta.run import settings
-from jquanta.run.settings import MAX_SEED, knob, parse_bytes, require
+import tomli_w
 
-DEFAULT = Path(__file__).with_name("default.toml")
-"""The embedded configuration; configs/qdg/stdlib.toml is the same file."""
+from jquanta.errors import BadInput
+from jquanta.lm.corpus import MAX_LENGTH
+from jquanta.lm.losses import DTYPES
+from jquanta.run import settings
+from jquanta.run.settings import MAX_SEED, knob, parse_bytes, require, require_one_of
+
+TRIGRAM, BIGRAM, NONE = INDUCTION = ("trigram", "bigram", "none")
+"""What a sample may not be predicted by: an n-gram that occurred before in its document."""
 
 EXACT, SKETCH, ACTIVATIONS = MODES = ("exact", "sketch", "activations")
+"""What stands for a sample: its gradient, a sketch of it, or the model's activations."""
 
-DTYPES = ("float32", "bfloat16")
-"""In which rows of unit length are held."""
+ANGULAR, ABSOLUTE, SHIFTED = AFFINITIES = ("angular", "absolute", "shifted")
+"""How cosines become affinities, which are not negative (``clusters.affinity``)."""
 
+KMEANS = ("jax", "scikit-learn")
+"""Implementations of k-means."""
 
-def require_one_of(choices: Iterable[str], name: str, value: str) -> None:
-    """Raise ``BadInput`` unless the value is one of the choices."""
-    require(value in choices, name, repr(value), f"give one of {', '.join(choices)}")
+COUNTS = (*range(10, 101, 10), *range(125, 301, 25), 350, *range(400, 1201, 100), 1400, 1500)
+"""The paper's thirty numbers of clusters."""
+
+SAMPLES_A_CLUSTER = 5
+"""Where no counts are asked for, those of ``COUNTS`` above Q / 5 are left out."""
+
+LEARNED_BELOW = 0.5
+"""Nats: a cluster whose mean loss is below this is learned. The right token then has 61% of the
+probability (geometric mean). Samples are chosen below 0.1 to 0.3 nats, and cost several before they
+are learned."""
+
+PARITY_BELOW = 0.01
+"""Nats: predictions of sparse parity whose loss is below this are samples. The paper says "about
+zero", without a number."""
+
+REPEATS = 5
+"""Other seeds, and subsets of the samples, by which the stability of clusters is measured."""
+
+STEP = 3e-4
+"""Length of a step against a cluster's mean gradient, over the length of the parameters."""
+
+LARGEST = 20
+"""So many clusters, the largest, are looked at by steps against their mean gradients."""
+
+OTHERS = 500
+"""Held-out samples of all clusters that such a step is tried on."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +65,13 @@ class InputConfig:
     revision: str = knob("", "of the model; a subfolder where it is a folder (empty: main)")
     corpus: str = knob("", "a corpus folder; it is built there if [input] has a source")
     losses: str = knob("", "folder of losses on the corpus; what is missing is computed there")
-    also: str = settings.listed(
-        "", "further models on the corpus, whose losses the page shows, too"
+    also: str = knob(
+        "", "further models on the corpus, whose losses the page shows, too", list=True
     )
     source: str = knob("", "what the corpus is built from; see jquanta corpus (empty: it exists)")
     tokenizer: str = knob("", "of the corpus (empty: the model's)")
     documents: int = knob(0, "documents of the source to take; 0 for all")
-    max_length: int = knob(1024, "tokens that documents are cut to")
+    max_length: int = knob(MAX_LENGTH, "tokens that documents are cut to")
 
     def __post_init__(self) -> None:
         for name in ("model", "corpus", "losses"):
@@ -71,7 +98,7 @@ class SelectConfig:
     """Which predictions are samples (paper, section 4)."""
 
     threshold: float = knob(0.1, "nats: the model's loss is below this")
-    induction: str = knob("trigram", "leave out what induction predicts: trigram, bigram or none")
+    induction: str = knob(TRIGRAM, f"leave out what induction predicts: {', '.join(INDUCTION)}")
     stride: int = knob(50, "of those that pass, take every so many-th")
     count: int = knob(10_000, "samples at most")
     newly_model: str = knob("", "take only what this column of the losses had not learned")
@@ -86,19 +113,19 @@ class SelectConfig:
         for name in ("stride", "count"):
             value = getattr(self, name)
             require(value >= 1, f"select.{name}", value, "give 1 or more")
-        order_of(self.induction)
+        require_one_of(INDUCTION, "select.induction", self.induction)
 
 
 @dataclass(frozen=True)
 class SimilarityConfig:
     """How alike two samples are."""
 
-    mode: str = knob("exact", "exact, sketch or activations")
+    mode: str = knob(EXACT, ", ".join(MODES))
     parameters: str = knob("paper", "of which gradients are taken: paper, reference, or a pattern")
     absolute: bool = knob(False, "of absolute values, too, as the public code does")
     sketch_size: int = knob(16, "rows and columns that a sketch keeps of each matrix's gradient")
     memory: str = knob("", "such as '8 GB' (empty: most of what is free)")
-    dtype: str = knob("float32", "in which gradients are held: float32 or bfloat16")
+    dtype: str = knob(DTYPES[0], f"in which gradients are held: {', '.join(DTYPES)}")
 
     def __post_init__(self) -> None:
         require_one_of(MODES, "similarity.mode", self.mode)
@@ -126,11 +153,11 @@ class SimilarityConfig:
 class ClusterConfig:
     """Spectral clustering for each count."""
 
-    counts: str = settings.listed(
-        "", "numbers of clusters (empty: the paper's, to a fifth of the samples)"
+    counts: str = knob(
+        "", "numbers of clusters (empty: the paper's, to a fifth of the samples)", list=True
     )
-    affinity: str = knob("angular", "angular (the paper), absolute or shifted")
-    kmeans: str = knob("jax", "jax or scikit-learn")
+    affinity: str = knob(ANGULAR, f"of cosines: {', '.join(AFFINITIES)} (angular: the paper's)")
+    kmeans: str = knob(KMEANS[0], f"implementation: {', '.join(KMEANS)}")
     n_init: int = knob(30, "restarts of k-means")
     seed: int = knob(0, "of everything random")
 
@@ -159,6 +186,36 @@ class PageConfig:
             require(getattr(self, name) >= 0, f"page.{name}", getattr(self, name), "give 0 or more")
 
 
+def chosen_counts(counts: Iterable[int] | int | None, samples: int) -> list[int]:
+    """The counts into which so many samples are clustered. For None: those of ``COUNTS`` with at
+    least ``SAMPLES_A_CLUSTER`` samples a cluster on average.
+
+    Raises:
+        BadInput: for counts that are not positive, ascending and below ``samples``, or for too few
+            samples.
+    """
+    if counts is None:
+        fitting = [count for count in COUNTS if count <= samples // SAMPLES_A_CLUSTER]
+        if not fitting:
+            raise BadInput(
+                f"{samples} samples are too few for the paper's counts, {COUNTS[0]} to "
+                f"{COUNTS[-1]}, of at least {SAMPLES_A_CLUSTER} samples a cluster; give counts, or "
+                "more samples"
+            )
+        return fitting
+    try:
+        chosen = [index(one) for one in (counts if isinstance(counts, Iterable) else [counts])]
+    except TypeError:
+        raise BadInput(f"counts = {counts!r}: give whole numbers, such as [10, 400]") from None
+    if not chosen or chosen != sorted(set(chosen)) or chosen[0] < 1:
+        raise BadInput("counts: give one or more, positive, ascending and different")
+    if chosen[-1] >= samples:
+        raise BadInput(
+            f"counts: {chosen[-1]} clusters of {samples} samples; give counts below {samples}"
+        )
+    return chosen
+
+
 SECTIONS: dict[str, type] = {
     "input": InputConfig,
     "select": SelectConfig,
@@ -166,13 +223,18 @@ SECTIONS: dict[str, type] = {
     "cluster": ClusterConfig,
     "page": PageConfig,
 }
-FIELDS = settings.fields_of(SECTIONS)
+SCHEMA = settings.Schema(
+    name="quanta",
+    default=Path(__file__).with_name("default.toml"),
+    folder="configs/qdg/",
+    tables=SECTIONS,
+)
 
-DEAR = [
+EXPENSIVE = [
     *(f"input.{name}" for name in ("model", "revision", "corpus", "losses")),
-    *(name for name in FIELDS if name.startswith(("select.", "similarity."))),
+    *(name for name in SCHEMA.fields if name.startswith(("select.", "similarity."))),
 ]
-DEAR.remove("similarity.memory")
+EXPENSIVE.remove("similarity.memory")
 """What samples and their similarity depend on; the rest of [input] is seen by the corpus' hash."""
 
 
@@ -197,21 +259,20 @@ class QDGConfig:
         )
 
     def differences(self, other: "QDGConfig") -> list[str]:
-        """The fields by which both look at other samples, or in another way: what is dear to
-        compute again."""
-        return [name for name in DEAR if attrgetter(name)(self) != attrgetter(name)(other)]
+        """The fields that differ, of those after which gradients would have to be computed anew,
+        which is expensive."""
+        return [name for name in EXPENSIVE if attrgetter(name)(self) != attrgetter(name)(other)]
 
     def to_toml(self) -> str:
         """As TOML that reads back the same."""
-        import tomli_w
-
         return tomli_w.dumps(dataclasses.asdict(self))
 
 
 def load_qdg(
-    source: Path | str | Mapping[str, Any] | None = None,
+    source: settings.Source = None,
     *,
     flags: Mapping[str, Any] | None = None,
+    mini: bool = False,
 ) -> QDGConfig:
     """Read and check a configuration.
 
@@ -219,21 +280,10 @@ def load_qdg(
         source: path of a TOML file, its content as a mapping, or None for the embedded default:
             the largest model of the suite that ``jquanta pretrain`` makes.
         flags: dotted field names to values, as text or as they are.
+        mini: apply the configuration's ``[mini]`` table.
 
     Raises:
         BadInput: naming the file, key or field, and the remedy.
     """
-    if isinstance(source, Mapping):
-        content, where = dict(source), "the configuration"
-    else:
-        path = Path(DEFAULT if source is None else source)
-        content, where = settings.read_toml(path, "configs/qdg/"), str(path)
-    name = settings.take_name(content, "quanta")
-    values = settings.flatten(content, SECTIONS, FIELDS, where)
-    for field, value in (flags or {}).items():
-        if field not in FIELDS:
-            raise settings.unknown(field, "a flag", FIELDS)
-        values[field] = settings.from_text(FIELDS[field], value)
-    return QDGConfig(
-        name, **{part: settings.build(part, cls, values, FIELDS) for part, cls in SECTIONS.items()}
-    )
+    found = settings.load(SCHEMA, source, flags=flags, mini=mini)
+    return QDGConfig(found.name, **SCHEMA.build(found.values))

@@ -26,12 +26,11 @@ from jquanta.lm.weights.load import read_config, read_params
 from jquanta.lm.weights.sources import open_source
 from jquanta.qdg.clusters.cluster import (
     STORE,
-    chosen_counts,
     cluster,
     open_clusters,
     save_clusters,
 )
-from jquanta.qdg.config import InputConfig, QDGConfig, load_qdg
+from jquanta.qdg.config import InputConfig, QDGConfig, chosen_counts, load_qdg
 from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS
 from jquanta.qdg.cosines.similarity import SIMILARITY, similarity
 from jquanta.qdg.pages.data import page_from

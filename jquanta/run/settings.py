@@ -1,19 +1,27 @@
-"""TOML tables and flags as frozen dataclasses, which are the single source of every field's name,
-default, help text and check (``parity.config.knob``, ``require``)."""
+"""Configurations: TOML and flags in, checked values out.
+
+The fields of a configuration are those of frozen dataclasses, one for each TOML table, which are
+the single source of every field's name, default, help text and check (``knob``, ``require``). A
+``Schema`` says which tables there are, and ``load`` reads any of them.
+"""
 
 import dataclasses
 import difflib
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, NamedTuple
 
 from jquanta.errors import BadInput
 
 Fields = Mapping[str, "dataclasses.Field[Any]"]
 """By dotted name, such as ``train.lr``, or by plain name at the top."""
+
+Source = Path | str | Mapping[str, Any] | None
+"""A configuration: the path of a TOML file, its content, or None for the default."""
 
 MAX_NAME = 100
 """Characters: file systems allow 255 bytes."""
@@ -21,12 +29,30 @@ MAX_NAME = 100
 MAX_SEED = 2**32 - 1
 """The largest seed: streams of random numbers take 32 bits."""
 
-_METAVARS: dict[Any, str] = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
+ALIKE = 0.7
+"""Share of equal letters from which on one name may be a misspelling of another."""
+
+MINI = "mini"
+"""The table that makes an experiment small."""
 
 
-def knob(default: Any, help: str) -> Any:
-    """A configuration field with its default and the text that ``--help`` shows."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def knob(default: Any, help: str, metavar: str = "", **metadata: Any) -> Any:
+    """A field with its default and the text that ``--help`` shows.
+
+    Args:
+        default: the value where none is given.
+        help: what the field means.
+        metavar: what ``--help`` shows in place of a value; by default a word for its type.
+        metadata: of the field; ``list=True`` for a text that holds a list, such as ``"0, 1, 2"``,
+            which TOML may write as one.
+    """
+    return field(default=default, metadata={"help": help, "metavar": metavar, **metadata})
+
+
+def same_knob(table: type, name: str) -> Any:
+    """A field with the default and the text of another one, which means the same."""
+    found = {one.name: one for one in dataclasses.fields(table)}[name]
+    return field(default=found.default, metadata=found.metadata)
 
 
 def require(ok: bool, name: str, value: object, remedy: str) -> None:
@@ -35,55 +61,125 @@ def require(ok: bool, name: str, value: object, remedy: str) -> None:
         raise BadInput(f"{name} = {value}: {remedy}")
 
 
-def listed(default: str, help: str) -> Any:
-    """As ``knob``: a text that holds a list, such as ``"0, 1, 2"``, which TOML may write as one."""
-    return dataclasses.field(default=default, metadata={"help": help, "list": True})
+def require_one_of(choices: Iterable[str], name: str, value: str) -> None:
+    """Raise ``BadInput`` unless the value is one of the choices."""
+    require(value in choices, name, repr(value), f"give one of {', '.join(choices)}")
 
 
-def fields_of(sections: Mapping[str, type], top: type | None = None) -> dict[str, Any]:
-    """The fields of all sections by their dotted names, and those of ``top`` by plain ones."""
-    plain = {} if top is None else {f.name: f for f in dataclasses.fields(top)}
-    return plain | {
-        f"{section}.{f.name}": f
-        for section, cls in sections.items()
-        for f in dataclasses.fields(cls)
-    }
+@dataclass(frozen=True)
+class Schema:
+    """What a kind of configuration may hold.
 
-
-def flags_of(section: str, table: type, metavars: Mapping[Any, str] = _METAVARS) -> Any:
-    """A dataclass with one optional text flag for each field of a table, for ``door.parse``.
-
-    ``metavars`` say for each type what ``--help`` shows in place of a value.
+    Attributes:
+        name: of a configuration that gives itself none.
+        default: the TOML file that is read where no source is given.
+        folder: where people find others.
+        tables: the dataclass of each table.
+        blocks: the name of a list of tables, such as ``sweep`` for ``[[sweep]]``; empty for none.
+        block_fields: the fields of each block; those of ``tables`` by default.
     """
-    import tyro
 
-    fields = [
-        (
-            knob.name,
-            Annotated[
-                str | None,
-                tyro.conf.arg(
-                    help=knob.metadata["help"],
-                    metavar=metavars[knob.type],
-                    help_behavior_hint=f"(unless configured: {_shown(knob.default)})",
-                ),
-            ],
-            dataclasses.field(default=None),
-        )
-        for knob in dataclasses.fields(table)
-    ]
-    flags = dataclasses.make_dataclass(section, fields, frozen=True)
-    flags.__doc__ = table.__doc__
-    return flags
+    name: str
+    default: Path
+    folder: str
+    tables: Mapping[str, type]
+    blocks: str = ""
+    block_fields: Fields = field(default_factory=dict)
+
+    @property
+    def fields(self) -> dict[str, "dataclasses.Field[Any]"]:
+        """Every field of the tables by its dotted name."""
+        return fields_of(self.tables)
+
+    def build(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Each table's dataclass, from values by dotted names. Raises ``BadInput``."""
+        known = self.fields
+        given: dict[str, dict[str, Any]] = {table: {} for table in self.tables}
+        for name, value in values.items():
+            table, _, own = name.partition(".")
+            given[table][own] = typed(name, known[name], value)
+        return {table: cls(**given[table]) for table, cls in self.tables.items()}
 
 
-def given_flags(options: Any, sections: Iterable[str]) -> dict[str, str]:
-    """The flags that were given, by the dotted names of their fields."""
+class Document(NamedTuple):
+    """What a configuration says.
+
+    Attributes:
+        name: of the experiment.
+        values: what it gives, by dotted names, as TOML values or as text of flags.
+        blocks: the same of each of its blocks.
+    """
+
+    name: str
+    values: dict[str, Any]
+    blocks: list[dict[str, Any]]
+
+
+def load(
+    schema: Schema,
+    source: Source = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    mini: bool = False,
+) -> Document:
+    """Read a configuration and check its names.
+
+    Args:
+        schema: what it may hold.
+        source: path of a TOML file, its content as a mapping, or None for the schema's default.
+        flags: dotted field names to values, as text or as they are; each replaces the table's
+            value. (What they do to blocks is the caller's affair.)
+        mini: apply the configuration's ``[mini]`` table; its blocks take the place of the others.
+
+    Raises:
+        BadInput: naming the file, key or field, and the remedy.
+    """
+    if isinstance(source, Mapping):
+        content, where = dict(source), "the configuration"
+    else:
+        path = schema.default if source is None else Path(source)
+        content = read_toml(path, schema.folder)
+        where = "the configuration" if source is None else str(source)
+    if "smoke" in content:
+        raise BadInput(f"smoke in {where}: [smoke] is called [{MINI}] now; rename it")
+    small = content.pop(MINI, None if mini else {})
+    if small is None:
+        raise BadInput(f"--mini: the configuration has no [{MINI}] table; run it without --mini")
+    if not isinstance(small, Mapping):
+        raise BadInput(f"{MINI} = {small!r}: write its fields under [{MINI}]")
+    found = _split(schema, content, where)
+    small = _split(schema, {"name": found.name, **small}, f"[{MINI}]")  # checked in any case
+    if mini:
+        name = f"{found.name[: MAX_NAME - len(MINI) - 1]}-{MINI}"
+        found = Document(name, found.values | small.values, small.blocks or found.blocks)
+    known = schema.fields
+    for name in (flags or {}).keys() - known.keys():
+        raise unknown(name, "a flag", known)
+    return found._replace(values=found.values | dict(flags or {}))
+
+
+def _split(schema: Schema, content: dict[str, Any], where: str) -> Document:
+    """The name, the fields and the blocks of a document without its ``[mini]``."""
+    content, key = dict(content), schema.blocks
+    name = take_name(content, schema.name)
+    blocks = content.pop(key, []) if key else []
+    if not isinstance(blocks, list) or not all(isinstance(block, Mapping) for block in blocks):
+        raise BadInput(f"{key} in {where}: write each {key} under its own [[{key}]]")
+    own = schema.block_fields
+    tables, known = ((), own) if own else (schema.tables, schema.fields)
+    return Document(
+        name,
+        flatten(content, schema.tables, schema.fields, where),
+        [flatten(block, tables, known, f"[[{key}]]") for block in blocks],
+    )
+
+
+def fields_of(tables: Mapping[str, type]) -> dict[str, "dataclasses.Field[Any]"]:
+    """The fields of all tables by their dotted names, in order."""
     return {
-        f"{section}.{name}": value
-        for section in sections
-        for name, value in vars(getattr(options, section)).items()
-        if value is not None
+        f"{table}.{one.name}": one
+        for table, cls in tables.items()
+        for one in dataclasses.fields(cls)
     }
 
 
@@ -121,77 +217,95 @@ def take_name(content: dict[str, Any], default: str) -> str:
 
 
 def flatten(
-    content: Mapping[str, Any], sections: Iterable[str], known: Fields, where: str
+    content: Mapping[str, Any], tables: Iterable[str], known: Fields, where: str
 ) -> dict[str, Any]:
     """The entries of a document by the dotted names of their fields. Raises ``BadInput``."""
     values: dict[str, Any] = {}
     for key, value in content.items():
-        if key in sections and not isinstance(value, Mapping):
+        if key in tables and not isinstance(value, Mapping):
             raise BadInput(f"{key} = {value!r} in {where}: write its fields under [{key}]")
         table = value if isinstance(value, Mapping) else {None: value}
         for inner, entry in table.items():
-            field = key if inner is None else f"{key}.{inner}"
-            if field not in known:
-                raise unknown(field, where, known)
-            values[field] = entry
+            name = key if inner is None else f"{key}.{inner}"
+            if name not in known:
+                raise unknown(name, where, known)
+            values[name] = entry
     return values
 
 
-def build(section: str, table: type, values: Mapping[str, Any], known: Fields) -> Any:
-    """A section's dataclass from what of ``values`` belongs to it. Raises ``BadInput``."""
-    return table(
-        **{
-            name.split(".")[1]: typed(name, known[name], value)
-            for name, value in values.items()
-            if name.startswith(f"{section}.")
-        }
-    )
+def nest(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of a document, from entries by dotted names: ``flatten`` undone."""
+    document: dict[str, Any] = {}
+    for name, value in values.items():
+        table, _, own = name.partition(".")
+        document.setdefault(table, {})[own] = value
+    return document
 
 
-def unknown(field: str, where: str, known: Iterable[str]) -> BadInput:
-    """What to say of a field that does not exist."""
-    names = list(known)
-    same = [name for name in names if name.split(".")[-1] == field.split(".")[-1]]
-    close = same or difflib.get_close_matches(field, names, n=1)
-    remedy = f"did you mean {close[0]}?" if close else f"fields are {', '.join(names)}"
-    return BadInput(f"unknown key {field!r} in {where}: {remedy}")
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that was probably meant: the one spelt most alike, as a whole or in its last part.
+    None where none is alike."""
+
+    def alike(one: str) -> float:
+        pairs = (name, one), (name.split(".")[-1], one.split(".")[-1])
+        return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+    best = max(sorted(names), key=alike, default="")
+    return best if alike(best) >= ALIKE else None
 
 
-def from_text(field: "dataclasses.Field[Any]", value: Any) -> Any:
-    """A flag's text as the TOML value that it looks like."""
-    if field.type is str or not isinstance(value, str):
-        return value
-    try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return value
+def unknown(name: str, where: str, known: Collection[str]) -> BadInput:
+    """The error for a field that does not exist."""
+    meant = nearest(name, known)
+    remedy = f"did you mean {meant}?" if meant else f"fields are {', '.join(known)}"
+    return BadInput(f"unknown key {name!r} in {where}: {remedy}")
 
 
-def typed(name: str, field: "dataclasses.Field[Any]", value: Any) -> Any:
-    """``value`` as the field's type, without losing anything. Raises ``BadInput``.
+def scalar(text: str) -> int | float | bool | str:
+    """A text as the value that it looks like: true, false, a number, or itself."""
+    if text in ("true", "false"):
+        return text == "true"
+    for number in (int, float):
+        try:
+            return number(text.replace("_", ""))
+        except ValueError:
+            pass
+    return text
 
-    A text that holds a list, such as ``"0, 1, 2"``, may be written as a TOML list.
+
+_WANTED: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a word or a text in quotes",
+}
+
+
+def typed(name: str, known: "dataclasses.Field[Any]", value: Any) -> Any:
+    """``value``, from TOML or a flag, as the field's type, without losing anything.
+
+    A text that holds a list, such as ``"0, 1, 2"``, may be written as a TOML list. Raises
+    ``BadInput``.
     """
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if field.type is str and isinstance(value, list) and field.metadata.get("list"):
-        return ", ".join(map(str, value))
-    if field.type is str and number and field.metadata.get("list"):
-        return str(value)
-    if field.type is str and isinstance(value, str):
-        return value
-    if field.type is bool and isinstance(value, bool):
-        return value
-    if field.type is float and number:
+    if known.metadata.get("list") and (number or isinstance(value, list)):
+        value = ", ".join(map(str, value if isinstance(value, list) else [value]))
+    return as_kind(name, known.type, value)
+
+
+def as_kind(name: str, kind: Any, value: Any) -> Any:
+    """``value`` as an int, float, bool or str, without losing anything. Raises ``BadInput``, which
+    calls it ``name``."""
+    if isinstance(value, str) and kind is not str:
+        value = scalar(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number:
         return float(value)
-    if field.type is int and number and math.isfinite(value) and value == int(value):
+    if kind is int and number and math.isfinite(value) and value == int(value):
         return int(value)
-    wanted: dict[Any, str] = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "a text in quotes",
-    }
-    raise BadInput(f"{name} = {value!r}: wrong type; give {wanted[field.type]}")
+    if kind in (bool, str) and isinstance(value, kind):
+        return value
+    raise BadInput(f"{name} = {value!r}: wrong type; give {_WANTED[kind]}")
 
 
 def numbers(name: str, text: str) -> tuple[int, ...]:
@@ -200,10 +314,6 @@ def numbers(name: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",")) if text.strip() else ()
     except ValueError:
         raise BadInput(f"{name} = {text!r}: give whole numbers such as '0, 1, 2'") from None
-
-
-def _shown(default: Any) -> str:
-    return "none" if default == "" else str(default)
 
 
 def parse_bytes(text: str, name: str = "--memory") -> int:

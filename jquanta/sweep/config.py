@@ -13,14 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jquanta.errors import BadInput
+import tomli_w
+
 from jquanta.parity.config import FIELDS, SECTIONS, RunConfig, Scalar, from_values, to_values
 from jquanta.run import settings
 from jquanta.sweep.values import parse_values
 
 Values = dict[str, tuple[Scalar, ...]]
 
-DEFAULT = Path(__file__).with_name("default.toml")
+SCHEMA = settings.Schema(
+    name="sweep",
+    default=Path(__file__).with_name("default.toml"),
+    folder="configs/",
+    tables=SECTIONS,
+    blocks="sweep",
+)
 
 
 @dataclass(frozen=True)
@@ -52,25 +59,23 @@ class SweepConfig:
     def to_toml(self) -> str:
         """The resolved configuration as TOML: fields of one value for all in the tables, the
         others in the blocks. Reading it back gives the same runs."""
-        import tomli_w
-
         shared = {
             field: self.blocks[0][field]
             for field in FIELDS
             if all(block[field] == self.blocks[0][field] for block in self.blocks)
         }
         document: dict[str, Any] = {"name": self.name}
-        _nest(document, {field: _plain(values) for field, values in shared.items()})
+        document |= settings.nest({field: _plain(values) for field, values in shared.items()})
         if len(shared) < len(FIELDS):
             document["sweep"] = [
-                _nest({}, {f: _plain(values) for f, values in block.items() if f not in shared})
+                settings.nest({f: _plain(given) for f, given in block.items() if f not in shared})
                 for block in self.blocks
             ]
         return tomli_w.dumps(document)
 
 
 def load_config(
-    source: Path | str | Mapping[str, Any] | None = None,
+    source: settings.Source = None,
     *,
     flags: Mapping[str, Any] | None = None,
     mini: bool = False,
@@ -86,29 +91,11 @@ def load_config(
     Raises:
         BadInput: naming the file, key or field, and the remedy.
     """
-    if isinstance(source, Mapping):
-        content = dict(source)
-    else:
-        content = settings.read_toml(Path(DEFAULT if source is None else source), "configs/")
-    small = content.pop("mini", None if mini else {})
-    if small is None:
-        raise BadInput("--mini: the configuration has no [mini] table; run it without --mini")
-    if not isinstance(small, Mapping):
-        raise BadInput(f"mini = {small!r}: write its fields under [mini]")
-    where = "the configuration" if source is None or isinstance(source, Mapping) else str(source)
-    base, blocks, name = _split(content, where)
-    overrides, small_blocks, _ = _split({"name": name, **small}, "[mini]")  # checked in any case
-    if mini:
-        base |= overrides
-        blocks = small_blocks or blocks
-        name = f"{name[: settings.MAX_NAME - len('-mini')]}-mini"
-    chosen = dict(flags or {})
-    for field in chosen.keys() - FIELDS.keys():
-        raise settings.unknown(field, "a flag", FIELDS)
+    found = settings.load(SCHEMA, source, flags=flags, mini=mini)
     notes: dict[str, None] = {}
 
     def resolved(block: Mapping[str, Any]) -> Values:
-        specs = base | dict(block) | chosen
+        specs = found.values | dict(block) | dict(flags or {})  # a flag replaces what blocks say
         values: Values = {}
         for field, knob in FIELDS.items():
             values[field], dropped = parse_values(field, specs.get(field, knob.default))
@@ -117,12 +104,12 @@ def load_config(
                 notes[f"{field}: {kept} distinct of {kept + dropped} values given"] = None
         return values
 
-    config = SweepConfig(name, tuple(resolved(block) for block in blocks or [{}]))
+    config = SweepConfig(found.name, tuple(resolved(block) for block in found.blocks or [{}]))
     runs = config.runs()  # also checks every run
     listed = sum(math.prod(map(len, block.values())) for block in config.blocks)
     if len(runs) < listed:
         notes[f"{listed} runs are listed, {len(runs)} are distinct; each is trained once"] = None
-    return SweepConfig(name, config.blocks, tuple(notes))
+    return SweepConfig(config.name, config.blocks, tuple(notes))
 
 
 def varying(runs: list[RunConfig]) -> dict[str, list[Scalar]]:
@@ -132,25 +119,5 @@ def varying(runs: list[RunConfig]) -> dict[str, list[Scalar]]:
     return {field: values for field, values in seen.items() if len(values) > 1}
 
 
-def _split(content: dict[str, Any], where: str) -> tuple[dict[str, Any], list[Any], str]:
-    """The fields, the blocks' fields and the name of a document."""
-    content = dict(content)
-    name, blocks = settings.take_name(content, "sweep"), content.pop("sweep", [])
-    if not isinstance(blocks, list) or not all(isinstance(block, Mapping) for block in blocks):
-        raise BadInput(f"sweep in {where}: write each block under its own [[sweep]]")
-    flat, *each = (
-        settings.flatten(table, SECTIONS, FIELDS, place)
-        for table, place in [(content, where), *((block, "[[sweep]]") for block in blocks)]
-    )
-    return flat, each, name
-
-
 def _plain(values: tuple[Scalar, ...]) -> Any:
     return values[0] if len(values) == 1 else list(values)
-
-
-def _nest(document: dict[str, Any], flat: Mapping[str, Any]) -> dict[str, Any]:
-    for field, value in flat.items():
-        section, name = field.split(".")
-        document.setdefault(section, {})[name] = value
-    return document

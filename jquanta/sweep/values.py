@@ -6,13 +6,14 @@ from typing import Any
 
 from jquanta.errors import BadInput
 from jquanta.parity.config import FIELDS, Scalar
+from jquanta.run import settings
 
 _ITEM = re.compile(r"\s*((?:log|lin)\s*\([^()]*\)|[^,()]+?)\s*(?:,|$)")
 _RANGE = re.compile(r"(log|lin)\s*\(([^()]*)\)")
 
-MAX_COUNT = 100_000  # values of a range: more is a slip, and would only fill the memory
+MAX_COUNT = 100_000  # values of a range; more is a mistake, and would only fill the memory
 
-MAX_WHOLE = 2**32 - 1  # the largest seed; steps and sizes are 32-bit on the device, too
+MAX_WHOLE = settings.MAX_SEED  # steps and sizes are 32-bit on the device, too
 
 COUNTS = ("train.train_size",)  # whole numbers that may be inf, held as floats
 
@@ -56,8 +57,7 @@ def _from_text(name: str, text: str) -> list[Scalar]:
                 "'log(10, 500, 30)' or 'lin(0.1, 0.8, 8)'"
             )
         spread = _RANGE.fullmatch(item[1])
-        one = item[1] if text_field else _scalar(item[1])
-        values += _spread(name, *spread.groups()) if spread else [_typed(name, one)]
+        values += _spread(name, *spread.groups()) if spread else [_typed(name, item[1])]
         end = item.end()
     return values
 
@@ -87,34 +87,9 @@ def _spread(name: str, kind: str, arguments: str) -> list[Scalar]:
     return [_typed(name, round(v) if whole else v) for v in values]
 
 
-def _scalar(text: str) -> Scalar:
-    """A word of a flag as the TOML value it looks like."""
-    if text in ("true", "false"):
-        return text == "true"
-    for number in (int, float):
-        try:
-            return number(text.replace("_", ""))
-        except ValueError:
-            pass
-    return text
-
-
 def _typed(name: str, value: Any) -> Scalar:
     """``value`` as the field's type, without losing anything."""
-    kind = FIELDS[name].type
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and number:
-        return float(value)
-    if kind is int and number and math.isfinite(value) and value == int(value):
-        if abs(value) > MAX_WHOLE:
-            raise BadInput(f"{name} = {value!r}: too large; give at most {MAX_WHOLE}")
-        return int(value)
-    if kind in (bool, str) and isinstance(value, kind):
-        return value
-    wanted: dict[Any, str] = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "a word",
-    }
-    raise BadInput(f"{name} = {value!r}: wrong type; give {wanted[kind]}")
+    value = settings.as_kind(name, FIELDS[name].type, value)
+    if FIELDS[name].type is int and abs(value) > MAX_WHOLE:
+        raise BadInput(f"{name} = {value!r}: too large; give at most {MAX_WHOLE}")
+    return value

@@ -14,12 +14,13 @@ from jquanta import __main__ as front
 from jquanta.cli import door
 from jquanta.cli import figures as figures
 from jquanta.errors import BadInput, Interrupted, RunFailed
-from jquanta.run.folder import RunFolder
 from jquanta.sweep import __main__ as sweep
 from jquanta.sweep.config import load_config
+from jquanta.sweep.folder import SweepFolder
 from tests.sweep.examples import TINY, toml, tree
 
 HEAVY = {"jax", "flax", "orbax", "optax", "sklearn", "xarray", "zarr", "matplotlib", "scipy"}
+HEAVY |= {"numpy", "rich", "pandas", "pyarrow", "tokenizers"}
 
 Main = Callable[[list[str]], int]
 
@@ -138,7 +139,7 @@ def test_bad_files(
 @pytest.fixture
 def begun(here: Path) -> Path:
     """A run folder that another sweep has begun."""
-    folder = RunFolder(here / "other")
+    folder = SweepFolder(here / "other")
     folder.path.mkdir()
     other = load_config(TINY | {"train.seed": 7})
     folder.begin(other.name, other.to_toml())
@@ -340,13 +341,68 @@ def test_help_of_the_other_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert help_of(front.main, ["--version"], capsys) == f"{jquanta.__version__}\n"
 
 
+@pytest.mark.parametrize("command", door.COMMANDS)
+def test_every_command_explains_itself(
+    command: str, capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
+    text = help_of(front.main, [command, "--help"], capsys)
+    assert text.splitlines()[0].startswith(f"usage: jquanta {command} ")
+    assert door.summary(command) in help_of(front.main, [], capsys)
+    assert door.summary(command) in text
+    assert f"  jquanta {command} " in text.replace("\n", " \n")  # an example
+    assert "In Python: j" in " ".join(text.split())
+    assert "Exit codes: 0 done; 2 bad input" in text
+    assert f"unknown flag --zzz; see jquanta {command} --help" in refused(
+        front.main, [command, "--zzz", "red"], capsys, here
+    )
+
+
+def test_a_flag_of_another_command_is_known(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    said = refused(front.main, ["corpus", "--below", "3"], capsys, here)
+    assert "unknown flag --below, which jquanta emergence has" in said
+    said = refused(front.main, ["corpus", "--nearest", "3"], capsys, here)
+    assert "unknown flag --nearest, which jquanta assign has" in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("sweeep", "did you mean sweep?"),
+        ("figure", "did you mean figures?"),
+        ("pretrian", "did you mean pretrain?"),
+        ("zzz", "give one of sweep, corpus"),
+    ],
+)
+def test_an_unknown_command(
+    typed: str, meant: str, capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
+    assert f"unknown command {typed!r}: {meant}" in refused(front.main, [typed], capsys, here)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("figures", "figures"),
+        ("lm.corpus", "corpus"),
+        ("lm.losses", "losses"),
+        ("lm.pretrain", "pretrain"),
+        ("qdg", "qdg"),
+    ],
+)
+def test_old_spellings_say_what_to_type(old: str, new: str, here: Path) -> None:
+    done = python("-m", f"jquanta.{old}", "a b", "--out", "x", cwd=here)
+    assert (done.returncode, done.stdout) == (2, "")
+    wanted = f"jquanta: this command has moved; type: jquanta {new} 'a b' --out x\n"
+    assert done.stderr == wanted
+
+
 def test_doors_open_without_the_heavy_libraries() -> None:
-    """Imports and help load nothing heavy: jax alone takes longer than the second they may take."""
+    """Imports and help load nothing heavy: jax alone takes longer than the 0.3 s they may take."""
     script = f"""
 import sys
 import jquanta
 from jquanta.__main__ import main
-for command in ([], ["sweep"], ["figures"], ["figures", "fig2"]):
+for command in ([], ["figures", "fig2"], *([name] for name in {door.COMMANDS!r})):
     try:
         code = main([*command, "--help"])
     except SystemExit as stop:

@@ -14,7 +14,7 @@ from jquanta.cli.qdg import main
 from jquanta.errors import BadInput
 from jquanta.lm.losses.compute import compute_losses
 from jquanta.lm.models.model import Model
-from jquanta.qdg.config import DEFAULT, load_qdg
+from jquanta.qdg.config import SCHEMA, load_qdg
 from jquanta.qdg.pipeline import PAGE
 from tests.lm.losses import examples
 from tests.monitors import Watch
@@ -315,7 +315,7 @@ def test_the_command_prints_clusters_and_page(
 
 def test_the_embedded_configuration_is_the_published_one() -> None:
     published = REPOSITORY / "configs" / "qdg"
-    assert DEFAULT.read_bytes() == (published / "stdlib.toml").read_bytes()
+    assert SCHEMA.default.read_bytes() == (published / "stdlib.toml").read_bytes()
     paper = load_qdg(published / "pythia-70m.toml")
     assert (paper.select.threshold, paper.select.stride, paper.select.count) == (0.1, 50, 10_000)
     assert (paper.select.induction, paper.similarity.parameters) == ("trigram", "paper")

@@ -13,7 +13,7 @@ from flax import nnx
 from safetensors.numpy import load_file
 
 import jquanta as jq
-from jquanta.cli import sweep_report
+from jquanta.cli.sweep_result import summarise
 from jquanta.errors import BadInput
 from jquanta.parity.task import make_task
 from jquanta.sweep.__main__ import main
@@ -190,7 +190,7 @@ def test_the_report_tells_which_codes_were_learned(
     two_seeds: Any = xr.concat([results.isel(run=[0, 1])] * 2, "run")
     failed = two_seeds.assign(subtask_loss=two_seeds.subtask_loss.copy(deep=True))
     failed.subtask_loss[2, :, 3] = math.log(2)
-    sweep_report.summarise(failed)
+    summarise(failed)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"codes     {CODES[0]}"
     for line, code, count in zip(lines[1:5], CODES[0].split(), (2, 2, 2, 1), strict=True):
@@ -204,7 +204,7 @@ def test_the_report_tells_which_codes_were_learned(
 
 def test_a_long_list_of_codes_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     words = [*map(str, range(12)), *(f"0+{i}" for i in range(1, 12)), "2+3", "3+4"]
-    sweep_report.summarise(planted({"task.n_bits": 24, "task.codes": " ".join(words)}))
+    summarise(planted({"task.n_bits": 24, "task.codes": " ".join(words)}))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 22  # the list, 20 of its codes, and the number of the others
     assert lines[0].endswith("…")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import jquanta as jq
-from jquanta.cli import sweep_report
+from jquanta.cli.sweep import train
+from jquanta.cli.sweep_plan import print_plan
 from jquanta.machine import cores
 from jquanta.parity.config import from_values
 from jquanta.sweep.config import load_config
@@ -109,6 +110,6 @@ def test_the_command_asks_for_the_cores(
     asked: list[int] = []
     monkeypatch.setattr("jquanta.sweep.plan.use_cores", lambda runs, _: asked.append(len(runs)))
     config = load_config(SWEEP)
-    sweep_report.print_plan(config)
-    sweep_report.train(config, tmp_path / "run")
+    print_plan(config)
+    train(config, tmp_path / "run")
     assert asked == [4, 4]

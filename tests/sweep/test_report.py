@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import jquanta as jq
-from jquanta.cli import sweep_report
+from jquanta.cli.sweep_result import summarise
 from jquanta.run import progress
 from jquanta.run.progress import Bar
 from jquanta.sweep.__main__ import main
@@ -99,7 +99,7 @@ def test_diverged_runs_are_said(here: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_exponents_are_printed_beside_theory(capsys: pytest.CaptureFixture[str]) -> None:
-    sweep_report.summarise(planted())
+    summarise(planted())
     lines = capsys.readouterr().out.splitlines()
     for fit, learned, name, exponent, theory in zip(
         lines[::2],
@@ -120,7 +120,7 @@ def test_exponents_are_printed_beside_theory(capsys: pytest.CaptureFixture[str])
 def test_an_alpha_without_theory_is_reported_all_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sweep_report.summarise(planted({"task.alpha": -0.5}))
+    summarise(planted({"task.alpha": -0.5}))
     out = capsys.readouterr().out
     assert [f"alpha_{scale}" in out for scale in "NSD"] == [True] * 3
     assert "theory" not in out

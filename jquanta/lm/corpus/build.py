@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from jquanta.errors import BadInput, Interrupted
+from jquanta.lm.corpus import CUT, LONG, MAX_LENGTH, SPLIT
 from jquanta.lm.corpus.layout import (
     META,
     OFFSET_DTYPE,
@@ -41,12 +42,6 @@ from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence, Speed
 from jquanta.run.stop import Interrupts, shortage_in_one_line
 from jquanta.version import __version__
-
-MAX_LENGTH = 1024
-"""Largest number of tokens of a document: 1,024, as in the paper."""
-
-LONG = ("cut", "split")
-"""What can be done with a longer document: see ``build_corpus``."""
 
 BATCH_CHARACTERS = 2**22
 """Characters tokenised at once: 4 MB of prose, about a million tokens, and 150 MB of memory."""
@@ -74,7 +69,7 @@ def build_corpus(
     max_length: int = MAX_LENGTH,
     documents: int | None = None,
     pattern: str = "*",
-    long: str = "cut",
+    long: str = CUT,
     monitor: Monitor | None = None,
 ) -> Corpus:
     """Tokenise documents into a corpus folder, or continue where an earlier call stopped.
@@ -175,7 +170,7 @@ def _build(
         progress = _read_progress(part, recipe, dtype)
         if progress.documents:
             monitor.say(f"{part}: continuing after {progress.documents:,} documents")
-        whole = recipe.long == "split"
+        whole = recipe.long == SPLIT
         encode = encoder(loaded.tokenizer, None if whole else recipe.max_length)
         message = f"interrupted; {part}: the same command continues"
         try:

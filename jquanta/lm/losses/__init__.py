@@ -5,3 +5,6 @@ on a CPU documents of similar length share a batch (``batches``, ``cross_entropy
 documents are packed into rows of one length (``packing``, ``rows``). ``column`` stores the losses
 and ``reader`` opens them.
 """
+
+DTYPES = ("float32", "bfloat16")
+"""Number types in which weights are held and multiplied."""

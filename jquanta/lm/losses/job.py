@@ -14,13 +14,12 @@ import numpy as np
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.layout import TOKENIZER
 from jquanta.lm.corpus.reader import Corpus, open_corpus
+from jquanta.lm.losses import DTYPES
 from jquanta.lm.losses.column import KIND, ROOT, group_name, label_of, read_attributes
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.weights.load import read_config, read_tokenizer
 from jquanta.lm.weights.sources import Hub, Source, open_source
 from jquanta.run.files import require_place
-
-DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +78,7 @@ def make_job(
     models: Sequence[Path | str] | Path | str,
     out: Path | str,
     revisions: Sequence[str] = (),
-    dtype: str = "float32",
+    dtype: str = DTYPES[0],
 ) -> Job:
     """Check the arguments of ``compute_losses``, except for the weights. Writes nothing.
 

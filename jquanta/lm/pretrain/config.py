@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from jquanta.errors import BadInput
 from jquanta.lm.models.config import GPTNeoXConfig
 from jquanta.run import settings
 from jquanta.run.settings import MAX_SEED, knob, require
-
-DEFAULT = Path(__file__).with_name("default.toml")
-"""The embedded configuration; configs/lm/stdlib.toml is the same file."""
 
 STDLIB = "stdlib"
 
@@ -52,8 +51,8 @@ class TrainConfig:
     weight_decay: float = knob(0.1, "decoupled, of matrices only (AdamW)")
     clip: float = knob(1.0, "most that the gradient's norm may be")
     checkpoints: int = knob(8, "saved models a size, each at twice the steps of the one before")
-    seeds: str = settings.listed(
-        "0", 'seeds of every size, such as "0, 1, 2", trained side by side'
+    seeds: str = knob(
+        "0", 'seeds of every size, such as "0, 1, 2", trained side by side', list=True
     )
 
     def __post_init__(self) -> None:
@@ -84,7 +83,7 @@ class TrainConfig:
         )
         seeds = self.seed_list
         require(
-            len(set(seeds)) == len(seeds) and all(0 <= seed <= MAX_SEED for seed in seeds),
+            0 < len(set(seeds)) == len(seeds) and all(0 <= seed <= MAX_SEED for seed in seeds),
             "train.seeds",
             repr(self.seeds),
             f"give different whole numbers from 0 to {MAX_SEED}",
@@ -103,12 +102,7 @@ class TrainConfig:
     @property
     def seed_list(self) -> tuple[int, ...]:
         """The seeds as numbers."""
-        try:
-            return tuple(int(part) for part in self.seeds.split(","))
-        except ValueError:
-            raise BadInput(
-                f"train.seeds = {self.seeds!r}: give whole numbers such as '0, 1, 2'"
-            ) from None
+        return settings.numbers("train.seeds", self.seeds)
 
 
 @dataclass(frozen=True)
@@ -154,9 +148,17 @@ class ModelConfig:
 
 
 SECTIONS: dict[str, type] = {"corpus": CorpusConfig, "train": TrainConfig}
-MODEL, SMOKE = "model", "smoke"
-FIELDS = settings.fields_of(SECTIONS)
-MODEL_FIELDS = {f.name: f for f in dataclasses.fields(ModelConfig)}
+MODEL = "model"
+"""The list of tables that holds the sizes."""
+
+SCHEMA = settings.Schema(
+    name="suite",
+    default=Path(__file__).with_name("default.toml"),
+    folder="configs/lm/",
+    tables=SECTIONS,
+    blocks=MODEL,
+    block_fields={field.name: field for field in dataclasses.fields(ModelConfig)},
+)
 
 
 @dataclass(frozen=True)
@@ -202,17 +204,15 @@ class SuiteConfig:
 
     def to_toml(self) -> str:
         """As TOML that reads back the same."""
-        import tomli_w
-
         values = dataclasses.asdict(self)
         return tomli_w.dumps({MODEL if k == "models" else k: v for k, v in values.items()})
 
 
 def load_suite(
-    source: Path | str | Mapping[str, Any] | None = None,
+    source: settings.Source = None,
     *,
     flags: Mapping[str, Any] | None = None,
-    smoke: bool = False,
+    mini: bool = False,
 ) -> SuiteConfig:
     """Read and check a configuration.
 
@@ -220,53 +220,20 @@ def load_suite(
         source: path of a TOML file, its content as a mapping, or None for the embedded default:
             the source of Python's standard library.
         flags: dotted field names to values, as text or as they are.
-        smoke: apply the configuration's ``[smoke]`` table; its ``[[smoke.model]]`` blocks take
-            the place of the others.
+        mini: apply the configuration's ``[mini]`` table; its ``[[mini.model]]`` blocks take the
+            place of the others.
 
     Raises:
         BadInput: naming the file, key or field, and the remedy.
     """
-    if isinstance(source, Mapping):
-        content, where = dict(source), "the configuration"
-    else:
-        path = Path(DEFAULT if source is None else source)
-        content, where = settings.read_toml(path, "configs/lm/"), str(path)
-    small = content.pop(SMOKE, None if smoke else {})
-    if not isinstance(small, Mapping):
-        raise BadInput(
-            "--smoke: the configuration has no [smoke] table; run it without --smoke"
-            if small is None
-            else f"smoke = {small!r}: write its fields under [smoke]"
-        )
-    name, values, models = _split(content, where)
-    _, small_values, small_models = _split({"name": name, **small}, "[smoke]")
-    if smoke:
-        name, values, models = f"{name}-smoke", values | small_values, small_models or models
-    for field, value in (flags or {}).items():
-        if field not in FIELDS:
-            raise settings.unknown(field, "a flag", FIELDS)
-        values[field] = settings.from_text(FIELDS[field], value)
-    parts = {part: settings.build(part, cls, values, FIELDS) for part, cls in SECTIONS.items()}
-    return SuiteConfig(name, models=tuple(map(_model, models)), **parts)
-
-
-def _split(content: dict[str, Any], where: str) -> tuple[str, dict[str, Any], list[Any]]:
-    """The name, the fields by their dotted names, and the models of a document."""
-    content = dict(content)
-    name, models = settings.take_name(content, "suite"), content.pop(MODEL, [])
-    if not isinstance(models, list) or not all(isinstance(model, Mapping) for model in models):
-        raise BadInput(f"{MODEL} in {where}: write each model under its own [[{MODEL}]]")
-    return name, settings.flatten(content, SECTIONS, FIELDS, where), models
+    found = settings.load(SCHEMA, source, flags=flags, mini=mini)
+    models = tuple(map(_model, found.blocks))
+    return SuiteConfig(found.name, models=models, **SCHEMA.build(found.values))
 
 
 def _model(entries: Mapping[str, Any]) -> ModelConfig:
-    for name in entries:
-        if name not in MODEL_FIELDS:
-            raise settings.unknown(name, f"[[{MODEL}]]", MODEL_FIELDS)
     missing = [name for name in ("layers", "width", "heads") if name not in entries]
     if missing:
         raise BadInput(f"[[{MODEL}]]: has no {', '.join(missing)}")
-    values = {
-        name: settings.typed(name, MODEL_FIELDS[name], value) for name, value in entries.items()
-    }
-    return ModelConfig(**values)
+    known = SCHEMA.block_fields
+    return ModelConfig(**{k: settings.typed(k, known[k], value) for k, value in entries.items()})

@@ -48,7 +48,7 @@ def pretrain(
     config: SuiteConfig | Mapping[str, Any] | Path | str | None = None,
     out: Path | str | None = None,
     *,
-    smoke: bool = False,
+    mini: bool = False,
     monitor: Monitor | None = None,
 ) -> xr.Dataset:
     """Train the models of a suite, or continue where an earlier call stopped::
@@ -60,7 +60,7 @@ def pretrain(
         config: a ``SuiteConfig``, the path of a TOML file, its content as a mapping, or None for
             the default configuration, which trains on Python's standard library.
         out: the run folder; ``runs/NAME`` by default.
-        smoke: apply the configuration's ``[smoke]`` table, a small variant for a quick test.
+        mini: apply the configuration's ``[mini]`` table, a small variant for a quick test.
         monitor: receives the progress.
 
     Returns:
@@ -75,7 +75,7 @@ def pretrain(
             same bits as an uninterrupted one.
     """
     if not isinstance(config, SuiteConfig):
-        config = load_suite(config, smoke=smoke)
+        config = load_suite(config, mini=mini)
     folder = SuiteFolder(Path("runs") / config.name if out is None else out)
     folder.check(config)
     if not folder.done:

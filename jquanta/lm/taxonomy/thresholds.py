@@ -1,20 +1,17 @@
 """What makes a token monogenic or polygenic: the paper's numbers as defaults (section 3)."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from jquanta.cli import door
 from jquanta.errors import BadInput
+from jquanta.run.settings import knob
 
 
 @dataclass(frozen=True)
 class Monogenic:
     """A sharp drop at one size. Losses in nats."""
 
-    above: Annotated[float, door.option("loss of all smaller models (default: 5.0 nats)")] = 5.0
-    below: Annotated[float, door.option("loss of the model and all larger (default: 0.3 nats)")] = (
-        0.3
-    )
+    above: float = knob(5.0, "nats: loss of all smaller models")
+    below: float = knob(0.3, "nats: loss of the model and all larger")
 
     def __post_init__(self) -> None:
         if not 0 < self.below < self.above:
@@ -28,10 +25,8 @@ class Monogenic:
 class Polygenic:
     """A steady fall: the line of loss on ln N, the natural logarithm."""
 
-    slope: Annotated[
-        float, door.option("largest slope, in nats a factor e of parameters (default: -0.3)")
-    ] = -0.3
-    r2: Annotated[float, door.option("least share of variance explained (default: 0.98)")] = 0.98
+    slope: float = knob(-0.3, "largest slope, in nats a factor e of parameters")
+    r2: float = knob(0.98, "least share of variance explained")
 
     def __post_init__(self) -> None:
         if not (self.slope < 0 <= self.r2 < 1):

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import coo_array, csr_array
 
 from jquanta.errors import BadInput
+from jquanta.qdg.config import ABSOLUTE, AFFINITIES, ANGULAR, SHIFTED
 from jquanta.run.progress import Monitor, Silence
 
 Matrix = Float[np.ndarray, "Q Q"]
@@ -50,10 +51,10 @@ def shifted(cosine: Matrix) -> Matrix:
     return 1 + np.clip(cosine, -1, 1)
 
 
-AFFINITIES: dict[str, Callable[[Matrix], Matrix]] = {
-    "angular": angular,
-    "absolute": absolute,
-    "shifted": shifted,
+_FUNCTIONS: dict[str, Callable[[Matrix], Matrix]] = {
+    ANGULAR: angular,
+    ABSOLUTE: absolute,
+    SHIFTED: shifted,
 }
 
 
@@ -73,7 +74,7 @@ def affinity_of(cosine: ArrayLike, name: str = "angular") -> Matrix:
     """
     if name not in AFFINITIES:
         raise BadInput(f"affinity = {name!r}: give one of {', '.join(AFFINITIES)}")
-    affinity = AFFINITIES[name](symmetric(cosine))
+    affinity = _FUNCTIONS[name](symmetric(cosine))
     if affinity.min(initial=0) < 0:
         raise BadInput(
             f"affinity = {name!r}: the matrix has negative entries, and spectral clustering takes "

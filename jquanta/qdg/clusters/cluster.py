@@ -34,16 +34,9 @@ from jquanta.qdg.clusters.spectral import (
     refuse_disconnected,
     start_vector,
 )
+from jquanta.qdg.config import COUNTS, KMEANS, chosen_counts
 from jquanta.run import arrays
 from jquanta.run.progress import Monitor, Silence
-
-COUNTS = (*range(10, 101, 10), *range(125, 301, 25), 350, *range(400, 1201, 100), 1400, 1500)
-"""The paper's thirty numbers of clusters."""
-
-SAMPLES_A_CLUSTER = 5
-"""Where no counts are asked for, those of ``COUNTS`` above Q / 5 are left out."""
-
-KMEANS = ("jax", "scikit-learn")
 
 CLEAR_GAP = 1e-7
 """Between eigenvalues k and k + 1: the solver's error of about 1e-15 over this gap turns the space
@@ -235,36 +228,6 @@ def _is_clear(embedding: Embedding, count: int) -> bool:
     """Whether a gap between eigenvalues separates the first ``count`` vectors from the next."""
     values = embedding.values
     return count < len(values) and bool(values[count] - values[count - 1] > CLEAR_GAP)
-
-
-def chosen_counts(counts: Sequence[int] | int | None, samples: int) -> list[int]:
-    """The counts into which so many samples are clustered. For None: those of ``COUNTS`` with at
-    least ``SAMPLES_A_CLUSTER`` samples a cluster on average.
-
-    Raises:
-        BadInput: for counts that are not positive, ascending and below ``samples``, or for too few
-            samples.
-    """
-    if counts is None:
-        fitting = [count for count in COUNTS if count <= samples // SAMPLES_A_CLUSTER]
-        if not fitting:
-            raise BadInput(
-                f"{samples} samples are too few for the paper's counts, {COUNTS[0]} to "
-                f"{COUNTS[-1]}, of at least {SAMPLES_A_CLUSTER} samples a cluster; give counts, or "
-                "more samples"
-            )
-        return fitting
-    given = np.atleast_1d(np.asarray(counts))
-    if given.size and (given.ndim != 1 or given.dtype.kind not in "iu"):
-        raise BadInput(f"counts = {counts!r}: give whole numbers, such as [10, 400]")
-    chosen: list[int] = given.tolist()
-    if not chosen or chosen != sorted(set(chosen)) or chosen[0] < 1:
-        raise BadInput("counts: give one or more, positive, ascending and different")
-    if chosen[-1] >= samples:
-        raise BadInput(
-            f"counts: {chosen[-1]} clusters of {samples} samples; give counts below {samples}"
-        )
-    return chosen
 
 
 def ranked(label: Int[np.ndarray, " Q"]) -> Int32[np.ndarray, " Q"]:

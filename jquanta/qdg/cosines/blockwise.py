@@ -13,9 +13,9 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from jquanta.errors import BadInput, Interrupted
+from jquanta.lm.losses import DTYPES
 from jquanta.machine.devices import on_host
 from jquanta.machine.memory import usable_together
-from jquanta.qdg.config import DTYPES
 from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS, InMemory, Matrices
 from jquanta.qdg.cosines.panels import Panel, assemble, padded, panels, products
 from jquanta.qdg.views.source import Source, at_once

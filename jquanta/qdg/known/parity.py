@@ -23,6 +23,7 @@ from jquanta.errors import BadInput
 from jquanta.parity.task import Task, draw, parity, subtask_of, unpack
 from jquanta.qdg.clusters.cluster import cluster, save_clusters
 from jquanta.qdg.clusters.quality import agreement
+from jquanta.qdg.config import PARITY_BELOW
 from jquanta.qdg.cosines.blockwise import exact
 from jquanta.run import arrays
 from jquanta.run.files import require_place
@@ -31,9 +32,6 @@ from jquanta.streams import Stream
 from jquanta.sweep.store import load_run
 
 TRUTH = "truth.zarr"
-
-BELOW = 0.01
-"""Nats below which a loss counts as about zero (the paper gives no number)."""
 
 TRIED = 4
 """Samples drawn for each one wanted. With the paper's network nearly all have a small loss."""
@@ -63,7 +61,7 @@ def sparse_parity(
     run: int = 0,
     *,
     samples: int = 10_000,
-    below: float = BELOW,
+    below: float = PARITY_BELOW,
     counts: Sequence[int] | None = None,
     affinity: str = "angular",
     seed: int = 0,

@@ -21,9 +21,10 @@ from jaxtyping import Float, Int64
 from jquanta.errors import BadInput
 from jquanta.powerlaw import Window
 from jquanta.qdg.clusters.affinity import normalised
-from jquanta.qdg.clusters.cluster import COUNTS, SAMPLES_A_CLUSTER, cluster
+from jquanta.qdg.clusters.cluster import cluster
 from jquanta.qdg.clusters.quality import agreement
 from jquanta.qdg.clusters.ranks import WINDOW, rank_frequency
+from jquanta.qdg.config import COUNTS, SAMPLES_A_CLUSTER
 from jquanta.run import arrays
 from jquanta.run.files import require_place
 from jquanta.run.progress import Monitor, Part, Silence

@@ -15,15 +15,12 @@ from jaxtyping import Bool, Float, Num
 from jquanta.errors import BadInput
 from jquanta.lm.taxonomy.tables import step_of
 from jquanta.qdg.clusters.cluster import labels_hash, open_clusters
+from jquanta.qdg.config import LEARNED_BELOW
 from jquanta.qdg.results import require_samples
 from jquanta.qdg.samples.predictions import Predictions
 from jquanta.run import arrays
 from jquanta.run.arrays import save_dataset
 from jquanta.run.progress import Monitor, Silence
-
-BELOW = 0.5
-"""Nats: the right token has 61% of the probability (geometric mean). Samples are chosen below 0.1
-to 0.3 nats, and cost several before they are learned."""
 
 LEAST_CHECKPOINTS = 3
 """Checkpoints that a series needs for its sharpness: with two, the only drop is the whole drop."""
@@ -107,7 +104,7 @@ def cluster_losses(
     )
 
 
-def emerged(curves: xr.Dataset, below: float = BELOW) -> xr.Dataset:
+def emerged(curves: xr.Dataset, below: float = LEARNED_BELOW) -> xr.Dataset:
     """When and where each cluster is learned, and how suddenly.
 
     Args:

@@ -23,6 +23,7 @@ from scipy.stats import mannwhitneyu
 from jquanta.errors import BadInput
 from jquanta.lm.models.model import Model
 from jquanta.machine.memory import usable_together
+from jquanta.qdg.config import LARGEST, OTHERS, STEP
 from jquanta.qdg.cosines.panels import inner, unit
 from jquanta.qdg.results import chosen_count, require_samples, require_weights
 from jquanta.qdg.samples.predictions import Predictions
@@ -34,9 +35,6 @@ from jquanta.qdg.views.per_sample import PerSample, per_sample, view_of
 from jquanta.qdg.views.source import computed
 from jquanta.run.arrays import save_dataset
 from jquanta.run.progress import Monitor, Silence
-
-STEP = 3e-4
-"""Length of the step over that of the parameters."""
 
 LEAST = 4
 """Samples of a cluster that is looked at: two to step by, two to see."""
@@ -51,9 +49,9 @@ def mechanisms(
     *,
     parameters: str | Sequence[str] = PAPER,
     count: int | None = None,
-    largest: int = 20,
+    largest: int = LARGEST,
     step: float = STEP,
-    others: int = 500,
+    others: int = OTHERS,
     seed: int = 0,
     monitor: Monitor | None = None,
 ) -> xr.Dataset:

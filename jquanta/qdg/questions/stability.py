@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike
 
 from jquanta.errors import BadInput
 from jquanta.qdg.clusters.affinity import symmetric
-from jquanta.qdg.clusters.cluster import KMEANS, labels_by_seed, labels_hash, open_clusters
+from jquanta.qdg.clusters.cluster import labels_by_seed, labels_hash, open_clusters
 from jquanta.qdg.clusters.quality import agreement, rotated, shuffled, tightness
+from jquanta.qdg.config import KMEANS
 from jquanta.qdg.results import chosen_count
 from jquanta.run import arrays
 from jquanta.run.progress import Monitor, Part, Silence

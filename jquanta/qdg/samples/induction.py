@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
+from jquanta.qdg.config import BIGRAM, NONE, TRIGRAM
 
-TRIGRAM, BIGRAM, NONE = "trigram", "bigram", "none"
 _ORDERS = {TRIGRAM: 3, BIGRAM: 2, NONE: 0}
 
 TOKENS = 2**21

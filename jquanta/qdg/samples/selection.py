@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses.reader import require_corpus
-from jquanta.qdg.samples.induction import TRIGRAM, by_induction, order_of, parts
+from jquanta.qdg.config import TRIGRAM
+from jquanta.qdg.samples.induction import by_induction, order_of, parts
 from jquanta.qdg.samples.predictions import Predictions
 
 THRESHOLD = 0.1

@@ -82,13 +82,13 @@ def test_killed_and_interrupted_commands_continue(
     assert f"{folder}: already trained; nothing to do" in capsys.readouterr().out
 
 
-def test_the_smoke_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_mini_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The one that people try first, on fewer files and in fewer steps."""
     words = "--corpus.pattern json/* --corpus.vocab 300 --corpus.test 0.3 --train.tokens 1024"
     words += " --train.batch 8 --train.context 32 --train.checkpoints 2"
-    assert main([*words.split(), "--smoke", "--out", str(tmp_path / "run")]) == 0
+    assert main([*words.split(), "--mini", "--out", str(tmp_path / "run")]) == 0
     told = capsys.readouterr().out
-    assert "stdlib-smoke: " in told
+    assert "stdlib-mini: " in told
     assert "models saved after 2, 4" in told
     losses = jq.open_losses(tmp_path / "run" / "losses")
     assert set(losses.revision.values) == {"step2", "step4"}
@@ -111,7 +111,8 @@ def test_the_plan(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     [
         ("CONFIG --train.token 4", "did you mean --train.tokens"),
         ("CONFIG --train.tokens many", "train.tokens = 'many'"),
-        ("CONFIG --smoke", "has no [smoke] table"),
+        ("CONFIG --mini", "has no [mini] table"),
+        ("CONFIG --smoke", "--smoke is called --mini now"),
         ("none.toml", "no such configuration"),
         ("CONFIG --out CONFIG", "is a file"),
         ("CONFIG --corpus.source none.jsonl", "none.jsonl: no such file"),

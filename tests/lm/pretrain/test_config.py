@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from jquanta.errors import BadInput
-from jquanta.lm.pretrain.config import DEFAULT, load_suite
+from jquanta.lm.pretrain.config import SCHEMA, load_suite
 from tests.lm.pretrain.examples import suite, table
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "lm"
 
 
 def test_the_default_is_the_file_that_people_read() -> None:
-    assert DEFAULT.read_bytes() == (CONFIGS / "stdlib.toml").read_bytes()
+    assert SCHEMA.default.read_bytes() == (CONFIGS / "stdlib.toml").read_bytes()
 
 
 def test_the_default_is_what_was_asked_for() -> None:
@@ -28,15 +28,15 @@ def test_the_default_is_what_was_asked_for() -> None:
     assert steps[-1] == config.train.steps
     # Whole numbers near a geometric row: each within a step of half the next.
     assert all(0 <= b - 2 * a <= 1 for a, b in pairwise(steps))
-    small = load_suite(smoke=True)
-    assert small.name == "stdlib-smoke"
+    small = load_suite(mini=True)
+    assert small.name == "stdlib-mini"
     assert small.train.tokens < config.train.tokens / 20
 
 
 def test_it_reads_back_what_it_writes(tmp_path: Path) -> None:
     for config in (
         load_suite(),
-        load_suite(smoke=True),
+        load_suite(mini=True),
         suite(tmp_path, **{"train.seeds": [3, 1]}),
     ):
         (tmp_path / "config.toml").write_text(config.to_toml())
@@ -45,7 +45,7 @@ def test_it_reads_back_what_it_writes(tmp_path: Path) -> None:
 
 def test_flags_replace_fields() -> None:
     flags = {"train.tokens": "1e6", "corpus.pattern": "[a-c]*", "train.seeds": "4, 5"}
-    config = load_suite(flags=flags, smoke=True)
+    config = load_suite(flags=flags, mini=True)
     assert config.train.tokens == 1_000_000
     assert config.corpus.pattern == "[a-c]*"
     assert config.train.seed_list == (4, 5)
@@ -94,8 +94,10 @@ MODEL = {"layers": 1, "width": 16, "heads": 2}
         ({"model": [MODEL | {"layers": 0}]}, "layers = 0"),
         ({"model": [MODEL | {"lr": -1}]}, "lr = -1.0"),
         ({"model": [MODEL | {"name": "../x"}]}, "name = '../x'"),
-        ({"smoke": {"train.lrate": 1}}, r"unknown key 'train.lrate' in \[smoke\]"),
-        ({"smoke": 1}, "smoke = 1"),
+        ({"mini": {"train.lrate": 1}}, r"unknown key 'train.lrate' in \[mini\]"),
+        ({"mini": 1}, "mini = 1"),
+        ({"mini": {"model": [{"depth": 3}]}}, r"unknown key 'depth' in \[\[model\]\]"),
+        ({"smoke": {"train.tokens": 1}}, r"\[smoke\] is called \[mini\] now"),
     ],
 )
 def test_bad_input_is_named(changes: dict[str, Any], names: str) -> None:
@@ -110,5 +112,5 @@ def test_files_that_will_not_do(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("name = ")
     with pytest.raises(BadInput, match=r"bad\.toml: not valid TOML"):
         load_suite(tmp_path / "bad.toml")
-    with pytest.raises(BadInput, match=r"has no \[smoke\] table"):
-        load_suite(table(tmp_path), smoke=True)
+    with pytest.raises(BadInput, match=r"has no \[mini\] table"):
+        load_suite(table(tmp_path), mini=True)

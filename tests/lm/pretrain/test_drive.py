@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM
 
 import jquanta as jq
-from jquanta.cli.pretrain_report import table as told
+from jquanta.cli.pretrain import table as told
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.lm.losses.reader import mean_loss
 from jquanta.lm.pretrain import data, drive

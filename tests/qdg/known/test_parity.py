@@ -39,10 +39,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_samples_are_learned_sorted_and_labelled(runs: Path) -> None:
     task, network, weights = load_run(runs, 0)
-    learned = parity.draw_learned(task, network, weights, SAMPLES, parity.BELOW)
+    learned = parity.draw_learned(task, network, weights, SAMPLES, parity.PARITY_BELOW)
     subtask, label = np.asarray(learned.subtask), np.asarray(learned.label)
     assert (np.lexsort((label, subtask)) == np.arange(SAMPLES)).all()
-    assert (np.asarray(learned.loss) < parity.BELOW).all()
+    assert (np.asarray(learned.loss) < parity.PARITY_BELOW).all()
     bits = np.asarray(unpack(learned.words, task.config.n_bits, jnp.float32))
     own = np.take_along_axis(bits, task.subsets[subtask], 1).sum(1) % 2
     np.testing.assert_array_equal(label, own)
@@ -107,13 +107,13 @@ def test_too_few_learned_samples_are_told(runs: Path) -> None:
     task, network, weights = load_run(runs, 0)
     nothing = jax.tree.map(jnp.zeros_like, weights)
     with pytest.raises(BadInput, match="0 of 40 samples have a loss below"):
-        parity.draw_learned(task, network, nothing, 10, parity.BELOW)
+        parity.draw_learned(task, network, nothing, 10, parity.PARITY_BELOW)
 
 
 def test_a_certain_sample_keeps_its_digits(runs: Path) -> None:
     """Where the loss is 1e-12 a softmax rounds to one, and its gradient to zero."""
     task, network, weights = load_run(runs, 0)
-    learned = parity.draw_learned(task, network, weights, 5, parity.BELOW)
+    learned = parity.draw_learned(task, network, weights, 5, parity.PARITY_BELOW)
     model = nnx.merge(network, weights)
     sure = jax.tree.map(lambda x: x, nnx.state(model))
     sure["layers"][1]["kernel"].set_value(1e3 * sure["layers"][1]["kernel"][...])

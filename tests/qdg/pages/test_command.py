@@ -243,4 +243,4 @@ def test_clusters_of_other_samples(
 def test_the_command_has_its_name() -> None:
     words = [sys.executable, "-m", "jquanta", "explore", "--help"]
     ran = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "no server and no network" in ran.stdout
+    assert "no server and no network" in " ".join(ran.stdout.split())

@@ -1,42 +1,18 @@
-"""What the sweep command tells a person: the plan, the progress, and the fitted exponents."""
-
-import time
-from pathlib import Path
+"""The text of a sweep's plan: runs, what varies between them, memory and time."""
 
 import jax
-import numpy as np
-import xarray as xr
 
-from jquanta.errors import BadInput
-from jquanta.figures.dispatch import draw
 from jquanta.machine import devices
 from jquanta.machine.memory import DEVICE_SHARE, usable
 from jquanta.parity.config import RunConfig, Scalar
 from jquanta.parity.layout import packable, way_of
-from jquanta.powerlaw import Fit
-from jquanta.run.progress import Bar, duration
+from jquanta.run.progress import duration
 from jquanta.sweep import estimate, plan
 from jquanta.sweep.config import SweepConfig, varying
-from jquanta.sweep.drive import run_sweep
-from jquanta.sweep.emergence import convergence_step
 from jquanta.sweep.estimate import H200, Card
-from jquanta.sweep.folder import SweepFolder
 from jquanta.sweep.plan import Pack
-from jquanta.sweep.scaling import (
-    LEARNED_BELOW,
-    NATS_PER_BIT,
-    NoSuchRuns,
-    data_curve,
-    fit_curve,
-    learned,
-    parameter_curve,
-    predicted,
-    predicted_finite,
-    step_curve,
-)
 
 SHOWN_VALUES = 6
-SHOWN_CODES = 20
 
 
 def print_plan(config: SweepConfig, memory: int | None = None) -> None:
@@ -114,29 +90,6 @@ def _sizes(packs: list[list[RunConfig]]) -> str:
     return f"{len(packs)}, of {least}{f' to {most}' if most > least else ''} run{'s' * (most > 1)}"
 
 
-def train(config: SweepConfig, out: Path, memory: int | None = None) -> None:
-    """Train or continue a sweep in the run folder ``out`` and print what came of it."""
-    folder = SweepFolder(out)
-    folder.check(config)
-    describe(config)
-    if folder.done:
-        print(f"{out}: already trained; nothing to do")
-        results = run_sweep(config, out)
-    else:
-        if folder.checkpoints.exists():
-            print(f"{out}: continuing from its checkpoints")
-        plan.use_cores(config.runs(), memory)
-        began = time.monotonic()
-        with Bar("training", "compiling") as line:
-            results = run_sweep(config, out, memory=memory, monitor=line)
-        print(f"trained   {results.sizes['run']} networks in {duration(time.monotonic() - began)}")
-    summarise(results)
-    print(f"results   {folder.results}")
-    # What a finished folder holds is left alone; figures are drawn where there are none.
-    for path in sorted(folder.figures.glob("*.p*")) or _figures(folder):
-        print(f"figure    {path}")
-
-
 def describe(config: SweepConfig) -> None:
     """Print the runs, what varies between them, and what a reader should know."""
     runs = config.runs()
@@ -148,81 +101,6 @@ def describe(config: SweepConfig) -> None:
     print(f"  {_fixed(runs)}")
     for note in config.notes:
         print(f"  note: {note}")
-
-
-def summarise(results: xr.Dataset) -> None:
-    """Print the number of subtasks learned and the fitted exponents beside theory, or what came
-    of each code: the theory is of the plain task."""
-    diverged = np.flatnonzero(results.diverged_at.to_numpy() >= 0)
-    if diverged.size:
-        shown = ", ".join(map(str, diverged[:SHOWN_VALUES]))
-        print(f"diverged  {diverged.size} of {results.sizes['run']} runs (run {shown})")
-    if (results.codes != "").any():
-        _summarise_codes(results)
-        return
-    for name, curve_of in (
-        ("alpha_N", parameter_curve),
-        ("alpha_S", step_curve),
-        ("alpha_D", data_curve),
-    ):
-        try:
-            curve = curve_of(results)
-        except NoSuchRuns:
-            continue
-        except BadInput as error:
-            print(f"{name}   not fitted: {error}, or draw: python -m jquanta.figures --help")
-            continue
-        count = learned(curve).to_numpy()
-        best = float(curve.loss.min()) / NATS_PER_BIT
-        try:
-            fit = fit_curve(curve)
-            told = f"{fit}{_theory(curve, fit)}"
-        except BadInput as error:
-            told = f"not fitted: {error}"
-        print(f"{name}   {told}")
-        print(
-            f"          {count.max()} of {curve.attrs['n_tasks']} subtasks below "
-            f"{LEARNED_BELOW} bit; mean loss down to {best:.3f} bits"
-        )
-
-
-def _summarise_codes(results: xr.Dataset) -> None:
-    """Print for each set of codes how many runs learned each of them, and when."""
-    for codes in filter(None, dict.fromkeys(results.codes.to_numpy().tolist())):
-        runs = results.isel(run=(results.codes == codes).to_numpy())
-        steps = convergence_step(runs).to_numpy()
-        words = codes.split()
-        print(f"codes     {_shortened(codes)}")
-        for code, word in enumerate(words[:SHOWN_CODES]):
-            reached = steps[np.isfinite(steps[:, code]), code]
-            when = f", from step {np.median(reached):,.0f}" if reached.size else ""
-            print(
-                f"  {_shortened(word):20} below {LEARNED_BELOW} bit in {reached.size} of "
-                f"{runs.sizes['run']} runs{when}"
-            )
-        if len(words) > SHOWN_CODES:
-            print(f"  … and {len(words) - SHOWN_CODES} more")
-
-
-def _shortened(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _theory(curve: xr.Dataset, fit: Fit) -> str:
-    """What the model predicts, in words."""
-    limit, finite = predicted(curve), predicted_finite(curve, fit)
-    if limit is None:
-        return ""
-    bent = "" if finite is None else f" ({finite:.2f} with only {curve.attrs['n_tasks']} subtasks)"
-    return f"; theory {limit:.2f}{bent}"
-
-
-def _figures(folder: SweepFolder) -> list[Path]:
-    """Draw the figures that the sweep's results hold."""
-    try:
-        return draw("fig2", [folder.path]).paths
-    except BadInput:
-        return []
 
 
 def _values(values: list[Scalar]) -> str:

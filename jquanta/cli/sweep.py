@@ -1,0 +1,103 @@
+"""``jquanta sweep``, also as ``python -m jquanta.sweep``."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jquanta.cli import door
+from jquanta.cli.flags import argument, configured
+from jquanta.errors import BadInput
+from jquanta.run.settings import knob, parse_bytes
+from jquanta.sweep.config import SCHEMA, SweepConfig, load_config
+
+METAVARS = {int: "INT|RANGE", float: "NUMBER|RANGE", bool: "true|false", str: "WORD"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train a sweep of multitask sparse-parity networks, or continue one.
+
+    Without CONFIG a miniature of the paper's Figure 2 is trained: about one minute on two cores.
+    A flag of a configuration field replaces the field everywhere, and takes one value or several.
+    The runs are the product of all fields with several values. Losses are stored in nats.
+
+    Examples:
+      jquanta sweep
+      jquanta sweep configs/fig2-width.toml --plan
+      jquanta sweep configs/fig2-width.toml --mini --task.alpha "0.1, 0.4" --train.seed "0, 1, 2"
+      jquanta sweep --network.width "log(10, 500, 30)" --out runs/widths
+
+    The same command on the same folder continues where it stopped. Figure 2 is drawn in the run
+    folder; next, jquanta figures --help lists what else can be drawn from it. In Python:
+    jq.run_sweep(CONFIG, "runs/NAME"), jq.open_results("runs/NAME").
+    """
+
+    config: Path | None = argument(
+        "TOML file, such as configs/fig2-width.toml", "CONFIG", default=None
+    )
+    out: Path | None = knob(None, "run folder (default: runs/NAME, after the configuration)", "DIR")
+    mini: bool = knob(False, "apply the configuration's [mini] table: a small variant")
+    plan: bool = knob(False, "print runs, parameters, memory and time, and train nothing")
+    memory: str | None = knob(
+        None,
+        "memory for the networks trained together, such as '4 GB' (default: most of a device)",
+        "SIZE",
+    )
+    fields: Mapping[str, str] = configured(SCHEMA, METAVARS)
+
+
+def sweep(options: Options) -> None:
+    """Print the plan, or train."""
+    config = load_config(options.config, flags=options.fields, mini=options.mini)
+    memory = None if options.memory is None else parse_bytes(options.memory)
+    if options.plan:
+        from jquanta.cli import sweep_plan
+
+        sweep_plan.print_plan(config, memory)
+    else:
+        train(config, options.out or Path("runs") / config.name, memory)
+
+
+def train(config: SweepConfig, out: Path, memory: int | None = None) -> None:
+    """Train or continue a sweep in the run folder ``out``, and print its results."""
+    from jquanta import draw
+    from jquanta.cli.sweep_plan import describe
+    from jquanta.cli.sweep_result import summarise
+    from jquanta.run.progress import Bar, duration
+    from jquanta.sweep.drive import run_sweep
+    from jquanta.sweep.folder import SweepFolder
+    from jquanta.sweep.plan import use_cores
+
+    def draw_figures() -> list[Path]:
+        try:
+            return draw("fig2", [folder.path]).paths
+        except BadInput:  # the sweep does not hold what Figure 2 shows
+            return []
+
+    folder = SweepFolder(out)
+    folder.check(config)
+    describe(config)
+    if folder.done:
+        print(f"{out}: already trained; nothing to do")
+        results = run_sweep(config, out)
+    else:
+        if folder.checkpoints.exists():
+            print(f"{out}: continuing from its checkpoints")
+        use_cores(config.runs(), memory)
+        began = time.monotonic()
+        with Bar("training", "compiling") as line:
+            results = run_sweep(config, out, memory=memory, monitor=line)
+        print(f"trained   {results.sizes['run']} networks in {duration(time.monotonic() - began)}")
+    summarise(results)
+    print(f"results   {folder.results}")
+    # Figures that a finished folder holds are left alone; they are drawn where there are none.
+    for path in sorted(folder.figures.glob("*.p*")) or draw_figures():
+        print(f"figure    {path}")
+
+
+main = door.command("sweep", Options, sweep)
+
+if __name__ == "__main__":
+    sys.exit(main())

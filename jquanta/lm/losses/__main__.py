@@ -1,0 +1,8 @@
+"""The old spelling of ``jquanta losses``."""
+
+import sys
+
+from jquanta.cli.moved import say
+
+if __name__ == "__main__":
+    sys.exit(say("losses"))
