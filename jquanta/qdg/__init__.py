@@ -58,6 +58,7 @@ _HOMES = {
     "select": "jquanta.qdg.samples.selection",
     "similarity": "jquanta.qdg.cosines.similarity",
     "sketches": "jquanta.qdg.views.sketch",
+    "stability": "jquanta.qdg.questions.stability",
 }
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "select",
     "similarity",
     "sketches",
+    "stability",
 ]
 
 __getattr__ = attributes(__name__, _HOMES)
