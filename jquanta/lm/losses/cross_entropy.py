@@ -109,7 +109,7 @@ def losses(
     wanted = (jnp.arange(inputs.shape[1]) < counts[:, None]).reshape(-1)
     (rows,) = jnp.nonzero(wanted, size=tiles * tokens, fill_value=len(x))
 
-    def work(i: Int[Array, ""], out: Float[Array, " N"]) -> Float[Array, " N"]:
+    def work(i: Int[Array, ""], out: Float[Array, " tokens"]) -> Float[Array, " tokens"]:
         here = jax.lax.dynamic_slice_in_dim(rows, i * tokens, tokens)
         found = _of_tokens(
             x.at[here].get(mode="clip"),  # a filler reads the last row ...
@@ -126,9 +126,12 @@ def losses(
 
 
 def _of_tokens(
-    x: Float[Array, "N D"], targets: Int[Array, " N"], table: Float[Array, "V D"], rows: int
-) -> Float[Array, " N"]:
-    """Losses in nats from the features of N tokens: log Σ_v exp(logit_v - logit_target).
+    x: Float[Array, "tokens D"],
+    targets: Int[Array, " tokens"],
+    table: Float[Array, "V D"],
+    rows: int,
+) -> Float[Array, " tokens"]:
+    """Losses in nats from the features of tokens: log Σ_v exp(logit_v - logit_target).
 
     Softmax usually subtracts the largest logit first, against overflow. Here the target's logit is
     subtracted instead, which saves a pass over the logits (a quarter of the time of the product).
@@ -140,19 +143,22 @@ def _of_tokens(
     own = jnp.sum(x.astype(wide) * table[targets].astype(wide), axis=-1)
 
     # The fast sum: one exponential and one addition for each logit.
-    def add(total: Float[Array, " N"], logits: Float[Array, "rows N"]) -> Float[Array, " N"]:
+    def add(
+        total: Float[Array, " tokens"], logits: Float[Array, "rows tokens"]
+    ) -> Float[Array, " tokens"]:
         return total + jnp.exp(logits - own).sum(0)
 
     # The safe sum, relative to the largest logit so far: when that rises from ``before`` to
     # ``most``, what was summed is multiplied by exp(before - most).
     def add_safely(
-        carry: tuple[Float[Array, " N"], Float[Array, " N"]], logits: Float[Array, "rows N"]
-    ) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
+        carry: tuple[Float[Array, " tokens"], Float[Array, " tokens"]],
+        logits: Float[Array, "rows tokens"],
+    ) -> tuple[Float[Array, " tokens"], Float[Array, " tokens"]]:
         before, total = carry
         most = jnp.maximum(before, logits.max(0))
         return most, total * jnp.exp(before - most) + jnp.exp(logits - most).sum(0)
 
-    def safely() -> Float[Array, " N"]:
+    def safely() -> Float[Array, " tokens"]:
         nothing = jnp.full(len(x), -jnp.inf, wide), jnp.zeros(len(x), wide)
         most, total = _over_vocabulary(add_safely, nothing, x, table, rows)
         return most - own + jnp.log(total)
@@ -165,21 +171,21 @@ def _of_tokens(
 
 
 def _over_vocabulary(
-    add: Callable[[Carry, Float[Array, "rows N"]], Carry],
+    add: Callable[[Carry, Float[Array, "rows tokens"]], Carry],
     start: Carry,
-    x: Float[Array, "N D"],
+    x: Float[Array, "tokens D"],
     table: Float[Array, "V D"],
     rows: int,
 ) -> Carry:
     """Fold ``add`` over the logits, one part of the vocabulary after another.
 
-    The logits of a part are [rows, N], with tokens as columns: a sum over the vocabulary then adds
-    whole rows, which are vector operations, where a sum along a row would be a horizontal one.
+    The logits of a part are [rows, tokens], with tokens as columns: a sum over the vocabulary then
+    adds whole rows, which are vector operations, where a sum along a row would be a horizontal one.
 
     Args:
-        add: takes the carry and the logits [rows, N] of a part; returns the next carry.
+        add: takes the carry and the logits [rows, tokens] of a part; returns the next carry.
         start: the first carry.
-        x: [N, D] features.
+        x: [tokens, D] features.
         table: [V, D] unembedding.
         rows: of the vocabulary in a part; the last part may have fewer.
     """
@@ -188,7 +194,7 @@ def _over_vocabulary(
     whole, rest = divmod(len(table), rows)
     columns = x.T
 
-    def logits(part: Float[Array, "rows D"]) -> Float[Array, "rows N"]:
+    def logits(part: Float[Array, "rows D"]) -> Float[Array, "rows tokens"]:
         return jnp.matmul(part, columns, preferred_element_type=wide)
 
     def step(i: Int[Array, ""], carry: Carry) -> Carry:

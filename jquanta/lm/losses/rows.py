@@ -94,9 +94,9 @@ def packed_losses(
     table = unembedding(config.of_one_block(), stacked)
     wide = jnp.promote_types(table.dtype, jnp.float32)
 
-    # The [N, V] logits of a tile exist only inside this function; lax.map computes the tiles one
-    # after another. Positions of padding take token 0 as target; their losses become NaN below.
-    def of_tile(own: tuple[Array, Array]) -> Float[Array, " N"]:
+    # The [tokens, V] logits of a tile exist only inside this function; lax.map computes the tiles
+    # one after another. Positions of padding take token 0 as target; their losses become NaN below.
+    def of_tile(own: tuple[Array, Array]) -> Float[Array, " tokens"]:
         x, targets = own
         logits = jnp.matmul(x, table, preferred_element_type=wide)
         target = jnp.take_along_axis(logits, jnp.maximum(targets, 0)[:, None], axis=1)[:, 0]

@@ -20,8 +20,8 @@ from jaxtyping import Array, Float, Int
 from jquanta.lm.models.layout import Layout, angles, tile_mask, tiles, visible
 
 Stream = Float[Array, "D T"]
-Heads = Float[Array, "H K T"]
-Head = Float[Array, "K T"]
+Heads = Float[Array, "H head_dim T"]
+Head = Float[Array, "head_dim T"]
 
 # Products that the backward pass makes are traced when a default precision set by the caller is
 # gone, so each states its own: that of ``network.PRECISION``.
@@ -74,7 +74,7 @@ class Columns(Layout):
     def rotate(self, x: Heads, n: int, base: float) -> Heads:
         return rotate(x, n, base)
 
-    def attend(self, query: Heads, key: Heads, value: Heads) -> Float[Array, "H K T_out"]:
+    def attend(self, query: Heads, key: Heads, value: Heads) -> Float[Array, "H head_dim T_out"]:
         if self.at is None:
             return attend(query, key, value, self.window)
         return attend_at(column(query, self.at), key, value, self.at, self.window)
@@ -138,12 +138,12 @@ def attend(query: Heads, key: Heads, value: Heads, window: int | None = None) ->
 
 
 def attend_at(
-    query: Float[Array, "H K 1"],
+    query: Float[Array, "H head_dim 1"],
     key: Heads,
     value: Heads,
     at: Int[Array, ""],
     window: int | None = None,
-) -> Float[Array, "H K 1"]:
+) -> Float[Array, "H head_dim 1"]:
     """``attend`` for the query of one position."""
     seen = visible(at - jnp.arange(key.shape[2])[:, None], window)
     scores = jnp.where(seen, einsum("hks,hkt->hst", key, query), -jnp.inf)
@@ -178,7 +178,7 @@ def _attend(
         largest = scores.max(0, keepdims=True)
         weights = jnp.exp(scores - largest)
         total = weights.sum(0, keepdims=True)
-        # Divided by the total after the product: by K numbers a query, not by one for each key.
+        # Divided by the total after the product: head_dim divisions a query, not one for each key.
         outs.append(einsum("ks,st->kt", value[:, seen], weights) / total)
         sizes.append(largest + jnp.log(total))
     return jnp.concatenate(outs, 1), jnp.concatenate(sizes, 1)
@@ -212,7 +212,7 @@ def _attend_back(
 
 
 def _scores(
-    query: Head, keys: Float[Array, "T K"], own: slice, seen: slice, window: int | None
+    query: Head, keys: Float[Array, "T head_dim"], own: slice, seen: slice, window: int | None
 ) -> Float[Array, "keys queries"]:
     """Scores of a tile's queries and the keys that they may see; -∞ where one does not."""
     scores = einsum("sk,kt->st", keys[seen], query[:, own])

@@ -41,7 +41,8 @@ Stream = Float[Array, "..."]
 """A vector for each position, such as the residual stream: [B, T, D] in rows, [D, T] in columns."""
 
 Heads = Float[Array, "..."]
-"""Queries, keys or values, head by head: [B, T, H, K] in rows, [H, K, T] in columns."""
+"""Queries, keys or values, head by head: [B, T, H, head_dim] in rows, [H, head_dim, T] in
+columns."""
 
 Distances = TypeVar("Distances", Array, np.ndarray)
 

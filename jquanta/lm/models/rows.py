@@ -16,9 +16,9 @@ from jaxtyping import Array, Bool, Float, Int
 from jquanta.lm.models.layout import Layout, angles, tile_mask, tiles, visible
 
 Stream = Float[Array, "B T D"]
-Heads = Float[Array, "B T H K"]
-Queries = Float[Array, "B queries H K"]
-Keys = Float[Array, "B keys H K"]
+Heads = Float[Array, "B T H head_dim"]
+Queries = Float[Array, "B queries H head_dim"]
+Keys = Float[Array, "B keys H head_dim"]
 
 
 class Rows(Layout):
@@ -76,7 +76,7 @@ class Apart(Rows):
     window: int | None = None
     at: Int[Array, "B T_out"] | None = None
 
-    def attend(self, query: Heads, key: Heads, value: Heads) -> Float[Array, "B T_out H K"]:
+    def attend(self, query: Heads, key: Heads, value: Heads) -> Float[Array, "B T_out H head_dim"]:
         if self.at is None:
             return attend(query, key, value, self.window)
         return attend_at(query, key, value, self.at, self.window)
@@ -130,7 +130,7 @@ class Single(Rows):
     at: Int[Array, ""]
     window: int | None = None
 
-    def attend(self, query: Heads, key: Heads, value: Heads) -> Float[Array, "B 1 H K"]:
+    def attend(self, query: Heads, key: Heads, value: Heads) -> Float[Array, "B 1 H head_dim"]:
         distance = self.at - jnp.arange(key.shape[1])
         seen = visible(distance, self.window)
         return _attend_masked(single(query, self.at), key, value, seen[None, None, None])
@@ -187,8 +187,8 @@ def _attend(
     """Attention of queries, the first of which stands ``ahead`` positions after the first key.
 
     The backward pass is written out. XLA's own sums over all keys of each query, where a sum over
-    the K numbers of its output gives the same (Dao et al., 2022), and takes 1.2 times as long over
-    a whole model on a CPU.
+    the ``head_dim`` numbers of its output gives the same (Dao et al., 2022), and takes 1.2 times
+    as long over a whole model on a CPU.
     """
     return _attend_forward(query, key, value, ahead, window, precision)[0]
 
@@ -203,7 +203,7 @@ def _attend_forward(
     weights = jnp.exp(scores - scores.max(-1, keepdims=True))
     total = weights.sum(-1, keepdims=True)
     weights = weights.astype(value.dtype)
-    # Divided by the total after the product: by K numbers a query, not by one for each key.
+    # Divided by the total after the product: by head_dim numbers a query, not by one for each key.
     out = jnp.einsum("bhts,bshk->bhtk", weights, value, preferred_element_type=wide) / total
     return out.swapaxes(1, 2).astype(value.dtype), (query, key, value, weights, total, out)
 
@@ -232,7 +232,7 @@ _attend.defvjp(_attend_forward, _attend_backward)
 
 def attend_at(
     query: Heads, key: Heads, value: Heads, at: Int[Array, "B T_out"], window: int | None = None
-) -> Float[Array, "B T_out H K"]:
+) -> Float[Array, "B T_out H head_dim"]:
     """``attend`` for the queries at some positions only."""
     query = jnp.take_along_axis(query, at[..., None, None], axis=1)
     distance = at[:, None, :, None] - jnp.arange(key.shape[1])
@@ -264,11 +264,11 @@ def attend_packed(
 
 
 def _attend_masked(
-    query: Float[Array, "B T_out H K"],
+    query: Float[Array, "B T_out H head_dim"],
     key: Heads,
     value: Heads,
     seen: Bool[Array, "#B #H T_out T"],
-) -> Float[Array, "B T_out H K"]:
+) -> Float[Array, "B T_out H head_dim"]:
     """Attention in one piece, under a mask of what each query sees. A GPU computes this softmax in
     one pass over the scores."""
     wide = jnp.promote_types(query.dtype, jnp.float32)

@@ -20,23 +20,23 @@ TOKENS = 512
 
 @jax.custom_vjp
 def mean_cross_entropy(
-    x: Float[Array, "N D"], table: Float[Array, "D V"], targets: Int[Array, " N"]
+    x: Float[Array, "tokens D"], table: Float[Array, "D V"], targets: Int[Array, " tokens"]
 ) -> Float[Array, ""]:
-    """Mean over N tokens of -log softmax(x @ table)[target], in nats.
+    """Mean over all tokens of -log softmax(x @ table)[target], in nats.
 
     Differentiable once, in reverse mode, with respect to ``x`` and ``table``. Works under jit and
     vmap.
 
     Args:
-        x: [N, D] features: the outputs of the final layer norm.
+        x: [tokens, D] features: the outputs of the final layer norm.
         table: [D, V] the unembedding.
-        targets: [N] the id of the next token.
+        targets: [tokens] the id of the next token.
     """
     return _forward(x, table, targets)[0]
 
 
 def _forward(
-    x: Float[Array, "N D"], table: Float[Array, "D V"], targets: Int[Array, " N"]
+    x: Float[Array, "tokens D"], table: Float[Array, "D V"], targets: Int[Array, " tokens"]
 ) -> tuple[Float[Array, ""], tuple[Any, Any]]:
     """The forward pass: the mean loss, and as residuals its gradients with respect to x and table.
 
@@ -44,7 +44,7 @@ def _forward(
     is softmax(logits) - onehot(target).
     """
     count = len(x)
-    # The largest divisor of N that is at most TOKENS, so that all tiles are equal.
+    # The largest divisor of their number that is at most TOKENS, so that all tiles are equal.
     size = next(n for n in range(min(TOKENS, count), 0, -1) if count % n == 0)
 
     # One step of the scan. The loss and the gradient of the table [D, V] are added up in the carry;

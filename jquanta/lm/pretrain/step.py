@@ -135,7 +135,7 @@ def gradients(
     if len(parts) == 1:
         return of_part(params, parts[0])
 
-    def add(total: Any, part: Int[Array, "b window"]) -> tuple[Any, None]:
+    def add(total: Any, part: Int[Array, "part window"]) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, of_part(params, part)), None
 
     # Zeros in the shapes of the loss and its gradients, which eval_shape finds without computing.

@@ -34,21 +34,21 @@ class Kind:
     """K tokens of one kind.
 
     Attributes:
-        index: [K] numbers of their predictions in the corpus, ascending.
-        size: [K] for monogenic tokens, the size N of the smallest models that have learned the
+        index: [chosen] numbers of their predictions in the corpus, ascending.
+        size: [chosen] for monogenic tokens, the size N of the smallest models that have learned the
             token; for polygenic tokens 0.
-        slope: [K] slope of the least-squares line of the loss over ln N, in nats per factor e.
-        r2: [K] R², the share of the variance of the loss that the line explains; NaN for a
+        slope: [chosen] slope of the least-squares line of the loss over ln N, in nats per factor e.
+        r2: [chosen] R², the share of the variance of the loss that the line explains; NaN for a
             constant loss.
-        short: [K] by how much the token misses the thresholds: in nats for monogenic tokens, in R²
-            for polygenic ones. Negative for tokens of the kind.
+        short: [chosen] by how much the token misses the thresholds: in nats for monogenic tokens,
+            in R² for polygenic ones. Negative for tokens of the kind.
     """
 
-    index: Int64[np.ndarray, " K"]
-    size: Int64[np.ndarray, " K"]
-    slope: Float64[np.ndarray, " K"]
-    r2: Float64[np.ndarray, " K"]
-    short: Float64[np.ndarray, " K"]
+    index: Int64[np.ndarray, " chosen"]
+    size: Int64[np.ndarray, " chosen"]
+    slope: Float64[np.ndarray, " chosen"]
+    r2: Float64[np.ndarray, " chosen"]
+    short: Float64[np.ndarray, " chosen"]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -143,7 +143,7 @@ def taxonomy(
     one, many = _Found(), _Found()
     for first, rows in _tiles(losses, block, monitor):
         # Models are sorted by size, so those of one size are neighbours: the largest and the
-        # smallest loss among the models of each size, [P, sizes].
+        # smallest loss among the models of each size, [predictions, sizes].
         highest = np.maximum.reduceat(rows, starts, axis=1)
         lowest = np.minimum.reduceat(rows, starts, axis=1)
         # The largest loss at this and all larger sizes, and the smallest at this and all smaller.
@@ -175,16 +175,16 @@ def taxonomy(
 
 
 def lines(
-    losses: Float[np.ndarray, "P M"], log_sizes: Float64[np.ndarray, " M"]
-) -> tuple[Float64[np.ndarray, " P"], Float64[np.ndarray, " P"]]:
+    losses: Float[np.ndarray, "predictions M"], log_sizes: Float64[np.ndarray, " M"]
+) -> tuple[Float64[np.ndarray, " predictions"], Float64[np.ndarray, " predictions"]]:
     """Fit a least-squares line of loss over ln N for each of P predictions.
 
     Args:
-        losses: [P, M] in nats.
+        losses: [predictions, M] in nats.
         log_sizes: [M] ln N of the models.
 
     Returns:
-        [P] slopes in nats per factor e, and [P] R² (NaN for a constant loss).
+        [predictions] slopes in nats per factor e, and [predictions] R² (NaN for a constant loss).
     """
     # With x and y centred, slope = Σ x y / Σ x², and the explained sum of squares is slope² Σ x².
     x = log_sizes - log_sizes.mean()
@@ -214,11 +214,11 @@ def straight_by_chance(points: int, r2: float) -> float:
 
 def _tiles(
     losses: xr.Dataset, block: int, monitor: Monitor | None
-) -> Iterator[tuple[int, Float64[np.ndarray, "P M"]]]:
+) -> Iterator[tuple[int, Float64[np.ndarray, "predictions M"]]]:
     """Cut blocks into tiles in float64 that are small enough for their arrays to stay in the cache.
 
     Yields:
-        The number of the first prediction of each tile, and its losses [P, M] in nats.
+        The number of the first prediction of each tile, and its losses [predictions, M] in nats.
     """
     for first, part in blocks(losses, block, monitor):
         for start in range(0, len(part), TILE):

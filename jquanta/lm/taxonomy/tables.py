@@ -103,7 +103,7 @@ def at_step(losses: xr.Dataset, step: int | None = None) -> xr.Dataset:
 
 def blocks(
     losses: xr.Dataset, size: int = CHUNK, monitor: Monitor | None = None
-) -> Iterator[tuple[int, Float[np.ndarray, "P M"]]]:
+) -> Iterator[tuple[int, Float[np.ndarray, "predictions M"]]]:
     """Read a table in blocks of consecutive predictions.
 
     Args:
@@ -112,7 +112,7 @@ def blocks(
         monitor: receives the progress.
 
     Yields:
-        The number of the first prediction of each block, and its losses [P, M] in nats:
+        The number of the first prediction of each block, and its losses [predictions, M] in nats:
         float32 from folders, the dtype of the file otherwise.
 
     Raises:

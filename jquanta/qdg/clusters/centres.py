@@ -10,7 +10,7 @@ members of the cluster,
 
 so the row sums of the blocks within clusters and the diagonal are all that is needed.
 
-Shapes: Q samples, C counts (numbers of clusters), K clusters of one count, N new gradients.
+Shapes: Q samples, ``counts`` numbers of clusters, K clusters of one count, ``new`` gradients.
 """
 
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ def centres(
 
 def centres_of_counts(
     cosine: xr.DataArray | Float[np.ndarray, "Q Q"],
-    labels: Int[np.ndarray, "C Q"],
+    labels: Int[np.ndarray, "counts Q"],
     *,
     monitor: Monitor | None = None,
 ) -> list[Centres]:
@@ -106,7 +106,7 @@ def centres_of_counts(
 
     Args:
         cosine: [Q, Q], symmetric.
-        labels: [C, Q] clusters from 0, for each count.
+        labels: [counts, Q] clusters from 0, for each count.
         monitor: receives the progress.
 
     Raises:
@@ -132,7 +132,7 @@ def centres_of_counts(
     return [Centres(label, found, own) for label, found in zip(labels, sums, strict=True)]
 
 
-def to_centres(cosines: Float[np.ndarray, "N Q"], centres: Centres) -> Float[np.ndarray, "N K"]:
+def to_centres(cosines: Float[np.ndarray, "new Q"], centres: Centres) -> Float[np.ndarray, "new K"]:
     """Cosines of new unit gradients to the centres, from their cosines to the samples.
 
     cos(x, m) = Σ_j x · g_j / (n |m|) over the members of a cluster. NaN where |m| = 0.

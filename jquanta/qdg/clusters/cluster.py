@@ -9,7 +9,7 @@ Paper, section 4. The everyday call::
 The steps: cosines → affinities → the leading eigenvectors of their normalised Laplacian → k-means
 of the samples' coordinates in them (Ng, Jordan and Weiss, 2002; von Luxburg, 2007).
 
-Shapes: Q samples, F features, C counts (numbers of clusters), S seeds.
+Shapes: Q samples, F features, ``counts`` numbers of clusters, ``seeds``.
 """
 
 import hashlib
@@ -125,7 +125,7 @@ def labels_by_seed(
     kmeans: str = "jax",
     n_init: int = 30,
     monitor: Monitor | None = None,
-) -> Int32[np.ndarray, "S C Q"]:
+) -> Int32[np.ndarray, "seeds counts Q"]:
     """The labels that ``cluster`` gives at each seed. With ``kmeans="jax"`` the eigenvectors, which
     do not depend on the seed, are computed once for all of them."""
     matrix = affinity_of(cosine, affinity)
@@ -161,7 +161,7 @@ def _solved(
     kmeans: str,
     n_init: int,
     monitor: Monitor,
-) -> tuple[Int32[np.ndarray, "S C Q"], Float64[np.ndarray, "S C"]]:
+) -> tuple[Int32[np.ndarray, "seeds counts Q"], Float64[np.ndarray, "seeds counts"]]:
     """Labels and inertias for every seed and count."""
     if kmeans not in KMEANS:
         raise BadInput(f"kmeans = {kmeans!r}: give one of {', '.join(KMEANS)}")
@@ -277,10 +277,10 @@ def imported(
 
 
 def _dataset(
-    labels: Int32[np.ndarray, "C Q"],
+    labels: Int32[np.ndarray, "counts Q"],
     counts: Sequence[int],
     attributes: dict[str, Any],
-    inertia: Float[np.ndarray, " C"],
+    inertia: Float[np.ndarray, " counts"],
 ) -> xr.Dataset:
     units = {"units": "1", "long_name": "cluster, by size"}
     return xr.Dataset(

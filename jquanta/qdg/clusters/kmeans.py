@@ -17,8 +17,8 @@ Different numbers of clusters share programs: clusters and dimensions are padded
 Padding changes no result: padded clusters are never nearest, padded dimensions are zero, and a
 random number depends on its centre and candidate alone, not on the padded shape.
 
-Shapes: Q samples, F dimensions, K clusters (with padding), R restarts, T candidates for a centre;
-N and B: of any number, and in a block.
+Shapes: Q samples, F dimensions, K clusters (with padding), ``restarts``, ``candidates`` for a
+centre; ``n``: any number, ``blocks`` of samples.
 """
 
 import math
@@ -196,12 +196,12 @@ def _best(
     points: Float32[Array, "Q F"],
     k: Int32[Array, ""],
     candidates: Int32[Array, ""],
-    keys: UInt32[Array, "R 2"],
+    keys: UInt32[Array, "restarts 2"],
     tol: Float32[Array, ""],
     layout: _Layout,
     max_iter: int,
 ) -> tuple[Int32[Array, " Q"], Float32[Array, ""], Int32[Array, ""]]:
-    """Labels, inertia and iterations of the best of R restarts."""
+    """Labels, inertia and iterations of the best of all restarts."""
     apart = _squared_distances(points, points) if layout.kept else None
     first = _seeds(points, apart, k, candidates, keys, layout)
     solve = partial(_lloyd, points, apart, k, tol, layout, max_iter)
@@ -211,8 +211,8 @@ def _best(
 
 
 def _squared_distances(
-    some: Float32[Array, "*N F"], points: Float32[Array, "Q F"]
-) -> Float32[Array, "*N Q"]:
+    some: Float32[Array, "*n F"], points: Float32[Array, "Q F"]
+) -> Float32[Array, "*n Q"]:
     squares = (some**2).sum(axis=-1)[..., None] + (points**2).sum(axis=1)
     return jnp.maximum(squares - 2 * _dot(some, points.T), 0)
 
@@ -222,9 +222,9 @@ def _seeds(
     apart: Float32[Array, "Q Q"] | None,
     k: Int32[Array, ""],
     candidates: Int32[Array, ""],
-    keys: UInt32[Array, "R 2"],
+    keys: UInt32[Array, "restarts 2"],
     layout: _Layout,
-) -> Int32[Array, "R K"]:
+) -> Int32[Array, "restarts K"]:
     """Greedy k-means++: the samples at which each restart puts its first centres; 0 beyond k.
 
     The first is drawn uniformly. For each next one, ``candidates`` samples are drawn with
@@ -233,7 +233,9 @@ def _seeds(
     """
     restarts, samples = len(keys), len(points)
 
-    def distances(of: Int32[Array, "R T"]) -> Float32[Array, "R T Q"]:
+    def distances(
+        of: Int32[Array, "restarts candidates"],
+    ) -> Float32[Array, "restarts candidates Q"]:
         return apart[of] if apart is not None else _squared_distances(points[of], points)
 
     wrapped = jax.random.wrap_key_data(keys, impl=_IMPL)
@@ -245,8 +247,9 @@ def _seeds(
     every, places = jnp.arange(restarts), jnp.arange(layout.candidates)
 
     def step(
-        number: Int32[Array, ""], state: tuple[Int32[Array, "R K"], Float32[Array, "R Q"]]
-    ) -> tuple[Int32[Array, "R K"], Float32[Array, "R Q"]]:
+        number: Int32[Array, ""],
+        state: tuple[Int32[Array, "restarts K"], Float32[Array, "restarts Q"]],
+    ) -> tuple[Int32[Array, "restarts K"], Float32[Array, "restarts Q"]]:
         chosen, nearest = state
         own = lax.dynamic_slice_in_dim(uniform, number * candidates, layout.candidates, axis=1)
         drawn = _draw(nearest, own)
@@ -262,7 +265,9 @@ def _seeds(
     return lax.fori_loop(1, k, step, (chosen, distances(start)[:, 0]))[0]
 
 
-def _draw(weights: Float32[Array, "R Q"], uniform: Float32[Array, "R T"]) -> Int32[Array, "R T"]:
+def _draw(
+    weights: Float32[Array, "restarts Q"], uniform: Float32[Array, "restarts candidates"]
+) -> Int32[Array, "restarts candidates"]:
     """Samples drawn with probabilities in proportion to ``weights``, by inverting the cumulative
     sum: first of blocks of ``BLOCK`` samples, then within the block.
 
@@ -282,8 +287,8 @@ def _draw(weights: Float32[Array, "R Q"], uniform: Float32[Array, "R T"]) -> Int
 
 
 def _first_above(
-    ends: Float32[Array, "R _ B"], target: Float32[Array, "R T"]
-) -> Int32[Array, "R T"]:
+    ends: Float32[Array, "restarts _ blocks"], target: Float32[Array, "restarts candidates"]
+) -> Int32[Array, "restarts candidates"]:
     """The first place on the last axis of ``ends``, which ascends, where it exceeds the target; the
     last place if there is none."""
     below = (ends <= target[..., None]).sum(axis=2, dtype=jnp.int32)
@@ -327,8 +332,8 @@ def _lloyd(
         return (label == jnp.arange(clusters)[:, None]).sum(axis=1, dtype=jnp.float32)
 
     def means(
-        of: Float32[Array, "Q N"], member: Int32[Array, " Q"], sizes: Float32[Array, " K"]
-    ) -> Float32[Array, "K N"]:
+        of: Float32[Array, "Q n"], member: Int32[Array, " Q"], sizes: Float32[Array, " K"]
+    ) -> Float32[Array, "K n"]:
         """Means over the members of each cluster; 0 for an empty one."""
         if layout.scatter:
             sums = jax.ops.segment_sum(of, member, clusters)

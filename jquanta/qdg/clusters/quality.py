@@ -3,7 +3,7 @@
 A null model is a similarity matrix with the same gross statistics and without clusters: what
 clustering finds there is what it finds anywhere.
 
-Shapes: Q samples, F features, C counts (numbers of clusters).
+Shapes: Q samples, F features, ``counts`` numbers of clusters.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from jquanta.qdg.clusters.centres import centres_of_counts
 
 
 def agreement(
-    labels: Int[np.ndarray, "C Q"], others: Int[np.ndarray, "C Q"]
-) -> Float64[np.ndarray, " C"]:
+    labels: Int[np.ndarray, "counts Q"], others: Int[np.ndarray, "counts Q"]
+) -> Float64[np.ndarray, " counts"]:
     """The adjusted Rand index of each row of ``labels`` with the same row of ``others``.
 
     Of all pairs of samples, the share on which two partitions agree (together in both, or apart in
@@ -30,8 +30,8 @@ def agreement(
 
 
 def tightness(
-    cosine: Float[np.ndarray, "Q Q"], labels: Int[np.ndarray, "C Q"]
-) -> Float64[np.ndarray, " C"]:
+    cosine: Float[np.ndarray, "Q Q"], labels: Int[np.ndarray, "counts Q"]
+) -> Float64[np.ndarray, " counts"]:
     """For each row of labels: the mean over samples of their mean cosine to the others of their
     cluster. Samples that are a cluster by themselves do not count."""
     return np.array([np.nanmean(found.to_others) for found in centres_of_counts(cosine, labels)])

@@ -79,7 +79,7 @@ class Cell:
         }
 
 
-def sizes(exponent: float, subtasks: int = SUBTASKS) -> Int64[np.ndarray, " I"]:
+def sizes(exponent: float, subtasks: int = SUBTASKS) -> Int64[np.ndarray, " S"]:
     """n_i, the number of vectors of each subtask that has any."""
     rank = np.arange(1, subtasks + 1)
     counts = np.floor(subtasks / rank**exponent).astype(np.int64)

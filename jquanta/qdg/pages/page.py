@@ -27,25 +27,26 @@ class Column(NamedTuple):
 class Page:
     """Clusters of samples, as a page shows them.
 
-    Shapes: Q samples, C counts (numbers of clusters), K clusters of one count, M models and
-    checkpoints, D drawn samples.
+    Shapes: Q samples, ``counts`` numbers of clusters, K clusters of one count, M models and
+    checkpoints, ``drawn`` samples.
 
     Attributes:
         title: of the page.
         about: names and values that describe the run.
         index: [Q] numbers of the predictions in the corpus.
         texts: [Q] their text.
-        counts: [C] how many clusters were asked for.
-        labels: [C, Q] clusters, from 0, the largest first.
-        centrality: [C, Q] cosine between a sample's gradient and the mean unit gradient of its
+        counts: [counts] how many clusters were asked for.
+        labels: [counts, Q] clusters, from 0, the largest first.
+        centrality: [counts, Q] cosine between a sample's gradient and the mean unit gradient of its
             cluster; NaN where unknown.
-        tightness: [C] arrays [K]: mean cosine between two samples of a cluster; NaN where unknown.
-        stability: [C] a line that says how stable the clusters are; empty where unknown.
+        tightness: [counts] arrays [K]: mean cosine between two samples of a cluster; NaN where
+            unknown.
+        stability: [counts] a line that says how stable the clusters are; empty where unknown.
         loss: [Q] nats, of the model by whose losses the samples were selected; NaN where unknown.
         columns: [M] models and checkpoints.
         losses: [M, Q] nats.
-        drawn: [D] samples of the similarity matrix that is drawn, numbers from 0 to Q - 1.
-        cosine: [D, D] the cosines between them.
+        drawn: [drawn] samples of the similarity matrix that is drawn, numbers from 0 to Q - 1.
+        cosine: [drawn, drawn] the cosines between them.
     """
 
     title: str

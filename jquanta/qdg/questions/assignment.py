@@ -118,8 +118,8 @@ def assign(
 
 def cosines(
     new: PerSample, samples: PerSample, absolute: bool = False, monitor: Monitor | None = None
-) -> Float[np.ndarray, "N Q"]:
-    """Cosines of N new rows with those of all samples; NaN where a new row has no direction."""
+) -> Float[np.ndarray, "new Q"]:
+    """Cosines of new rows with those of all samples; NaN where a new row has no direction."""
     monitor = monitor or Silence()
     order, made = zip(*((own, unit(batch)) for own, batch in computed(new)), strict=True)
     norms = np.concatenate([np.asarray(norm) for _, norm in made])
@@ -211,9 +211,9 @@ class _Assigned(NamedTuple):
 
 
 def _assigned(
-    cosines: Float[np.ndarray, "N Q"],
+    cosines: Float[np.ndarray, "new Q"],
     middles: Centres,
-    itself: Bool[np.ndarray, "N Q"],
+    itself: Bool[np.ndarray, "new Q"],
     nearest: int,
 ) -> _Assigned:
     known = np.isfinite(cosines).all(1)

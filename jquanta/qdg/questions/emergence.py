@@ -3,7 +3,7 @@
 A cluster counts as learned while its mean loss is below a threshold (nats). The checkpoints of one
 model are a *series*. What never happens is NaN.
 
-Shapes: Q samples, C counts (numbers of clusters), K clusters, M models or checkpoints.
+Shapes: Q samples, ``counts`` numbers of clusters, K clusters, M models or checkpoints.
 """
 
 from pathlib import Path
@@ -61,7 +61,7 @@ def cluster_losses(
     # Number all clusters of all counts consecutively, so that one bincount adds up each of them.
     place = label + n_clusters * np.arange(n_counts)[:, None]
 
-    def sums(values: Num[np.ndarray, " Q"]) -> Float[np.ndarray, "C K"]:
+    def sums(values: Num[np.ndarray, " Q"]) -> Float[np.ndarray, "counts K"]:
         weights = np.broadcast_to(values, place.shape).ravel()
         found = np.bincount(place.ravel(), weights, n_counts * n_clusters)
         return found.reshape(n_counts, n_clusters)

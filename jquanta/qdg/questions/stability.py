@@ -4,7 +4,7 @@ what clustering finds where there is nothing to find.
 Two clusterings are compared by the adjusted Rand index (ARI): 1 for equal partitions, 0 for what
 chance gives.
 
-Shapes: Q samples, F features, C counts (numbers of clusters), S seeds.
+Shapes: Q samples, F features, ``counts`` numbers of clusters, ``seeds``.
 """
 
 from functools import partial
@@ -162,7 +162,7 @@ def sentence(found: xr.Dataset, count: int) -> str:
 
 
 def _against(
-    labels: Int[np.ndarray, "C Q"], others: Int[np.ndarray, "S C Q"]
-) -> Float64[np.ndarray, "C S"]:
+    labels: Int[np.ndarray, "counts Q"], others: Int[np.ndarray, "seeds counts Q"]
+) -> Float64[np.ndarray, "counts seeds"]:
     """ARI with each of the others."""
     return np.stack([agreement(labels, other) for other in others], axis=1)
