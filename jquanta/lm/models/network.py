@@ -1,7 +1,8 @@
 """Language models as pure functions of a flat dictionary of named parameters.
 
-``layers.3.attention.out.kernel`` and the like: one array a name, the same names for both
-architectures. So a part of the parameters is a comprehension, and joining parts again is ``|``::
+Each array has a name such as ``layers.3.attention.out.kernel``, and all architectures use the same
+names for the same things. To choose some of the parameters is a comprehension, and ``|`` puts them
+back::
 
     chosen = {name: x for name, x in params.items() if role(name) in (Role.ATTENTION, Role.MLP)}
     loss = lambda chosen: ...forward(config, params | chosen, tokens)...
@@ -36,13 +37,19 @@ NETWORKS: Mapping[type[LMConfig], Callable[..., Network]] = {
     GPTNeoXConfig: GPTNeoX,
     GPTNeoConfig: GPTNeo,
 }
-"""The architectures: for each kind of shape, what makes a network of it."""
+"""The architectures: the network of each class of shapes.
+
+To add a decoder, write its shape and its network in a file beside this one (``gpt_neo`` is an
+example), enter them here, and add the table of its names and settings to ``lm.weights.tables``.
+"""
 
 Params = Mapping[str, Array]
+"""Parameters by name."""
 
 NO_TAPS: Mapping[str, Tap] = {}
 
-# Plain float32 products: JAX's default on recent GPUs would be TF32. bfloat16 is not touched.
+# Products of float32 numbers in full float32. JAX's default on recent GPUs would be TF32, which
+# keeps 10 bits of their fractions. Products of bfloat16 numbers are the same either way.
 PRECISION = "highest"
 
 
@@ -56,15 +63,15 @@ def forward(
 ) -> Float[Array, "B T_out V"]:
     """Logits of the token that follows each position.
 
-    A position sees itself and earlier ones only: what stands after it, padding for one, changes
-    nothing. Pure and differentiable in ``params``, and works under jit, vmap and grad.
+    A position sees itself and earlier ones only, so padding after a document changes nothing. Pure,
+    differentiable in ``params``, and works under jit, vmap and grad.
 
     Args:
         config: the model's shape (static under jit).
         params: arrays by name, as ``init`` or ``jquanta.load_model`` give.
         tokens: ids; one outside the vocabulary makes its document's logits NaN.
-        at: positions wanted, T_out a document; None for all. The unembedding is most of a small
-            model's work, so ask for what is needed.
+        at: positions at which logits are wanted, T_out of each document; None for all. The
+            product with the unembedding is most of a small model's work, so ask for what is needed.
         precision: of float32 products, one of ``jax.default_matmul_precision``'s names.
 
     Raises:
@@ -106,7 +113,7 @@ def logits_at(
 def features(
     config: LMConfig, params: Params, tokens: Int[Array, "B T"], *, precision: str = PRECISION
 ) -> Stream:
-    """What the unembedding multiplies: ``forward`` is ``features @ unembedding``."""
+    """The output of the last layer norm: ``forward`` is ``features @ unembedding``."""
     with jax.default_matmul_precision(precision):
         return build(config, params).features(tokens, _layouts(config, Apart))
 
@@ -114,12 +121,14 @@ def features(
 def stack(
     config: LMConfig, params: Params, put: Callable[[NDArray[Any]], Array] = jnp.asarray
 ) -> dict[str, Array]:
-    """Parameters as ``packed_features`` takes them: those of all blocks under the first one's name.
+    """Parameters as ``packed_features`` takes them: those of all blocks in one array with an axis
+    of layers in front, under the name of the first block's.
 
     Args:
         config: the model's shape.
         params: by name.
-        put: brings an array to where it is to lie; on the host there is one at a time.
+        put: moves an array to where it is to lie. Only one stacked array at a time is in the host's
+            memory beside the parameters.
     """
     own = "layers.0."
     numbers = range(config.layers)
@@ -139,19 +148,21 @@ def packed_features(
     *,
     precision: str = PRECISION,
 ) -> Stream:
-    """``features`` of documents that are packed into rows, by a program of one block.
+    """``features`` of documents that are packed into rows, by a scan over the blocks, so that XLA
+    compiles a single one.
 
     Args:
         config: the model's shape (static under jit).
         stacked: what ``stack`` gives.
-        tokens: ids, of padding too. A row may be longer than the model's context, a document not.
+        tokens: ids; at positions of padding, any in the vocabulary. A row may be longer than the
+            model's context, a document may not.
         start: where the document of each position begins in its row; at a position of padding,
             that position.
         precision: of float32 products, one of ``jax.default_matmul_precision``'s names.
     """
     windows = None
     if any(config.windows):
-        # A window as long as the row is none.
+        # A scan needs a number for every block: a window as long as the row leaves nothing out.
         windows = jnp.array([window or tokens.shape[1] for window in config.windows])
     with jax.default_matmul_precision(precision):
         network, layout = build(config.of_one_block(), stacked), Packed(start)
@@ -162,7 +173,7 @@ def packed_features(
 def residuals(
     config: LMConfig, params: Params, tokens: Int[Array, "B T"], *, precision: str = PRECISION
 ) -> tuple[Stream, ...]:
-    """The residual stream as it enters the first block, and as it leaves each: layers + 1."""
+    """The residual stream before the first block and after each block: L + 1 arrays."""
     with jax.default_matmul_precision(precision):
         return build(config, params).residuals(tokens, _layouts(config, Apart))
 
@@ -183,7 +194,10 @@ def build(config: LMConfig, params: Params, taps: Mapping[str, Tap] = NO_TAPS) -
 
 
 def init(config: LMConfig, key: Array, dtype: DTypeLike = jnp.float32) -> dict[str, Array]:
-    """Parameters to train from: a function of the key and the shape only.
+    """Parameters to start training from, a function of the key and the shape only.
+
+    Scales of layer norms are 1, biases 0, kernels and embeddings normal numbers with the deviation
+    that the architecture states (``Network.deviation``).
 
     Args:
         config: the model's shape.
@@ -209,12 +223,12 @@ def named(network: Network) -> dict[str, Array]:
 
 
 def shapes(config: LMConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of every parameter by name, without making any."""
+    """The shape of each parameter, by name; no array is made."""
     return dict(_skeleton(config).shapes)
 
 
 def count(config: LMConfig) -> tuple[int, int]:
-    """How many parameters there are: all, and all but embeddings and unembedding."""
+    """The number of parameters: of all, and of all but embeddings and unembedding."""
     sizes = {name: int(np.prod(shape)) for name, shape in shapes(config).items()}
     outer = (Role.EMBEDDING, Role.UNEMBEDDING)
     return sum(sizes.values()), sum(n for name, n in sizes.items() if role(name) not in outer)
@@ -245,12 +259,17 @@ def _layouts(
 
 
 class _Skeleton(NamedTuple):
-    """A module without its numbers."""
+    """A module without its parameters, as ``nnx.merge`` puts them together again.
+
+    Attributes:
+        graph: the module's structure.
+        structure: of the tree of parameters.
+        shapes: of the parameters by name, in the order of that tree's leaves.
+    """
 
     graph: Any
     structure: Any
     shapes: dict[str, tuple[int, ...]]
-    """By name, in the order of the structure's leaves."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The Pythia suite as data: sizes, parameter counts, hub ids, and what old names mean today."""
+"""The Pythia suite as data: sizes, parameter counts, ids on the hub, and the names before 2023."""
 
 import re
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from jquanta.lm.models.config import GPTNeoXConfig
 
 
 class Size(NamedTuple):
-    """A row of the table in section 3 of the paper's specification."""
+    """The shape of a size, and its numbers of parameters (paper, section 3)."""
 
     layers: int
     width: int
@@ -49,10 +49,11 @@ def pythia(size: str) -> GPTNeoXConfig:
 
 
 def resolve(model_id: str) -> tuple[str, str | None]:
-    """The hub id a name stands for today, and a note where that is not the name itself.
+    """The id on the hub that a name stands for today, and a note if the name has changed.
 
-    Names from before January 2023 (``pythia-19m``, which the paper uses) mean the original runs,
-    today's ``-v0``. The owner ``EleutherAI/`` may be left out. Other ids are returned as they are.
+    The suite was renamed in January 2023. Names from before, such as ``pythia-19m``, which the
+    paper uses, mean the original runs, which are called ``-v0`` today. The owner ``EleutherAI/``
+    may be left out. Other ids are returned as they are.
     """
     name = _NAME.fullmatch(model_id)
     if name is None or name["size"] not in PYTHIA.keys() | OLD_NAMES.keys():
