@@ -18,7 +18,7 @@ COMMANDS = {
     "emergence": ("jquanta.cli.emergence", "when each quantum of a QDG run is learned"),
     "assign": ("jquanta.cli.assign", "to which quantum the tokens of a text belong"),
     "mechanism": ("jquanta.cli.mechanism", "whether quanta are separate mechanisms"),
-    "stability": ("jquanta.cli.stability", "whether the quanta would be found again"),
+    "stability": ("jquanta.cli.stability", "how stable the quanta are, beside chance"),
     "known": ("jquanta.cli.known", "QDG where the quanta are known: sparse parity, a toy model"),
     "figures": ("jquanta.cli.figures", "draw the paper's figures from stored results"),
 }

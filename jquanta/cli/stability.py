@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Would the clusters be found again? With other seeds, on other samples, and by chance.
+    """Measure how stable the clusters are: with other seeds, on other samples, beside chance.
 
     RESULTS is a folder that jquanta qdg made. Its samples are clustered again with other seeds of
     k-means, and subsets of 80% of them. The table tells how well each clustering agrees with that
@@ -25,7 +25,9 @@ class Options:
     is in the data. Stored as stability.zarr in RESULTS, in place of an earlier one; the page
     quanta.html then shows a line of it (make it anew: jquanta explore RESULTS).
 
-    COST
+    Cost: 2 × seeds + subsamples + 1 clusterings (16 by default) into each of the counts: some minutes
+    for 4,000 samples on 2 cores, not resumed if stopped. Memory: about 50 bytes for each pair of
+    samples, 5 GB for 10,000 samples.
 
     Example:
       jquanta stability runs/stdlib-quanta --counts 100 400

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jquanta.qdg.questions.assignment import assign
     from jquanta.qdg.questions.emergence import cluster_losses, emerged
     from jquanta.qdg.questions.mechanism import mechanisms
+    from jquanta.qdg.questions.stability import stability
     from jquanta.qdg.results import open_run
     from jquanta.qdg.samples.selection import Newly, Selection, given, open_selection, select
     from jquanta.qdg.views.gradient import gradients
@@ -50,6 +51,7 @@ _HOMES = {
     "run": "jquanta.qdg.pipeline",
     "select": "jquanta.qdg.samples.selection",
     "similarity": "jquanta.qdg.cosines.similarity",
+    "stability": "jquanta.qdg.questions.stability",
     "sketches": "jquanta.qdg.views.sketch",
 }
 
@@ -74,6 +76,7 @@ __all__ = [
     "select",
     "similarity",
     "sketches",
+    "stability",
 ]
 
 __getattr__ = attributes(__name__, _HOMES)
