@@ -24,8 +24,9 @@ class Options:
     is in the data. Stored as stability.zarr in RESULTS, in place of an earlier one; the page
     quanta.html then shows a line of it (make it anew: jquanta explore RESULTS).
 
-    The samples are clustered 2 × (seeds + 1) + subsamples times for each count: with the defaults
-    about 17 times as long as the clusters of these counts took in jquanta qdg.
+    Cost: 2 × seeds + subsamples + 1 clusterings (16 by default) into each of the counts, which is
+    some minutes for 4,000 samples on 2 cores; one that was stopped starts anew. Memory: about 50
+    bytes for each pair of samples, 5 GB for 10,000 samples.
 
     Example:
       jquanta stability runs/stdlib-quanta --counts 100 400

@@ -57,6 +57,7 @@ _HOMES = {
     "run": "jquanta.qdg.pipeline",
     "select": "jquanta.qdg.samples.selection",
     "similarity": "jquanta.qdg.cosines.similarity",
+    "stability": "jquanta.qdg.questions.stability",
     "sketches": "jquanta.qdg.views.sketch",
     "stability": "jquanta.qdg.questions.stability",
 }
