@@ -30,7 +30,7 @@ sweep: .venv/.runtime ## train the miniature of Figure 2 and draw it (1 minute; 
 
 # For a change in pure code: without what starts processes, a browser or PyTorch, and without tests
 # of more than 10 s (see tests/kinds.py).
-quick: .venv/.test ## run the tests of pure code (MINUTES on 2 cores)
+quick: .venv/.test ## run the tests of pure code alone
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
 	    -m 'not (processes or browser or rivals or slow)' $(TESTS)
 

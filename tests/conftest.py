@@ -33,8 +33,10 @@ cache.keep_programs()
 # What a shell starts in the background ignores Ctrl-C, and so would the commands under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine fails nothing, and the same examples are tried everywhere.
-settings.register_profile("jquanta", deadline=None, derandomize=True, database=None)
+# A busy machine fails nothing, and the same 50 examples are tried everywhere.
+settings.register_profile(
+    "jquanta", deadline=None, derandomize=True, database=None, max_examples=50
+)
 settings.load_profile("jquanta")
 
 
