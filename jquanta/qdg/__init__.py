@@ -59,7 +59,6 @@ _HOMES = {
     "similarity": "jquanta.qdg.cosines.similarity",
     "stability": "jquanta.qdg.questions.stability",
     "sketches": "jquanta.qdg.views.sketch",
-    "stability": "jquanta.qdg.questions.stability",
 }
 
 __all__ = [
