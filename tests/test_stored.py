@@ -121,4 +121,15 @@ def test_a_qdg_run_opens_and_draws(place: Path) -> None:
     assert run.clusters.label.shape == (2, 60)
     for figure in ("fig5", "quanta", "mechanism"):
         assert jq.draw(figure, qdg="quanta").paths
-    assert (run.model().config.width, run.corpus.meta.max_length) == (32, 16)
+    assert (run.model().config.width, run.corpus.meta.recipe.max_length) == (32, 16)
+
+
+def test_a_similarity_that_was_cut_short_begins_anew(place: Path) -> None:
+    """Its work folder holds the matrix in another order of samples, which nobody reads any more."""
+    watch = Watch()
+    samples = qdg.open_selection("quanta-cut", jq.open_corpus("suite/corpus/test"))
+    model = jq.load_model(f"suite/models/{MODEL}", REVISION)
+    found = qdg.similarity(model, samples, out="quanta-cut", monitor=watch)
+    assert any("starting again" in line for line in watch.lines)
+    assert not (place / "quanta-cut" / "similarity.work").exists()
+    assert_close(found.cosine, qdg.open_similarity("quanta").cosine)

@@ -95,7 +95,7 @@ def _safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _pickled(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    import torch
+    import torch  # late: only old files need it, and it is no dependency
 
     try:
         stored = torch.load(
