@@ -216,7 +216,7 @@ def test_views_are_found_by_what_is_stored() -> None:
         assert view_from(stored) == view
         assert VIEWS[stored["mode"]] is type(view)
     assert view_from(Activations().attributes(NEOX)) == Activations(NEOX.layers)
-    assert tuple(VIEWS) == MODES  # what the configuration and the command take
+    assert set(MODES) <= set(VIEWS)  # what the configuration and the command take
     with pytest.raises(BadInput, match="mode = fast: give one of exact, sketch, activations"):
         view_from({"mode": "fast"})
 
