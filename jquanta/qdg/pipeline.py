@@ -56,6 +56,7 @@ def run(
     config: QDGConfig | Mapping[str, Any] | Path | str | None = None,
     out: Path | str | None = None,
     *,
+    mini: bool = False,
     monitor: Monitor | None = None,
 ) -> xr.Dataset:
     """Discover the quanta of a model, or continue where an earlier call stopped::
@@ -68,6 +69,7 @@ def run(
             the embedded default, which takes the suite that ``jquanta pretrain`` makes.
         out: the run folder; ``runs/NAME`` by default. It holds ``selection.zarr``,
             ``similarity.zarr``, ``clusters.zarr`` and the page.
+        mini: apply the configuration's ``[mini]`` table.
         monitor: sees the progress.
 
     Returns:
@@ -79,7 +81,7 @@ def run(
         Interrupted: on Ctrl-C. The same call continues.
     """
     if not isinstance(config, QDGConfig):
-        config = load_qdg(config)
+        config = load_qdg(config, mini=mini)
     config = dataclasses.replace(config, input=_anchored(config.input))
     monitor = monitor or Silence()
     folder = RunFolder(Path("runs") / config.name if out is None else out)
