@@ -57,7 +57,7 @@ def smooth(found: Distributions) -> Distributions:
 
 
 def distribution_lines(
-    panels: Sequence[Axes], found: Distributions, colours: Iterable[Any]
+    panels: Iterable[Axes], found: Distributions, colours: Iterable[Any]
 ) -> None:
     """Draw p(L), in 1/bit, and L p(L) of every model on two panels, over the loss L in bits."""
     density, integrand = panels
@@ -68,7 +68,7 @@ def distribution_lines(
         integrand.plot(lines.centres, area, "-", color=colour, linewidth=0.8)
 
 
-def distribution_limits(panels: Sequence[Axes], found: Distributions, late: Any = ...) -> None:
+def distribution_limits(panels: Iterable[Axes], found: Distributions, late: Any = ...) -> None:
     """Set the scales and limits of two panels drawn by ``distribution_lines``.
 
     At the start of training all tokens have about the same loss, so that L p(L) has a peak that

@@ -56,7 +56,7 @@ def sizes_panel(
         xlabel: what the ranks are of.
         true: sizes of the true clusters by rank, if they are known.
     """
-    counts = curves["count"].to_numpy()
+    counts = curves["count"].to_numpy().tolist()
     shades = style.shades(counts[0], max(counts[-1], counts[0] + 1), log=True)
     for count, sizes in zip(counts, curves["size"].to_numpy(), strict=True):
         found = sizes[sizes > 0]
