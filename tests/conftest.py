@@ -1,29 +1,20 @@
-"""Shared by all tests: annotations of shapes are executed, and float64 is one fixture away."""
+"""Shared by all tests: one cache of compiled programs, markers, float64 one fixture away.
+
+Annotations of shapes, dtypes and types are executed in the whole package: see ``addopts`` in
+pyproject.toml.
+"""
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
-from beartype import BeartypeConf, beartype
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
-from jquanta.machine import cache
+from jquanta.machine import cache, cores, malloc
 from tests.kinds import KINDS, kinds_of
-
-CHECKED = ("jquanta.parity", "jquanta.streams", "jquanta.lm.models")
-"""What runs with its shapes, dtypes and types checked at every call."""
-
-typechecked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int will do for a float
-
-early = [name for name in sys.modules if name.startswith(CHECKED)]
-if early:
-    raise RuntimeError(f"imported before their annotations could be checked: {early}")
-install_import_hook(CHECKED, f"{__name__}.typechecked")
 
 # Compiled programs are shared by all workers, by the commands that tests start, and with the next
 # run of the tests: what was compiled once is loaded. JQUANTA_CACHE=off has all compiled afresh.
@@ -57,8 +48,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _as_a_library() -> Iterator[None]:
     """Commands that tests call here must not keep what thousands of tests free, nor cut the CPU."""
-    from jquanta.machine import cores, malloc  # late: see ``early``
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(malloc, "keep_freed", lambda: False)
         patch.setattr(cores, "as_devices", lambda: False)

@@ -207,6 +207,11 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
     missing = sorted(name for name in (*needed, *table.needed) if name not in stored)
     if missing:
         raise BadInput(f"{file}: has no {', '.join(missing)}")
+    for ours, theirs in copied.items():
+        value = stored.get(theirs, 1)
+        kind, what = (float | int, "a number") if ours == "eps" else (int, "a whole number")
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise BadInput(f"{file}: {theirs} = {value!r}: give {what}")
     wrong = [
         f"{name} = {stored[name]!r} (only {wanted!r})"
         for name, wanted in table.fixed.items()

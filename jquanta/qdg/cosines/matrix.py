@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -45,6 +45,7 @@ Blocks = Sequence[Float32[np.ndarray, "q r"]]
 """For each matrix the cosines of q samples with r samples."""
 
 
+@runtime_checkable
 class Matrices(Protocol):
     """Where the cosines of all pairs of samples go.
 

@@ -35,7 +35,7 @@ class Predictions:
     """
 
     corpus: Corpus
-    index: NDArray[np.int64]
+    index: NDArray[Any]
     model: str = ""
     rule: Mapping[str, Any] = field(default_factory=dict)
 

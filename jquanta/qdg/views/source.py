@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from jquanta.machine import cores
 from jquanta.qdg.views.ways import way_here
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where arrays of samples come from. It may be asked several times for the same batch, and by
     several threads at once."""

@@ -5,7 +5,7 @@ members, and a line in ``stored.VIEWS`` so that what was stored by it is recogni
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Int
 
@@ -34,6 +34,7 @@ class Function(NamedTuple):
     by_name: Callable[[Any], Any] = lambda found: found
 
 
+@runtime_checkable
 class View(Protocol):
     """How samples are looked at. Views are frozen dataclasses of their options.
 
@@ -54,7 +55,7 @@ class View(Protocol):
         """The options as attributes of what is stored, ``mode`` among them."""
 
     @classmethod
-    def from_attributes(cls, attributes: Mapping[Any, Any]) -> Self:
+    def from_attributes(cls, attributes: Mapping[Any, Any]) -> "View":
         """The view whose ``attributes`` these are; options that are missing have their default."""
 
 

@@ -188,7 +188,8 @@ def test_revisions_of_a_folder_are_subfolders(tmp_path: Path) -> None:
         ({"intermediate_size": 100}, "intermediate_size = 100 (only 128)"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
         ({"num_attention_heads": 3}, "config.json: heads = 3: does not divide the width 32"),
-        ({"num_hidden_layers": None}, "config.json: '<' not supported"),
+        ({"num_hidden_layers": None}, "config.json: num_hidden_layers = None: give a whole number"),
+        ({"layer_norm_eps": "small"}, "layer_norm_eps = 'small': give a number"),
     ],
 )
 def test_configurations_that_are_not_computed(
