@@ -16,6 +16,7 @@ from benchmarks.machine import Hardware, device_slug
 from jquanta.cli import door, flags
 from jquanta.errors import BadInput
 from jquanta.run import environment
+from jquanta.run.files import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
