@@ -3,6 +3,7 @@
 There is a line for each k, for uniform beside Zipf frequencies, or for each alpha.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Kind:
     @property
     def uniform(self) -> bool:
         """Whether all subtasks are equally frequent."""
-        return np.isnan(self.alpha)
+        return math.isnan(self.alpha)
 
 
 def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:

@@ -106,7 +106,7 @@ class PerSample:
             out[samples] = np.concatenate(parts, 1)
         return out
 
-    def all(self) -> np.ndarray[Any, Any]:
+    def all(self) -> NDArray[Any]:
         """[Q, …] of a function that gives a single array."""
         out = np.empty((len(self), *self.row.shape), self.row.dtype)
         for samples, batch in computed(self):

@@ -93,7 +93,8 @@ def test_theory_in_the_limit_and_for_these_subtasks(both: tuple[Figure, list[Mea
     for alpha, row in zip(ALPHAS, measured, strict=False):
         sizes = np.array([110.0, 1730.0])
         learned = alphas.count(0.5 * (sizes / 110) ** -alphas.exponents(alpha)["alpha_N"])
-        expected = theory.finite_exponents(alpha, S, (max(1, learned[0]), learned[1]))
+        first, last = learned.tolist()
+        expected = theory.finite_exponents(alpha, S, (max(1, first), last))
         assert row.finite == pytest.approx(expected.alpha_N)
 
 
