@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from jquanta.cli import door
 from jquanta.errors import BadInput
+from jquanta.figures.catalogue import FIGURES
 from jquanta.run.settings import nearest
 from jquanta.version import __version__
 
@@ -32,7 +33,7 @@ def command(argv: Sequence[str]) -> None:
     elif argv[0] == "--version":
         print(__version__)
     else:
-        meant = nearest(argv[0], door.COMMANDS)
+        meant = f"figures {argv[0]}" if argv[0] in FIGURES else nearest(argv[0], door.COMMANDS)
         remedy = f"did you mean {meant}?" if meant else f"give one of {', '.join(door.COMMANDS)}"
         raise BadInput(f"unknown command {argv[0]!r}: {remedy}")
 

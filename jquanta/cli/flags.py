@@ -103,8 +103,7 @@ def flags_of(options: type) -> list[Flag]:
 def _flags_of(field: "dataclasses.Field[Any]") -> Iterator[Flag]:
     if "tables" in field.metadata:
         for name, one in settings.fields_of(field.metadata["tables"]).items():
-            value = {"": "none", False: "false"}.get(one.default, one.default)
-            default = f"(unless configured: {value})"
+            default = f"(unless configured: {_in_words(one.default)})"
             yield Flag(name, name, one, field, field.metadata["metavars"][one.type], default)
     elif dataclasses.is_dataclass(field.type):
         for one in dataclasses.fields(field.type):
@@ -115,9 +114,17 @@ def _flags_of(field: "dataclasses.Field[Any]") -> Iterator[Flag]:
         value = field.default
         if isinstance(value, tuple):
             value = " ".join(map(str, value))
-        silent = value in (None, False, "", dataclasses.MISSING)
+        # By identity: 0 is equal to False, and a default to be told.
+        silent = any(value is one for one in (None, False, dataclasses.MISSING)) or value == ""
         default = "" if silent else f"(default: {value})"
         yield Flag(field.name, field.name, field, None, _shown(field), default)
+
+
+def _in_words(value: Any) -> str:
+    """A default as a user would type it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value == "" else str(value)
 
 
 def _shown(field: "dataclasses.Field[Any]") -> str:
@@ -215,6 +222,9 @@ class _Parser(argparse.ArgumentParser):
     """Argparse, whose errors are ours."""
 
     def error(self, message: str) -> NoReturn:
+        unread = message.removeprefix("unrecognized arguments: ")
+        if unread != message:
+            message = f"{unread}: no flag stands before it"
         raise BadInput(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
 

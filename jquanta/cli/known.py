@@ -119,7 +119,7 @@ def neither(options: Options) -> None:
     if options.which is None:
         print(inspect.cleandoc(Options.__doc__ or ""))
         return
-    raise BadInput(f"unknown command known {options.which!r}; give one of {', '.join(MAINS)}")
+    raise BadInput(f"known {options.which}: there is no such; give {' or '.join(MAINS)}")
 
 
 MAINS = {

@@ -25,9 +25,9 @@ class Options:
     corpus' own, and its context must take the longest document.
 
     Examples:
-      jquanta losses --corpus corpora/pile --out losses/pile
+      jquanta losses --corpus corpora/pile --out losses/pile \\
         --model EleutherAI/pythia-70m-v0 EleutherAI/pythia-160m-v0
-      jquanta losses --corpus corpora/pile --out losses/steps
+      jquanta losses --corpus corpora/pile --out losses/steps \\
         --model EleutherAI/pythia-70m-v0 --revision step1000 step10000 step143000
 
     Next: jquanta figures fig3 --losses DIR. In Python: jq.open_losses(DIR).

@@ -31,7 +31,7 @@ class Options:
     Without CONFIG: the largest model of the suite that jquanta pretrain makes (in runs/stdlib).
 
     Examples:
-      jquanta pretrain --mini && jquanta qdg --mini     (two minutes on two cores)
+      jquanta pretrain --mini && jquanta qdg --mini     # two minutes on two cores
       jquanta pretrain && jquanta qdg
       jquanta qdg --cluster.counts "50, 100, 200, 400"
       jquanta qdg configs/qdg/pythia-70m.toml --out runs/pythia

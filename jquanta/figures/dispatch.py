@@ -10,6 +10,7 @@ from jquanta.figures.catalogue import FIGURES, SOURCES, origin, taken
 from jquanta.figures.drawing import Drawing, save_measured
 from jquanta.lm.taxonomy.tables import open_table
 from jquanta.run.files import require_place
+from jquanta.run.settings import nearest
 from jquanta.sweep.store import open_results
 
 
@@ -46,7 +47,9 @@ def draw(
             the figure needs; ``out`` cannot be written; or the figure does not take an argument.
     """
     if figure not in FIGURES:
-        raise BadInput(f"unknown figure {figure!r}; give one of {', '.join(FIGURES)}")
+        meant = nearest(figure, FIGURES)
+        remedy = f"did you mean {meant}?" if meant else f"give one of {', '.join(FIGURES)}"
+        raise BadInput(f"unknown figure {figure!r}: {remedy}")
     entry = FIGURES[figure]
     given = {"runs": tuple(runs), "losses": tuple(losses), "qdg": () if qdg is None else (qdg,)}
     _refuse_foreign(figure, [*(name for name, paths in given.items() if paths), *options])

@@ -186,7 +186,7 @@ class PageConfig:
             require(getattr(self, name) >= 0, f"page.{name}", getattr(self, name), "give 0 or more")
 
 
-def chosen_counts(counts: Iterable[int] | int | None, samples: int) -> list[int]:
+def chosen_counts(counts: Any, samples: int) -> list[int]:
     """The counts into which so many samples are clustered. For None: those of ``COUNTS`` with at
     least ``SAMPLES_A_CLUSTER`` samples a cluster on average.
 

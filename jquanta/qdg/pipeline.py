@@ -154,8 +154,8 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
     there = path.exists()
     if not there and not wanted.source:
         raise BadInput(
-            f"input.corpus = {path}: there is no such folder; make it with jquanta corpus, or with "
-            "jquanta pretrain where it belongs to a suite"
+            f"input.corpus = {path}: there is no such folder; make it with jquanta pretrain (the "
+            "default's corpus), or with jquanta corpus"
         )
     shape = read_config(open_source(wanted.model, wanted.revision or None))
     chosen(shape, config.similarity.parameters)  # refuses a pattern that finds nothing

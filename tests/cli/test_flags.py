@@ -104,7 +104,7 @@ def test_values_may_hold_spaces_and_dashes() -> None:
     [
         ("--out there", "^SOURCE is missing: give a file$"),
         ("docs", "^--out is missing: give the folder for it$"),
-        ("docs other --out there", "unrecognized arguments: other; see jquanta try --help$"),
+        ("docs other --out there", "other: no flag stands before it; see jquanta try --help$"),
         ("docs --out there --count", "^--count: expected one argument; see"),
         ("docs --out there --count --mini", "^--count: expected one argument; see"),
         ("docs --out there --count 1.5", "^--count = 1.5: wrong type; give a whole number$"),

@@ -1,6 +1,7 @@
 """When quanta emerge: mean losses of clusters over training and over model sizes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -76,7 +77,7 @@ def _last(here: xr.Dataset) -> list[int]:
     ]
 
 
-def _curves(axes: Axes, x: NDArray[np.float64], nats: Float[np.ndarray, "k M"]) -> None:
+def _curves(axes: Axes, x: NDArray[Any], nats: Float[np.ndarray, "k M"]) -> None:
     """Draw the losses of the largest clusters, and the unweighted mean over all clusters."""
     shades = style.shades(0, LARGEST)
     for rank, curve in enumerate(nats[:LARGEST]):

@@ -42,7 +42,7 @@ class LMConfig:
 
     @property
     def head_dim(self) -> int:
-        """K, numbers of a head's query, key and value."""
+        """Numbers of a head's query, key or value: width / heads."""
         return self.width // self.heads
 
     @property

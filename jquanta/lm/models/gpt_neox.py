@@ -19,12 +19,12 @@ class Attention(nnx.Module):
 
     def __call__(self, x: Stream, layout: Layout) -> Stream:
         config = self.config
-        # The product's 3 D numbers lie as [H, 3 K]: each head's query, key and value side by side.
+        # The product's 3 D numbers lie as [H, 3 head_dim]: a head's query, key and value together.
         query, key, value = layout.split(layout.split_heads(self.qkv(x, layout), config.heads), 3)
         query, key = (
             layout.rotate(part, config.rotary_dim, config.rotary_base) for part in (query, key)
         )
-        # Scores are divided by √K.
+        # Scores are divided by √head_dim.
         attended = layout.attend(query / math.sqrt(config.head_dim), key, value)
         return self.out(layout.join_heads(attended), layout)
 

@@ -13,14 +13,14 @@ called with its input and the layout, so that an architecture is written once an
 ``columns.Columns``
     One sequence with a column for each position: [D, T]. Per-sample gradients on a CPU.
 
-Letters of shapes, here and in the modules beside:
+Letters of shapes, here and in the modules beside; ``head_dim`` is D / H, the numbers of a head's
+query, key or value:
 
 ====== ==========================================================================================
 B      rows of a batch
 T      positions of a sequence; T_out: those at which an output is wanted
 D      width of the residual stream
 H      attention heads
-K      numbers of a head's query, key or value: D / H
 V      rows of the embedding: the vocabulary and its padding
 L      layers, that is blocks
 ====== ==========================================================================================
@@ -103,8 +103,8 @@ class Layout(ABC):
         """Causal attention: for each query, the mean of the values that it sees, weighted by the
         softmax of query · key.
 
-        Scores are not scaled: an architecture that divides them by √K divides the queries. Of
-        queries only those at positions wanted are taken.
+        Scores are not scaled: an architecture that divides them by √head_dim divides the queries.
+        Of queries only those at positions wanted are taken.
         """
 
     @abstractmethod

@@ -63,11 +63,19 @@ def load_model(
     return Model(config, read_params(source, config, dtype), tokenizer)
 
 
+def _remedy(folder: Path) -> str:
+    """What to give in place of a folder without a model."""
+    revisions = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    if not revisions:
+        return "give a model's folder"
+    return f"give one of its revisions too: {', '.join(revisions)}"
+
+
 def read_config(source: Source) -> LMConfig:
     """Read a model's ``config.json``. Raises ``BadInput`` if it is missing or not supported."""
     path = source.get("config.json")
     if path is None:
-        raise BadInput(f"{source.label}: has no config.json; give a model's folder")
+        raise BadInput(f"{source.label}: has no config.json; {_remedy(Path(source.label))}")
     file = f"{source.label}: config.json"
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))

@@ -117,7 +117,7 @@ def _numbers(values: ArrayLike, name: str, wanted: str) -> np.ndarray:
 
 
 def neighbour_graph(
-    features: Float[np.ndarray, "Q F"],
+    features: ArrayLike,
     neighbours: int = 50,
     *,
     rows: int | None = None,
@@ -153,7 +153,7 @@ def neighbour_graph(
     return graph.maximum(graph.T)
 
 
-def normalised(features: Float[np.ndarray, "Q F"]) -> Float[np.ndarray, "Q F"]:
+def normalised(features: ArrayLike) -> Float[np.ndarray, "Q F"]:
     """Rows scaled to unit length, float32. Raises ``BadInput`` for rows of length zero."""
     features = _numbers(features, "features", "samples × features").astype(np.float32)
     if features.ndim != 2:
@@ -182,7 +182,8 @@ def _nearest(
         some = jax.lax.dynamic_slice_in_dim(points, start, rows)
         cosine = jnp.matmul(some, points.T, precision=jax.lax.Precision.HIGHEST)
         # A sample is not its own neighbour.
-        return jax.lax.top_k(jnp.where(every == own[:, None], -jnp.inf, cosine), neighbours)
+        found = jax.lax.top_k(jnp.where(every == own[:, None], -jnp.inf, cosine), neighbours)
+        return found[0], found[1]
 
     # All strips have the same number of rows, so that one program serves them: the last one ends
     # with the last sample and overlaps the one before.

@@ -87,7 +87,7 @@ class Centres:
 
 
 def centres(
-    cosine: xr.DataArray | Float[np.ndarray, "Q Q"], label: Int[np.ndarray, " Q"]
+    cosine: xr.DataArray | Float[np.ndarray, "Q Q"], label: Int[np.ndarray, " labels"]
 ) -> Centres:
     """The clusters of one count; see ``centres_of_counts``."""
     return centres_of_counts(cosine, np.asarray(label)[None])[0]

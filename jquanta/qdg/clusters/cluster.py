@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import sklearn.cluster
 import xarray as xr
-from jaxtyping import Float, Float64, Int, Int32
+from jaxtyping import Float, Float64, Int, Int32, Integer
 from numpy.typing import ArrayLike
 
 from jquanta.errors import BadInput
@@ -47,7 +47,7 @@ STORE = "clusters.zarr"
 
 def cluster(
     cosine: ArrayLike | xr.DataArray,
-    counts: Sequence[int] | None = None,
+    counts: ArrayLike | None = None,
     *,
     affinity: str = "angular",
     seed: int = 0,
@@ -89,8 +89,8 @@ def cluster(
 
 
 def cluster_features(
-    features: Float[np.ndarray, "Q F"],
-    counts: Sequence[int] | None = None,
+    features: ArrayLike,
+    counts: ArrayLike | None = None,
     *,
     neighbours: int = 50,
     seed: int = 0,
@@ -135,7 +135,7 @@ def labels_by_seed(
 
 def _clustered(
     affinity: Affinity,
-    counts: Sequence[int] | None,
+    counts: ArrayLike | None,
     seed: int,
     kmeans: str,
     n_init: int,
@@ -230,7 +230,7 @@ def _is_clear(embedding: Embedding, count: int) -> bool:
     return count < len(values) and bool(values[count] - values[count - 1] > CLEAR_GAP)
 
 
-def ranked(label: Int[np.ndarray, " Q"]) -> Int32[np.ndarray, " Q"]:
+def ranked(label: Integer[np.ndarray, " Q"]) -> Int32[np.ndarray, " Q"]:
     """Labels renumbered by size: 0 is the largest cluster, and of equal ones the one whose first
     sample comes first."""
     _, first, number, size = np.unique(

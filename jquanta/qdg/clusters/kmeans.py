@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Float32, Int32, UInt32
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, UInt32
 
 from jquanta.errors import BadInput
 
@@ -88,7 +88,7 @@ class KMeans(NamedTuple):
 
 
 def kmeans(
-    points: Float[np.ndarray, "Q F"],
+    points: Float[np.ndarray, "..."],
     k: int,
     *,
     seed: int = 0,
@@ -194,8 +194,8 @@ def _padded(size: int) -> int:
 @partial(jax.jit, static_argnames=("layout", "max_iter"))
 def _best(
     points: Float32[Array, "Q F"],
-    k: Int32[Array, ""],
-    candidates: Int32[Array, ""],
+    k: int | Int[Array, ""],
+    candidates: int | Int[Array, ""],
     keys: UInt32[Array, "restarts 2"],
     tol: Float32[Array, ""],
     layout: _Layout,
@@ -220,8 +220,8 @@ def _squared_distances(
 def _seeds(
     points: Float32[Array, "Q F"],
     apart: Float32[Array, "Q Q"] | None,
-    k: Int32[Array, ""],
-    candidates: Int32[Array, ""],
+    k: int | Int[Array, ""],
+    candidates: int | Int[Array, ""],
     keys: UInt32[Array, "restarts 2"],
     layout: _Layout,
 ) -> Int32[Array, "restarts K"]:
@@ -307,7 +307,7 @@ class _State(NamedTuple):
 def _lloyd(
     points: Float32[Array, "Q F"],
     apart: Float32[Array, "Q Q"] | None,
-    k: Int32[Array, ""],
+    k: int | Int[Array, ""],
     tol: Float32[Array, ""],
     layout: _Layout,
     max_iter: int,

@@ -93,6 +93,7 @@ def assign(
         raise BadInput("the similarity is not of this selection's samples; compute it anew")
     require_corpus(predictions.corpus, similarity.attrs)
     require_weights(model, similarity.attrs)
+    _require_view(clusters, similarity)
     absolute = clusters.attrs.get("affinity") == "absolute"
     name = COSINE_ABS if absolute else COSINE
     if name not in similarity:
@@ -112,8 +113,20 @@ def assign(
         per_sample(loss_function(model), prefixes(new, model.config), model.config).all(),
         before + new.index,
         [new.corpus.context(i, 0, 0).target for i in new.index.tolist()],
-        {"count": count, **{k: similarity.attrs[k] for k in ("mode", "parameters", "samples")}},
+        {"count": count, "samples": predictions.hash, **view.attributes(model.config)},
     )
+
+
+def _require_view(clusters: xr.Dataset, similarity: xr.Dataset) -> None:
+    """Raise ``BadInput`` if the clusters are of another view than the similarity, as far as their
+    attributes say."""
+    for name in ("mode", "parameters", "sketch_size", "layer", "weights"):
+        own, other = clusters.attrs.get(name), similarity.attrs.get(name)
+        if own is not None and other is not None and own != other:
+            raise BadInput(
+                f"the clusters were made with {name} {str(own)[:40]} and the similarity with "
+                f"{str(other)[:40]}; give those that belong together"
+            )
 
 
 def cosines(
@@ -249,7 +262,7 @@ def _score(middles: Centres, cluster: int, cosine: float, itself: Bool[np.ndarra
 
 def _dataset(
     found: _Assigned,
-    losses: NDArray[np.float64],
+    losses: NDArray[np.floating],
     predictions: NDArray[np.int64],
     targets: list[str],
     attributes: dict[str, Any],

@@ -39,7 +39,7 @@ def select(
     induction: str = TRIGRAM,
     stride: int = 50,
     count: int | None = 10_000,
-    newly: Newly | None = None,
+    newly: Newly | tuple[str, float] | None = None,
 ) -> Predictions:
     """Predictions that a model makes well, and not by induction (paper section 4).
 

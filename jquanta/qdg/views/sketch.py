@@ -99,9 +99,9 @@ class Projection(NamedTuple):
         out: B.
     """
 
-    into: Float[Array, "n_in size"] | None
-    constant: Float[Array, " size"] | None
-    out: Float[Array, "size n_out"]
+    into: Float[Array, "n_in m_in"] | None
+    constant: Float[Array, " m_in"] | None
+    out: Float[Array, "m_out n_out"]
 
 
 def projections(
@@ -218,7 +218,7 @@ def _sketch(config: LMConfig, norms: tuple[str, ...]) -> OneSample:
 
 
 def _tap(
-    around: Projection, middle: Float[Array, "size size"], x: Float[Array, "n_in T"]
+    around: Projection, middle: Float[Array, "m_in m_out"], x: Float[Array, "n_in T"]
 ) -> Float[Array, "n_out T"]:
     """((x·A)·M)·B, which is zero. Its derivative with respect to x is zero as well, so the backward
     pass is told to leave it out."""

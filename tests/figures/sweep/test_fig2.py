@@ -227,7 +227,7 @@ def unfinished(tmp_path: Path) -> Path:
     ("words", "names"),
     [
         ("", "FIGURE"),
-        ("fig99 --runs {folder}", "unknown figure 'fig99'; give one of fig2"),
+        ("fig99 --runs {folder}", "unknown figure 'fig99': did you mean fig9"),
         ("fig2", "--runs is missing"),
         ("fig2 --runs", "--runs"),
         ("fig2 --runs {tmp}/none", "none: no such run folder"),

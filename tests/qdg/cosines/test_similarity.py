@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -223,7 +224,7 @@ def test_views_are_found_by_what_is_stored() -> None:
 
 @pytest.mark.parametrize("there", [True, False])
 def test_parameters_of_another_model_are_refused(corpus: Corpus, there: bool) -> None:
-    params = parameters() | {"embed.embedding": np.zeros((2, 2), np.float32)}
+    params = parameters() | {"embed.embedding": jnp.zeros((2, 2))}
     if not there:
         del params["embed.embedding"]
     with pytest.raises(BadInput, match=r"params: embed.embedding is .*; give config and params of"):
