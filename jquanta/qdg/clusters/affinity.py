@@ -35,7 +35,7 @@ HELD = 2**26
 """Cosines in memory at a time in the search for neighbours: 2^26 × 4 bytes = 256 MiB."""
 
 
-def angular(cosine: Matrix) -> Matrix:
+def angular(cosine: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """1 - arccos(C) / π, in [0, 1]. C is clipped to [-1, 1], since rounding may leave the cosine of
     a sample with itself slightly above 1."""
     return 1 - np.arccos(np.clip(cosine, -1, 1)) / cosine.dtype.type(np.pi)

@@ -95,7 +95,7 @@ def centres(
 
 def centres_of_counts(
     cosine: xr.DataArray | Float[np.ndarray, "Q Q"],
-    labels: Int[np.ndarray, "counts Q"],
+    labels: Int[np.ndarray, "counts labels"],
     *,
     monitor: Monitor | None = None,
 ) -> list[Centres]:

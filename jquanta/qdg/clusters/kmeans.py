@@ -247,7 +247,7 @@ def _seeds(
     every, places = jnp.arange(restarts), jnp.arange(layout.candidates)
 
     def step(
-        number: Int32[Array, ""],
+        number: Int[Array, ""],
         state: tuple[Int32[Array, "restarts K"], Float32[Array, "restarts Q"]],
     ) -> tuple[Int32[Array, "restarts K"], Float32[Array, "restarts Q"]]:
         chosen, nearest = state

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ def assign(
     predictions: Predictions,
     clusters: xr.Dataset,
     similarity: xr.Dataset,
-    what: str | ArrayLike,
+    what: str | Sequence[int] | ArrayLike,
     *,
     count: int | None = None,
     nearest: int = 5,
@@ -163,7 +164,11 @@ def _product(absolute: bool) -> Any:
 
 
 def _new_predictions(
-    model: Model, corpus: Corpus, what: str | ArrayLike, last: int | None, monitor: Monitor
+    model: Model,
+    corpus: Corpus,
+    what: str | Sequence[int] | ArrayLike,
+    last: int | None,
+    monitor: Monitor,
 ) -> tuple[Predictions, int]:
     """Predictions of the corpus, or of a text as a corpus of one document; and how many of the
     text's tokens, before those that the model takes, are left out."""

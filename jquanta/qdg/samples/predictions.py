@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Predictions:
         write(path / SELECTION, {"index": index}, attributes)
 
 
-def given(corpus: Corpus, index: ArrayLike) -> Predictions:
+def given(corpus: Corpus, index: Sequence[int] | ArrayLike) -> Predictions:
     """Predictions that were chosen elsewhere.
 
     Args:
