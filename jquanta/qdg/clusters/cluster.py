@@ -47,7 +47,7 @@ STORE = "clusters.zarr"
 
 def cluster(
     cosine: ArrayLike | xr.DataArray,
-    counts: ArrayLike | None = None,
+    counts: Sequence[int] | ArrayLike | None = None,
     *,
     affinity: str = "angular",
     seed: int = 0,
@@ -90,7 +90,7 @@ def cluster(
 
 def cluster_features(
     features: ArrayLike,
-    counts: ArrayLike | None = None,
+    counts: Sequence[int] | ArrayLike | None = None,
     *,
     neighbours: int = 50,
     seed: int = 0,
@@ -135,7 +135,7 @@ def labels_by_seed(
 
 def _clustered(
     affinity: Affinity,
-    counts: ArrayLike | None,
+    counts: Sequence[int] | ArrayLike | None,
     seed: int,
     kmeans: str,
     n_init: int,
