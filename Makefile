@@ -28,13 +28,13 @@ help: ## list these targets
 sweep: .venv/.runtime ## train the miniature of Figure 2 and draw it (1 minute; ARGS=... for other sweeps)
 	@$(BIN)/python -m jquanta.sweep $(ARGS)
 
-# For a change in pure code: without what starts processes, a browser or PyTorch, and without tests
-# of more than 10 s (see tests/kinds.py).
+# For a change in pure code: without what starts processes, a browser or PyTorch, draws figures or
+# interrupts long work (see tests/kinds.py), and without tests of more than 10 s.
 quick: .venv/.test ## run the tests of pure code alone
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
-	    -m 'not (processes or browser or rivals or slow)' $(TESTS)
+	    -m 'not (processes or browser or rivals or drawings or crashes or slow)' $(TESTS)
 
-test: .venv/.test ## run all tests (20 to 35 minutes on 2 cores)
+test: .venv/.test ## run all tests (8 to 20 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 lint: .venv/.runtime ## check style, format and types (1 minute)

@@ -12,11 +12,18 @@ KINDS = {
     "processes": "starts commands as processes, which import JAX anew",
     "browser": "opens a page in a browser",
     "rivals": "computes with PyTorch, or trains and times what a benchmark compares with",
+    "drawings": "draws figures, and looks at them",
+    "crashes": "interrupts long work, and has it continue",
 }
 """Markers and their meaning."""
 
-_RIVALS = "torch", "transformers", "benchmarks"
-_PROCESSES = "subprocess", "tests.processes"
+_HOMES = {
+    "processes": ("subprocess", "tests.processes"),
+    "rivals": ("torch", "transformers", "benchmarks"),
+    "drawings": ("jquanta.figures",),
+    "crashes": ("tests.monitors",),
+}
+"""Where the names of a module come from, by the kind that they make of its tests."""
 
 
 def kinds_of(namespace: Mapping[str, Any], fixtures: frozenset[str]) -> set[str]:
@@ -27,12 +34,8 @@ def kinds_of(namespace: Mapping[str, Any], fixtures: frozenset[str]) -> set[str]
         fixtures: names of the fixtures that it uses, directly or not.
     """
     homes = {_home(value) for name, value in namespace.items() if not name.startswith("__")}
-    found = {"browser"} & fixtures
-    if any(_within(home, _PROCESSES) for home in homes):
-        found.add("processes")
-    if any(_within(home, _RIVALS) for home in homes):
-        found.add("rivals")
-    return found
+    made = {kind for kind, packages in _HOMES.items() if any(_within(h, packages) for h in homes)}
+    return made | ({"browser"} & fixtures)
 
 
 def _home(value: Any) -> str:

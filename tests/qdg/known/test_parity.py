@@ -138,7 +138,7 @@ def test_the_command(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["parity", "--out", str(out)], "RUNS is missing"),
         (["parity", str(runs)], "--out is missing"),
         (["parity", str(runs), "--out", str(runs)], "holds other files and no truth.zarr"),
-        (["party"], "unknown command known 'party'"),
+        (["party"], "known party: there is no such; give parity or toy"),
     ):
         assert known.main(wrong) == 2
         assert says in capsys.readouterr().err
