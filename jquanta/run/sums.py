@@ -7,7 +7,7 @@ if the folder is small, and by ``jquanta check`` in any case.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,20 +28,16 @@ class Sum(NamedTuple):
     sha256: str
 
 
-def write(
-    folder: Path, coming: Mapping[str, bytes] | None = None, names: Sequence[str] | None = None
-) -> None:
+def write(folder: Path, coming: Mapping[str, bytes] | None = None) -> None:
     """Write the list of a folder that is complete.
 
     Args:
-        folder: of the files.
+        folder: all its files are listed, those of folders in it too.
         coming: by path, files that will be written next, with their content.
-        names: the files to list; by default all, those of folders in the folder too.
     """
     coming = coming or {}
-    if names is None:
-        names = sorted(path.relative_to(folder).as_posix() for path in _files(folder))
-    found = {name: _sum(folder / name) for name in names if name not in coming}
+    paths = sorted(path.relative_to(folder).as_posix() for path in _files(folder))
+    found = {name: _sum(folder / name) for name in paths if name not in coming}
     found |= {name: Sum(len(x), hashlib.sha256(x).hexdigest()) for name, x in coming.items()}
     write_whole(folder / SUMS, json.dumps({"files": found}) + "\n")
 

@@ -207,7 +207,12 @@ def open_results(path: Path | str) -> xr.Dataset:
     if sums.require_whole(folder.results, remedy):
         return _opened(folder, remedy)
     dataset = _opened(folder, remedy)
-    _require_old(folder.results, dataset, remedy)
+    try:
+        _require_old(folder.results, dataset, remedy)
+    except BadInput:
+        raise
+    except DAMAGE:
+        raise sums.damaged(folder.results, ["some numbers cannot be read"], remedy) from None
     return dataset
 
 

@@ -68,7 +68,6 @@ FIELDS: dict[str, type] = {
     "weights": str,
     "corpus": str,
     "source": str,
-    "dtype": str,
     "documents_done": int,
 }
 """Attributes that every column has, and their types."""

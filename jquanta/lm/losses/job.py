@@ -200,10 +200,10 @@ def require_same(column: Path, label: str, corpus: Corpus, dtype: str, weights: 
     wanted = {"model": label, "corpus": corpus.meta.corpus, "dtype": dtype, "weights": weights}
     found = {**stored, "model": label_of(stored)}
     for name, value in wanted.items():
-        if value and found[name] != value:
+        if value and found.get(name) != value:
             raise BadInput(
                 f"{column}: holds losses of {found['model']} with another {name} "
-                f"({str(found[name])[:40]}); give another --out, or delete that folder"
+                f"({str(found.get(name))[:40]}); give another --out, or delete that folder"
             )
 
 

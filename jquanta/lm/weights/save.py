@@ -11,15 +11,13 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params
 from jquanta.lm.weights import tables
 from jquanta.lm.weights.files import SAFETENSORS
-from jquanta.run import sums
 from jquanta.run.files import whole, write_whole
 
 
 def save_model(
     folder: Path | str, config: LMConfig, params: Params, tokenizer: Tokenizer | None = None
 ) -> None:
-    """Write ``model.safetensors``, the files of the tokenizer, check sums and, last,
-    ``config.json``.
+    """Write ``model.safetensors``, the files of the tokenizer and, last, ``config.json``.
 
     Each file gets its name only when it is complete, so a folder with a ``config.json`` holds a
     complete model.
@@ -40,7 +38,6 @@ def save_model(
     }
     with whole(folder / SAFETENSORS) as part:
         save_file(stored, part, metadata={"format": "pt"})  # transformers 4 requires this entry
-    names = [SAFETENSORS]
     if tokenizer is not None:
         write_whole(folder / "tokenizer.json", tokenizer.to_str())
         # Without this file transformers chooses the tokenizer class of the model's family, which
@@ -48,8 +45,5 @@ def save_model(
         write_whole(
             folder / "tokenizer_config.json", '{"tokenizer_class": "PreTrainedTokenizerFast"}\n'
         )
-        names += ["tokenizer.json", "tokenizer_config.json"]
     described = tables.to_json(config, str(next(iter(stored.values())).dtype))
-    text = json.dumps(described, indent=2) + "\n"
-    sums.write(folder, {"config.json": text.encode()}, names)
-    write_whole(folder / "config.json", text)
+    write_whole(folder / "config.json", json.dumps(described, indent=2) + "\n")
