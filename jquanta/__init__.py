@@ -6,7 +6,7 @@ Everything that a command does is one call::
 
     results = jq.run_sweep("configs/fig2-width.toml", out="runs/fig2-width")
     results = jq.open_results("runs/fig2-width")
-    task, network, weights = jq.load_run("runs/fig2-width", run=0)
+    task, network = jq.load_run("runs/fig2-width", run=0)
 
 Names load on first use, so that importing the package stays quick.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what follows is for type checkers and editors
     from jquanta import qdg as qdg
     from jquanta import theory as theory
     from jquanta.figures.dispatch import draw as draw
+    from jquanta.integrity import check as check
     from jquanta.lm.corpus.build import build_corpus as build_corpus
     from jquanta.lm.corpus.reader import open_corpus as open_corpus
     from jquanta.lm.losses.compute import compute_losses as compute_losses
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # what follows is for type checkers and editors
 
 _HOMES = {
     "build_corpus": "jquanta.lm.corpus.build",
+    "check": "jquanta.integrity",
     "compute_losses": "jquanta.lm.losses.compute",
     "draw": "jquanta.figures.dispatch",
     "emergence": "jquanta.sweep.emergence",

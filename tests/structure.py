@@ -29,7 +29,7 @@ FLOORS = (
     ("qdg.results",),
     ("qdg.questions", "qdg.known"),
     ("qdg.pages",),
-    ("qdg.pipeline",),
+    ("qdg.pipeline", "integrity"),
     ("figures.catalogue", "figures.drawing"),
     ("figures.style",),
     ("figures.models", "figures.sweep.select", "figures.sweep.panels"),

@@ -62,7 +62,7 @@ def assert_close(ours: xr.DataArray, theirs: xr.DataArray) -> None:
 def test_a_sweep_opens_and_draws(place: Path) -> None:
     results = jq.open_results("sweep")
     assert dict(results.sizes) == {"run": 8, "step": 4, "subtask": 5, "position": 2}
-    task, _, _ = jq.load_run("sweep", 7)
+    task, _ = jq.load_run("sweep", 7)
     assert task.config.n_tasks == 5
     before = tree(place / "sweep")
     assert jq.run_sweep(SWEEP, "sweep").equals(results)

@@ -32,6 +32,7 @@ COMMANDS = (
     "stability",
     "known",
     "figures",
+    "check",
 )
 """In the order in which people need them. Each is a module of this room with ``Options``, whose
 docstring says what the command does, and ``main``."""

@@ -62,6 +62,10 @@ class MLP(nnx.Module):
             for i in range(depth)
         )
 
+    def __repr__(self) -> str:
+        sizes = [self.layers[0].in_features, *(layer.out_features for layer in self.layers)]
+        return f"MLP({' → '.join(map(str, sizes))}, {self.activation})"
+
     def __call__(self, x: Float[Array, "B S_plus_N"]) -> Float[Array, "B 2"]:
         """Logits of inputs that begin with the control vector, as in the paper."""
         return self.head(self.layers[0](x))

@@ -12,6 +12,7 @@ Letters of shapes: B samples, S atomic subtasks, C codes (C = S for the plain ta
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Float64, Int, Int8, Int16, Int32, UInt32
 
 from jquanta import streams
+from jquanta.errors import BadInput
 from jquanta.parity.config import TaskConfig
 from jquanta.powerlaw import zipf
 from jquanta.streams import Key, Position, Stream
@@ -34,7 +36,46 @@ UNIFORM_RANGE = 2**32  # the uniform number that selects a sample's code is one 
 DISJOINT = 2**32 - 1
 
 
-@dataclass(frozen=True, eq=False)
+DRAWN = 2**32 - 2
+"""Folded into the key of ``Task.draw``: neither training nor its evaluations read these samples."""
+
+
+class Drawn(NamedTuple):
+    """Samples of a task, ready for its networks.
+
+    Attributes:
+        inputs: the control vector, then the task bits, 0.0 or 1.0.
+        label: the parity to be learned, 0 or 1.
+        subtask: which subtask, counted from 0; of a compositional task: which code.
+    """
+
+    inputs: Float[Array, "B S+N"]
+    label: Int32[Array, " B"]
+    subtask: Int32[Array, " B"]
+
+    def __repr__(self) -> str:
+        return f"Drawn({len(self.label):,} samples of {self.inputs.shape[1]} bits)"
+
+
+class Evaluated(NamedTuple):
+    """How well a network does each subtask (or code).
+
+    Attributes:
+        loss: mean cross-entropy, in nats.
+        accuracy: share of right answers.
+    """
+
+    loss: Float64[np.ndarray, " C"]
+    accuracy: Float64[np.ndarray, " C"]
+
+    def __repr__(self) -> str:
+        learned = int((self.accuracy > 0.9).sum())
+        return (
+            f"Evaluated({learned} of {len(self.loss)} subtasks right in more than 9 of 10 samples)"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Task:
     """A task with its subsets drawn, as NumPy arrays on the host.
 
@@ -49,6 +90,65 @@ class Task:
     subsets: Int16[np.ndarray, "C longest"]
     frequencies: Float64[np.ndarray, " C"]
     codes: Int8[np.ndarray, "C S"] | None
+
+    def __repr__(self) -> str:
+        own = self.config
+        kind = f"{own.n_codes} codes of {own.n_tasks}" if own.composite else f"{own.n_tasks}"
+        return (
+            f"Task({kind} subtasks, each the parity of {own.k} of {own.n_bits} bits, "
+            f"alpha {own.alpha:g})"
+        )
+
+    def draw(self, count: int, seed: int = 0, *, code: int | None = None) -> "Drawn":
+        """Draw samples as training does, from a stream that no training uses.
+
+        Args:
+            count: how many, B.
+            seed: of the samples.
+            code: draw samples of this code (for the plain task: subtask) alone; by default each
+                has one at random, by its frequency.
+
+        Raises:
+            BadInput: if there is no such code.
+        """
+        own = self.config
+        if count < 1:
+            raise BadInput(f"count = {count}: give 1 or more")
+        if code is not None and not 0 <= code < own.n_codes:
+            raise BadInput(f"code = {code}: the task has 0 to {own.n_codes - 1}")
+        key = streams.fold(streams.key(Stream.VALIDATION, seed, own.n_bits), DRAWN)
+        drawn = draw(key, streams.at_index(jnp.arange(count, dtype=jnp.uint32)), own.n_bits)
+        subtask = subtask_of(jnp.asarray(self.thresholds), drawn.uniform)
+        if code is not None:
+            subtask = jnp.full_like(subtask, code)
+        label = parity(drawn.words, jnp.asarray(self.masks)[subtask])
+        bits = unpack(drawn.words, own.n_bits, jnp.float32)
+        control = np.eye(own.n_tasks) if self.codes is None else self.codes
+        inputs = whole_inputs(subtask, bits, jnp.asarray(control, jnp.float32))
+        return Drawn(inputs, label, subtask)
+
+    def evaluate(
+        self,
+        network: Callable[[Float[Array, "B S+N"]], Float[Array, "B 2"]],
+        points: int = 1000,
+        seed: int = 0,
+    ) -> "Evaluated":
+        """Test a network on fresh samples, the same number of each subtask.
+
+        Args:
+            network: from inputs to logits; any function will do.
+            points: samples of each subtask.
+            seed: of the samples.
+        """
+        loss, accuracy = [], []
+        for code in range(self.config.n_codes):
+            samples = self.draw(points, seed, code=code)
+            logits = np.asarray(network(samples.inputs), np.float64)
+            label = np.asarray(samples.label)
+            margin = (2 * label - 1) * (logits[:, 1] - logits[:, 0])
+            loss.append(np.logaddexp(0, -margin).mean())
+            accuracy.append((logits.argmax(1) == label).mean())
+        return Evaluated(np.array(loss), np.array(accuracy))
 
     @property
     def masks(self) -> UInt32[np.ndarray, "C words"]:

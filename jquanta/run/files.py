@@ -11,6 +11,9 @@ from jquanta.errors import BadInput
 PART = ".part"
 """Suffix of a file or folder while it is being written."""
 
+PARTIALS = "zarr.*.partial"
+"""Names of files that zarr renames to ``zarr.json`` when they are complete."""
+
 LOCK = "lock"
 """Name of the file in a run folder that a process locks while it writes there."""
 
@@ -58,6 +61,12 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def clear_partials(folder: Path) -> None:
+    """Delete what zarr has left of metadata that it was writing when the process was killed."""
+    for path in folder.glob(PARTIALS):
+        remove(path)
+
+
 def require_place(path: Path, marker: str = "", *, flag: str = "--out") -> bool:
     """Check that the folder ``path`` exists and is writable, or can be made. Writes nothing.
 
@@ -92,8 +101,9 @@ def _require_place(path: Path, marker: str, flag: str) -> bool:
     content = {p.name for p in path.iterdir()} if path.exists() else set()
     if marker in content:
         return True
-    # A process that is killed at the very start may leave the lock and the marker's .part file.
-    if marker and content - {LOCK, marker + PART}:
+    # A process that is killed at the very start may leave the lock and a part of the marker.
+    begun = {LOCK, marker + PART, *(p.name for p in path.glob(PARTIALS))}
+    if marker and content - begun:
         raise BadInput(f"{flag} {path}: holds other files and no {marker}; give a new folder")
     return False
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.run.environment import environment, now
-from jquanta.run.files import LOCK, remove, require_place, write_whole
+from jquanta.run.files import LOCK, clear_partials, remove, require_place, write_whole
 from jquanta.run.stop import shortage
 
 CONFIG, RECORD, CHECKPOINTS = "config.toml", "record.json", "checkpoints"
@@ -60,17 +60,23 @@ class RunFolder:
             BadInput: if it is damaged.
         """
         try:
-            return json.loads(self.record.read_text(encoding="utf-8"))
+            found = json.loads(self.record.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except (ValueError, OSError):
+            found = None
+        if not isinstance(found, dict):
             raise BadInput(
                 f"{self.record}: damaged; delete this run folder and run the command again"
-            ) from None
+            )
+        return found
 
     def update_record(self, **entries: Any) -> None:
         """Add entries to ``record.json``; those of the same name are replaced."""
-        write_whole(self.record, json.dumps(self.read_record() | entries, indent=2) + "\n")
+        self._write_record(self.read_record() | entries)
+
+    def _write_record(self, content: dict[str, Any]) -> None:
+        write_whole(self.record, json.dumps(content, indent=2) + "\n")
 
     def add_seconds(self, seconds: float) -> None:
         """Add the duration of this session's work to the entry ``seconds`` of the record."""
@@ -106,12 +112,22 @@ class RunFolder:
         """
         if not self.begun:
             write_whole(self.config, config)
-        started = self.read_record().get("started", now())
-        self.update_record(name=name, state=RUNNING, started=started, **environment(), **entries)
+        # What ended an earlier try is no longer so.
+        before = {k: v for k, v in self.read_record().items() if k not in ("error", "finished")}
+        started = before.get("started", now())
+        own = {"name": name, "state": RUNNING, "started": started}
+        self._write_record(before | own | environment() | entries)
 
     def finish(self) -> None:
         """Set the state to ``done``."""
         self.update_record(state=DONE, finished=now())
+
+    def tidy(self) -> None:
+        """Delete what a process that was killed after its last step has left in a finished folder:
+        checkpoints, and the lock. If another process still holds that, it is left alone."""
+        if self.checkpoints.exists() or self.lock.exists():
+            with contextlib.suppress(BadInput, OSError), self.locked():
+                remove(self.checkpoints)
 
     @contextlib.contextmanager
     def failures_recorded(self, memory_remedy: str) -> Iterator[None]:
@@ -170,6 +186,7 @@ class RunFolder:
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {platform.node()}\n")
             lock.flush()
+            clear_partials(self.path)
             try:
                 yield
             finally:

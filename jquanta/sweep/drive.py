@@ -21,6 +21,7 @@ from jquanta.parity.layout import Way
 from jquanta.parity.packed import Packed
 from jquanta.parity.solo import Metrics, Stack
 from jquanta.parity.stopping import Endings
+from jquanta.run import sums
 from jquanta.run.environment import now
 from jquanta.run.files import remove
 from jquanta.run.progress import Monitor, Silence
@@ -77,6 +78,7 @@ def run_sweep(
     folder = SweepFolder(out)
     folder.check(config)
     if folder.done:
+        folder.tidy()
         return open_results(folder.path)
     with folder.locked():
         if not folder.done:  # another process may have finished it just before we got the lock
@@ -111,6 +113,7 @@ def _train_all(
             for place, number in enumerate(pack.members):
                 own = Metrics(*(column[:, place] for column in evaluations))
                 store.add(number, runs[number], own, int(endings.last[place]))
+        sums.write(folder.weights)
         store.publish()
         folder.finish()
 

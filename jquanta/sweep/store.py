@@ -1,26 +1,30 @@
 """Results of a sweep on disk: one labelled Dataset, and a file of final weights for each run."""
 
+import math
 import tomllib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from flax import nnx
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from zarr.storage import LocalStore  # given a string, zarr may take a path for a URL
 
 from jquanta.errors import BadInput
 from jquanta.parity.config import FIELDS, RunConfig, to_values
-from jquanta.parity.network import make_network
+from jquanta.parity.network import MLP, make_network
 from jquanta.parity.solo import Metrics
 from jquanta.parity.task import Task, make_task
-from jquanta.run.arrays import consolidate, open_group
+from jquanta.run import sums
+from jquanta.run.arrays import DAMAGE, consolidate, open_group, require_whole
 from jquanta.run.files import remove, whole
 from jquanta.sweep.config import SweepConfig, load_config
-from jquanta.sweep.folder import SweepFolder
+from jquanta.sweep.folder import RESULTS, SweepFolder
 from jquanta.sweep.schema import (
     RUN_COORDINATES,
     SCHEMA_VERSION,
@@ -117,8 +121,13 @@ class Store:
                 encoding={name: {"chunks": _chunks(empty[name].sizes)} for name in VARIABLES},
                 consolidated=False,
                 zarr_format=3,
+                write_empty_chunks=True,  # an absent chunk is then a damaged one
             )
-        self.group = open_group(self.part, "r+")
+        # Chunks are written even where all of their numbers are the fill value.
+        self.arrays: dict[str, Any] = {
+            name: array.with_config({"write_empty_chunks": True})
+            for name, array in open_group(self.part, "r+").arrays()
+        }
 
     def add(self, number: int, run: RunConfig, metrics: Metrics, last: int) -> None:
         """Write the results of one run.
@@ -147,14 +156,15 @@ class Store:
         self._put("diverged_at", (number,), run.evaluation_steps[bad[0]] if len(bad) else -1)
 
     def publish(self) -> None:
-        """Give the complete Dataset its final name."""
+        """Write the check sums, and give the complete Dataset its final name."""
         consolidate(self.part)
+        sums.write(self.part)
         remove(self.path)
         self.part.replace(self.path)
 
     def _put(self, name: str, place: tuple[Any, ...], values: Any) -> None:
         """Write values into one array at an orthogonal index (one index for each dimension)."""
-        array: Any = self.group[name]
+        array = self.arrays[name]
         array.oindex[place] = np.asarray(values, array.dtype)
 
 
@@ -193,36 +203,116 @@ def open_results(path: Path | str) -> xr.Dataset:
             f"{folder.path}: this sweep is not finished; resume it with "
             f"python -m jquanta.sweep {folder.config} --out {folder.path}"
         )
-    dataset = xr.open_zarr(LocalStore(folder.results, read_only=True), chunks=None)
-    check(dataset, str(folder.results))
+    remedy = f"{RESULTS} cannot be mended: delete the folder and run the sweep again"
+    if sums.require_whole(folder.results, remedy):
+        return _opened(folder, remedy)
+    dataset = _opened(folder, remedy)
+    try:
+        _require_old(folder.results, dataset, remedy)
+    except BadInput:
+        raise
+    except DAMAGE:
+        raise sums.damaged(folder.results, ["some numbers cannot be read"], remedy) from None
     return dataset
 
 
-def load_run(path: Path | str, run: int) -> tuple[Task, Any, Any]:
-    """Load the task and the trained network of one run of a sweep.
+def _require_old(path: Path, dataset: xr.Dataset, remedy: str) -> None:
+    """Raise ``BadInput`` unless results without check sums are whole.
+
+    Version 0.1 wrote none, and left out chunks of nothing but fill values: coordinates that are all
+    zeros, which the configuration knows, and evaluations that a run does not have.
+    """
+    runs = load_config(tomllib.loads(dataset.attrs["config"]))
+    expected = template(runs, {})
+    known = {"run", "step", "subtask", "n_params", *field_coordinates()}
+    steps, evaluations = expected.step.to_numpy(), [r.evaluation_steps for r in runs.runs()]
+
+    def may_lack(name: str, place: tuple[int, ...]) -> bool:
+        if name in known:
+            return True
+        if VARIABLES.get(name, RUN_COORDINATES["n_params"]).dims[:2] != ("run", "step"):
+            return False
+        size = dataset[name].encoding["chunks"][1]
+        here = steps[place[1] * size : (place[1] + 1) * size]
+        here = here[here <= int(dataset.last_step[place[0]])]
+        online = math.isinf(float(dataset.train_size[place[0]]))
+        absent = name == "validation_loss" and online
+        return absent or not set(here.tolist()) & set(evaluations[place[0]])
+
+    require_whole(path, remedy, may_lack)
+    for name in sorted(known):
+        if not np.array_equal(dataset[name].to_numpy(), expected[name].to_numpy()):
+            raise sums.damaged(path, [f"{name} is not that of its configuration"], remedy)
+
+
+def _opened(folder: SweepFolder, remedy: str) -> xr.Dataset:
+    """The Dataset of files that are whole, if it follows the schema."""
+    try:
+        dataset = xr.open_zarr(LocalStore(folder.results, read_only=True), chunks=None)
+        check(dataset, str(folder.results))
+        return dataset
+    except BadInput:
+        raise
+    except DAMAGE:
+        raise sums.damaged(folder.results, ["its metadata cannot be read"], remedy) from None
+
+
+class Trained(NamedTuple):
+    """A trained run of a sweep.
+
+    Attributes:
+        task: draws samples, and evaluates networks.
+        network: the network with its final weights, float32 (NaN among them if the run diverged).
+            It is called on the samples' inputs.
+    """
+
+    task: Task
+    network: MLP
+
+
+def load_run(path: Path | str, run: int) -> Trained:
+    """Load the task and the trained network of one run of a sweep::
+
+        task, network = jq.load_run("runs/fig2-width", run=0)
+        samples = task.draw(1000)
+        right = network(samples.inputs).argmax(1) == samples.label
+        loss, accuracy = task.evaluate(network)  # by subtask
 
     Args:
         path: of the run folder.
         run: index of the run on the ``run`` dimension.
 
-    Returns:
-        The task, the network's NNX graph definition, and its final weights (float32; NaN among
-        them if the run diverged). ``nnx.merge(network, weights)`` is the module, a
-        ``jquanta.parity.network.MLP``.
-
     Raises:
-        BadInput: as ``open_results``, and if there is no such run.
+        BadInput: as ``open_results``; if there is no such run; or if its file of weights is
+            missing, damaged, or of another network.
     """
     # The configuration in the Dataset's attributes is the resolved one: run numbers are the same.
     dataset = open_results(path)
     runs = load_config(tomllib.loads(dataset.attrs["config"])).runs()
     if not 0 <= run < len(runs):
         raise BadInput(f"run {run}: {path} has runs 0 to {len(runs) - 1}")
-    stored = load_file(SweepFolder(path).weight_file(run))
-    network, weights = nnx.split(make_network(runs[run]))
-    for place, leaf in nnx.to_flat_state(weights):
-        leaf.set_value(stored[".".join(map(str, place))])
-    return make_task(runs[run].task, runs[run].train.seed), network, weights
+    network = make_network(runs[run])
+    _fill(network, SweepFolder(path).weight_file(run))
+    return Trained(make_task(runs[run].task, runs[run].train.seed), network)
+
+
+def _fill(network: MLP, file: Path) -> None:
+    """Give a network the weights of a file. Raises ``BadInput`` unless they are its own."""
+    remedy = "run the sweep again in another folder"
+    sums.require_whole(file.parent, remedy, [file.name])
+    try:
+        stored = load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = "missing" if isinstance(error, FileNotFoundError) else "damaged"
+        raise BadInput(f"{file}: {reason}; {remedy}") from None
+    weights = nnx.to_flat_state(nnx.state(network))
+    wanted = {".".join(map(str, place)): leaf for place, leaf in weights}
+    shapes = {name: (leaf.shape, str(leaf.dtype)) for name, leaf in wanted.items()}
+    if {name: (array.shape, str(array.dtype)) for name, array in stored.items()} != shapes:
+        raise BadInput(f"{file}: holds the weights of another network; {remedy}")
+    for name, leaf in wanted.items():
+        leaf.set_value(jnp.asarray(stored[name]))
+    nnx.update(network, nnx.from_flat_state(weights))
 
 
 def _attributes(variable: Variable) -> dict[str, str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flax import nnx
 from safetensors.numpy import load_file
 
 import jquanta as jq
@@ -144,8 +143,8 @@ def test_early_stopping_ends_a_run_and_its_curves(
                 until[name], twin[name].sel(step=slice(None, last)), **COMPANY, err_msg=name
             )
         # The weights are those of the run's own end.
-        task, network, weights = jq.load_run(folder, number)
-        loss, _ = evaluated(run, task, nnx.merge(network, weights), step=last)
+        task, network = jq.load_run(folder, number)
+        loss, _ = evaluated(run, task, network, step=last)
         stored = own.subtask_loss.sel(step=last)
         np.testing.assert_allclose(loss, stored, rtol=5 * SUM_ROUNDING)  # logits grow to some 50
     assert ended_early, "no test loss rises ten times in a row: choose another size"

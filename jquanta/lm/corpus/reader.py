@@ -22,6 +22,7 @@ from jquanta.lm.corpus.layout import (
     token_dtype,
 )
 from jquanta.lm.corpus.tokenizer import parse_tokenizer
+from jquanta.run.sums import SMALL
 
 LONGEST_CHARACTER = 4
 """Largest number of bytes of a character in UTF-8, so the largest number of byte-level tokens that
@@ -197,7 +198,8 @@ class Corpus:
 def open_corpus(path: Path | str) -> Corpus:
     """Open a corpus folder.
 
-    The arrays are mapped from disk and not read, except for the offsets (8 bytes per document).
+    The arrays are mapped from disk. Of a large corpus only the offsets (8 bytes per document) are
+    read; a small one is read and compared with its hashes.
 
     Raises:
         BadInput: if the folder is not a corpus, or its files do not fit each other.
@@ -223,7 +225,10 @@ def open_corpus(path: Path | str) -> Corpus:
             f"{path}: {OFFSETS}, {TOKENS} and {META} do not fit each other; delete the folder and "
             "build the corpus again"
         )
-    return Corpus(path, meta, tokens, offsets, starts)
+    corpus = Corpus(path, meta, tokens, offsets, starts)
+    if tokens.nbytes + offsets.nbytes <= SMALL:
+        corpus.verify()
+    return corpus
 
 
 def prediction_starts(offsets: NDArray[np.int64]) -> NDArray[np.int64]:

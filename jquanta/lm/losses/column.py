@@ -22,16 +22,21 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses.batches import LONGEST_FIRST
 from jquanta.lm.losses.legs import Leg, known
-from jquanta.run.arrays import open_group
+from jquanta.run import arrays, files
+from jquanta.run.arrays import (
+    DAMAGE,
+    METADATA,
+    consolidate,
+    make_group,
+    open_group,
+    set_attributes,
+)
 from jquanta.run.checkpoint import Due
 from jquanta.run.environment import now
-from jquanta.run.files import whole
+from jquanta.run.sums import damaged
 
 SCHEMA_VERSION = 1
 KIND = "per-token losses"
-
-ROOT = "zarr.json"
-"""The metadata file whose presence makes a folder a Zarr group."""
 
 CHUNK = 2**20
 """Losses in a chunk: 2^20 · 4 bytes = 4 MiB."""
@@ -56,18 +61,81 @@ def label_of(attributes: dict[str, Any]) -> str:
     return f"{attributes['model']}@{attributes['revision']}"
 
 
+FIELDS: dict[str, type] = {
+    "model": str,
+    "revision": str,
+    "size": int,
+    "weights": str,
+    "corpus": str,
+    "source": str,
+    "documents_done": int,
+}
+"""Attributes that every column has, and their types."""
+
+ROOT_FIELDS: dict[str, type] = {"corpus": str, "source": str, "schema_version": int}
+"""Attributes that the parent group of all columns has."""
+
+
 def read_attributes(path: Path) -> dict[str, Any] | None:
     """The attributes of a Zarr group, or None where there is no group.
 
     Raises:
         BadInput: if the group is damaged.
     """
-    if not (path / ROOT).is_file():
+    if not (path / METADATA).is_file():
         return None
     try:
         return dict(open_group(path).attrs)
-    except (ValueError, TypeError, KeyError, OSError):
-        raise BadInput(f"{path}: damaged; delete this folder") from None
+    except DAMAGE:
+        raise damaged(path, [f"{METADATA} cannot be read"], "delete this folder") from None
+
+
+def read_column(path: Path) -> dict[str, Any] | None:
+    """The attributes of a column, or None where there is none.
+
+    Raises:
+        BadInput: if its metadata are damaged or lost, or it is no column.
+    """
+    found = _checked(path, FIELDS)
+    if found is None and (path / "loss").is_dir():
+        raise damaged(path, [f"{METADATA} is missing"], "delete this folder")
+    return found
+
+
+def read_root(path: Path) -> dict[str, Any] | None:
+    """The attributes of the parent group of losses, or None where there is no group, or another.
+
+    Raises:
+        BadInput: if its metadata are damaged.
+    """
+    if (read_attributes(path) or {}).get("kind") != KIND:
+        return None
+    return _checked(path, ROOT_FIELDS)
+
+
+def _checked(path: Path, fields: dict[str, type]) -> dict[str, Any] | None:
+    attributes = read_attributes(path)
+    if attributes is None:
+        return None
+    for name, kind in fields.items():
+        if not isinstance(attributes.get(name), kind):
+            raise damaged(
+                path, [f"{METADATA} has no {name}, or one of a wrong type"], "delete this folder"
+            )
+    return attributes
+
+
+def require_whole(path: Path) -> None:
+    """Raise ``BadInput`` unless the files of a finished column are as they were written."""
+    arrays.require_whole(path, "delete this folder, and compute its losses again")
+    attributes, remedy = read_column(path), "delete this folder, and compute its losses again"
+    try:
+        array: Any = open_group(path)["loss"]
+        fits = array.ndim == 1 and array.dtype == NUMBER
+    except DAMAGE:
+        fits = False
+    if attributes is None or not fits:
+        raise damaged(path, ["holds no losses"], remedy)
 
 
 def make_root(path: Path, corpus: Corpus) -> None:
@@ -81,7 +149,7 @@ def make_root(path: Path, corpus: Corpus) -> None:
             "documents": corpus.n_documents,
             "predictions": corpus.n_predictions,
         }
-        zarr.create_group(LocalStore(path), attributes=attributes)
+        make_group(path, attributes)
 
 
 class Column:
@@ -93,8 +161,12 @@ class Column:
 
     def __init__(self, path: Path):
         self.path = path
-        self.group = open_group(path, "r+")
-        self.array = self.group["loss"]
+        files.clear_partials(path)
+        self.attributes = read_column(path) or {}
+        try:
+            self.array: Any = open_group(path, "r+")["loss"]
+        except DAMAGE:
+            raise damaged(path, ["holds no losses"], "delete this folder") from None
         self._chunks: dict[int, NDArray[np.float32]] = {}
         self._changed: set[int] = set()
         self.due = Due(LEAST_INTERVAL, MARK_SHARE)
@@ -108,7 +180,7 @@ class Column:
             predictions: number of predictions of the corpus.
             attributes: what identifies the column: model, weights, corpus, dtype and so on.
         """
-        with whole(path) as part:
+        with files.whole(path) as part:
             group = zarr.create_group(
                 LocalStore(part), attributes={**attributes, "documents_done": 0}
             )
@@ -123,6 +195,7 @@ class Column:
                 dimension_names=("prediction",),
                 attributes={"units": "nats", "long_name": "cross-entropy of each prediction"},
             )
+            consolidate(part)  # then no reader has to list the folder, which holds other files, too
 
     @property
     def legs(self) -> list[Leg]:
@@ -134,20 +207,24 @@ class Column:
             BadInput: if another version wrote an order of documents that this one does not know.
         """
         # Before there were legs, "documents_done" alone described the progress.
-        done = int(self.group.attrs["documents_done"])
-        stored = self.group.attrs.get("legs", [(LONGEST_FIRST, done)] if done else [])
-        for order, _ in stored:
+        done = int(self.attributes["documents_done"])
+        stored = self.attributes.get("legs", [(LONGEST_FIRST, done)] if done else [])
+        try:
+            legs = [Leg(str(order), int(done)) for order, done in stored]
+        except (TypeError, ValueError):
+            raise damaged(self.path, ["its legs cannot be read"], "delete this folder") from None
+        for order, _ in legs:
             if not known(order):
                 raise BadInput(
                     f"{self.path}: begun by another version of jquanta, which took documents in "
                     f"another order ({order[:40]}); go on with that version, or delete this folder"
                 )
-        return [Leg(order, done) for order, done in stored]
+        return legs
 
     @property
     def finished(self) -> bool:
         """Whether the losses of all documents are on disk."""
-        return "finished" in self.group.attrs
+        return "finished" in self.attributes
 
     def write(self, first: int, losses: NDArray[np.float32]) -> None:
         """Write the losses of consecutive predictions, in nats.
@@ -163,26 +240,44 @@ class Column:
             self._changed.add(number)
             first, losses = first + len(part), losses[len(part) :]
 
-    def mark(self, legs: Sequence[Leg], **attributes: Any) -> None:
+    def mark(self, legs: Sequence[Leg]) -> None:
         """Record that the documents of these legs are finished, after flushing them to disk.
 
         Args:
             legs: all legs of the work so far.
-            attributes: further attributes to store with them.
         """
         began = time.monotonic()
         # The losses go to disk before the record that counts on them: if the process ends between
         # the two, some documents are computed twice, but none is missing.
-        for number in self._changed:
-            self._chunks[number].flush()  # type: ignore[attr-defined]
-        self._changed.clear()
-        done = sum(leg.done for leg in legs)
-        self.group.attrs.update({"documents_done": done, "legs": list(legs), **attributes})
+        self._flush()
+        set_attributes(self.path, _progress(legs))
         self.due.saved(began)
 
     def finish(self, legs: Sequence[Leg]) -> None:
-        """Record that the column is complete, with the time."""
-        self.mark(legs, finished=now())
+        """Record that the column is complete, with the time and the check sums.
+
+        Raises:
+            BadInput: if losses that were written earlier are not there any more.
+        """
+        self._flush()
+        self._require_all()
+        arrays.finish(self.path, _progress(legs) | {"finished": now()})
+
+    def _require_all(self) -> None:
+        """Raise ``BadInput`` unless every prediction has a loss."""
+        for first in range(0, self.array.shape[0], CHUNK):
+            here = self._chunk(first // CHUNK)[: self.array.shape[0] - first]
+            if lost := int(np.isnan(here).sum()):
+                raise damaged(
+                    self.path,
+                    [f"{lost:,} losses that were written are lost"],
+                    "delete this folder, and compute its losses again",
+                )
+
+    def _flush(self) -> None:
+        for number in self._changed:
+            self._chunks[number].flush()  # type: ignore[attr-defined]
+        self._changed.clear()
 
     def _chunk(self, number: int) -> NDArray[np.float32]:
         """A chunk as an array that is mapped to its file; the file is made if it is missing."""
@@ -192,7 +287,16 @@ class Column:
                 # Writing all of the chunk reserves its space: a full disk raises OSError here. A
                 # sparse file would end the process by SIGBUS when the mapping is written to.
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with whole(path) as part:
+                with files.whole(path) as part:
                     part.write_bytes(np.full(CHUNK, np.nan, NUMBER).tobytes())
+            size, full = path.stat().st_size, CHUNK * NUMBER.itemsize
+            if size != full:  # numpy would lengthen the file, with zeros
+                found = f"{path.relative_to(self.path)} has {size:,} bytes, not {full:,}"
+                raise damaged(self.path, [found], "delete this folder")
             self._chunks[number] = np.memmap(path, NUMBER, "r+", shape=(CHUNK,))
         return self._chunks[number]
+
+
+def _progress(legs: Sequence[Leg]) -> dict[str, Any]:
+    """The attributes that say how far a column is."""
+    return {"documents_done": sum(leg.done for leg in legs), "legs": list(legs)}

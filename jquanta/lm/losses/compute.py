@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from jquanta.errors import BadInput, RunFailed
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses.batches import Batch, Plan
-from jquanta.lm.losses.column import Column, group_name, label_of, make_root, read_attributes
+from jquanta.lm.losses.column import Column, group_name, label_of, make_root, read_column
 from jquanta.lm.losses.job import Checkpoint, Job, make_job, require_fit, require_room, require_same
 from jquanta.lm.losses.legs import Leg, left_by
 from jquanta.lm.losses.reader import open_losses
@@ -33,6 +33,7 @@ from jquanta.lm.models.network import Params, count
 from jquanta.lm.weights.load import fingerprint, read_params, warn_of_equals
 from jquanta.machine import devices
 from jquanta.run.environment import environment
+from jquanta.run.files import PART, remove
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Part, Silence, Speed
 from jquanta.run.stop import Interrupts, shortage_in_one_line
@@ -119,7 +120,7 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
         )
         before += own
     # The hub has been reported to serve the same weights for different revisions.
-    stored = [read_attributes(job.column(checkpoint)) or {} for checkpoint in job.checkpoints]
+    stored = [read_column(job.column(checkpoint)) or {} for checkpoint in job.checkpoints]
     warn_of_equals([(label_of(column), column["weights"]) for column in stored])
 
 
@@ -160,7 +161,9 @@ def add_column(
     _require_batch(batch_tokens)
     with RunFolder(out).locked(), shortage_in_one_line(MEMORY_REMEDY):
         make_root(out, corpus)
-        if read_attributes(path) is None:
+        for begun in out.glob(f"*@*{PART}"):  # columns that were being made in a killed process
+            remove(begun)
+        if read_column(path) is None:
             total, size = count(config)
             identity = {
                 "model": model,

@@ -15,10 +15,11 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.layout import TOKENIZER
 from jquanta.lm.corpus.reader import Corpus, open_corpus
 from jquanta.lm.losses import DTYPES
-from jquanta.lm.losses.column import KIND, ROOT, group_name, label_of, read_attributes
+from jquanta.lm.losses.column import group_name, label_of, read_column, read_root
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.weights.load import read_config, read_tokenizer
 from jquanta.lm.weights.sources import Hub, Source, open_source
+from jquanta.run.arrays import METADATA
 from jquanta.run.files import require_place
 
 
@@ -69,7 +70,7 @@ class Job:
 
     def finished(self, checkpoint: Checkpoint) -> bool:
         """Whether the column is complete and its weights had the same origin as these."""
-        stored = read_attributes(self.column(checkpoint)) or {}
+        stored = read_column(self.column(checkpoint)) or {}
         return "finished" in stored and stored.get("origin") == checkpoint.origin
 
 
@@ -172,10 +173,10 @@ def require_fit(config: LMConfig, corpus: Corpus, label: str) -> None:
 
 def require_room(out: Path, corpus: Corpus) -> None:
     """Raise ``BadInput`` unless ``out`` is free, or holds losses on this corpus. Writes nothing."""
-    if not require_place(out, ROOT):
+    if not require_place(out, METADATA):
         return
-    stored = read_attributes(out) or {}
-    if stored.get("kind") != KIND:
+    stored = read_root(out)
+    if stored is None:
         raise BadInput(f"--out {out}: holds another Zarr group; give a new folder")
     if stored["corpus"] != corpus.meta.corpus:
         raise BadInput(
@@ -193,16 +194,16 @@ def require_same(column: Path, label: str, corpus: Corpus, dtype: str, weights: 
         dtype: of parameters and of the factors of matrix products.
         weights: the weights' ``fingerprint``; empty if they are not loaded yet.
     """
-    stored = read_attributes(column)
+    stored = read_column(column)
     if stored is None:
         return
     wanted = {"model": label, "corpus": corpus.meta.corpus, "dtype": dtype, "weights": weights}
     found = {**stored, "model": label_of(stored)}
     for name, value in wanted.items():
-        if value and found[name] != value:
+        if value and found.get(name) != value:
             raise BadInput(
                 f"{column}: holds losses of {found['model']} with another {name} "
-                f"({str(found[name])[:40]}); give another --out, or delete that folder"
+                f"({str(found.get(name))[:40]}); give another --out, or delete that folder"
             )
 
 

@@ -17,12 +17,15 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses.column import (
     CHUNK,
-    KIND,
     SCHEMA_VERSION,
     label_of,
     read_attributes,
+    read_column,
+    read_root,
+    require_whole,
 )
 from jquanta.run.arrays import open_group
+from jquanta.run.files import PART
 
 
 def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.Dataset:
@@ -61,7 +64,14 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.D
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise BadInput(f"{twice}: in more than one of {_listed(paths)}; leave one out")
-    array = _lazy([open_group(path)["loss"] for path, _ in found])
+    arrays: list[Any] = [open_group(path)["loss"] for path, _ in found]
+    lengths = {array.shape[0] for array in arrays}
+    if len(lengths) > 1:
+        raise BadInput(
+            f"{_listed(paths)}: columns of {min(lengths):,} and of {max(lengths):,} predictions of "
+            "one corpus; some are damaged: compute them again"
+        )
+    array = _lazy(arrays)
     metadata = {"units": "nats", "long_name": "cross-entropy of each prediction"}
     first = found[0][1]
     return xr.Dataset(
@@ -134,10 +144,11 @@ def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[
     Raises:
         BadInput: if the folder holds no losses, or one of these columns is not finished.
     """
-    attributes = read_attributes(root)
-    if attributes is None and (root / "losses").is_dir():  # a run folder, of jquanta pretrain
-        return _columns(root / "losses", models)
-    if attributes is None or attributes.get("kind") != KIND:
+    attributes = read_root(root)
+    suite = root / "losses"  # in a run folder of jquanta pretrain
+    if read_attributes(root) is None and suite.is_dir():
+        return _columns(suite, models)
+    if attributes is None:
         raise BadInput(f"{root}: holds no losses; compute some: jquanta losses --out {root}")
     if attributes["schema_version"] != SCHEMA_VERSION:
         raise BadInput(
@@ -146,7 +157,7 @@ def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[
         )
     found = []
     for path in sorted(root.iterdir()):
-        column = None if path.suffix == ".part" else read_attributes(path)
+        column = None if path.suffix == PART else read_column(path)
         if column is not None and (models is None or label_of(column) in models):
             found.append((path, column))
     unfinished = [label_of(column) for _, column in found if "finished" not in column]
@@ -155,6 +166,8 @@ def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[
             f"{root}: not finished: {', '.join(unfinished)}; run the same jquanta losses again, "
             "or name the models that you want"
         )
+    for path, _ in found:
+        require_whole(path)
     return found
 
 

@@ -25,6 +25,7 @@ from jquanta.lm.pretrain.state import Progress, restore_state, save_state
 from jquanta.lm.pretrain.step import State, initial, make_step
 from jquanta.lm.weights.save import save_model
 from jquanta.machine import devices
+from jquanta.run import sums
 from jquanta.run.checkpoint import Checkpoints, Due
 from jquanta.run.files import remove
 from jquanta.run.progress import Monitor, Part, Silence
@@ -319,7 +320,9 @@ class Size:
         if self.folder.has_losses(name, goal):
             return
         revision, test = f"step{goal}", self.data.test
-        save_model(self.folder.model(name, goal), self.network, params, test.tokenizer)
+        place = self.folder.model(name, goal)
+        save_model(place, self.network, params, test.tokenizer)
+        sums.write(place)
         # Columns of this size that are finished: all names of earlier goals, then earlier names.
         behind = len(self.names) * self.goals.index(goal) + self.names.index(name)
         before, after = self._share(goal, behind), self._share(goal, behind + 1)

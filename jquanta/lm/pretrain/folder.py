@@ -7,7 +7,7 @@ Besides the files of every run folder it holds ``tokenizer.json``, the corpora `
 
 from pathlib import Path
 
-from jquanta.lm.losses.column import group_name, read_attributes
+from jquanta.lm.losses.column import group_name, read_column
 from jquanta.lm.pretrain.config import MODEL, SECTIONS, SuiteConfig, load_suite
 from jquanta.run import settings
 from jquanta.run.folder import RunFolder
@@ -33,7 +33,7 @@ class SuiteFolder(RunFolder):
 
     def has_losses(self, name: str, step: int) -> bool:
         """Whether a model's losses are complete."""
-        return "finished" in (read_attributes(self.column(name, step)) or {})
+        return "finished" in (read_column(self.column(name, step)) or {})
 
     def size(self, label: str) -> Path:
         """The folder of the training checkpoints of a size."""

@@ -21,7 +21,8 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, shapes
 from jquanta.lm.weights import files, tables
-from jquanta.lm.weights.sources import Source, open_source
+from jquanta.lm.weights.sources import Folder, Source, open_source
+from jquanta.run import sums
 
 BAR_FROM = 2**30
 """Size in bytes from which a progress bar is shown: reading so much takes a few seconds."""
@@ -119,6 +120,10 @@ def read_params(
             finite.
         RunFailed: if a download fails.
     """
+    if isinstance(source, Folder):
+        sums.require_whole(
+            source.path, f"save the model again, or delete {sums.SUMS} if it was meant to change"
+        )
     wanted = {key: name for name, key in tables.source_keys(config).items()}
     sizes, table = shapes(config), tables.architecture(config)
     params: dict[str, Array] = {}

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from jquanta.errors import BadInput, RunFailed
-from jquanta.run.arrays import CHUNK, Variable, set_attributes, write
+from jquanta.run.arrays import CHUNK, Variable, finish, write
 from jquanta.run.checkpoint import Due
 from jquanta.run.files import LOCK, remove, whole, write_whole
 
@@ -216,8 +216,8 @@ class OnDisk:
         self.due.saved(began)
 
     def finish(self, path: Path, attributes: Mapping[str, Any]) -> None:
-        """Give the group, which is complete, further attributes and its place."""
-        set_attributes(self.group, attributes)
+        """Give the group, which is complete, further attributes, check sums and its place."""
+        finish(self.group, attributes)
         self.group.rename(path)
 
     def _by_strip(self, number: int) -> dict[int, list[tuple[Any, NDArray[np.float32]]]]:

@@ -104,7 +104,8 @@ def sparse_parity(
     if out is not None:
         out = Path(out).expanduser()
         require_place(out, TRUTH)
-    task, network, weights = load_run(runs, run)
+    task, module = load_run(runs, run)
+    network, weights = nnx.split(module)
     learned = draw_learned(task, network, weights, samples, below, seed)
     rows = gradient_rows(task, network, weights, learned)
     found = exact(rows, samples, batch=BATCH, absolute=absolute, memory=memory, monitor=monitor)

@@ -258,6 +258,7 @@ def test_what_only_hashes_can_tell(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"tokens\.npy: changed since it was built"):
         open_corpus(path).verify()
     path = write_corpus(tmp_path / "tokenizer", rows)
+    opened = open_corpus(path)
     (path / "tokenizer.json").write_text("{ }")
     with pytest.raises(BadInput, match=r"tokenizer\.json: not the tokenizer that meta\.json names"):
         open_corpus(path).verify()
@@ -265,7 +266,7 @@ def test_what_only_hashes_can_tell(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"tokenizer\.json: not the tokenizer"):
         open_corpus(path).verify()
     with pytest.raises(BadInput, match=r"tokenizer\.json: No such file"):
-        open_corpus(path).decode([1])
+        opened.decode([1])
     path = write_corpus(tmp_path / "range", [[1], [2, 300]], vocab_size=300)
     with pytest.raises(BadInput, match="token 300 is outside the vocabulary of 300"):
         open_corpus(path).verify()

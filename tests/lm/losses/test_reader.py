@@ -105,14 +105,14 @@ def test_every_way_to_select(corpus: Corpus, tmp_path: Path) -> None:
 def test_only_what_is_selected_is_read(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of ten chunks a column, two are damaged: whoever reads them fails."""
+    """Of ten chunks a column, two are damaged after opening: whoever reads them fails."""
     monkeypatch.setattr(column, "CHUNK", 40)
     for name in ("big", "small"):
         fake(tmp_path / "out", corpus, name, "main")
     whole = jq.open_losses(tmp_path / "out").loss.to_numpy()
+    found = jq.open_losses(tmp_path / "out")
     (tmp_path / "out/small@main/loss/c/0").write_bytes(b"short")
     (tmp_path / "out/big@main/loss/c/3").write_bytes(b"short")
-    found = jq.open_losses(tmp_path / "out")
     np.testing.assert_array_equal(found.loss[40:120], whole[40:120])
     np.testing.assert_array_equal(found.loss.sel(model="big@main")[:120], whole[:120, 1])
     np.testing.assert_array_equal(found.isel(prediction=[41, 199]).loss, whole[[41, 199]])

@@ -38,7 +38,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_samples_are_learned_sorted_and_labelled(runs: Path) -> None:
-    task, network, weights = load_run(runs, 0)
+    task, module = load_run(runs, 0)
+    network, weights = nnx.split(module)
     learned = parity.draw_learned(task, network, weights, SAMPLES, parity.PARITY_BELOW)
     subtask, label = np.asarray(learned.subtask), np.asarray(learned.label)
     assert (np.lexsort((label, subtask)) == np.arange(SAMPLES)).all()
@@ -51,7 +52,8 @@ def test_samples_are_learned_sorted_and_labelled(runs: Path) -> None:
 def test_gradients_are_those_of_the_training_loss(runs: Path) -> None:
     """One sample at a time by the trainer's own loss. Its softmax rounds at 6e-8, which of a
     gradient in proportion to the loss is as much more as the loss is small."""
-    task, network, weights = load_run(runs, 0)
+    task, module = load_run(runs, 0)
+    network, weights = nnx.split(module)
     learned = parity.draw_learned(task, network, weights, 20, 0.5)
     found = parity.gradient_rows(task, network, weights, learned)(3, 9)
     for row in range(6):
@@ -104,7 +106,8 @@ def test_clusters_recover_compositional_codes(tmp_path: Path) -> None:
 
 
 def test_too_few_learned_samples_are_told(runs: Path) -> None:
-    task, network, weights = load_run(runs, 0)
+    task, module = load_run(runs, 0)
+    network, weights = nnx.split(module)
     nothing = jax.tree.map(jnp.zeros_like, weights)
     with pytest.raises(BadInput, match="0 of 40 samples have a loss below"):
         parity.draw_learned(task, network, nothing, 10, parity.PARITY_BELOW)
@@ -112,7 +115,8 @@ def test_too_few_learned_samples_are_told(runs: Path) -> None:
 
 def test_a_certain_sample_keeps_its_digits(runs: Path) -> None:
     """Where the loss is 1e-12 a softmax rounds to one, and its gradient to zero."""
-    task, network, weights = load_run(runs, 0)
+    task, module = load_run(runs, 0)
+    network, weights = nnx.split(module)
     learned = parity.draw_learned(task, network, weights, 5, parity.PARITY_BELOW)
     model = nnx.merge(network, weights)
     sure = jax.tree.map(lambda x: x, nnx.state(model))
