@@ -45,9 +45,20 @@ def whole(path: Path, *, sync: bool = False) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file (UTF-8), whole or not at all."""
+    """Write a text file (UTF-8), whole or not at all.
+
+    Raises:
+        BadInput: for half of a surrogate pair, which UTF-8 cannot hold.
+    """
+    try:
+        content = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadInput(
+            f"{path}: a text for it holds half of a character, {error.object[error.start]!a}; "
+            "leave it out"
+        ) from None
     with whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(content)
 
 
 def inside(folder: Path, name: str, where: str) -> Path:

@@ -3,12 +3,14 @@
 The parsers of the standard library raise one error for bad syntax, and others for what is too
 much for them: nesting of a thousand levels (``RecursionError``), a whole number of more than 4,300
 digits (``ValueError``), bytes that are no UTF-8. They also pass half of a surrogate pair, which no
-file can hold. Here all of that is ``BadInput``.
+file can hold, and take 1e999 for infinity. Here all of that is ``BadInput``.
 """
 
 import json
+import math
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +37,13 @@ def parse_json(text: str | bytes, where: str, remedy: str = "") -> Any:
     Raises:
         BadInput: if it is not JSON, or none that can be stored again.
     """
-    return _parsed(json.loads, text, where, "JSON", remedy)
+    return _parsed(partial(json.loads, parse_float=_number), text, where, "JSON", remedy)
 
 
 def parse_toml(text: str | bytes, where: str, remedy: str = "") -> dict[str, Any]:
     """The table of a TOML text. As ``parse_json``."""
-    found: dict[str, Any] = _parsed(tomllib.loads, text, where, "TOML", remedy)
+    load = partial(tomllib.loads, parse_float=_number)
+    found: dict[str, Any] = _parsed(load, text, where, "TOML", remedy)
     return found
 
 
@@ -62,6 +65,14 @@ def read_toml(path: Path, where: str = "", remedy: str = "") -> dict[str, Any]:
 def whole_text(text: str) -> bool:
     """Whether a text can be written as UTF-8: whether it has no half of a surrogate pair."""
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _number(text: str) -> float:
+    """A number as it is written, but infinity only where that is what it says."""
+    found = float(text)
+    if math.isinf(found) and "inf" not in text.lower():
+        raise ValueError(f"{text[:20]} is too large for a number")
+    return found
 
 
 def _content(path: Path, where: str) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 from jquanta.errors import BadInput
+from jquanta.run.settings import shown
 
 
 class Range(NamedTuple):
@@ -32,7 +33,7 @@ class Range(NamedTuple):
         right = isinstance(value, kind) and not isinstance(value, bool)
         if not (right and self.low <= value <= self.high):  # NaN is in no range
             raise BadInput(
-                f"{name} = {str(value)[:40] if right else repr(value)[:40]}: give {what} from "
+                f"{name} = {shown(value if right else repr(value))}: give {what} from "
                 f"{self.low:,} to {format(self.high, ',' if self.whole else 'g')}"
             )
 

@@ -8,6 +8,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.network import shapes
+from jquanta.run.settings import shown
 
 
 class Architecture(NamedTuple):
@@ -152,9 +153,6 @@ _KINDS = {table.kind: (config, table) for config, table in ARCHITECTURES.items()
 _NEEDED = ("layers", "width", "heads", "vocab", "context")
 """Attributes of our configurations that ``config.json`` must have; the others have defaults."""
 
-_SHOWN = 60
-"""Characters of a value in a message."""
-
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
 """Flax's names of a module's parameters, and torch's."""
 
@@ -207,7 +205,7 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
     if missing:
         raise BadInput(f"{file}: has no {', '.join(sorted(missing))}")
     wrong = [
-        f"{name} = {_shown(found)} (only {wanted!r})"
+        f"{name} = {shown(repr(found))} (only {wanted!r})"
         for name, wanted in table.fixed.items()
         if (found := _look_up(stored, name)) is not _ABSENT
         and (type(found) is not type(wanted) or found != wanted)
@@ -236,7 +234,7 @@ def _said(stored: Mapping[str, Any], table: Architecture, file: str) -> dict[str
     """
     for name in _SCALED:
         if not isinstance(stored.get(name) or {}, Mapping):
-            raise BadInput(f"{file}: {name} = {_shown(stored[name])}: give a table, or null")
+            raise BadInput(f"{file}: {name} = {shown(repr(stored[name]))}: give a table, or null")
     found = {}
     for ours, (first, *others) in table.fields.items():
         values = {name: _look_up(stored, name) for name in (first, *others)}
@@ -262,8 +260,8 @@ def _require_agreement(
         wanted = list(wanted) if isinstance(wanted, tuple) else wanted
         if value is not _ABSENT and value is not None and value != wanted:
             other = next(iter(said.get(ours, {})), "attention_types" if ours == "reach" else "")
-            where = f"where {other} says {_shown(wanted)}" if other else f"(only {wanted!r})"
-            wrong.append(f"{name} = {_shown(value)} {where}")
+            where = f"where {other} says {shown(wanted)}" if other else f"(only {wanted!r})"
+            wrong.append(f"{name} = {shown(repr(value))} {where}")
     tables = [stored[name] for name in _SCALED if stored.get(name)]
     if len(tables) == 2 and tables[0] != tables[1]:
         wrong.append(f"{_SCALED[1]} is another table than {_SCALED[0]}")
@@ -281,11 +279,6 @@ def _look_up(stored: Mapping[str, Any], name: str) -> Any:
     if not inner:
         return found
     return found.get(inner, _ABSENT) if isinstance(found, Mapping) else _ABSENT
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def to_json(config: LMConfig, dtype: str) -> dict[str, Any]:
