@@ -28,6 +28,7 @@ from scipy.optimize import least_squares
 from scipy.special import ndtr, stdtrit
 
 from jquanta.errors import BadInput
+from jquanta.masks import unmasked
 
 Window = tuple[float, float]
 
@@ -106,7 +107,7 @@ class Fit:
 
     def predict(self, x: ArrayLike) -> Float64[np.ndarray, "*shape"]:
         """Value of the law, in the unit of y, at positive ``x``; an array of the shape of ``x``."""
-        log_power = self.intercept + self.slope * np.log(np.asarray(x, np.float64))
+        log_power = self.intercept + self.slope * np.log(unmasked(x, "x", np.float64))
         return np.asarray(self.floor + np.exp(log_power))
 
     def __str__(self) -> str:
@@ -138,7 +139,7 @@ def fit(
     ``x``, ``y`` and ``groups`` are broadcast against each other. For example, curves y [R, E] of R
     runs with E evaluations share their x [E] and take ``groups=np.arange(R)[:, None]``.
 
-    NaN in x or y means "not measured": such points are left out and counted.
+    NaN in x or y means "not measured", and so does a mask: such points are left out and counted.
 
     Args:
         x: scale, positive inside the window.
@@ -313,7 +314,10 @@ def _select(
         raise BadInput(
             f"x, y and groups have shapes {', '.join(map(str, shapes))}: give shapes that broadcast"
         ) from None
-    xs, ys = (np.broadcast_to(np.asarray(v, np.float64), shape).ravel() for v in (x, y))
+    xs, ys = (
+        np.broadcast_to(unmasked(v, name, np.float64), shape).ravel()
+        for name, v in (("x", x), ("y", y))
+    )
     low, high = (-math.inf, math.inf) if window is None else window
     if not low < high:
         raise BadInput(f"window = ({low:g}, {high:g}): give (low, high) with low below high")
@@ -340,7 +344,7 @@ def _select(
 
     units = None
     if groups is not None:
-        labels = np.broadcast_to(np.asarray(groups), shape).ravel()[measured]
+        labels = np.broadcast_to(unmasked(groups, "groups"), shape).ravel()[measured]
         names, units = np.unique(labels, return_inverse=True)
         if len(names) < 2:
             raise BadInput(

@@ -30,6 +30,7 @@ from scipy.special import zeta
 
 from jquanta import powerlaw
 from jquanta.errors import BadInput
+from jquanta.masks import unmasked
 
 Values = Float64[np.ndarray, "*shape"]
 PerQuantum = Float64[np.ndarray, " S"]
@@ -322,7 +323,7 @@ def _quanta(N: ArrayLike, c: float) -> Values:
 
 def _scale(name: str, values: ArrayLike, least: float, itself: bool = True) -> Values:
     """Check that all ``values`` are at least ``least`` (above it unless ``itself``), as float64."""
-    scale = np.asarray(values, np.float64)
+    scale = unmasked(values, name, np.float64)
     # Comparisons with NaN are false, so that ``not all`` refuses NaN, too.
     if not np.all(scale >= least if itself else scale > least):
         bound = f"of at least {least:g}" if itself else f"above {least:g}"
@@ -331,7 +332,7 @@ def _scale(name: str, values: ArrayLike, least: float, itself: bool = True) -> V
 
 
 def _check_frequencies(p: ArrayLike) -> PerQuantum:
-    p = np.asarray(p, np.float64)
+    p = unmasked(p, "p", np.float64)
     if p.ndim != 1 or not (np.all(p > 0) and math.isclose(p.sum(), 1, rel_tol=1e-6)):
         raise BadInput("p: give positive frequencies [S] that sum to 1, as powerlaw.zipf does")
     if np.any(np.diff(p) > 0):
@@ -340,7 +341,10 @@ def _check_frequencies(p: ArrayLike) -> PerQuantum:
 
 
 def _check_model(p: ArrayLike, a: ArrayLike, b: ArrayLike) -> tuple[PerQuantum, ...]:
-    p, a, b = _check_frequencies(p), np.asarray(a, np.float64), np.asarray(b, np.float64)
+    p, a, b = (
+        _check_frequencies(p),
+        *(unmasked(v, name, np.float64) for name, v in (("a", a), ("b", b))),
+    )
     for name, values in (("a", a), ("b", b)):
         if values.shape not in ((), p.shape):
             raise BadInput(f"{name} has shape {values.shape}: give a number or [S] = {p.shape}")
@@ -357,7 +361,7 @@ def _check_alpha(alpha: float) -> None:
 
 
 def _check_losses(a: ArrayLike, b: ArrayLike) -> None:
-    if not np.all(np.asarray(a) < np.asarray(b)):
+    if not np.all(unmasked(a, "a", np.float64) < unmasked(b, "b", np.float64)):
         raise BadInput("a, b: the loss after learning, a, must be below the loss before, b")
 
 

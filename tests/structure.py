@@ -13,7 +13,7 @@ from typing import NamedTuple
 PACKAGE = "jquanta"
 
 FLOORS = (
-    ("errors", "version", "lazy", "powerlaw", "theory", "streams"),
+    ("errors", "masks", "version", "lazy", "powerlaw", "theory", "streams"),
     ("machine",),
     ("run",),
     ("parity",),

@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from jquanta.cli.flags import UnknownFlag, flags_of, parse
-from jquanta.errors import BadInput, Interrupted, JquantaError
+from jquanta.errors import BadInput, Interrupted, JquantaError, RunFailed
 from jquanta.machine import cache, malloc
+from jquanta.run.stop import shortage
 
 Options = TypeVar("Options")
 
@@ -122,6 +123,8 @@ def enter(
     except Exception as error:
         if "--debug" in argv:
             raise
+        if reason := shortage(error, "free some, or give less to do at a time"):
+            return _report(RunFailed(reason), RunFailed.exit_code, argv)
         reason = " ".join(str(error).split()) or "no message"
         line = f"{type(error).__name__}: {reason[:300]} (--debug shows the traceback)"
         return _report(JquantaError(line), JquantaError.exit_code, argv)

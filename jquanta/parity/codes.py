@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from jquanta.errors import BadInput
+from jquanta.run.settings import shown
 
 # Members joined by +, then perhaps * and a weight, whose number is checked below: "0+1+2*2.5".
 _CODE = re.compile(r"([0-9]{1,9}(?:\+[0-9]{1,9})*)(?:\*(.+))?")
@@ -47,20 +48,22 @@ def parse_codes(text: str) -> tuple[Code, ...]:
     for word in text.split():
         found = _CODE.fullmatch(word)
         if not found:
-            raise refused(text, f"{word!r} is no code; write 3, 0+1+2, or 0+1+2*2.5 with a weight")
+            raise refused(
+                text, f"{shown(repr(word))} is no code; write 3, 0+1+2, or 0+1+2*2.5 with a weight"
+            )
         members = sorted(int(number) for number in found[1].split("+"))
         if len(set(members)) < len(members):
-            raise refused(text, f"{word!r} names a subtask twice; name each once")
+            raise refused(text, f"{shown(repr(word))} names a subtask twice; name each once")
         # Members are sorted, so that 0+1 and 1+0 are the same code.
         if tuple(members) in codes:
-            raise refused(text, f"{word!r} repeats a code; give it once, with a weight")
+            raise refused(text, f"{shown(repr(word))} repeats a code; give it once, with a weight")
         codes[tuple(members)] = Code(tuple(members), _weight(text, word, found[2]))
     return tuple(codes.values())
 
 
 def refused(text: str, remedy: str) -> BadInput:
     """The error to raise where ``task.codes`` is ``text``; ``remedy`` says what to change."""
-    return BadInput(f"task.codes = {text!r}: {remedy}")
+    return BadInput(f"task.codes = {shown(repr(text))}: {remedy}")
 
 
 def _weight(text: str, word: str, number: str | None) -> float:
@@ -69,5 +72,5 @@ def _weight(text: str, word: str, number: str | None) -> float:
     except ValueError:
         weight = math.nan
     if not (math.isfinite(weight) and weight > 0):
-        raise refused(text, f"the weight of {word!r} must be a finite number above 0")
+        raise refused(text, f"the weight of {shown(repr(word))} must be a finite number above 0")
     return weight

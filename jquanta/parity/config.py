@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from jquanta.errors import BadInput
 from jquanta.parity.codes import Code, parse_codes, refused
-from jquanta.run.settings import MAX_SEED, fields_of, knob, require, require_one_of
+from jquanta.run.settings import MAX_SEED, fields_of, knob, require, require_count, require_one_of
 
 Scalar = int | float | bool | str
 
@@ -20,6 +20,12 @@ ACTIVATIONS = ("relu", "tanh", "sigmoid")
 
 MAX_TRAIN_SIZE = 2**31  # dataset positions are uint32, with room for the last, short batch
 MAX_BITS = 2**15 - 1  # subsets are stored as int16
+MAX_TASKS = 1_000_000
+MAX_WIDTH, MAX_DEPTH = 2**20, 1000
+MAX_STEPS = MAX_BATCH = 2**32 - 1  # positions in a stream of samples are held in 32 bits
+MAX_EVALUATIONS = 1_000_000
+MAX_STORED = 10**9  # losses of a run, by evaluation and subtask: 4 GB
+"""Several times what any experiment of the paper has. More is refused before it is built."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class TaskConfig:
     )
 
     def __post_init__(self) -> None:
-        require(self.n_tasks >= 1, "task.n_tasks", self.n_tasks, "give at least 1 subtask")
+        require_count("task.n_tasks", self.n_tasks, MAX_TASKS)
         require(
             1 <= self.n_bits <= MAX_BITS, "task.n_bits", self.n_bits, f"give 1 to {MAX_BITS} bits"
         )
@@ -50,14 +56,12 @@ class TaskConfig:
             self.k,
             f"a subtask cannot use more bits than task.n_bits = {self.n_bits}",
         )
-        subsets = math.comb(self.n_bits, self.k)
-        require(
-            self.n_tasks <= subsets,
-            "task.n_tasks",
-            self.n_tasks,
-            f"only {subsets} distinct subsets of {self.k} out of {self.n_bits} bits exist; "
-            "lower task.n_tasks or raise task.n_bits",
-        )
+        subsets = math.comb(self.n_bits, self.k)  # of up to 10,000 digits, which are not printed
+        if self.n_tasks > subsets:
+            raise BadInput(
+                f"task.n_tasks = {self.n_tasks}: only {subsets} distinct subsets of {self.k} out "
+                f"of {self.n_bits} bits exist; lower task.n_tasks or raise task.n_bits"
+            )
         require(
             math.isfinite(self.alpha) and self.alpha > -1,
             "task.alpha",
@@ -115,8 +119,8 @@ class NetworkConfig:
     activation: str = knob("relu", ", ".join(ACTIVATIONS))
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, "network.width", self.width, "give at least 1 hidden unit")
-        require(self.depth >= 2, "network.depth", self.depth, "give at least 2 linear layers")
+        require_count("network.width", self.width, MAX_WIDTH)
+        require_count("network.depth", self.depth, MAX_DEPTH, least=2)
         require_one_of(ACTIVATIONS, "network.activation", self.activation)
 
 
@@ -142,8 +146,8 @@ class TrainConfig:
             size,
             f"give a whole number from 1 to {MAX_TRAIN_SIZE}, or inf for online training",
         )
-        require(self.batch_size >= 1, "train.batch_size", self.batch_size, "give at least 1")
-        require(self.steps >= 1, "train.steps", self.steps, "give at least 1 update")
+        require_count("train.batch_size", self.batch_size, MAX_BATCH)
+        require_count("train.steps", self.steps, MAX_STEPS)
         require(
             math.isfinite(self.lr) and self.lr > 0, "train.lr", self.lr, "give a number above 0"
         )
@@ -169,13 +173,8 @@ class EvalConfig:
     points_per_task: int = knob(1000, "fresh test points of each subtask in each evaluation")
 
     def __post_init__(self) -> None:
-        require(self.log_every >= 1, "eval.log_every", self.log_every, "give at least 1")
-        require(
-            self.points_per_task >= 1,
-            "eval.points_per_task",
-            self.points_per_task,
-            "give 1 or more",
-        )
+        require_count("eval.log_every", self.log_every, MAX_STEPS)
+        require_count("eval.points_per_task", self.points_per_task, MAX_BATCH)
 
 
 @dataclass(frozen=True)
@@ -186,6 +185,18 @@ class RunConfig:
     network: NetworkConfig = NetworkConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+
+    def __post_init__(self) -> None:
+        evaluations = self.train.steps // self.eval.log_every + 1
+        losses = evaluations * self.task.n_codes
+        require(
+            evaluations <= MAX_EVALUATIONS and losses <= MAX_STORED,
+            "eval.log_every",
+            self.eval.log_every,
+            f"{self.train.steps:,} updates would be evaluated {evaluations:,} times, with "
+            f"{losses:,} losses of single subtasks; at most {MAX_EVALUATIONS:,} times and "
+            f"{MAX_STORED:,} losses are allowed: raise eval.log_every",
+        )
 
     @property
     def batch_size(self) -> int:

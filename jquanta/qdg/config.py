@@ -15,7 +15,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus import MAX_LENGTH
 from jquanta.lm.losses import DTYPES
 from jquanta.run import settings
-from jquanta.run.settings import MAX_SEED, knob, parse_bytes, require, require_one_of
+from jquanta.run.settings import MAX_SEED, knob, parse_bytes, require, require_count, require_one_of
 
 TRIGRAM, BIGRAM, NONE = INDUCTION = ("trigram", "bigram", "none")
 """What a sample may not be predicted by: an n-gram that occurred before in its document."""
@@ -28,6 +28,9 @@ ANGULAR, ABSOLUTE, SHIFTED = AFFINITIES = ("angular", "absolute", "shifted")
 
 KMEANS = ("jax", "scikit-learn")
 """Implementations of k-means."""
+
+MAX_PREDICTIONS = 10**12
+"""More than any corpus has."""
 
 COUNTS = (*range(10, 101, 10), *range(125, 301, 25), 350, *range(400, 1201, 100), 1400, 1500)
 """The paper's thirty numbers of clusters."""
@@ -77,8 +80,8 @@ class InputConfig:
         for name in ("model", "corpus", "losses"):
             value = getattr(self, name)
             require(bool(value), f"input.{name}", "''", "is missing; write it under [input]")
-        require(self.documents >= 0, "input.documents", self.documents, "give 0 or more")
-        require(self.max_length >= 1, "input.max_length", self.max_length, "give 1 or more")
+        require_count("input.documents", self.documents, MAX_PREDICTIONS, least=0)
+        require_count("input.max_length", self.max_length, MAX_PREDICTIONS)
 
     def at(self, place: Callable[[str], str]) -> "InputConfig":
         """The same inputs, each path of them where ``place`` puts it."""
@@ -111,8 +114,7 @@ class SelectConfig:
                 math.isfinite(value) and value > 0, f"select.{name}", value, "give nats above 0"
             )
         for name in ("stride", "count"):
-            value = getattr(self, name)
-            require(value >= 1, f"select.{name}", value, "give 1 or more")
+            require_count(f"select.{name}", getattr(self, name), MAX_PREDICTIONS)
         require_one_of(INDUCTION, "select.induction", self.induction)
 
 
@@ -131,7 +133,7 @@ class SimilarityConfig:
         require_one_of(MODES, "similarity.mode", self.mode)
         require_one_of(DTYPES, "similarity.dtype", self.dtype)
         size, pattern = self.sketch_size, self.parameters
-        require(size >= 1, "similarity.sketch_size", size, "give 1 or more")
+        require_count("similarity.sketch_size", size, 2**15)
         require(bool(pattern), "similarity.parameters", "''", "give paper, reference or a pattern")
         try:
             re.compile(pattern)
@@ -162,7 +164,7 @@ class ClusterConfig:
     seed: int = knob(0, "of everything random")
 
     def __post_init__(self) -> None:
-        require(self.n_init >= 1, "cluster.n_init", self.n_init, "give 1 or more")
+        require_count("cluster.n_init", self.n_init, 10_000)
         require(0 <= self.seed <= MAX_SEED, "cluster.seed", self.seed, f"give 0 to {MAX_SEED}")
         require_one_of(AFFINITIES, "cluster.affinity", self.affinity)
         require_one_of(KMEANS, "cluster.kmeans", self.kmeans)
@@ -183,7 +185,7 @@ class PageConfig:
 
     def __post_init__(self) -> None:
         for name in ("before", "after"):
-            require(getattr(self, name) >= 0, f"page.{name}", getattr(self, name), "give 0 or more")
+            require_count(f"page.{name}", getattr(self, name), 100_000, least=0)
 
 
 def chosen_counts(counts: Any, samples: int) -> list[int]:

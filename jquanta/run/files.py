@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from jquanta.errors import BadInput
 
@@ -48,9 +48,41 @@ def whole(path: Path, *, sync: bool = False) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file (UTF-8), whole or not at all."""
+    """Write a text file (UTF-8), whole or not at all.
+
+    Raises:
+        BadInput: for half of a surrogate pair, which UTF-8 cannot hold.
+    """
+    try:
+        content = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadInput(
+            f"{path}: a text for it holds half of a character, {error.object[error.start]!a}; "
+            "leave it out"
+        ) from None
     with whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(content)
+
+
+def inside(folder: Path, name: str, where: str) -> Path:
+    """The path of ``name`` in a folder, where the name was read from a file: it may lead into
+    subfolders, and not out of the folder.
+
+    Args:
+        folder: the folder.
+        name: such as ``model-00001-of-00002.safetensors``.
+        where: what names it, for the message.
+
+    Raises:
+        BadInput: if it leads out of the folder, or can be no path.
+    """
+    parts = PurePath(name).parts if isinstance(name, str) and "\0" not in name else ()
+    if not parts or PurePath(name).is_absolute() or ".." in parts or "\\" in name:
+        raise BadInput(
+            f"{where}: names {str(name)[:80]!r}, which is no path inside {folder}; fetch it again "
+            "from whom you trust"
+        )
+    return folder / name
 
 
 def remove(path: Path) -> None:

@@ -9,13 +9,13 @@ import dataclasses
 import difflib
 import math
 import re
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jquanta.errors import BadInput
+from jquanta.run import parse
 
 Fields = Mapping[str, "dataclasses.Field[Any]"]
 """By dotted name, such as ``train.lr``, or by plain name at the top."""
@@ -28,6 +28,12 @@ MAX_NAME = 100
 
 MAX_SEED = 2**32 - 1
 """The largest seed: streams of random numbers take 32 bits."""
+
+MOST_SHOWN = 80
+"""Characters of a value in a message."""
+
+MAX_WHOLE = 2**63 - 1
+"""The largest whole number of a configuration, as in TOML: 64 bits."""
 
 ALIKE = 0.7
 """Share of equal letters from which on one name may be a misspelling of another."""
@@ -55,10 +61,25 @@ def same_knob(table: type, name: str) -> Any:
     return field(default=found.default, metadata=found.metadata)
 
 
+def shown(value: object) -> str:
+    """A value for a message: its text, cut after ``MOST_SHOWN`` characters."""
+    try:
+        text = str(value)
+    except ValueError:  # a whole number of more digits than Python prints
+        return "a number of thousands of digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
 def require(ok: bool, name: str, value: object, remedy: str) -> None:
     """Raise ``BadInput`` naming the field, its value and the remedy unless ``ok``."""
     if not ok:
-        raise BadInput(f"{name} = {value}: {remedy}")
+        raise BadInput(f"{name} = {shown(value)}: {remedy}")
+
+
+def require_count(name: str, value: int, most: int, *, least: int = 1) -> None:
+    """Raise ``BadInput`` unless ``value`` is from ``least`` to ``most``: what is more is a mistake,
+    and would take hours or the memory before anything else could refuse it."""
+    require(least <= value <= most, name, value, f"give {least} to {most:,}")
 
 
 def require_one_of(choices: Iterable[str], name: str, value: str) -> None:
@@ -186,15 +207,11 @@ def fields_of(tables: Mapping[str, type]) -> dict[str, "dataclasses.Field[Any]"]
 def read_toml(path: Path, folder: str) -> dict[str, Any]:
     """The content of a TOML file. Raises ``BadInput``, which points to ``folder`` for others."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse.read_toml(path)
     except FileNotFoundError:
         raise BadInput(
             f"{path}: no such configuration; give the path of a TOML file, such as one in {folder}"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not valid TOML: {error}") from None
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def require_kind(path: Path, tables: Iterable[str], command: str) -> None:
@@ -223,7 +240,9 @@ def flatten(
     values: dict[str, Any] = {}
     for key, value in content.items():
         if key in tables and not isinstance(value, Mapping):
-            raise BadInput(f"{key} = {value!r} in {where}: write its fields under [{key}]")
+            raise BadInput(
+                f"{key} = {shown(repr(value))} in {where}: write its fields under [{key}]"
+            )
         table = value if isinstance(value, Mapping) else {None: value}
         for inner, entry in table.items():
             name = key if inner is None else f"{key}.{inner}"
@@ -296,16 +315,25 @@ def typed(name: str, known: "dataclasses.Field[Any]", value: Any) -> Any:
 def as_kind(name: str, kind: Any, value: Any) -> Any:
     """``value`` as an int, float, bool or str, without losing anything. Raises ``BadInput``, which
     calls it ``name``."""
+    given = value
     if isinstance(value, str) and kind is not str:
         value = scalar(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    said = isinstance(given, str) and "inf" in given.lower()
+    infinite = (
+        isinstance(value, float) and math.isinf(value) and isinstance(given, str) and not said
+    )
+    if number and (infinite or (isinstance(value, int) and abs(value) > MAX_WHOLE)):
+        raise BadInput(f"{name} = {shown(given)}: too large; give at most {MAX_WHOLE:,}")
     if kind is float and number:
         return float(value)
     if kind is int and number and math.isfinite(value) and value == int(value):
         return int(value)
+    if kind is str and isinstance(value, str) and not parse.whole_text(value):
+        raise BadInput(f"{name} = {shown(ascii(value))}: not UTF-8; write it in UTF-8")
     if kind in (bool, str) and isinstance(value, kind):
         return value
-    raise BadInput(f"{name} = {value!r}: wrong type; give {_WANTED[kind]}")
+    raise BadInput(f"{name} = {shown(repr(value))}: wrong type; give {_WANTED[kind]}")
 
 
 def numbers(name: str, text: str) -> tuple[int, ...]:
@@ -313,22 +341,25 @@ def numbers(name: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",")) if text.strip() else ()
     except ValueError:
-        raise BadInput(f"{name} = {text!r}: give whole numbers such as '0, 1, 2'") from None
+        raise BadInput(
+            f"{name} = {shown(repr(text))}: give whole numbers such as '0, 1, 2'"
+        ) from None
 
 
 def parse_bytes(text: str, name: str = "--memory") -> int:
     """A number of bytes such as ``4 GB`` or ``500MB``. Raises ``BadInput``, which calls it
     ``name``."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(k|M|G|T)?i?B?\s*", text)
-    if not found or float(found[1]) <= 0:
-        raise BadInput(f"{name} {text!r}: give a size such as '4 GB' or '500 MB'")
-    return int(float(found[1]) * 10 ** (3 * " kMGT".index(found[2] or " ")))
+    size = float(found[1]) * 10.0 ** (3 * " kMGT".index(found[2] or " ")) if found else 0
+    if not 1 <= size <= MAX_WHOLE:
+        raise BadInput(f"{name} {shown(repr(text))}: give a size such as '4 GB' or '500 MB'")
+    return int(size)
 
 
 def as_bytes(memory: int | str) -> int:
     """Bytes, given as a number or as text such as ``8 GB``. Raises ``BadInput``."""
     if isinstance(memory, str):
         return parse_bytes(memory, "memory =")
-    if memory < 1:
-        raise BadInput(f"memory = {memory}: give bytes, or a size such as '8 GB'")
+    if not 1 <= memory <= MAX_WHOLE:
+        raise BadInput(f"memory = {shown(memory)}: give bytes, or a size such as '8 GB'")
     return memory

@@ -15,11 +15,15 @@ from typing import Any
 
 import tomli_w
 
+from jquanta.errors import BadInput
 from jquanta.parity.config import FIELDS, SECTIONS, RunConfig, Scalar, from_values, to_values
 from jquanta.run import settings
 from jquanta.sweep.values import parse_values
 
 Values = dict[str, tuple[Scalar, ...]]
+
+MAX_RUNS = 100_000
+"""Of a sweep: 60 times as many as the paper's largest. They are counted before they are listed."""
 
 SCHEMA = settings.Schema(
     name="sweep",
@@ -105,8 +109,13 @@ def load_config(
         return values
 
     config = SweepConfig(found.name, tuple(resolved(block) for block in found.blocks or [{}]))
-    runs = config.runs()  # also checks every run
     listed = sum(math.prod(map(len, block.values())) for block in config.blocks)
+    if listed > MAX_RUNS:
+        raise BadInput(
+            f"{listed:,} runs are listed, and a sweep has at most {MAX_RUNS:,}; give fewer values, "
+            "or several sweeps"
+        )
+    runs = config.runs()  # also checks every run
     if len(runs) < listed:
         notes[f"{listed} runs are listed, {len(runs)} are distinct; each is trained once"] = None
     return SweepConfig(config.name, config.blocks, tuple(notes))

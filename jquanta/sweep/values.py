@@ -11,7 +11,7 @@ from jquanta.run import settings
 _ITEM = re.compile(r"\s*((?:log|lin)\s*\([^()]*\)|[^,()]+?)\s*(?:,|$)")
 _RANGE = re.compile(r"(log|lin)\s*\(([^()]*)\)")
 
-MAX_COUNT = 100_000  # values of a range; more is a mistake, and would only fill the memory
+MAX_COUNT = 100_000  # values of a field; more is a mistake, and would only fill the memory
 
 MAX_WHOLE = settings.MAX_SEED  # steps and sizes are 32-bit on the device, too
 
@@ -36,9 +36,13 @@ def parse_values(name: str, spec: Any) -> tuple[tuple[Scalar, ...], int]:
     items = spec if isinstance(spec, list) else [spec]
     values: list[Scalar] = []
     for item in items:
+        if len(values) > MAX_COUNT:
+            break
         values += _from_text(name, item) if isinstance(item, str) else [_typed(name, item)]
     if not values:
         raise BadInput(f"{name}: no value given; give one, or several such as 'log(10, 500, 30)'")
+    if len(values) > MAX_COUNT:
+        raise BadInput(f"{name}: more than {MAX_COUNT:,} values; give fewer")
     unique = tuple(dict.fromkeys(values))
     return unique, len(values) - len(unique)
 
@@ -53,30 +57,30 @@ def _from_text(name: str, text: str) -> list[Scalar]:
         item = _ITEM.match(text, end)
         if not item:
             raise BadInput(
-                f"{name} = {text!r}: cannot be read; give values such as '0.1, 0.2', "
-                "'log(10, 500, 30)' or 'lin(0.1, 0.8, 8)'"
+                f"{name} = {settings.shown(repr(text))}: cannot be read; give values such as "
+                "'0.1, 0.2', 'log(10, 500, 30)' or 'lin(0.1, 0.8, 8)'"
             )
         spread = _RANGE.fullmatch(item[1])
         values += _spread(name, *spread.groups()) if spread else [_typed(name, item[1])]
-        end = item.end()
+        end = len(text) if len(values) > MAX_COUNT else item.end()
     return values
 
 
 def _spread(name: str, kind: str, arguments: str) -> list[Scalar]:
     """The values of a range: ``log(first, last, count)`` or ``lin(first, last, count)``."""
-    shown = f"{kind}({arguments})"
+    told = f"{name} = {settings.shown(repr(f'{kind}({arguments})'))}"
     try:
         first, last, count = (float(part) for part in arguments.split(","))
     except ValueError:
-        raise BadInput(f"{name} = {shown!r}: give {kind}(first, last, count)") from None
+        raise BadInput(f"{told}: give {kind}(first, last, count)") from None
     if not (count.is_integer() and 2 <= count <= MAX_COUNT):
-        raise BadInput(
-            f"{name} = {shown!r}: the count must be a whole number from 2 to {MAX_COUNT}"
-        )
+        raise BadInput(f"{told}: the count must be a whole number from 2 to {MAX_COUNT}")
     if not (math.isfinite(first) and math.isfinite(last) and first < last):
-        raise BadInput(f"{name} = {shown!r}: the first value must be below the last")
+        raise BadInput(f"{told}: the first value must be below the last")
     if kind == "log" and first <= 0:
-        raise BadInput(f"{name} = {shown!r}: a log range starts above 0")
+        raise BadInput(f"{told}: a log range starts above 0")
+    if not math.isfinite(last / first if kind == "log" else last - first):
+        raise BadInput(f"{told}: too wide a range for a number; give a narrower one")
     place = [i / (count - 1) for i in range(1, int(count) - 1)]
     if kind == "log":
         between = [first * (last / first) ** t for t in place]

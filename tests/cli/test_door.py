@@ -242,6 +242,7 @@ def test_bad_input_from_a_shell(here: Path) -> None:
         (None, 0, ""),
         (BadInput("task.k = 0: give 1"), 2, "jquanta: task.k = 0: give 1\n"),
         (RunFailed("the disk is full"), 1, "jquanta: the disk is full\n"),
+        (MemoryError(), 1, "jquanta: out of memory: free some, or give less to do at a time\n"),
         (Interrupted("interrupted; continue"), 130, "jquanta: interrupted; continue\n"),
         (KeyboardInterrupt(), 130, "jquanta: interrupted\n"),
         (

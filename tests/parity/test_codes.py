@@ -19,6 +19,7 @@ from jquanta.parity.config import RunConfig, TaskConfig
 from jquanta.parity.network import make_network
 from jquanta.parity.packed import Packed
 from jquanta.parity.task import draw, make_task, parity, unpack, whole_inputs
+from jquanta.run.settings import shown
 from jquanta.sweep.plan import plan
 from tests import chance
 from tests.parity import twins
@@ -87,7 +88,7 @@ def test_nonsense_is_refused_in_one_line(codes: str, remedy: str) -> None:
     with pytest.raises(BadInput) as refusal:
         TaskConfig(n_tasks=6, codes=codes)
     message = str(refusal.value)
-    assert re.fullmatch(rf"task\.codes = {re.escape(repr(codes))}: .*", message)
+    assert re.fullmatch(rf"task\.codes = {re.escape(shown(repr(codes)))}: .*", message)
     assert remedy in message
 
 

@@ -140,7 +140,7 @@ def test_other_samples_are_refused(place: Path, done: Path) -> None:
         ({"input": {"model": ""}}, "input.model = '': is missing"),
         ({"input": {"corpus": "nowhere"}}, "input.corpus = .*nowhere: there is no such folder"),
         ({"select": {"treshold": 1}}, "unknown key 'select.treshold' .*did you mean"),
-        ({"select": {"stride": 0}}, "select.stride = 0: give 1 or more"),
+        ({"select": {"stride": 0}}, "select.stride = 0: give 1 to"),
         ({"select": {"threshold": "low"}}, "select.threshold = 'low': wrong type"),
         ({"cluster": {"counts": "ten"}}, "cluster.counts = 'ten': give whole numbers"),
         (
@@ -151,7 +151,7 @@ def test_other_samples_are_refused(place: Path, done: Path) -> None:
         ({"select": {"newly_model": "other@main"}}, "models: no losses of other@main in "),
         ({"similarity": {"mode": "foo"}}, "similarity.mode = 'foo': give one of exact, sketch, "),
         ({"similarity": {"dtype": "int8"}}, "similarity.dtype = 'int8': give one of float32"),
-        ({"similarity": {"sketch_size": 0}}, "similarity.sketch_size = 0: give 1 or more"),
+        ({"similarity": {"sketch_size": 0}}, "similarity.sketch_size = 0: give 1 to"),
         ({"similarity": {"parameters": ""}}, "similarity.parameters = '': give paper, reference"),
         ({"similarity": {"parameters": "("}}, r"parameters = '\(': no regular expression"),
         ({"similarity": {"parameters": "conv"}}, "parameters 'conv': in no name of this model"),

@@ -22,6 +22,7 @@ from jquanta.lm.corpus.layout import (
     token_dtype,
 )
 from jquanta.lm.corpus.tokenizer import parse_tokenizer
+from jquanta.masks import unmasked
 from jquanta.run.sums import SMALL
 
 LONGEST_CHARACTER = 4
@@ -145,7 +146,7 @@ class Corpus:
 
         Byte sequences that are not valid UTF-8 become the replacement character U+FFFD.
         """
-        return self.tokenizer.decode(np.asarray(tokens).tolist(), skip_special_tokens=False)
+        return self.tokenizer.decode(unmasked(tokens, "tokens").tolist(), skip_special_tokens=False)
 
     def context(self, index: int, before: int = 80, after: int = 20) -> Context:
         """The text around a predicted token.
@@ -298,7 +299,7 @@ def _load(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def _integers(values: ArrayLike, what: str) -> NDArray[np.int64]:
     """Values as int64. Raises ``BadInput`` for floats, which would be rounded without notice."""
-    array = np.asarray(values)
+    array = unmasked(values, what)
     if array.size and array.dtype.kind not in "iu":
         raise BadInput(f"{what}: holds {array.dtype}; give integers")
     return array.astype(np.int64)

@@ -1,8 +1,8 @@
 """Read documents from files: JSON lines (plain, gzip or zstd), parquet, and folders of text files.
 
 All sources stream: only a piece of the file and one document are in memory, whatever the size of
-the file. Text has to be UTF-8 and is not normalised; invalid text is an error that names file and
-line.
+the file. Text has to be UTF-8 and is not normalised, but for a byte order mark in front of a file,
+which is no part of it; invalid text is an error that names file and line.
 """
 
 import fnmatch
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import zlib
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,9 @@ CHUNK = 2**17
 ZSTD_CHUNK = 2**12
 """Compressed zstd bytes that are read at a time. A block of 128 KiB takes at least 4 bytes, so they
 decompress to at most 4096 / 4 · 128 KiB = 128 MiB; for prose to about 16 KiB."""
+
+MOST_BYTES = 2**27
+"""Length of the longest document, or line of JSON: 30 times that of the Bible."""
 
 ROWS = 256
 """Rows of a parquet file that are decoded at a time."""
@@ -134,6 +138,8 @@ class JsonLines(_OneFile):
         with self.path.open("rb") as file:
             try:
                 for number, line in enumerate(_lines(self._chunks(file)), 1):
+                    if number == 1:
+                        line = line.removeprefix(BOM_UTF8)
                     if not line or line.isspace():
                         continue
                     if skip:
@@ -143,7 +149,7 @@ class JsonLines(_OneFile):
                     yield Document(text, file.tell())
             except _Damaged as error:
                 raise BadInput(
-                    f"{self.path}: after line {number}: {error}; get the file again"
+                    f"{self.path}: after line {number}: {error}; {error.remedy}"
                 ) from None
 
     def _chunks(self, file: BinaryIO) -> Iterator[bytes]:
@@ -244,10 +250,12 @@ class Files:
             if number < skip:
                 position += path.stat().st_size
                 continue
+            if (size := path.stat().st_size) > MOST_BYTES:
+                raise BadInput(f"{path}: {_too_long(size)}; split it, or choose files by --pattern")
             content = path.read_bytes()
             position += len(content)
             try:
-                text = content.decode("utf-8")
+                text = content.removeprefix(BOM_UTF8).decode("utf-8")
             except UnicodeDecodeError as error:
                 line = content.count(b"\n", 0, error.start) + 1
                 raise BadInput(
@@ -293,7 +301,11 @@ def _folder(root: Path, pattern: str) -> Files:
 
 
 class _Damaged(Exception):
-    """Compressed data that are damaged or cut off."""
+    """Compressed data that are damaged or cut off, or too long a line; and what to do about it."""
+
+    def __init__(self, message: str, remedy: str = "get the file again"):
+        super().__init__(message)
+        self.remedy = remedy
 
 
 def _zstd(file: BinaryIO) -> Iterator[bytes]:
@@ -332,13 +344,20 @@ def _gzip(file: BinaryIO) -> Iterator[bytes]:
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Split a stream of bytes into lines, without their line ends.
 
+    Raises ``_Damaged`` for a line of more than ``MOST_BYTES``: an archive of 100 kB may hold one of
+    gigabytes.
+
     The pieces of a line that spans several chunks are collected and joined once: appending to a
     bytes object for each chunk would take quadratic time for a very long line.
     """
     open_line: list[bytes] = []
+    length = 0
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
         open_line.append(first)
+        length = len(others[-1]) if others else length + len(first)
+        if length > MOST_BYTES:
+            raise _Damaged(f"a line of {_too_long()}", "split it")
         for other in others:
             yield b"".join(open_line)
             open_line = [other]
@@ -370,7 +389,14 @@ def _text(line: bytes, where: str) -> str:
 
 
 def _not_utf8(error: UnicodeDecodeError) -> str:
+    if error.object[:2] in (BOM_UTF16_LE, BOM_UTF16_BE):
+        return "UTF-16 and not UTF-8; convert it first"
     return f"not valid UTF-8 (byte 0x{error.object[error.start]:02x})"
+
+
+def _too_long(size: int | None = None) -> str:
+    found = "more bytes" if size is None else f"{size:,} bytes, more"
+    return f"{found} than the {MOST_BYTES:,} that a document may have"
 
 
 def _few(names: list[str]) -> str:

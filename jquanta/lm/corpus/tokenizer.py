@@ -89,7 +89,7 @@ def parse_tokenizer(file: bytes, what: str) -> LoadedTokenizer:
         BadInput: if the content is not a tokenizer.
     """
     try:
-        tokenizer = Tokenizer.from_str(file.decode("utf-8"))
+        tokenizer = Tokenizer.from_str(file.decode("utf-8-sig"))
     except Exception as error:  # the library raises plain Exception
         reason = " ".join(str(error).split())[:200]
         raise BadInput(

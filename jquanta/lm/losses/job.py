@@ -122,7 +122,8 @@ def make_job(
 def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> Checkpoint:
     """Open a model and check that its shape and tokenizer fit the corpus.
 
-    Warns if a model's name is one that was used before 2023 and means another model today.
+    Warns if a model's name is one that was used before 2023 and means another model today, and if
+    it comes without a tokenizer, so that nobody can tell whether it was trained on such tokens.
 
     Raises:
         BadInput: if there is no such model, or it does not fit the corpus.
@@ -147,6 +148,13 @@ def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> 
                 f"{source.label}: its tokenizer is not that of {corpus.path}; build the corpus "
                 f"with --tokenizer {model}"
             )
+    else:
+        warnings.warn(
+            f"{source.label}: has no {TOKENIZER}, so whether it was trained on the tokens of "
+            f"{corpus.path} is not known: if not, its losses mean nothing. Where you know, copy "
+            "the tokenizer into the model's folder",
+            stacklevel=2,
+        )
     name = source.id if isinstance(source, Hub) else Path(model).expanduser().resolve().name
     return Checkpoint(source, name, revision or "main", config, _origin(source))
 

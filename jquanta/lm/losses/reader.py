@@ -108,15 +108,26 @@ def mean_loss(losses: xr.Dataset) -> xr.DataArray:
     """Mean loss of each model over all predictions, in nats, summed in float64.
 
     Raises:
-        BadInput: if the corpus has no predictions.
+        BadInput: if the corpus has no predictions, or all losses of a model are 0.
     """
     total = sum(
         part.loss.sum("prediction", dtype=np.float64, skipna=False) for part in slices(losses)
     )
     if isinstance(total, int):  # the sum over no parts is the integer 0
         raise BadInput("this corpus has no predictions, so there is no mean loss")
+    require_written(losses.model.to_numpy()[(total == 0).to_numpy()].tolist())
     mean: xr.DataArray = total / losses.sizes["prediction"]
     return mean.rename("loss").assign_attrs(units="nats", long_name="mean loss")
+
+
+def require_written(empty: Sequence[str]) -> None:
+    """Raise ``BadInput`` if there are models whose losses are all 0: no model predicts everything,
+    and a column that was never written reads like this."""
+    if empty:
+        raise BadInput(
+            f"{', '.join(empty)}: every loss is 0, so the column was never computed; leave it out, "
+            "or compute it again"
+        )
 
 
 def require_corpus(losses: xr.Dataset, corpus: Corpus) -> None:

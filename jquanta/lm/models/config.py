@@ -4,9 +4,38 @@ An architecture's shape lies beside its network (``gpt_neo``). That of GPT-NeoX 
 configurations of suites check with it, and so must not import JAX, which is slow to start.
 """
 
+import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
 
 from jquanta.errors import BadInput
+from jquanta.run.settings import shown
+
+
+class Range(NamedTuple):
+    """What a number of a shape may be.
+
+    Attributes:
+        whole: whether it must be a whole number.
+        low, high: bounds, both included. The upper ones are a few times what any model has; what
+            is larger is a mistake, and would take the memory before anything else refuses it.
+    """
+
+    whole: bool
+    low: float
+    high: float
+
+    def require(self, name: str, value: Any) -> None:
+        """Raise ``BadInput``, which calls it ``name``, unless ``value`` is such a number."""
+        kind = numbers.Integral if self.whole else numbers.Real
+        what = "a whole number" if self.whole else "a number"
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        if not (right and self.low <= value <= self.high):  # NaN is in no range
+            raise BadInput(
+                f"{name} = {shown(value if right else repr(value))}: give {what} from "
+                f"{self.low:,} to {format(self.high, ',' if self.whole else 'g')}"
+            )
 
 
 @dataclass(frozen=True)
@@ -14,8 +43,19 @@ class LMConfig:
     """What all architectures share. Use one of its subclasses, such as ``GPTNeoXConfig``.
 
     Raises:
-        BadInput: if a size is not positive, or the heads do not divide the width.
+        BadInput: if a number is outside its range, or the heads do not divide the width.
     """
+
+    RANGES: ClassVar[Mapping[str, Range]] = {
+        "layers": Range(True, 1, 1000),
+        "width": Range(True, 1, 2**17),
+        "heads": Range(True, 1, 2**12),
+        "vocab": Range(True, 1, 2**24),
+        "context": Range(True, 1, 2**24),
+        "eps": Range(False, 0, 1),
+    }
+    """What each number of the shape may be, whoever gives it: Python, a suite's configuration, or a
+    model's ``config.json`` under Hugging Face's name (``lm/weights/tables.py``)."""
 
     layers: int
     """L, blocks, each of attention and an MLP."""
@@ -31,9 +71,8 @@ class LMConfig:
     """Added to the variance in layer norms."""
 
     def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads", "vocab", "context"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"{name} = {getattr(self, name)}: must be at least 1")
+        for name, allowed in self.RANGES.items():
+            allowed.require(name, getattr(self, name))
         if self.width % self.heads:
             raise BadInput(
                 f"heads = {self.heads}: does not divide the width {self.width}; "
@@ -64,6 +103,12 @@ class LMConfig:
 @dataclass(frozen=True)
 class GPTNeoXConfig(LMConfig):
     """GPT-NeoX as Pythia uses it (paper, section 3)."""
+
+    RANGES: ClassVar[Mapping[str, Range]] = {
+        **LMConfig.RANGES,
+        "rotary": Range(False, 0, 1),
+        "rotary_base": Range(False, 1, 1e12),
+    }
 
     rotary: float = 0.25
     """Share of each head's numbers that is rotated by an angle that grows with the position."""

@@ -1,14 +1,15 @@
 """GPT-Neo as TinyStories uses it: learned positions, local attention, tied embeddings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jquanta.errors import BadInput
 from jquanta.lm.models.base import MLP, Embedding, LayerNorm, Linear, Network, gelu_new
-from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.config import LMConfig, Range
 from jquanta.lm.models.layout import Layout, Stream
 
 Reach = Literal["global", "local"]
@@ -18,6 +19,8 @@ Reach = Literal["global", "local"]
 class GPTNeoConfig(LMConfig):
     """The shape of a GPT-Neo model, as TinyStories uses it (paper, section 3)."""
 
+    RANGES: ClassVar[Mapping[str, Range]] = {**LMConfig.RANGES, "window": Range(True, 1, 2**24)}
+
     reach: tuple[Reach, ...] = ()
     """Of each block's attention: global sees all earlier positions, local the last few. Empty
     alternates the two, global first."""
@@ -26,8 +29,6 @@ class GPTNeoConfig(LMConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.window < 1:
-            raise BadInput(f"window = {self.window}: must be at least 1")
         if not self.reach:
             pattern: tuple[Reach, ...] = ("global", "local")
             object.__setattr__(self, "reach", (pattern * self.layers)[: self.layers])

@@ -13,12 +13,19 @@ import tomli_w
 from jquanta.errors import BadInput
 from jquanta.lm.models.config import GPTNeoXConfig
 from jquanta.run import settings
-from jquanta.run.settings import MAX_SEED, knob, require
+from jquanta.run.settings import MAX_SEED, knob, require, require_count
 
 STDLIB = "stdlib"
 
 WIDTH = 128
 """The width whose learning rate is ``train.lr``."""
+
+
+MOST = {"tokens": 10**15, "context": 2**24, "batch": 2**24, "checkpoints": 64}
+"""The most that a suite's training may have of each; larger numbers are mistakes."""
+
+MOST_SEEDS = 1000
+"""Of a size: each is a model, and its checkpoints, on disk."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class CorpusConfig:
     def __post_init__(self) -> None:
         require(bool(self.source), "corpus.source", "''", "give stdlib, a file or a folder")
         require(0 < self.test < 1, "corpus.test", self.test, "give a share above 0 and below 1")
-        require(self.vocab >= 257, "corpus.vocab", self.vocab, "give at least 257: the bytes and 1")
+        require_count("corpus.vocab", self.vocab, 2**24, least=257)  # the bytes, and one more
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,8 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "context", "batch", "checkpoints"):
-            require(
-                getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "give 1 or more"
-            )
+        for name, most in MOST.items():
+            require_count(f"train.{name}", getattr(self, name), most)
         for name in ("lr", "clip"):
             value = getattr(self, name)
             require(math.isfinite(value) and value > 0, f"train.{name}", value, "give more than 0")
@@ -83,10 +88,11 @@ class TrainConfig:
         )
         seeds = self.seed_list
         require(
-            0 < len(set(seeds)) == len(seeds) and all(0 <= seed <= MAX_SEED for seed in seeds),
+            0 < len(set(seeds)) == len(seeds) <= MOST_SEEDS
+            and all(0 <= seed <= MAX_SEED for seed in seeds),
             "train.seeds",
             repr(self.seeds),
-            f"give different whole numbers from 0 to {MAX_SEED}",
+            f"give different whole numbers from 0 to {MAX_SEED}, at most {MOST_SEEDS} of them",
         )
 
     @property
@@ -118,6 +124,8 @@ class ModelConfig:
     """Empty for its parameters."""
 
     def __post_init__(self) -> None:
+        for name in ("layers", "width", "heads"):
+            GPTNeoXConfig.RANGES[name].require(name, getattr(self, name))
         require(
             math.isfinite(self.lr) and self.lr >= 0, "lr", self.lr, "give more than 0, or leave out"
         )

@@ -20,6 +20,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.losses.column import CHUNK
 from jquanta.lm.taxonomy.tables import LEAST_SIZES, blocks
 from jquanta.lm.taxonomy.thresholds import MONOGENIC, POLYGENIC, Monogenic, Polygenic
+from jquanta.masks import unmasked
 from jquanta.run.progress import Monitor
 
 NEAREST = 256
@@ -188,7 +189,7 @@ def lines(
     """
     # With x and y centred, slope = Σ x y / Σ x², and the explained sum of squares is slope² Σ x².
     x = log_sizes - log_sizes.mean()
-    y = losses.astype(np.float64)
+    y = np.array(unmasked(losses, "losses"), np.float64)  # a copy
     y -= y.mean(1, keepdims=True)
     slope = y @ x / (x @ x)
     total = np.square(y).sum(1)

@@ -10,6 +10,7 @@ from jquanta import powerlaw
 from jquanta.errors import BadInput
 from jquanta.lm.models.pythia import resolve
 from jquanta.lm.taxonomy.tables import step_of
+from jquanta.masks import unmasked
 from jquanta.powerlaw import Fit, Window
 
 PYTHIA_WINDOW = (11_000.0, 100_000.0)
@@ -41,8 +42,8 @@ def fit_sizes(sizes: ArrayLike, mean: ArrayLike, window: Window | None = None) -
     Raises:
         BadInput: if there are fewer than three sizes to fit.
     """
-    sizes = np.asarray(sizes)
-    below = np.unique(sizes)[:-1]
+    sizes = unmasked(sizes, "sizes", np.float64)
+    below = np.unique(sizes[~np.isnan(sizes)])[:-1]
     if window is None and len(below) >= 3:
         window = (float(below[0]), float(below[-1]))
     return powerlaw.fit(sizes, mean, window)
@@ -61,7 +62,8 @@ def step_window(name: str, steps: ArrayLike) -> Window:
     Returns:
         The first and the last step.
     """
-    ascending = np.sort(np.asarray(steps, np.float64))
+    ascending = unmasked(steps, "steps", np.float64)
+    ascending = np.sort(ascending[~np.isnan(ascending)])
     low, high = PYTHIA_WINDOW
     if is_pythia(name) and np.count_nonzero((ascending >= low) & (ascending <= high)) >= 3:
         return PYTHIA_WINDOW

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses.column import CHUNK
-from jquanta.lm.losses.reader import open_losses, require_corpus
+from jquanta.lm.losses.reader import open_losses, require_corpus, require_written
 from jquanta.lm.models.pythia import PYTHIA
 from jquanta.run.progress import Monitor, Silence
 
@@ -117,17 +117,20 @@ def blocks(
 
     Raises:
         BadInput: if a loss is not finite (in a column that was not finished) or negative; the
-            message names model and prediction.
+            message names model and prediction. At the end, if all losses of a model are 0.
     """
     monitor = monitor or Silence()
     rows = losses.sizes["prediction"]
+    empty = np.ones(losses.sizes["model"], bool)
     if not rows:
         raise BadInput("this corpus has no predictions")
     for first in range(0, rows, size):
         part = losses.loss.isel(prediction=slice(first, first + size)).to_numpy()
         _require_losses(part, first, losses)
+        empty &= ~part.any(axis=0)
         yield first, part
         monitor.work("reading losses", min(1.0, (first + size) / rows))
+    require_written(losses.model.to_numpy()[empty].tolist())
 
 
 def require_text(losses: xr.Dataset, corpus: Corpus) -> None:

@@ -4,7 +4,6 @@ Pickles need torch to be installed.
 """
 
 import importlib.util
-import json
 import pickle
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 
 from jquanta.errors import BadInput
 from jquanta.lm.weights.sources import Source, Unreachable
+from jquanta.run import parse
+from jquanta.run.files import inside
 
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
@@ -52,10 +53,13 @@ def shards(source: Source) -> list[Path]:
 
 def _listed(source: Source, index: Path) -> list[Path]:
     """The shards that an index names. Raises ``BadInput`` if one is missing."""
+    where = f"{source.label}: {index.name}"
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise BadInput(f"{source.label}: {index.name} is not an index of tensors") from None
+        names = sorted(set(parse.read_json(index, where)["weight_map"].values()))
+    except (KeyError, TypeError, AttributeError):
+        raise BadInput(f"{where} is not an index of tensors") from None
+    for name in names:
+        inside(index.parent, name, where)
     found = {name: source.get(name) for name in names}
     missing = [name for name, path in found.items() if path is None]
     if missing:

@@ -1,7 +1,6 @@
 """Load a model in Hugging Face layout: its configuration, its parameters and its tokenizer."""
 
 import hashlib
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, shapes
 from jquanta.lm.weights import files, tables
 from jquanta.lm.weights.sources import Folder, Source, open_source
-from jquanta.run import sums
+from jquanta.run import parse, sums
 
 BAR_FROM = 2**30
 """Size in bytes from which a progress bar is shown: reading so much takes a few seconds."""
@@ -78,10 +77,7 @@ def read_config(source: Source) -> LMConfig:
     if path is None:
         raise BadInput(f"{source.label}: has no config.json; {_remedy(Path(source.label))}")
     file = f"{source.label}: config.json"
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadInput(f"{file}: not JSON ({error})") from None
+    stored = parse.read_json(path, file)
     if not isinstance(stored, dict):
         raise BadInput(f"{file}: not a table of settings")
     return tables.from_json(stored, file)

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 
 from jquanta.errors import BadInput, RunFailed
 from jquanta.lm.models.pythia import resolve
+from jquanta.run.files import inside
 
 
 class Unreachable(RunFailed):
@@ -36,7 +37,7 @@ class Folder:
     """
 
     def __init__(self, path: Path, revision: str | None = None):
-        self.path = path if revision is None else path / revision
+        self.path = path if revision is None else inside(path, revision, "revision")
         self.label = str(self.path)
         self.notes: tuple[str, ...] = ()
         if not self.path.is_dir():

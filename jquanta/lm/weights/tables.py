@@ -8,6 +8,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.network import shapes
+from jquanta.run.settings import shown
 
 
 class Architecture(NamedTuple):
@@ -16,8 +17,11 @@ class Architecture(NamedTuple):
     Attributes:
         kind: ``model_type`` in ``config.json``.
         loads: the name of the class of transformers that loads the model.
-        fields: for each attribute of our configuration, the field of ``config.json`` with the same
-            value.
+        fields: for each attribute of our configuration, the fields of ``config.json`` that say it:
+            the first is the one that is written; a dot leads into a table. Those that are there
+            must agree. What each may be: ``RANGES`` of the configuration.
+        agree: further fields, which transformers does not read, or computes: where they are there,
+            they must be as the attribute of our configuration.
         read: computes the other attributes of our configuration from ``config.json``.
         write: the reverse: computes further fields of ``config.json`` from our configuration.
         needed: fields of ``config.json`` that ``read`` requires.
@@ -34,7 +38,8 @@ class Architecture(NamedTuple):
 
     kind: str
     loads: str
-    fields: Mapping[str, str]
+    fields: Mapping[str, tuple[str, ...]]
+    agree: Mapping[str, str]
     read: Callable[[Mapping[str, Any]], dict[str, Any]]
     write: Callable[[Any], dict[str, Any]]
     needed: tuple[str, ...]
@@ -46,43 +51,37 @@ class Architecture(NamedTuple):
     transposed: bool = True
 
 
-def _read_neox(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of rotary embeddings."""
-    # transformers 5 stores them in one table ``rope_parameters``, older versions as two fields.
-    rope = {
-        "rope_theta": stored.get("rotary_emb_base", 10000),
-        "partial_rotary_factor": stored.get("rotary_pct", 0.25),
-        **(stored.get("rope_parameters") or {}),
-    }
-    if rope.get("rope_type", "default") != "default":
-        raise ValueError(f"rope_type {rope['rope_type']!r} is not supported (only 'default')")
-    return {
-        "rotary": rope["partial_rotary_factor"],
-        "rotary_base": float(rope["rope_theta"]),
-    }
-
+_SCALED = "rope_parameters", "rope_scaling"
+"""Tables of rotary embeddings: transformers 5 writes the first one, and older versions, which have
+fields for the two numbers, the second, or null."""
 
 NEOX = Architecture(
     kind="gpt_neox",
     loads="GPTNeoXForCausalLM",
     fields={
-        "layers": "num_hidden_layers",
-        "width": "hidden_size",
-        "heads": "num_attention_heads",
-        "hidden": "intermediate_size",
-        "vocab": "vocab_size",
-        "context": "max_position_embeddings",
-        "eps": "layer_norm_eps",
+        "layers": ("num_hidden_layers",),
+        "width": ("hidden_size",),
+        "heads": ("num_attention_heads",),
+        "vocab": ("vocab_size",),
+        "context": ("max_position_embeddings",),
+        "eps": ("layer_norm_eps",),
+        "rotary": ("rotary_pct", *(f"{table}.partial_rotary_factor" for table in _SCALED)),
+        "rotary_base": ("rotary_emb_base", *(f"{table}.rope_theta" for table in _SCALED)),
     },
-    read=_read_neox,
-    write=lambda config: {"rotary_pct": config.rotary, "rotary_emb_base": config.rotary_base},
+    agree={
+        "intermediate_size": "hidden",
+        "partial_rotary_factor": "rotary",
+        "rope_theta": "rotary_base",
+    },
+    read=lambda stored: {},
+    write=lambda config: {"rope_scaling": None},
     needed=(),
     fixed={
         "hidden_act": "gelu",
         "use_parallel_residual": True,
         "attention_bias": True,
         "tie_word_embeddings": False,
-        "rope_scaling": None,
+        **{f"{table}.{name}": "default" for table in _SCALED for name in ("rope_type", "type")},
     },
     modules={
         "embed": "gpt_neox.embed_in",
@@ -103,33 +102,31 @@ NEOX = Architecture(
 
 
 def _read_neo(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The window of local attention, and which layers have it."""
-    return {
-        "window": stored.get("window_size", 256),
-        # attention_types = [[["global", "local"], 6]] stands for six times (global, local).
-        "reach": tuple(
-            reach for group, times in stored["attention_types"] for reach in list(group) * times
-        ),
-    }
+    """Which layers have local attention."""
+    # attention_types = [[["global", "local"], 6]] stands for six times (global, local).
+    reach: list[str] = []
+    for group, times in stored["attention_types"]:
+        LMConfig.RANGES["layers"].require("attention_types: times", times)
+        reach += [str(word) for word in group] * times
+        LMConfig.RANGES["layers"].require("attention_types: layers", len(reach))
+    return {"reach": tuple(reach)}
 
 
 NEO = Architecture(
     kind="gpt_neo",
     loads="GPTNeoForCausalLM",
     fields={
-        "layers": "num_layers",
-        "width": "hidden_size",
-        "heads": "num_heads",
-        "hidden": "intermediate_size",
-        "vocab": "vocab_size",
-        "context": "max_position_embeddings",
-        "eps": "layer_norm_epsilon",
+        "layers": ("num_layers", "num_hidden_layers"),
+        "width": ("hidden_size",),
+        "heads": ("num_heads", "num_attention_heads"),
+        "vocab": ("vocab_size",),
+        "context": ("max_position_embeddings",),
+        "eps": ("layer_norm_epsilon",),
+        "window": ("window_size",),
     },
+    agree={"intermediate_size": "hidden", "attention_layers": "reach"},
     read=_read_neo,
-    write=lambda config: {
-        "window_size": config.window,
-        "attention_types": [[[reach], 1] for reach in config.reach],
-    },
+    write=lambda config: {"attention_types": [[[reach], 1] for reach in config.reach]},
     needed=("attention_types",),
     fixed={"activation_function": "gelu_new", "tie_word_embeddings": True},
     modules={
@@ -153,8 +150,8 @@ ARCHITECTURES: Mapping[type[LMConfig], Architecture] = {GPTNeoXConfig: NEOX, GPT
 """The table of each architecture, by the class of its configuration."""
 
 _KINDS = {table.kind: (config, table) for config, table in ARCHITECTURES.items()}
-_OPTIONAL = ("eps", "hidden")
-"""Attributes of our configurations that ``config.json`` may leave out: they have defaults."""
+_NEEDED = ("layers", "width", "heads", "vocab", "context")
+"""Attributes of our configurations that ``config.json`` must have; the others have defaults."""
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
 """Flax's names of a module's parameters, and torch's."""
@@ -202,32 +199,86 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
     if kind not in _KINDS:
         raise BadInput(f"{file}: model_type {kind!r}; supported: {', '.join(_KINDS)}")
     make, table = _KINDS[kind]
-    copied = {ours: theirs for ours, theirs in table.fields.items() if ours != "hidden"}
-    needed = [theirs for ours, theirs in copied.items() if ours not in _OPTIONAL]
-    missing = sorted(name for name in (*needed, *table.needed) if name not in stored)
+    said = _said(stored, table, file)
+    missing = [table.fields[ours][0] for ours in _NEEDED if not said[ours]]
+    missing += [name for name in table.needed if name not in stored]
     if missing:
-        raise BadInput(f"{file}: has no {', '.join(missing)}")
-    for ours, theirs in copied.items():
-        value = stored.get(theirs, 1)
-        kind, what = (float | int, "a number") if ours == "eps" else (int, "a whole number")
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise BadInput(f"{file}: {theirs} = {value!r}: give {what}")
+        raise BadInput(f"{file}: has no {', '.join(sorted(missing))}")
     wrong = [
-        f"{name} = {stored[name]!r} (only {wanted!r})"
+        f"{name} = {shown(repr(found))} (only {wanted!r})"
         for name, wanted in table.fixed.items()
-        if stored.get(name, wanted) != wanted
+        if (found := _look_up(stored, name)) is not _ABSENT
+        and (type(found) is not type(wanted) or found != wanted)
     ]
-    # Both architectures have MLPs of four times the width; the shapes here rely on it.
-    hidden, four = table.fields["hidden"], 4 * stored[table.fields["width"]]
-    if stored.get(hidden) not in (None, four):
-        wrong.append(f"{hidden} = {stored[hidden]!r} (only {four})")
     if wrong:
         raise BadInput(f"{file}: not supported: {'; '.join(wrong)}")
-    plain = {ours: stored[theirs] for ours, theirs in copied.items() if theirs in stored}
     try:
-        return make(**plain, **table.read(stored))
+        for ours, by_name in said.items():
+            for name, value in by_name.items():
+                make.RANGES[ours].require(name, value)
+        plain = {ours: next(iter(by_name.values())) for ours, by_name in said.items() if by_name}
+        for ours in plain.keys() - {ours for ours, allowed in make.RANGES.items() if allowed.whole}:
+            plain[ours] = float(plain[ours])
+        config = make(**plain, **table.read(stored))
     except (TypeError, KeyError, ValueError) as error:
         raise BadInput(f"{file}: {error}") from None
+    _require_agreement(config, said, stored, file)
+    return config
+
+
+def _said(stored: Mapping[str, Any], table: Architecture, file: str) -> dict[str, dict[str, Any]]:
+    """For each attribute of our configuration, the values of the fields that say it, by name.
+
+    Raises:
+        BadInput: if what should be a table is none.
+    """
+    for name in _SCALED:
+        if not isinstance(stored.get(name) or {}, Mapping):
+            raise BadInput(f"{file}: {name} = {shown(repr(stored[name]))}: give a table, or null")
+    found = {}
+    for ours, (first, *others) in table.fields.items():
+        values = {name: _look_up(stored, name) for name in (first, *others)}
+        found[ours] = {
+            name: value
+            for name, value in values.items()
+            if value is not _ABSENT and (value is not None or name == first)
+        }
+    return found
+
+
+def _require_agreement(
+    config: LMConfig, said: Mapping[str, Mapping[str, Any]], stored: Mapping[str, Any], file: str
+) -> None:
+    """Raise ``BadInput`` if fields of a ``config.json`` that say the same differ: there is no
+    telling which one the weights were trained with."""
+    agree = architecture(config).agree
+    fields = [(ours, name, value) for ours, found in said.items() for name, value in found.items()]
+    fields += [(ours, name, _look_up(stored, name)) for name, ours in agree.items()]
+    wrong = []
+    for ours, name, value in fields:
+        wanted = getattr(config, ours)
+        wanted = list(wanted) if isinstance(wanted, tuple) else wanted
+        if value is not _ABSENT and value is not None and value != wanted:
+            other = next(iter(said.get(ours, {})), "attention_types" if ours == "reach" else "")
+            where = f"where {other} says {shown(wanted)}" if other else f"(only {wanted!r})"
+            wrong.append(f"{name} = {shown(repr(value))} {where}")
+    tables = [stored[name] for name in _SCALED if stored.get(name)]
+    if len(tables) == 2 and tables[0] != tables[1]:
+        wrong.append(f"{_SCALED[1]} is another table than {_SCALED[0]}")
+    if wrong:
+        raise BadInput(f"{file}: not supported: {'; '.join(wrong)}")
+
+
+_ABSENT: Any = object()
+
+
+def _look_up(stored: Mapping[str, Any], name: str) -> Any:
+    """The value of a field, or ``_ABSENT``; a dot leads into a table."""
+    outer, _, inner = name.partition(".")
+    found = stored.get(outer, _ABSENT)
+    if not inner:
+        return found
+    return found.get(inner, _ABSENT) if isinstance(found, Mapping) else _ABSENT
 
 
 def to_json(config: LMConfig, dtype: str) -> dict[str, Any]:
@@ -241,9 +292,10 @@ def to_json(config: LMConfig, dtype: str) -> dict[str, Any]:
     return {
         "architectures": [table.loads],
         "model_type": table.kind,
-        **{theirs: getattr(config, ours) for ours, theirs in table.fields.items()},
+        **{names[0]: getattr(config, ours) for ours, names in table.fields.items()},
+        "intermediate_size": config.hidden,
         **table.write(config),
         "torch_dtype": dtype,
-        **table.fixed,
+        **{name: value for name, value in table.fixed.items() if "." not in name},
         **_NO_TOKENS,
     }

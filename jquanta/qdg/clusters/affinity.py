@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import coo_array, csr_array
 
 from jquanta.errors import BadInput
+from jquanta.masks import unmasked
 from jquanta.qdg.config import ABSOLUTE, AFFINITIES, ANGULAR, SHIFTED
 from jquanta.run.progress import Monitor, Silence
 
@@ -110,7 +111,7 @@ def symmetric(cosine: ArrayLike) -> Matrix:
 def _numbers(values: ArrayLike, name: str, wanted: str) -> np.ndarray:
     """Values as an array of real numbers. Raises ``BadInput`` for anything else."""
     with contextlib.suppress(TypeError, ValueError):  # such as a Dataset, or a ragged list
-        array = np.asarray(values)
+        array = unmasked(values, name)
         if array.dtype.kind in "biuf":
             return array
     raise BadInput(f"{name}: not an array of numbers; give {wanted}")

@@ -21,6 +21,7 @@ import xarray as xr
 from jaxtyping import Float, Float64, Int
 
 from jquanta.errors import BadInput
+from jquanta.masks import unmasked
 from jquanta.run.arrays import CHUNK
 from jquanta.run.progress import Monitor, Silence
 
@@ -90,7 +91,7 @@ def centres(
     cosine: xr.DataArray | Float[np.ndarray, "Q Q"], label: Int[np.ndarray, " labels"]
 ) -> Centres:
     """The clusters of one count; see ``centres_of_counts``."""
-    return centres_of_counts(cosine, np.asarray(label)[None])[0]
+    return centres_of_counts(cosine, unmasked(label, "label")[None])[0]
 
 
 def centres_of_counts(
@@ -113,13 +114,13 @@ def centres_of_counts(
         BadInput: for labels of another number of samples.
     """
     monitor = monitor or Silence()
-    samples = len(cosine)
+    samples, labels = len(cosine), unmasked(labels, "labels")
     if labels.shape[1] != samples:
         raise BadInput(f"{labels.shape[1]} labels for {samples} samples; give one a sample")
     members = [_members(label) for label in labels]
     sums, own = np.empty(labels.shape), np.empty(samples)
     for start in range(0, samples, STRIP):
-        strip = np.asarray(cosine[start : start + STRIP])
+        strip = unmasked(cosine[start : start + STRIP], "cosine")
         stop = start + len(strip)
         own[start:stop] = np.diagonal(strip, start)
         for label, of_cluster, found in zip(labels, members, sums, strict=True):

@@ -24,6 +24,7 @@ from jaxtyping import Float, Float64, Int, Int32, Integer
 from numpy.typing import ArrayLike
 
 from jquanta.errors import BadInput
+from jquanta.masks import unmasked
 from jquanta.qdg.clusters.affinity import affinity_of, neighbour_graph
 from jquanta.qdg.clusters.kmeans import kmeans as jax_kmeans
 from jquanta.qdg.clusters.spectral import (
@@ -257,7 +258,7 @@ def imported(
     Raises:
         BadInput: for labels of another shape or type, or counts that do not fit them.
     """
-    rows = np.atleast_2d(np.asarray(labels))
+    rows = np.atleast_2d(unmasked(labels, "labels"))
     if rows.ndim != 2 or not rows.size or not np.issubdtype(rows.dtype, np.integer):
         raise BadInput(
             f"labels have shape {np.shape(labels)} and type {rows.dtype}: give integers, "

@@ -32,6 +32,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32, UInt32
 
 from jquanta.errors import BadInput
+from jquanta.masks import unmasked
 
 MAX_ITER = 300
 TOLERANCE = 1e-4
@@ -113,7 +114,7 @@ def kmeans(
         BadInput: for fewer samples than clusters, no clusters, no restarts, or points that are not
             finite.
     """
-    points = np.asarray(points)
+    points = unmasked(points, "points")
     _refuse(points, k, n_init)
     samples, dimensions = points.shape
     # Centred and scaled to unit variance: float32 then keeps most digits of the differences.

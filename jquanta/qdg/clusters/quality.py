@@ -13,6 +13,7 @@ from jaxtyping import Float, Float64, Int
 from numpy.typing import ArrayLike
 from sklearn.metrics import adjusted_rand_score
 
+from jquanta.masks import unmasked
 from jquanta.qdg.clusters.affinity import normalised, symmetric
 from jquanta.qdg.clusters.centres import centres_of_counts
 
@@ -26,7 +27,8 @@ def agreement(
     both), rescaled so that equal partitions have 1 and random ones 0 on average (Hubert and Arabie,
     1985).
     """
-    return np.array([adjusted_rand_score(a, b) for a, b in zip(labels, others, strict=True)])
+    pairs = zip(unmasked(labels, "labels"), unmasked(others, "others"), strict=True)
+    return np.array([adjusted_rand_score(a, b) for a, b in pairs])
 
 
 def tightness(
@@ -52,7 +54,7 @@ def shuffled(features: ArrayLike, seed: int = 0) -> Float[np.ndarray, "Q Q"]:
     Raises:
         BadInput: as ``affinity.normalised``.
     """
-    matrix = np.array(features, np.float32)
+    matrix = np.array(unmasked(features, "features"), np.float32)
     normalised(matrix)  # refuses samples that have no direction
     np.random.default_rng(seed).permuted(matrix, axis=0, out=matrix)
     unit = normalised(matrix)

@@ -19,6 +19,7 @@ import xarray as xr
 from jaxtyping import Int, Int64
 
 from jquanta.errors import BadInput
+from jquanta.masks import unmasked
 from jquanta.powerlaw import Fit, Window, fit
 
 WINDOW: Window = (100, 1000)
@@ -33,7 +34,7 @@ LEAST_RATIO = 3
 
 def rank_sizes(label: Int[np.ndarray, " Q"]) -> Int64[np.ndarray, " K"]:
     """Sizes of clusters, the largest first, without empty clusters."""
-    sizes = np.unique(label, return_counts=True)[1]
+    sizes = np.unique(unmasked(label, "label"), return_counts=True)[1]
     return np.sort(sizes)[::-1].astype(np.int64)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
+from jquanta.masks import unmasked
 from jquanta.run.arrays import read, variable, write
 
 SELECTION = "selection.zarr"
@@ -40,7 +41,7 @@ class Predictions:
     rule: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        index = np.asarray(self.index)
+        index = unmasked(self.index, "index")
         if index.ndim != 1 or index.dtype.kind not in "iu" or (np.diff(index) <= 0).any():
             raise BadInput(
                 "index: give numbers of predictions, ascending and each once, as "
@@ -84,7 +85,7 @@ def given(corpus: Corpus, index: Sequence[int] | ArrayLike) -> Predictions:
     Raises:
         BadInput: for an index outside the corpus, or none at all.
     """
-    numbers = np.unique(np.asarray(index))
+    numbers = np.unique(unmasked(index, "index"))
     if not numbers.size:
         raise BadInput("index: no predictions; give some")
     return Predictions(corpus, numbers, rule={"given": len(numbers)})

@@ -1,11 +1,13 @@
 """Building: every format equals the plain way, however it is batched, interrupted or killed."""
 
+import gzip
 import hashlib
 import json
 import os
 import random
 import signal
 import tracemalloc
+from codecs import BOM_UTF8
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 import jquanta
 from jquanta.errors import BadInput, Interrupted
-from jquanta.lm.corpus import build
+from jquanta.lm.corpus import build, sources
 from jquanta.lm.corpus.build import build_corpus
 from jquanta.lm.corpus.reader import open_corpus
 from jquanta.lm.corpus.sources import open_source
 from jquanta.run.progress import Silence
-from tests.lm.corpus.samples import FORMATS, folder, jsonl, jsonl_gz, jsonl_zst, texts, tree, twin
+from tests.lm.corpus import samples
+from tests.lm.corpus.samples import (
+    FORMATS,
+    folder,
+    jsonl,
+    jsonl_gz,
+    jsonl_zst,
+    lines,
+    texts,
+    tree,
+    twin,
+)
 from tests.monitors import Watch
 
 MAX_LENGTH = 50
@@ -327,3 +341,59 @@ def test_the_root_of_a_disk_is_refused_at_once(
     with pytest.raises(BadInput, match="disk: is the root of a disk; give a folder in it"):
         build_corpus(jsonl(tmp_path, ["x"]), tokenizer, tmp_path / "disk")
     build_corpus(jsonl(tmp_path, ["x"]), tokenizer, tmp_path / "disk" / "out")
+
+
+# What stands in front of a text, and lines without end
+
+
+@pytest.mark.parametrize("write", [jsonl, jsonl_gz, jsonl_zst, folder])
+def test_a_byte_order_mark_is_no_part_of_a_text(
+    write: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "marked").mkdir()
+    wanted = [found.text for found in open_source(write(tmp_path / "plain", DOCUMENTS)).documents()]
+    if write is folder:
+        source = write(tmp_path / "marked", DOCUMENTS)
+        for path in source.rglob("*"):
+            if path.is_file():
+                path.write_bytes(BOM_UTF8 + path.read_bytes())
+    else:
+        monkeypatch.setattr(samples, "lines", lambda documents: BOM_UTF8 + lines(documents))
+        source = write(tmp_path / "marked", DOCUMENTS)
+    assert [found.text for found in open_source(source).documents()] == wanted
+
+
+def test_another_byte_order_mark_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one", encoding="utf-16")
+    with pytest.raises(BadInput, match="UTF-16 and not UTF-8; convert it first"):
+        list(open_source(tmp_path).documents())
+
+
+@pytest.mark.parametrize("end", ["gz", "zst"])
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MOST_BYTES", 2**20)
+    long = lines(DOCUMENTS) + b"\n" + bytes(2**26)
+    packed = gzip.compress(long, 1) if end == "gz" else zstandard.ZstdCompressor().compress(long)
+    path = tmp_path / f"docs.jsonl.{end}"
+    path.write_bytes(packed)
+    del long
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadInput, match=r"a line of more bytes than .*; split it"):
+            list(open_source(path).documents())
+        # Of zstd a piece of 4 kB may become 128 MiB; of gzip 128 KiB come at a time.
+        assert end == "zst" or tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_is_too_long_for_a_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MOST_BYTES", 10)
+    (tmp_path / "a.txt").write_text("eleven chars")
+    with pytest.raises(BadInput, match="12 bytes, more than the 10 that a document may have"):
+        list(open_source(tmp_path).documents())

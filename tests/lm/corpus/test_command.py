@@ -80,7 +80,11 @@ ZSTD, GZIP = zstandard.ZstdCompressor(write_checksum=True).compress(GOOD), gzip.
         ("not.jsonl.gz", GOOD, "damaged gzip data"),
         ("more.jsonl.gz", GZIP + GOOD, "damaged gzip data"),
         ("utf8.jsonl", line(b'{"text": "\xff"}'), f"line {BAD}: not valid UTF-8 (byte 0xff)"),
-        ("utf16.jsonl", '{"text": ""}'.encode("utf-16"), "line 1: not valid UTF-8 (byte 0xff)"),
+        (
+            "utf16.jsonl",
+            '{"text": ""}'.encode("utf-16"),
+            "line 1: UTF-16 and not UTF-8; convert it",
+        ),
         ("half.jsonl", line(b'{"text": "\\ud83c"}'), f'line {BAD}: "text" holds half'),
         ("raw.jsonl", line(b"{'text': 1}"), f"line {BAD}: not JSON ("),
         ("cut.jsonl", GOOD + b'{"text": "wor', f"line {BAD}: not JSON ("),

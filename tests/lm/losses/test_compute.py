@@ -20,6 +20,7 @@ from jquanta.lm.corpus.tokenizer import train_tokenizer
 from jquanta.lm.losses import column, packing, ways
 from jquanta.lm.losses.column import Column
 from jquanta.lm.losses.compute import add_column, compute_losses, plan_for
+from jquanta.lm.losses.job import open_checkpoint
 from jquanta.lm.models.config import GPTNeoXConfig
 from jquanta.lm.weights.load import fingerprint, load_model
 from jquanta.lm.weights.save import save_model
@@ -347,6 +348,12 @@ def test_another_tokenizer_is_refused(place: Path) -> None:
     (place / "model/tokenizer.json").write_text(json.dumps(json.loads(file), indent=8))
     found = compute_losses(place / "words", place / "model", place / "out")
     assert found.loss.shape == (2, 1)
+
+
+def test_a_model_without_a_tokenizer_is_told_of(place: Path) -> None:
+    corpus = open_corpus(write_corpus(place / "words", [[1, 2, 3]], vocab_size=USED))
+    with pytest.warns(UserWarning, match=r"neox: has no tokenizer.json, so whether"):
+        open_checkpoint(place / "neox", None, corpus)
 
 
 def test_documents_beyond_the_context_are_refused(place: Path) -> None:

@@ -243,7 +243,7 @@ def test_unknown_tokens_are_nan_and_long_documents_are_refused(model: Any) -> No
     ("make", "message"),
     [
         (lambda: GPTNeoXConfig(2, 65, 2, 50), "heads = 2: does not divide the width 65"),
-        (lambda: GPTNeoXConfig(2, 64, 2, 0), "vocab = 0: must be at least 1"),
+        (lambda: GPTNeoXConfig(2, 64, 2, 0), "vocab = 0: give a whole number from 1 to 16,777,216"),
         (lambda: GPTNeoXConfig(2, 8, 2, 50), "rotary = 0.25: 1 of a head's 4 numbers"),
         (lambda: GPTNeoConfig(2, 64, 2, 50, window=0), "window = 0"),
         (lambda: GPTNeoConfig(2, 64, 2, 50, reach=("global",)), "for each of 2 layers"),

@@ -8,6 +8,7 @@ import xarray as xr
 
 from jquanta.errors import BadInput
 from jquanta.lm.losses import column
+from jquanta.lm.losses.reader import mean_loss
 from jquanta.lm.models.pythia import PYTHIA
 from jquanta.lm.taxonomy.tables import PUBLISHED, at_step, blocks, open_table, require_text, step_of
 from tests.lm.losses.examples import corpus
@@ -41,6 +42,16 @@ def test_an_array_of_other_sizes_is_put_in_order(tmp_path: Path) -> None:
     found = open_table([path], [300, 20, 4000, 100])
     assert found["size"].to_numpy().tolist() == [20, 100, 300, 4000]
     np.testing.assert_array_equal(found.loss, losses[:, [1, 3, 0, 2]])
+
+
+def test_a_column_that_was_never_computed(tmp_path: Path) -> None:
+    losses = examples.random(50, 6)
+    losses[:, 3] = 0
+    found = open_table([saved(tmp_path / "curves.npy", losses)])
+    with pytest.raises(BadInput, match="pythia-1b-v0: every loss is 0"):
+        list(blocks(found, 20))
+    with pytest.raises(BadInput, match="pythia-1b-v0: every loss is 0"):
+        mean_loss(found)
 
 
 def test_arrays_that_are_none(tmp_path: Path) -> None:

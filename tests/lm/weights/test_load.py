@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import pickle
+import shutil
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -114,6 +115,23 @@ def test_shards_in_a_folder(folder: Path) -> None:
     assert "model.safetensors.index.json is not an index" in complaint(folder)
 
 
+@pytest.mark.parametrize(
+    "outside", ["../other/{}", "{folder}/{}", "a/../../other/{}", "..\\\\{}", ""]
+)
+def test_an_index_does_not_lead_out_of_the_folder(folder: Path, outside: str) -> None:
+    other = folder.parent / "other"
+    shutil.copytree(folder, other)
+    names = examples.split(folder)
+    path = folder / "model.safetensors.index.json"
+    path.write_text(path.read_text().replace(names[0], outside.format(names[0], folder=other)))
+    assert "model.safetensors.index.json: names " in complaint(folder)
+
+
+def test_a_revision_does_not_lead_out_of_the_folder(folder: Path) -> None:
+    with pytest.raises(BadInput, match="revision: names"):
+        jq.load_model(folder, "../model")
+
+
 @pytest.mark.parametrize("cut", [4, 200, -1])
 def test_a_damaged_file(folder: Path, cut: int) -> None:
     path = folder / "model.safetensors"
@@ -186,10 +204,30 @@ def test_revisions_of_a_folder_are_subfolders(tmp_path: Path) -> None:
         ({"use_parallel_residual": False}, "use_parallel_residual = False (only True)"),
         ({"tie_word_embeddings": True}, "tie_word_embeddings = True (only False)"),
         ({"intermediate_size": 100}, "intermediate_size = 100 (only 128)"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_parameters.rope_type = 'yarn' (only"),
         ({"num_attention_heads": 3}, "config.json: heads = 3: does not divide the width 32"),
         ({"num_hidden_layers": None}, "config.json: num_hidden_layers = None: give a whole number"),
         ({"layer_norm_eps": "small"}, "layer_norm_eps = 'small': give a number"),
+        (
+            {"num_hidden_layers": "3"},
+            "num_hidden_layers = '3': give a whole number from 1 to 1,000",
+        ),
+        ({"num_hidden_layers": 2.0}, "num_hidden_layers = 2.0: give a whole number"),
+        ({"num_hidden_layers": True}, "num_hidden_layers = True: give a whole number"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers = 1000000000: give a whole number"),
+        ({"vocab_size": 10**400}, "give a whole number from 1 to"),
+        ({"layer_norm_eps": -1e-5}, "layer_norm_eps = -1e-05: give a number from 0 to 1"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps = nan: give a number"),
+        ({"rotary_pct": 2}, "rotary_pct = 2: give a number from 0 to 1"),
+        ({"rotary_pct": "all"}, "rotary_pct = 'all': give a number"),
+        ({"rotary_emb_base": -3}, "rotary_emb_base = -3: give a number from 1"),
+        ({"rotary_emb_base": float("inf")}, "rotary_emb_base = inf: give a number"),
+        ({"rope_parameters": {"rope_theta": 5e5}}, "rope_theta = 500000.0 where rotary_emb_base"),
+        ({"rope_parameters": {"rope_theta": []}}, "rope_parameters.rope_theta = []: give a number"),
+        ({"rope_parameters": 3}, "rope_parameters = 3: give a table, or null"),
+        ({"rope_scaling": {"type": "linear", "factor": 2}}, "rope_scaling.type = 'linear' (only"),
+        ({"rope_theta": 5e5}, "rope_theta = 500000.0 where rotary_emb_base says 10000.0"),
+        ({"partial_rotary_factor": 1}, "partial_rotary_factor = 1 where rotary_pct says 0.25"),
     ],
 )
 def test_configurations_that_are_not_computed(
@@ -200,9 +238,59 @@ def test_configurations_that_are_not_computed(
     assert message in complaint(folder)
 
 
+NOTHING_NEW: list[dict[str, Any]] = [
+    {"rope_scaling": {"rope_type": "default"}},
+    {"rope_scaling": {"type": "default"}, "intermediate_size": None},
+    {"rope_parameters": {"rope_theta": 10000, "partial_rotary_factor": 0.25}},
+    {"rope_theta": 10000.0, "partial_rotary_factor": 0.25},
+]
+
+
+@pytest.mark.parametrize("changes", NOTHING_NEW)
+def test_a_field_that_says_nothing_new_is_no_matter(folder: Path, changes: dict[str, Any]) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert jq.load_model(folder).config == examples.NEOX
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"attention_layers": ["local", "global"]},
+            "attention_layers = ['local', 'global'] where attention_types says ['global', 'local']",
+        ),
+        ({"num_hidden_layers": 5}, "num_hidden_layers = 5 where num_layers says 2"),
+        ({"num_attention_heads": 4}, "num_attention_heads = 4 where num_heads says 2"),
+        ({"window_size": 0}, "window_size = 0: give a whole number from 1"),
+        ({"window_size": 1.5}, "window_size = 1.5: give a whole number"),
+        ({"attention_types": [[["global"], 10**9]]}, "attention_types: times = 1000000000: give"),
+        ({"attention_types": [[["global"], "2"]]}, "attention_types: times = '2': give"),
+        ({"attention_types": 3}, "config.json"),
+    ],
+)
+def test_two_fields_of_gpt_neo_that_disagree(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    folder = examples.saved(tmp_path, examples.NEO)
+    path = folder / "config.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(stored | {"attention_layers": ["global", "local"]}))
+    assert jq.load_model(folder).config == examples.NEO
+    path.write_text(json.dumps(stored | changes))
+    assert message in complaint(folder)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "not JSON"), ("[]", "not a table"), ('{"model_type": "gpt_neo"}', "has no attention_")],
+    [
+        ("[" * 10**5, "nested too deeply"),
+        ('{"vocab_size": ' + 5000 * "9" + "}", "not valid JSON"),
+        ('{"model_type": "\\ud800"}', "half of a surrogate pair"),
+        ("{", "not valid JSON"),
+        ("[]", "not a table"),
+        ('{"model_type": "gpt_neo"}', "has no attention_"),
+    ],
 )
 def test_damaged_configurations(folder: Path, text: str, message: str) -> None:
     (folder / "config.json").write_text(text)
