@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help sweep quick test lint env env-test lock clean
+.PHONY: help tour sweep quick test lint env env-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ help: ## list these targets
 
 sweep: .venv/.runtime ## train the miniature of Figure 2 and draw it (1 minute; ARGS=... for other sweeps)
 	@$(BIN)/python -m jquanta.sweep $(ARGS)
+
+tour: .venv/.runtime ## everything once, small, on one page: runs/tour/index.html (5 minutes on 2 cores)
+	@$(BIN)/python -m jquanta tour $(ARGS)
 
 # For a change in pure code: without what starts processes, a browser or PyTorch, and without tests
 # of more than 10 s (see tests/kinds.py).

@@ -20,6 +20,7 @@ from jquanta.machine import cache, malloc
 Options = TypeVar("Options")
 
 COMMANDS = (
+    "tour",
     "sweep",
     "corpus",
     "pretrain",
