@@ -9,6 +9,9 @@ ARGS ?=
 WORKERS ?= 2
 # Flags of pytest:  make test TESTS="tests/parity -k labels"
 TESTS ?=
+# What a change in pure code needs: no processes, browser or PyTorch, no drawings and nothing that
+# is interrupted (see tests/kinds.py), and no test of more than 10 s.
+QUICK := not (processes or browser or rivals or drawings or crashes or slow)
 # The reference of tests and benchmarks. Apart from the lock, because its build is a choice: on
 # Linux the default one brings CUDA libraries of several GB; with PIP_EXTRA_INDEX_URL set to
 # PyTorch's CPU index, pip takes the CPU build.
@@ -19,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help sweep quick test lint env env-test lock clean
+.PHONY: help tour sweep quick test newest fuzz kills lint env env-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,14 +31,23 @@ help: ## list these targets
 sweep: .venv/.runtime ## train the miniature of Figure 2 and draw it (1 minute; ARGS=... for other sweeps)
 	@$(BIN)/python -m jquanta.sweep $(ARGS)
 
-# For a change in pure code: without what starts processes, a browser or PyTorch, draws figures or
-# interrupts long work (see tests/kinds.py), and without tests of more than 10 s.
-quick: .venv/.test ## run the tests of pure code alone
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
-	    -m 'not (processes or browser or rivals or drawings or crashes or slow)' $(TESTS)
+tour: .venv/.runtime ## everything once, small, on one page: runs/tour/index.html (5 minutes on 2 cores)
+	@$(BIN)/python -m jquanta tour $(ARGS)
+
+quick: .venv/.test ## run the tests of pure code alone (3 minutes on 2 cores)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m '$(QUICK)' $(TESTS)
 
 test: .venv/.test ## run all tests (8 to 20 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
+
+newest: ## quick tests and a run of everything, with the newest Python and newest releases (10 minutes)
+	@WORKERS=$(WORKERS) QUICK='$(QUICK)' .ci/newest
+
+fuzz: .venv/.runtime ## damage inputs and folders, 1,000 times each (ARGS="--cases 100 --only sweep")
+	@$(BIN)/python -m tests.trust.fuzz $(ARGS)
+
+kills: .venv/.runtime ## kill every command at 50 random moments (1 hour; ARGS="--each 6 --only sweep")
+	@$(BIN)/python -m tests.trust.kills $(ARGS)
 
 lint: .venv/.runtime ## check style, format and types (1 minute)
 	@status=0; for check in 'ruff check .' 'ruff format --check .' mypy; do \
@@ -53,7 +65,7 @@ lock: $(BIN)/python ## pin anew what pyproject.toml changed (ARGS=--upgrade for 
 	    --no-emit-index-url --no-header --no-annotate --quiet $(ARGS) -o requirements.lock
 
 clean: ## remove .venv, builds and caches; runs stay
-	rm -rf .venv build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv .venv-newest build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

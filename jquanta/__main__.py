@@ -21,7 +21,7 @@ def usage() -> str:
             *(f"  {name:11}{door.summary(name)}" for name in door.COMMANDS),
             "",
             "jquanta COMMAND --help lists a command's flags, with examples. Begin with jquanta",
-            "sweep: a miniature of the paper's Figure 2, in a minute.",
+            "sweep, a miniature of the paper's Figure 2 in a minute, or with jquanta tour.",
         ]
     )
 

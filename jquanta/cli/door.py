@@ -21,6 +21,7 @@ from jquanta.run.stop import shortage
 Options = TypeVar("Options")
 
 COMMANDS = (
+    "tour",
     "sweep",
     "corpus",
     "pretrain",

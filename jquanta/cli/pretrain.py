@@ -22,7 +22,7 @@ class Options:
     Models of several sizes are trained on the same tokens in the same order, and saved in Hugging
     Face layout after a number of steps that doubles. The loss of each saved model on every token of
     held-out text is stored, in nats. Without CONFIG: four sizes on the source of Python's standard
-    library, about 15 minutes on two cores; with --mini two sizes, in less than one.
+    library, about 15 minutes on two cores; with --mini three sizes, in about one.
 
     A CONFIG holds the tables [corpus] and [train], whose fields are the flags below, and a
     [[model]] with layers, width and heads for each size; see configs/lm/stdlib.toml.

@@ -287,7 +287,6 @@ def _page(path: Path, config: QDGConfig, monitor: Monitor) -> None:
         losses=[config.input.losses],
         before=config.page.before,
         after=config.page.after,
-        title=config.name,
         monitor=monitor,
     )
     write_whole(path / PAGE, render(page))

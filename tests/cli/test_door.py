@@ -371,7 +371,7 @@ def test_a_flag_of_another_command_is_known(capsys: pytest.CaptureFixture[str], 
         ("sweeep", "did you mean sweep?"),
         ("figure", "did you mean figures?"),
         ("pretrian", "did you mean pretrain?"),
-        ("zzz", "give one of sweep, corpus"),
+        ("zzz", "give one of tour, sweep"),
     ],
 )
 def test_an_unknown_command(

@@ -94,13 +94,18 @@ def configurations(place: Path) -> Try:
     from jquanta.sweep.config import SCHEMA as SWEEP
     from jquanta.sweep.config import load_config
 
-    loaders: list[tuple[Any, list[str]]] = [
-        (load, [*fields_of(schema.tables), "name", "model", "sweep", "mini", "train", "no.such"])
-        for load, schema in ((load_config, SWEEP), (load_suite, SUITE), (load_qdg, QUANTA))
+    further = ["name", "model", "sweep", "mini", "train", "no.such"]
+    loaders: list[tuple[Any, list[str], dict[str, Any]]] = [
+        (load, [*fields_of(schema.tables), *further], right)
+        for load, schema, right in (
+            (load_config, SWEEP, {"train.steps": 60}),
+            (load_suite, SUITE, {"model": [{"layers": 1, "width": 16, "heads": 2}]}),
+            (load_qdg, QUANTA, {"input.model": "model", "input.corpus": "corpus"}),
+        )
     ]
 
     def attempt(chance: random.Random, say: Callable[[str], None]) -> str:
-        load, names = chance.choice(loaders)
+        load, names, right = chance.choice(loaders)
         if chance.random() < 0.3:
             text = _scribbled(chance.choice([places.SWEEP, places.SUITE, places.QDG]), chance)
             path = place / "tried.toml"
@@ -111,7 +116,7 @@ def configurations(place: Path) -> Try:
             chance.choice(names): chance.choice(HOSTILE) for _ in range(chance.choice([1, 1, 2]))
         }
         say(f"{load.__name__}({_short(values)})")
-        return _outcome(lambda: load(values))
+        return _outcome(lambda: load(right | values))
 
     return attempt
 
@@ -201,6 +206,7 @@ def models(place: Path) -> Try:
     """Damaged models, and fields of ``config.json`` with other values."""
     folder = place / "weights"
     shutil.copytree(place / "suite" / "models" / "12.8k" / "step16", folder)
+    (folder / "sums.json").unlink()  # as a model from elsewhere, which has no check sums of ours
     config = json.loads((folder / "config.json").read_text())
 
     def attempt(chance: random.Random, say: Callable[[str], None]) -> str:

@@ -70,27 +70,45 @@ function clustersOf(data, count) {
   const members = Array.from(data.tightness[count], () => []);
   labels.forEach((label, sample) => members[label].push(sample));
   const known = (sample) => (Number.isNaN(central[sample]) ? -2 : central[sample]);
-  return members.map((own, label) => {
+  const contexts = (data.contexts ??= contextsOf(data));
+  return grouped(members.map((own, label) => {
     own.sort((a, b) => known(b) - known(a) || a - b);
     const times = new Map();
     for (const sample of own) {
-      const word = data.pieces[data.starts[sample] + data.targets[sample]];
+      const word = targetOf(data, sample);
       times.set(word, (times.get(word) ?? 0) + 1);
     }
+    const targets = [...times].sort((a, b) => b[1] - a[1]);
     return {
       label,
       members: own,
       tightness: data.tightness[count][label],
       loss: mean(data.loss, own),
-      targets: [...times].sort((a, b) => b[1] - a[1]).map(([word, n]) => [data.words[word], n]),
+      targets: targets.map(([word, n]) => [data.words[word], n]),
+      context: own.length ? labelOf(data, contexts, own, targets[0][0]) : [],
     };
-  });
+  }));
+}
+
+const tokenPredicted = (cluster) => cluster.targets[0]?.[0] ?? '';
+
+/** Clusters with the rank of the group that predicts the same token, the one of most samples 0. */
+function grouped(clusters) {
+  const sizes = new Map();
+  for (const cluster of clusters) {
+    const token = tokenPredicted(cluster);
+    sizes.set(token, (sizes.get(token) ?? 0) + cluster.members.length);
+  }
+  const ranked = [...sizes].sort((a, b) => b[1] - a[1]).map(([token]) => token);
+  const ranks = new Map(ranked.map((token, rank) => [token, rank]));
+  return clusters.map((cluster) => ({ ...cluster, group: ranks.get(tokenPredicted(cluster)) }));
 }
 
 const SORTS = {
   size: (a, b) => a.label - b.label, // labels are ranks by size
   tightness: (a, b) => b.tightness - a.tightness,
   loss: (a, b) => a.loss - b.loss,
+  token: (a, b) => a.group - b.group,
 };
 
 /** Clusters in an order: a name in SORTS, reversed after a minus. Unknown values come last. */

@@ -7,7 +7,7 @@ const ROWS = 150; // clusters listed at first, and more at a time
 const LONGEST = [Number($('before').max), Number($('after').max)];
 const DEFAULTS = {
   count: nearest(data.counts, 400), cluster: 0, search: '', sort: 'size',
-  before: Math.min(40, LONGEST[0]), after: Math.min(10, LONGEST[1]),
+  before: Math.min(40, LONGEST[0]), after: Math.min(10, LONGEST[1]), notes: new Map(),
 };
 
 let state = { ...DEFAULTS, samples: FEW, rows: ROWS };
@@ -43,6 +43,7 @@ function asked(hash) {
   whole('before', LONGEST[0]);
   whole('after', LONGEST[1]);
   found.search = parameters.get('search') ?? '';
+  found.notes = parameters.has('notes') ? notesOfLink(parameters.get('notes'), data) : state.notes;
   const sort = parameters.get('sort') ?? DEFAULTS.sort;
   if (Object.hasOwn(SORTS, sort.replace('-', ''))) found.sort = sort;
   else troubles.push(`nothing is sorted by ${sort}`);
@@ -55,6 +56,8 @@ function address() {
   for (const name of ['search', 'sort', 'before', 'after']) {
     if (state[name] !== DEFAULTS[name]) parameters.set(name, state[name]);
   }
+  const notes = notesInLink(state.notes);
+  if (notes) parameters.set('notes', notes);
   return `#${parameters}`;
 }
 
@@ -77,7 +80,7 @@ function go(changes, notice) {
   if (differs('count', 'cluster', 'search')) state.samples = FEW;
   if (differs('count', 'search', 'sort')) state.rows = ROWS;
   if (differs('count', 'search', 'sort') || (state.search && differs('before', 'after'))) derive();
-  if (differs('count', 'search', 'sort', 'rows') || (state.search && differs('before', 'after'))) {
+  if (differs('count', 'search', 'sort', 'rows', 'notes') || (state.search && differs('before', 'after'))) {
     drawRows();
   }
   if (differs('count')) {
@@ -85,6 +88,7 @@ function go(changes, notice) {
     drawStability();
   }
   if (differs('count', 'cluster')) drawCluster();
+  if (differs('count', 'cluster', 'notes')) drawNote();
   if (differs('count', 'cluster', 'search', 'before', 'after', 'samples')) drawSamples();
   drawControls();
   $('notice').textContent = notice ?? '';
@@ -148,20 +152,67 @@ function drawRows() {
     : `${number.format(all)} clusters`;
   const here = listed.findIndex(({ label }) => label === state.cluster);
   const shown = Math.max(state.rows, here + 1);
-  $('rows').replaceChildren(...listed.slice(0, shown).map((cluster) => {
-    const link = make('a', { href: `#count=${data.counts[state.count]}&cluster=${cluster.label}` },
-      String(cluster.label));
-    link.dataset.label = cluster.label;
-    const found = view.found[cluster.label].length;
-    const size = cluster.members.length;
-    const of = make('small', { textContent: found < size ? `${found} of ${size}` : String(size) });
-    return make('tr', {},
-      make('th', { scope: 'row' }, link, ' ', of),
-      make('td', {}, tokenOf(cluster.targets[0]?.[0] ?? '')),
-      make('td', { textContent: fixed(cluster.tightness, 2) }),
-      make('td', { textContent: fixed(cluster.loss, 3) }));
+  $('rows').replaceChildren(...listed.slice(0, shown).flatMap((cluster, i) => {
+    const first = state.sort.endsWith('token') && listed[i - 1]?.group !== cluster.group;
+    return first ? [drawGroup(cluster), drawRow(cluster)] : [drawRow(cluster)];
   }));
   $('more-rows').hidden = shown >= listed.length;
+}
+
+/** The line above the clusters that predict the same token. */
+function drawGroup({ group, targets }) {
+  const same = view.listed.filter((cluster) => cluster.group === group);
+  const samples = same.reduce((sum, { label }) => sum + view.found[label].length, 0);
+  const clusters = same.length === 1 ? '1 cluster' : `${number.format(same.length)} clusters`;
+  const cell = make('th', { scope: 'rowgroup', colSpan: 4 }, tokenOf(targets[0]?.[0] ?? ''),
+    ` ${clusters}, ${number.format(samples)} samples`);
+  return make('tr', { className: 'group' }, cell);
+}
+
+function drawRow(cluster) {
+  const link = make('a', { href: `#count=${data.counts[state.count]}&cluster=${cluster.label}` },
+    String(cluster.label));
+  link.dataset.label = cluster.label;
+  const found = view.found[cluster.label].length;
+  const size = cluster.members.length;
+  const of = make('small', { textContent: found < size ? `${found} of ${size}` : String(size) });
+  return make('tr', {},
+    make('th', { scope: 'row' }, link, ' ', of),
+    make('td', {}, tokenOf(tokenPredicted(cluster)), ...contextOrNote(cluster)),
+    make('td', { textContent: fixed(cluster.tightness, 2) }),
+    make('td', { textContent: fixed(cluster.loss, 3) }));
+}
+
+/** The second line of a row: the reader's note, or else the telling tokens before the target. */
+function contextOrNote({ label, context }) {
+  const note = state.notes.get(noteKey(data.counts[state.count], label));
+  if (note) return [make('small', { className: 'own-note', textContent: note, title: note })];
+  if (!context.length) return [];
+  return [make('small', { className: 'context', title: `after ${context.join(' … ')}` },
+    'after ', ...wordsOf(context))];
+}
+
+const wordsOf = (context) => context.flatMap((word, i) => [i ? ' … ' : '', word.trim()]);
+
+function drawNote() {
+  const note = state.notes.get(noteKey(data.counts[state.count], state.cluster)) ?? '';
+  if ($('note').value !== note) $('note').value = note;
+  $('save-notes').disabled = !state.notes.size;
+  const long = state.notes.size && !notesInLink(state.notes);
+  $('notes-where').textContent = long ? 'Too many for the link: save them as a file.' : '';
+}
+
+function takeNote(text) {
+  const key = noteKey(data.counts[state.count], state.cluster);
+  const notes = new Map(state.notes);
+  if (text.trim()) notes.set(key, text);
+  else notes.delete(key);
+  go({ notes });
+}
+
+async function openNotes(file) {
+  const [notes, said] = notesOfFile(await file.text(), data);
+  go({ notes: new Map([...state.notes, ...notes]) }, said);
 }
 
 function drawStability() {
@@ -170,18 +221,18 @@ function drawStability() {
 }
 
 function drawCluster() {
-  const { label, members, tightness, loss, targets } = view.clusters[state.cluster];
+  const { label, members, tightness, loss, targets, context } = view.clusters[state.cluster];
   $('name').textContent = `Cluster ${label}`;
   $('of').textContent = `of ${number.format(data.counts[state.count])}`;
   document.title = `Cluster ${label} of ${data.counts[state.count]} · ${data.title}`;
-  $('facts').textContent = [
+  $('facts').replaceChildren(
     `${number.format(members.length)} ${members.length === 1 ? 'sample' : 'samples'}`,
-    Number.isNaN(tightness) ? '' : `mean similarity of two ${fixed(tightness, 2)}`,
-    Number.isNaN(loss) ? '' : `mean loss ${fixed(loss, 3)} nats`,
-  ].filter(Boolean).join(' · ');
-  const most = targets.slice(0, 6).flatMap(([word, n]) => [tokenOf(word), ` ${n}×  `]);
+    ...(Number.isNaN(tightness) ? [] : [' · ', `mean similarity of two ${fixed(tightness, 2)}`, whatIs('tight')]),
+    ...(Number.isNaN(loss) ? [] : [' · ', `mean loss ${fixed(loss, 3)} nats`, whatIs('loss')]));
+  const most = targets.slice(0, 6).flatMap(([word, n]) => [tokenOf(word), ` ${n}× `]);
   const others = targets.length - 6;
-  $('predicts').replaceChildren('Predicts ', ...most, others > 0 ? `and ${number.format(others)} other tokens` : '');
+  $('predicts').replaceChildren('Predicts ', ...most, others > 0 ? `and ${number.format(others)} other tokens` : '',
+    ...(context.length ? [' often after ', ...context.flatMap((word) => [tokenOf(word), ' '])] : []), whatIs('predicts'));
   drawMark();
   drawCharts(members);
 }
@@ -316,6 +367,12 @@ $('more').addEventListener('click', () => {
   added.tabIndex = -1;
   added.focus({ preventScroll: true });
 });
+$('note').addEventListener('input', (event) => takeNote(event.target.value));
+$('save-notes').addEventListener('click', () => download('notes.json', notesFile(state.notes, data.title)));
+$('open-notes').addEventListener('change', async (event) => {
+  if (event.target.files.length) await openNotes(event.target.files[0]);
+  event.target.value = '';
+});
 $('copy-latex').addEventListener('click', () => copy(asLatex()));
 $('copy-json').addEventListener('click', () => copy(asJson()));
 $('copy-link').addEventListener('click', () => copy(location.href.split('#')[0] + address()));
@@ -362,4 +419,5 @@ $('matrix')?.addEventListener('click', (event) => {
   go({ cluster: data.labels[state.count][data.drawn[row]] });
 });
 
+$('explain').open = !location.hash; // who follows a link has been here, or was told
 go(...asked(location.hash));

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from jquanta.qdg.pages import latex
 from jquanta.qdg.pages.page import Page
 
-SCRIPTS = ("data.js", "text.js", "drawing.js", "page.js")
+SCRIPTS = ("labels.js", "data.js", "text.js", "notes.js", "help.js", "drawing.js", "page.js")
 """In this order: each uses those before it."""
 
 
@@ -33,6 +33,7 @@ def render(page: Page) -> str:
     return template.render(
         title=page.title,
         about=page.about,
+        model=dict(page.about).get("Model") or "the model",
         samples=len(page.index),
         counts=page.counts.tolist(),
         longest=max((len(text.before) for text in page.texts), default=0),

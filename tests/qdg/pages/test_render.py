@@ -12,7 +12,7 @@ import pytest
 
 from jquanta.qdg.pages import latex
 from jquanta.qdg.pages.page import Page, most_central, shown
-from jquanta.qdg.pages.render import _file, array, embedded, payload, render
+from jquanta.qdg.pages.render import SCRIPTS, _file, array, embedded, payload, render
 from tests.qdg.pages.examples import HOSTILE, page
 
 
@@ -107,7 +107,7 @@ def test_the_file_needs_nothing_else() -> None:
 
 
 def test_scripts_put_no_text_in_the_place_of_html() -> None:
-    scripts = "".join(map(_file, ("data.js", "text.js", "drawing.js", "page.js")))
+    scripts = "".join(map(_file, SCRIPTS))
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function\(", scripts
     )
