@@ -48,6 +48,8 @@ ALTERED: dict[str, Callable[[bytes, random.Random], bytes]] = {
 """The content of a file that was damaged, from its content before."""
 
 KINDS = ("delete", "exchange", *ALTERED)
+MISSING = ("delete", "empty", "cut")
+"""Damages after which something is not there, which shows without check sums."""
 
 
 @contextmanager

@@ -26,7 +26,7 @@ import jquanta as jq
 from jquanta.errors import BadInput
 from tests.trust import places
 from tests.trust.answers import ANSWERS
-from tests.trust.damage import damaged
+from tests.trust.damage import MISSING, damaged
 
 PATIENCE = 60
 """Seconds after which a case counts as hanging, on a busy machine too."""
@@ -203,37 +203,57 @@ def sources(place: Path) -> Try:
 
 
 def models(place: Path) -> Try:
-    """Damaged models, and fields of ``config.json`` with other values."""
+    """Damaged models, and other values in their ``config.json`` and ``tokenizer.json``."""
     folder = place / "weights"
     shutil.copytree(place / "suite" / "models" / "12.8k" / "step16", folder)
     (folder / "sums.json").unlink()  # as a model from elsewhere, which has no check sums of ours
-    config = json.loads((folder / "config.json").read_text())
 
     def attempt(chance: random.Random, say: Callable[[str], None]) -> str:
-        if chance.random() < 0.5:
-            with damaged(folder, chance) as damage:
-                say(str(damage))
-                return _outcome(lambda: jq.load_model(folder))
-        field, value = chance.choice([*config, "no_such_field"]), chance.choice(HOSTILE)
-        (folder / "config.json").write_text(json.dumps(config | {field: value}))
-        say(f"config.json: {field} = {_short(value)}")
-        try:
-            return _outcome(lambda: jq.load_model(folder))
-        finally:
-            (folder / "config.json").write_text(json.dumps(config))
+        name = chance.choice(["", "config.json", "config.json", "tokenizer.json"])
+        with damaged(folder, chance) if not name else changed(folder / name, chance) as what:
+            say(str(what))
+            return _outcome(lambda: jq.load_model(folder).tokenizer)
 
     return attempt
+
+
+@contextmanager
+def changed(path: Path, chance: random.Random) -> Iterator[str]:
+    """A JSON file with another value somewhere in it; as it was when the context ends."""
+    before = path.read_bytes()
+    content = inside = json.loads(before)
+    place = []
+    while True:
+        key = chance.choice(list(inside) if isinstance(inside, dict) else list(range(len(inside))))
+        place.append(key)
+        if not (isinstance(inside[key], dict | list) and inside[key] and chance.random() < 0.7):
+            break
+        inside = inside[key]
+    inside[key] = chance.choice(HOSTILE)
+    path.write_text(json.dumps(content))
+    try:
+        yield f"{path.name}: {place} = {_short(inside[key])}"
+    finally:
+        path.write_bytes(before)
 
 
 # Folders of ours
 
 
-def folders(command: str) -> Callable[[Path], Try]:
-    """Damaged files of a finished folder."""
+def folders(command: str, *, sums: bool = True) -> Callable[[Path], Try]:
+    """Damaged files of a finished folder, with its check sums or without.
+
+    Without, as jquanta 0.1 left them, what was altered cannot be told from what was written. What
+    is missing can.
+    """
 
     def prepared(place: Path) -> Try:
         read, folder = ANSWERS[command], place / command
         right = read(folder)
+        if not sums:
+            folder = shutil.copytree(folder, place / f"{command}-bare")
+            for path in folder.rglob("sums.json"):
+                path.unlink()
 
         def attempt(chance: random.Random, say: Callable[[str], None]) -> str:
             with damaged(folder, chance) as damage:
@@ -243,8 +263,10 @@ def folders(command: str) -> Callable[[Path], Try]:
                         return "right"
                 except BadInput:
                     return "refused"
-                if any(part.state == "damaged" for part in jq.check(folder)):
+                if sums and any(part.state == "damaged" for part in jq.check(folder)):
                     return "seen by check"
+                if not sums and damage.what not in MISSING:
+                    return "accepted"
                 raise AssertionError("it tells something else, in silence")
 
         return attempt
@@ -298,6 +320,10 @@ KINDS: Mapping[str, tuple[Callable[[Path], Try], str | None]] = {
     "texts": (sources, "suite"),
     "models": (models, "suite"),
     **{command: (folders(command), command) for command in places.COMMANDS},
+    **{
+        f"{command} without sums": (folders(command, sums=False), command)
+        for command in places.COMMANDS
+    },
 }
 """What is tried, and the folder that it needs."""
 

@@ -247,22 +247,21 @@ def prediction_starts(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class _Pieces:
-    """A window of tokens with its text, to find the token boundaries at character boundaries."""
+    """A window of tokens with its text, to find the characters that token boundaries lie in."""
 
     def __init__(self, corpus: Corpus, tokens: list[int]):
         self.corpus, self.tokens = corpus, tokens
         self.text = corpus.decode(tokens)
 
     def edge(self, place: int, step: int) -> int:
-        """Find a character boundary of the text near a token boundary.
+        """Find the boundary between characters that is at or near a token boundary.
 
         Args:
             place: a token boundary: the number of tokens to its left.
-            step: 1 to search to the right, -1 to search to the left.
+            step: where it cuts a character: -1 for where that character begins, 1 for its end.
 
         Returns:
-            An index into ``text``: the first token boundary from ``place`` on in this direction
-            that does not cut a character.
+            An index into ``text``.
         """
         while 0 < place < len(self.tokens):
             left = self.corpus.decode(self.tokens[:place])
@@ -276,7 +275,10 @@ class _Pieces:
                 and len(left) + len(right) <= len(self.text)
             ):
                 return len(left)
-            place += step
+            # The bytes of the cut character on the left are one U+FFFD, however many they are.
+            if left.endswith("\ufffd"):
+                return len(left) - (step < 0)
+            place += step  # a decoder that changes text at its ends: try the next boundary
         return 0 if place <= 0 else len(self.text)
 
 

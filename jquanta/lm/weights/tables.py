@@ -196,7 +196,7 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
         BadInput: with a list of the fields that are missing, or whose values are not supported.
     """
     kind = stored.get("model_type")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise BadInput(f"{file}: model_type {kind!r}; supported: {', '.join(_KINDS)}")
     make, table = _KINDS[kind]
     said = _said(stored, table, file)

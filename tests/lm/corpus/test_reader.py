@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import jquanta as jq
 from jquanta.errors import BadInput
@@ -103,11 +103,35 @@ def characters(data: bytes) -> list[tuple[int, str]]:
 Texts = st.text(st.sampled_from("ab =\n0éπ日本🎉\ufffd\u0301"), min_size=1, max_size=25)
 
 
+@pytest.fixture(scope="module", params=["trained", "across characters"])
+def cutting(
+    request: pytest.FixtureRequest, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A trained tokenizer, and one with tokens that end one character and begin the next."""
+    if request.param == "trained":
+        return tokenizer
+    letters = {byte: letter for letter, byte in byte_of().items()}
+    merges = [
+        (letters[one[-1]], letters[two[0]])
+        for one, two in (("日".encode(), "日".encode()), ("é".encode(), "🎉".encode()))
+    ]
+    words = [*letters.values(), *(one + two for one, two in merges)]
+    crossing = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, merges))
+    crossing.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    crossing.decoder = decoders.ByteLevel()
+    path = tmp_path_factory.mktemp("crossing") / "tokenizer.json"
+    crossing.save(str(path))
+    return path
+
+
+@example(text="日日", before=0, after=0, cut=0)
+@example(text="ééé🎉日日", before=2, after=1, cut=1)
 @given(Texts, st.integers(0, 30), st.integers(0, 30), st.integers(0, 3))
 def test_context_is_in_whole_characters(
-    tokenizer: Path, text: str, before: int, after: int, cut: int
+    cutting: Path, text: str, before: int, after: int, cut: int
 ) -> None:
     """Against bytes: the characters that the tokens' bytes touch, whatever cuts them."""
+    tokenizer = cutting
     plain, letters = Tokenizer.from_file(str(tokenizer)), byte_of()
     ids = plain.encode(text, add_special_tokens=False).ids
     ids = ids[: max(1, len(ids) - cut)]  # truncation may cut the last character
