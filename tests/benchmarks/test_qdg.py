@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-import torch
 
 from benchmarks import clustering, qdg
 from benchmarks.clustering import counts_for, inertia
@@ -38,6 +37,8 @@ from jquanta.qdg.samples.predictions import Predictions, given
 from jquanta.qdg.samples.prefixes import prefixes
 from jquanta.qdg.views.gradient import gradients
 from jquanta.qdg.views.parameters import chosen, columns
+
+torch = pytest.importorskip("torch")
 
 CONFIG = GPTNeoXConfig(layers=2, width=32, heads=1, vocab=50304)
 LENGTHS = np.array([5, 0, 33, 1, 2, 20])

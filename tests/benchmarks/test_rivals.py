@@ -8,7 +8,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import torch
 
 from benchmarks import contest, lookup, memory, parity
 from benchmarks.lookup import REDUCTIONS, Lookup, Variant, initial_weights, variants
@@ -19,6 +18,8 @@ from jquanta.parity.config import RunConfig
 from jquanta.parity.task import unpack
 from tests.chance import fair, follows, normal_bound
 from tests.parity.twins import cross_entropy, labels, logits, one_hot_inputs, small_run
+
+torch = pytest.importorskip("torch")
 
 CPU = torch.device("cpu")
 WIDTHS = (5, 8, 3)

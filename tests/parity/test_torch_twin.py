@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from jquanta.parity import solo
 from jquanta.parity.config import RunConfig, Scalar, TaskConfig
 from jquanta.parity.task import make_task
 from tests.parity import twins
 from tests.parity.twins import small_run
+
+torch = pytest.importorskip("torch")
 
 torch.set_num_threads(1)  # for products this small a second thread only waits
 

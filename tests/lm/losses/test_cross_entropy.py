@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from transformers import AutoModelForCausalLM
 
 from jquanta.lm.losses.cross_entropy import Tile, losses, prepare
@@ -16,8 +15,10 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params
 from jquanta.lm.weights.save import save_model
 from tests.lm.losses.examples import NEO, NEOX, USED, VOCAB, parameters, plain, rows
-from tests.lm.models import examples as models
+from tests.lm.models import theirs as originals
 from tests.lm.models import twins
+
+torch = pytest.importorskip("torch")
 
 # Losses reach 13: a last bit of 1e-6. Attention without scaling, GPT-Neo's, has scores near 30, a
 # last bit of 2e-6 that the softmax takes over into its shares and a second block magnifies. Seen:
@@ -103,8 +104,8 @@ def test_losses_are_those_of_transformers(config: LMConfig, tmp_path: Path) -> N
 @pytest.mark.parametrize("kind", ["neox", "neo"])
 def test_losses_in_float64_are_those_of_the_twin(kind: str, tmp_path: Path) -> None:
     """1e-9 leaves room for sums of 101 terms near 1e4 in any order, each rounded to 1e-16."""
-    theirs = models.neox(hidden_size=64) if kind == "neox" else models.neo()
-    config, params = models.ours(theirs.double(), tmp_path, jnp.float64)
+    theirs = originals.neox(hidden_size=64) if kind == "neox" else originals.neo()
+    config, params = originals.ours(theirs.double(), tmp_path, jnp.float64)
     documents = [document for document in rows() if len(document) > 1]
     for document, found in zip(documents, tiled(config, params, documents, 64), strict=True):
         tokens, state = torch.tensor(document), theirs.state_dict()

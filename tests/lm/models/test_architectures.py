@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from jaxtyping import Array
 from transformers import AutoModelForCausalLM
 
@@ -36,6 +35,8 @@ from jquanta.lm.weights.load import load_model
 from jquanta.lm.weights.save import save_model
 from jquanta.lm.weights.tables import ARCHITECTURES
 from tests.lm.models import examples
+
+torch = pytest.importorskip("torch")
 
 LENGTH = TILE + 33  # the queries take two tiles
 

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from jquanta.lm.models import rows
 from jquanta.lm.models.config import LMConfig
@@ -27,6 +26,9 @@ from jquanta.lm.models.pythia import pythia
 from jquanta.lm.models.rows import Apart
 from jquanta.lm.weights.save import save_model
 from tests.lm.models import examples, twins
+from tests.lm.models import theirs as originals
+
+torch = pytest.importorskip("torch")
 
 torch.set_num_threads(1)  # for products this small a second thread only waits
 
@@ -39,17 +41,17 @@ LENGTH = TILE + 33  # the queries take two tiles
 @pytest.fixture(params=examples.HEAD_DIMS, scope="module")
 def neox(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A model for each head size of the table: theirs, and our shape and parameters, float64."""
-    model = examples.neox(hidden_size=2 * request.param).double()
+    model = originals.neox(hidden_size=2 * request.param).double()
     with jax.enable_x64(True):
-        return model, *examples.ours(model, tmp_path_factory.mktemp("neox"), jnp.float64)
+        return model, *originals.ours(model, tmp_path_factory.mktemp("neox"), jnp.float64)
 
 
 @pytest.fixture(params=[7, 256], scope="module")
 def neo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """GPT-Neo with a window far within a tile, and TinyStories' own over several."""
-    model = examples.neo(window_size=request.param).double()
+    model = originals.neo(window_size=request.param).double()
     with jax.enable_x64(True):
-        return model, *examples.ours(model, tmp_path_factory.mktemp("neo"), jnp.float64)
+        return model, *originals.ours(model, tmp_path_factory.mktemp("neo"), jnp.float64)
 
 
 def neo_length(config: LMConfig) -> int:
@@ -198,15 +200,15 @@ def float32_losses(model: Any, config: LMConfig, params: Any, tokens: np.ndarray
 
 @pytest.mark.parametrize("head_dim", [32, 256])
 def test_neox_losses_in_float32(head_dim: int, tmp_path: Path) -> None:
-    model = examples.neox(hidden_size=2 * head_dim)
-    config, params = examples.ours(model, tmp_path, jnp.float32)
+    model = originals.neox(hidden_size=2 * head_dim)
+    config, params = originals.ours(model, tmp_path, jnp.float32)
     # What is asked of the losses part. Here sums of 100 to 1,000 numbers round to 1e-6 of 1.
     assert float32_losses(model, config, params, examples.documents(2, LENGTH)) < 2e-4
 
 
 def test_neo_losses_in_float32(tmp_path: Path) -> None:
-    model = examples.neo()
-    config, params = examples.ours(model, tmp_path, jnp.float32)
+    model = originals.neo()
+    config, params = originals.ours(model, tmp_path, jnp.float32)
     assert float32_losses(model, config, params, examples.documents(2, LENGTH)) < 2e-4
 
 

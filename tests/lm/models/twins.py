@@ -7,7 +7,10 @@ it says what is right to 1e-12.
 
 from collections.abc import Mapping, Sequence
 
-import torch
+import pytest
+
+torch = pytest.importorskip("torch")
+
 
 State = Mapping[str, torch.Tensor]
 

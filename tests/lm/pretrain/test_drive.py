@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM
 
@@ -28,6 +27,8 @@ from jquanta.run.files import remove
 from tests.lm.corpus.samples import tree
 from tests.lm.pretrain.examples import content, suite
 from tests.monitors import Watch
+
+torch = pytest.importorskip("torch")
 
 SIZES, STEPS = ("3.31k", "12.8k"), (4, 8, 16)
 

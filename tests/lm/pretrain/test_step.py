@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import torch
 from transformers import AutoModelForCausalLM
 
 from jquanta.lm.models.config import GPTNeoXConfig
@@ -26,6 +25,8 @@ from jquanta.lm.weights.save import save_model
 from jquanta.lm.weights.tables import source_keys
 from jquanta.machine.devices import mesh
 from tests.lm.models import twins
+
+torch = pytest.importorskip("torch")
 
 torch.set_num_threads(1)
 

@@ -12,8 +12,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file as load_torch
 
 import jquanta as jq
 from jquanta.errors import BadInput
@@ -22,6 +20,9 @@ from jquanta.lm.models.network import shapes
 from jquanta.lm.weights import tables
 from jquanta.lm.weights.load import fingerprint, warn_of_equals
 from tests.lm.weights import examples
+
+torch = pytest.importorskip("torch")
+load_torch = pytest.importorskip("safetensors.torch").load_file
 
 EMBED = "gpt_neox.embed_in.weight"
 QKV = "gpt_neox.layers.1.attention.query_key_value.weight"

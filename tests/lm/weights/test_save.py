@@ -5,7 +5,6 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import jquanta as jq
@@ -14,6 +13,8 @@ from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.network import forward
 from jquanta.lm.weights.save import save_model
 from tests.lm.weights import examples
+
+torch = pytest.importorskip("torch")
 
 ODD = (
     GPTNeoXConfig(3, 64, 2, 61, context=32, eps=1e-3, rotary=0.5, rotary_base=500.0),

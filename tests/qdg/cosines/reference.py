@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
+import pytest
 
 from jquanta.lm.corpus.reader import Corpus
+
+torch = pytest.importorskip("torch")
 
 
 def names(model: Any, parameters: str) -> list[str]:

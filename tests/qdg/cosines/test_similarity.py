@@ -9,7 +9,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 
 from jquanta import qdg
@@ -28,10 +27,12 @@ from jquanta.qdg.views.sketch import Sketch
 from jquanta.qdg.views.stored import VIEWS, view_from
 from tests.lm.corpus.samples import tree
 from tests.lm.losses.examples import NEO, NEOX, parameters
-from tests.lm.models import examples as models
+from tests.lm.models import theirs as originals
 from tests.monitors import Watch
 from tests.qdg import examples
 from tests.qdg.cosines import reference
+
+torch = pytest.importorskip("torch")
 
 COSINES = 1e-5
 """As in test_gradient: sums in another order, in float32, there and back through two blocks."""
@@ -51,7 +52,7 @@ def test_equal_to_the_reference_in_torch(
     corpus: Corpus, tmp_path: Path, family: str, kind: str
 ) -> None:
     """From losses to the matrix; the reference runs whole documents, one backward a sample."""
-    theirs: Any = models.neox(hidden_size=32) if family == "neox" else models.neo()
+    theirs: Any = originals.neox(hidden_size=32) if family == "neox" else originals.neo()
     theirs.save_pretrained(tmp_path / "model")
     compute_losses(corpus, tmp_path / "model", tmp_path / "losses", batch_tokens=200)
     losses = open_losses(tmp_path / "losses")
@@ -80,7 +81,7 @@ def test_batches_and_tiles_change_nothing_but_rounding(
 
 def test_activations_are_the_residual_stream(tmp_path: Path, corpus: Corpus) -> None:
     """Against the hidden states of transformers, at the last token of the prefix."""
-    theirs: Any = models.neox(hidden_size=32)
+    theirs: Any = originals.neox(hidden_size=32)
     theirs.save_pretrained(tmp_path / "model")
     model, samples = examples.loaded(tmp_path / "model"), examples.predictions(corpus)
     for layer in (0, 1):  # what they call the last hidden state has been through the last norm

@@ -24,7 +24,7 @@ from jquanta.qdg.views.gradient import Gradients, gradient, gradients
 from jquanta.qdg.views.parameters import chosen, columns
 from jquanta.qdg.views.per_sample import view_of
 from tests.lm.losses.examples import NEO, NEOX, parameters
-from tests.lm.models import examples as models
+from tests.lm.models import theirs as originals
 from tests.qdg import examples
 from tests.qdg.cosines import reference
 
@@ -39,7 +39,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.fixture(scope="module", params=["neox", "neo"])
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A random model of transformers, and ours with its weights."""
-    theirs: Any = models.neox(hidden_size=32) if request.param == "neox" else models.neo()
+    theirs: Any = originals.neox(hidden_size=32) if request.param == "neox" else originals.neo()
     folder = tmp_path_factory.mktemp("model")
     theirs.save_pretrained(folder)
     return theirs, examples.loaded(folder)
