@@ -33,6 +33,7 @@ def render(page: Page) -> str:
     return template.render(
         title=page.title,
         about=page.about,
+        notes=page.notes,
         samples=len(page.index),
         counts=page.counts.tolist(),
         longest=max((len(text.before) for text in page.texts), default=0),
