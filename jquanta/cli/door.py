@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from jquanta.cli.flags import UnknownFlag, flags_of, parse
 from jquanta.errors import BadInput, Interrupted, JquantaError, RunFailed
 from jquanta.machine import cache, malloc
-from jquanta.run.stop import shortage
+from jquanta.run.stop import heard, shortage
 
 Options = TypeVar("Options")
 
@@ -111,7 +111,8 @@ def enter(
     with contextlib.suppress(ValueError):  # not the main thread: signals are not ours
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     try:
-        command(argv)
+        with heard():
+            command(argv)
         sys.stdout.flush()
     except JquantaError as error:
         return _report(error, error.exit_code, argv)

@@ -63,6 +63,7 @@ def summary(found: "xr.Dataset", count: int) -> str:
     here = here.isel(cluster=(here.samples > 0).to_numpy())
     total, below = here.sizes["cluster"], found.attrs["below_nats"]
     lines = [f"{total} clusters (count {count}); learned: mean loss below {below:g} nats"]
+    lines += [f"note: {note}" for note in found.attrs.get("notes", [])]
     for i, (name, size) in enumerate(
         zip(found.series.to_numpy().tolist(), found.series_size.to_numpy().tolist(), strict=True)
     ):

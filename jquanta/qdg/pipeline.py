@@ -90,6 +90,7 @@ def run(
         _require_same_samples(folder.path, before, config)
     whole = all((folder.path / name).exists() for name in (*STAGES, PAGE))
     if before == config and folder.done and whole:
+        folder.tidy()
         monitor.say(f"{folder.path}: already finished; nothing to do")
         return open_clusters(folder.path)
     inputs = _inputs(config, monitor)  # what is wrong with them is said before anything is written

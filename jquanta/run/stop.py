@@ -2,7 +2,10 @@
 
 import contextlib
 import errno
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -12,7 +15,8 @@ from jquanta.errors import Interrupted, RunFailed
 class Interrupts:
     """A context in which Ctrl-C and SIGTERM stop the work between two steps, in ``check``.
 
-    A second signal raises ``KeyboardInterrupt`` at once.
+    A second signal raises ``KeyboardInterrupt`` at once. A signal that came after the last
+    ``check`` is answered at the end of the context.
 
     Args:
         message: of the error that ``check`` raises, such as where the checkpoint is.
@@ -28,9 +32,11 @@ class Interrupts:
                 self._before[number] = signal.signal(number, self._hear)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is None:
+            self.check()
 
     def check(self) -> None:
         """Raise ``Interrupted`` if the user asked to stop."""
@@ -41,6 +47,36 @@ class Interrupts:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+
+
+AGAIN = 0.05
+"""Seconds after which an interrupt that was dropped is sent again."""
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[None]:
+    """A context in which no interrupt is lost.
+
+    Python cannot raise out of a callback of its garbage collector (JAX has one, and compiling
+    collects a lot), nor out of a destructor: there it prints an error and goes on. Here a
+    ``KeyboardInterrupt`` that came at such a moment is sent again shortly afterwards, until it
+    comes at a better one.
+    """
+    before = sys.unraisablehook
+
+    def hook(dropped: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            before(dropped)
+        elif threading.current_thread() is threading.main_thread():
+            timer = threading.Timer(AGAIN, os.kill, (os.getpid(), signal.SIGINT))
+            timer.daemon = True
+            timer.start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def shortage(error: BaseException, memory_remedy: str) -> str | None:

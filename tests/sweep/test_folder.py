@@ -1,13 +1,14 @@
 import errno
 import fcntl
 import multiprocessing
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import jquanta as jq
-from jquanta.errors import BadInput
+from jquanta.errors import BadInput, RunFailed
 from jquanta.run.files import write_whole
 from jquanta.run.folder import DONE, RUNNING
 from jquanta.sweep.config import load_config
@@ -149,3 +150,25 @@ def test_a_lock_that_was_just_given_up_is_not_shared(
     monkeypatch.setattr(fcntl, "flock", late)
     with pytest.raises(BadInput, match="run the command again"), folder.locked():
         raise AssertionError("a lock that nobody else sees")
+
+
+def test_what_a_kill_after_the_last_step_leaves_is_cleared(tiny: Path, tmp_path: Path) -> None:
+    """Checkpoints and a lock of a finished sweep."""
+    copy = tmp_path / "run"
+    shutil.copytree(tiny, copy)
+    (copy / "checkpoints" / "pack-0000").mkdir(parents=True)
+    (copy / "lock").write_text("process 1 on elsewhere")
+    assert jq.run_sweep(TINY, copy).equals(jq.open_results(tiny))
+    assert {path.name for path in copy.iterdir()} == {path.name for path in tiny.iterdir()}
+
+
+def test_a_run_that_goes_on_forgets_why_it_had_stopped(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    folder.begin(CONFIG.name, CONFIG.to_toml())
+    with pytest.raises(RunFailed, match="disk is full"), folder.failures_recorded(""):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert folder.read_record()["error"].startswith("the disk is full")
+    folder.begin(CONFIG.name, CONFIG.to_toml())
+    folder.finish()
+    record = folder.read_record()
+    assert (record["state"], "error" in record) == ("done", False)

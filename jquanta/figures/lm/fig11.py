@@ -16,11 +16,13 @@ from jquanta.figures.lm import panels
 from jquanta.figures.models import short_name, size_colours, size_name
 from jquanta.lm.taxonomy.distribution import Distributions, distributions
 from jquanta.lm.taxonomy.laws import is_halved, label_tokens, step_curves, step_window, steps_of
+from jquanta.lm.taxonomy.tables import notes
 from jquanta.powerlaw import Window
 from jquanta.sweep.scaling import NATS_PER_BIT
 
 COLOURS = (style.BLUE, style.SKY, style.GREEN, style.AMBER, style.PINK, style.GREY)
 FITTED: Any = {"ls": "--", "lw": 1.0, "color": "black", "zorder": 4}  # on top of the curves
+SHARED: Any = {"ls": "none", "marker": "x", "ms": 6, "mew": 1.5, "color": "black", "zorder": 5}
 MOST = 4
 """At most so many models have their distributions drawn; their sizes span the whole range."""
 
@@ -67,6 +69,7 @@ def draw(
     upper = above.subplots()
     curves = {name: (steps[name], found.mean[of]) for name, of in columns.items()}
     rows = _mean_panel(upper, curves, sizes, fit)
+    _mark(upper, {name: used.isel(model=of) for name, of in columns.items()}, curves)
     _tokens_axis(upper, step_tokens or label_tokens(places))
     lower = _distributions(below, found, {n: columns[n] for n in drawn}, steps, sizes)
     for panel, letter in zip((upper, *lower), "abcdefghi", strict=False):
@@ -74,6 +77,7 @@ def draw(
     for name, (at, mean) in curves.items():
         of = f"{short_name(name)}, step {at[-1]:,}"
         rows.append(Amount("mean loss", of, mean[-1] / NATS_PER_BIT, "bits"))
+    rows += [Note(note) for note in notes(used)]
     rows.append(panels.beyond(found, [short_name(label) for label in used.model.to_numpy()]))
     return Drawing(style.save(figure, folder, "fig11"), rows)
 
@@ -128,6 +132,21 @@ def _mean_panel(
             Note(f"{', '.join(halved)}: a step of the names is half an update of twice the tokens")
         )
     return rows
+
+
+def _mark(
+    axes: Axes, models: dict[str, xr.Dataset], curves: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """Cross out the checkpoints that have arrays of another step: see ``open_losses``."""
+    marked = [
+        (steps[place], mean[place] / NATS_PER_BIT)
+        for name, (steps, mean) in curves.items()
+        if "shared" in models[name].coords
+        for place in np.flatnonzero(models[name].shared.to_numpy() != "")
+    ]
+    if marked:
+        axes.plot(*zip(*marked, strict=True), **SHARED, label="arrays of another step")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
 
 
 def _label(size: int, exponents: list[float]) -> str:

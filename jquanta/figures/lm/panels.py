@@ -12,6 +12,7 @@ from jquanta.figures import style
 from jquanta.figures.drawing import Note, Row, Share
 from jquanta.figures.models import short_name
 from jquanta.lm.taxonomy.distribution import BINS, Distributions
+from jquanta.lm.taxonomy.tables import notes
 from jquanta.run.progress import Bar, Monitor, Silence
 
 LONG = 5e7
@@ -38,13 +39,15 @@ def watching(losses: xr.Dataset) -> Iterator[Monitor]:
 
 
 def mixed_steps(models: xr.Dataset) -> list[Row]:
-    """A note if the checkpoints shown were taken at different steps."""
+    """Notes if the checkpoints shown were taken at different steps, or are not to be trusted."""
     revisions = models.revision.to_numpy().tolist()
+    others: list[Row] = [Note(note) for note in notes(models, steps=False)]
     if len(set(revisions)) == 1:
-        return []
+        return others
     names = map(short_name, models.name.to_numpy())
     steps = ", ".join(f"{name} {at}" for name, at in zip(names, revisions, strict=True))
-    return [Note(f"checkpoints of different steps: {steps}; --step gives one of all")]
+    mixed = Note(f"checkpoints of different steps: {steps}; --step gives one of all")
+    return [mixed, *others]
 
 
 def smooth(found: Distributions) -> Distributions:

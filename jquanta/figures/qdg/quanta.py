@@ -57,7 +57,9 @@ def draw(source: Path, folder: Path) -> Drawing:
     for panel, (drawn, letter) in zip(axes, zip(panels, "abc", strict=False), strict=True):
         drawn(panel, here, trained[-1] if trained else "")
         style.panel_letter(panel, letter)
-    return Drawing(style.save(figure, folder, "quanta"), [_about(here, count), *_rows(here)])
+    told = [Note(note) for note in found.attrs.get("notes", [])]
+    rows = [_about(here, count), *told, *_rows(here)]
+    return Drawing(style.save(figure, folder, "quanta"), rows)
 
 
 def _columns(here: xr.Dataset, name: str) -> NDArray[np.int64]:

@@ -30,7 +30,13 @@ from jquanta.lm.losses.rows import algorithm
 from jquanta.lm.losses.ways import Way, way_here
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, count
-from jquanta.lm.weights.load import fingerprint, read_params, warn_of_equals
+from jquanta.lm.weights.load import (
+    array_prints,
+    fingerprint,
+    read_params,
+    warn_of_equals,
+    warn_of_shared,
+)
 from jquanta.machine import devices
 from jquanta.run.environment import environment
 from jquanta.run.files import PART, remove
@@ -122,6 +128,8 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
     # The hub has been reported to serve the same weights for different revisions.
     stored = [read_column(job.column(checkpoint)) or {} for checkpoint in job.checkpoints]
     warn_of_equals([(label_of(column), column["weights"]) for column in stored])
+    for name in dict.fromkeys(column["model"] for column in stored):
+        warn_of_shared({label_of(of): of.get("arrays", {}) for of in stored if of["model"] == name})
 
 
 def add_column(
@@ -171,6 +179,7 @@ def add_column(
                 "size": size,
                 "parameters": total,
                 "weights": weights,
+                "arrays": array_prints(params),
                 "origin": origin,
                 "corpus": corpus.meta.corpus,
                 "source": corpus.meta.source,

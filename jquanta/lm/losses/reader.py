@@ -26,6 +26,10 @@ from jquanta.lm.losses.column import (
 )
 from jquanta.run.arrays import open_group
 from jquanta.run.files import PART
+from jquanta.run.folder import RunFolder
+
+LOSSES = "losses"
+"""Name of the folder of losses in a run folder of ``jquanta pretrain``."""
 
 
 def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.Dataset:
@@ -45,8 +49,10 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.D
         ``prediction`` is the prediction's number in the corpus (it has no coordinate, which would
         take more memory than a column). Coordinates along ``model``, in ascending order of size
         and then of revision: ``model`` (``model@revision``), ``name``, ``revision``, ``size``
-        (parameters without embeddings) and ``weights`` (hash of the weights). Attributes:
-        ``corpus`` (hash of the corpus) and ``source`` (name of its source).
+        (parameters without embeddings), ``weights`` (hash of the weights) and ``shared`` (other
+        steps of the model that have some of its arrays, so that one of them is not what its name
+        says; empty for none). Attributes: ``corpus`` (hash of the corpus), ``source`` (name of its
+        source) and ``unfinished`` (run folders of suites that are still being trained).
 
     Raises:
         BadInput: if a folder holds no losses, a column is not finished, the columns are of
@@ -86,8 +92,13 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.D
                 {"units": "1", "long_name": "parameters without embeddings"},
             ),
             "weights": ("model", [attributes["weights"] for _, attributes in found]),
+            "shared": ("model", _shared([attributes for _, attributes in found])),
         },
-        {"corpus": first["corpus"], "source": first["source"]},
+        {
+            "corpus": first["corpus"],
+            "source": first["source"],
+            "unfinished": sorted({str(path) for one in found if (path := _unfinished(one[0]))}),
+        },
     )
 
 
@@ -156,7 +167,7 @@ def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[
         BadInput: if the folder holds no losses, or one of these columns is not finished.
     """
     attributes = read_root(root)
-    suite = root / "losses"  # in a run folder of jquanta pretrain
+    suite = root / LOSSES  # in a run folder of jquanta pretrain
     if read_attributes(root) is None and suite.is_dir():
         return _columns(suite, models)
     if attributes is None:
@@ -180,6 +191,41 @@ def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[
     for path, _ in found:
         require_whole(path)
     return found
+
+
+def _shared(columns: Sequence[dict[str, Any]]) -> list[str]:
+    """For each column the revisions of other steps of its model with which it has arrays in common.
+
+    Columns of version 0.1 know only whether all arrays are the same.
+    """
+    having: dict[tuple[str, str, str], list[str]] = {}
+    prints = [{**_prints(column.get("arrays")), "": column["weights"]} for column in columns]
+    for column, own in zip(columns, prints, strict=True):
+        if re.fullmatch(r"step\d+", column["revision"]):  # main may well be the last step
+            for name, digest in own.items():
+                having.setdefault((column["model"], name, digest), []).append(column["revision"])
+    found = []
+    for column, own in zip(columns, prints, strict=True):
+        alike = {
+            revision
+            for name, digest in own.items()
+            for revision in having.get((column["model"], name, digest), [])
+        }
+        stepped = column["revision"] in alike
+        found.append(", ".join(sorted(alike - {column["revision"]}, key=_natural)) * stepped)
+    return found
+
+
+def _prints(stored: Any) -> dict[str, str]:
+    """Hashes of arrays as a column stores them; none if it has none."""
+    return {str(k): str(v) for k, v in stored.items()} if isinstance(stored, dict) else {}
+
+
+def _unfinished(column: Path) -> Path | None:
+    """The run folder of the suite that a column belongs to, if that is still being trained."""
+    suite = RunFolder(column.absolute().parents[1])
+    inside = column.absolute().parent.name == LOSSES and suite.begun and suite.record.exists()
+    return suite.path if inside and not suite.done else None
 
 
 def _require_one_corpus(found: Sequence[tuple[Path, dict[str, Any]]]) -> None:

@@ -79,7 +79,9 @@ def pretrain(
         config = load_suite(config, mini=mini)
     folder = SuiteFolder(Path("runs") / config.name if out is None else out)
     folder.check(config)
-    if not folder.done:
+    if folder.done:
+        folder.tidy()
+    else:
         made = folder.missing()
         with folder.locked():
             if not folder.done:  # another process may have finished it while we waited for the lock

@@ -61,6 +61,53 @@ def step_of(revision: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def notes(losses: xr.Dataset, *, steps: bool = True) -> list[str]:
+    """What a reader of these losses should know before comparing them, in sentences.
+
+    Args:
+        losses: of ``open_table``.
+        steps: whether models that end at different steps are a reason for one.
+
+    Returns:
+        One for each suite that is not finished, one if the models end at different steps, and one
+        for checkpoints that have arrays of another step; none if there is nothing to say.
+    """
+    found = [
+        f"{folder}: this suite is not finished; the command that began it continues"
+        for folder in losses.attrs.get("unfinished", [])
+    ]
+    ends = _last_steps(losses) if steps else {}
+    if len(set(ends.values())) > 1:
+        listed = ", ".join(f"{name} {step:,}" for name, step in ends.items())
+        found.append(
+            f"the models end at different steps ({listed}): losses, windows of fits and what is "
+            "learned are not of equal training"
+        )
+    if "shared" in losses.coords:
+        for label, others in zip(
+            losses.model.to_numpy().tolist(), losses.shared.to_numpy().tolist(), strict=True
+        ):
+            if others:
+                found.append(
+                    f"{label}: has arrays in common with {others}: one of them is not what its "
+                    "name says, or they were frozen"
+                )
+    return found
+
+
+def _last_steps(losses: xr.Dataset) -> dict[str, int]:
+    """The last step of each model, of those whose revisions all are steps."""
+    every: dict[str, list[int | None]] = {}
+    names, revisions = losses.name.to_numpy().tolist(), losses.revision.to_numpy().tolist()
+    for name, revision in zip(names, revisions, strict=True):
+        every.setdefault(name, []).append(step_of(revision))
+    return {
+        name: max(step for step in steps if step is not None)
+        for name, steps in every.items()
+        if None not in steps
+    }
+
+
 def at_step(losses: xr.Dataset, step: int | None = None) -> xr.Dataset:
     """Select one checkpoint of each model.
 

@@ -1,8 +1,9 @@
 """Load a model in Hugging Face layout: its configuration, its parameters and its tokenizer."""
 
 import hashlib
+import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -188,6 +189,47 @@ def fingerprint(params: Params) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.view(np.uint8).data)
     return digest.hexdigest()
+
+
+LEAST_NUMBERS = 64
+"""Numbers of an array from which two checkpoints do not have the same ones by chance."""
+
+
+def array_prints(params: Params) -> dict[str, str]:
+    """The first 16 digits of the sha256 of each array, by name, to find arrays that two checkpoints
+    have in common.
+
+    Left out are arrays that may well be equal: small ones, and those of one number throughout, such
+    as biases that are still zero.
+
+    Args:
+        params: by name.
+    """
+    prints = {}
+    for name in sorted(params):
+        array = np.ascontiguousarray(params[name])
+        if array.size >= LEAST_NUMBERS and (array != array.flat[0]).any():
+            prints[name] = hashlib.sha256(array.view(np.uint8).data).hexdigest()[:16]
+    return prints
+
+
+def warn_of_shared(prints: Mapping[str, Mapping[str, str]]) -> None:
+    """Warn if two revisions of a model have some arrays in common, and not all.
+
+    Users of the hub have reported Pythia revisions of several files of which one is another step's.
+
+    Args:
+        prints: ``array_prints`` of the revisions of one model, by their labels.
+    """
+    for one, other in itertools.combinations(prints, 2):
+        shared = [name for name, own in prints[one].items() if prints[other].get(name) == own]
+        if shared and len(shared) < len(prints[one]):
+            warnings.warn(
+                f"{one} and {other} have {len(shared)} of {len(prints[one])} arrays in common "
+                f"({shared[0]}{' …' * bool(shared[1:])}): one of them may be served a file of the "
+                "other; unless these were frozen, do not read them as different checkpoints",
+                stacklevel=2,
+            )
 
 
 def warn_of_equals(fingerprints: Sequence[tuple[str, str]]) -> None:

@@ -130,6 +130,16 @@ class Strip(NamedTuple):
     file: Path
     shape: tuple[int, int]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return 4 * self.shape[0] * self.shape[1]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file is there, in its full size."""
+        return self.file.is_file() and self.file.stat().st_size == self.size
+
 
 class OnDisk:
     """Matrices in a Zarr group, which is being made in a folder and is moved away when it is done.
@@ -173,7 +183,7 @@ class OnDisk:
         layout = {"version": VERSION, "names": list(self.names), "starts": [*starts, self.n]}
         before = {key: self.state.get(key) for key in layout}
         self.done = _done(self.work / DONE, shape)
-        if before == layout and all(strip.file.is_file() for strip in self._strips()):
+        if before == layout and all(strip.is_whole for strip in self._strips()):
             share = self.done[np.triu_indices(len(starts))].mean()
             return [f"similarity: continuing after {share:.0%}"]
         self.done = np.zeros(shape, bool)
@@ -265,22 +275,25 @@ def _cosines(blocks: Blocks, same: bool) -> Iterator[Float32[np.ndarray, "q r"]]
 
 def _done(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """The blocks that are marked; none if the marks are of other panels."""
-    if not path.is_file():
+    try:
+        stored: NDArray[np.bool_] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # missing, or damaged: everything is done again
         return np.zeros(shape, bool)
-    stored: NDArray[np.bool_] = np.load(path, allow_pickle=False)
-    return stored if stored.shape == shape else np.zeros(shape, bool)
+    fits = stored.shape == shape and stored.dtype == bool
+    return stored if fits else np.zeros(shape, bool)
 
 
 def _state(work: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """The stored state, empty where there is none."""
     try:
         stored = json.loads((work / STATE).read_text(encoding="utf-8"))
+        began: dict[str, Any] = dict(stored["identity"])
     except FileNotFoundError:
         return {}
-    except ValueError:
+    except (ValueError, TypeError, KeyError):
         raise BadInput(f"{work / STATE}: damaged; delete that folder") from None
     for name, value in identity.items():
-        found = stored["identity"].get(name)
+        found = began.get(name)
         if found != value:
             raise BadInput(
                 f"{work}: begun with another {name} ({str(found)[:40]}, not {str(value)[:40]}); "
@@ -292,7 +305,7 @@ def _state(work: Path, identity: dict[str, Any]) -> dict[str, Any]:
 def _reserve(strips: Sequence[Strip]) -> None:
     """Make files of zeros. A disk that is full says so here, and not by a signal (SIGBUS) when a
     page of a mapped file is written."""
-    size = 4 * strips[0].shape[0] * strips[0].shape[1]
+    size = strips[0].size
     work = strips[0].file.parents[4]
     if shutil.disk_usage(work).free < size * len(strips):
         raise RunFailed(

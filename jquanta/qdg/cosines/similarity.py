@@ -113,6 +113,9 @@ def similarity(
     out = Path(out).expanduser()
     if (out / SIMILARITY).exists():
         _require_same(out / SIMILARITY, identity, absolute)
+        if (out / WORK).exists():  # a process was killed just after its last step
+            with contextlib.suppress(BadInput), _work_folder(out) as work:
+                remove(work / STATE)
         return open_similarity(out)
     require_place(out)
     with _work_folder(out) as work:

@@ -215,8 +215,6 @@ def _host(*arrays: Array) -> list[np.ndarray]:
 
 def _save(result: xr.Dataset, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    cosine = arrays.variable(("sample", "other"), result.cosine.to_numpy(), **result.cosine.attrs)
-    arrays.write(folder / "similarity.zarr", {"cosine": cosine}, result.attrs)
     truth = {
         "subtask": arrays.variable(("sample",), result.subtask.to_numpy(), **result.subtask.attrs),
         **{
@@ -224,5 +222,8 @@ def _save(result: xr.Dataset, folder: Path) -> None:
             for name in ("ari", "halves")
         },
     }
+    # First what makes the folder one of ours: after a kill the same command may replace it.
     arrays.write(folder / TRUTH, truth, result.attrs)
+    cosine = arrays.variable(("sample", "other"), result.cosine.to_numpy(), **result.cosine.attrs)
+    arrays.write(folder / "similarity.zarr", {"cosine": cosine}, result.attrs)
     save_clusters(result[["label", "inertia"]].assign_attrs(result.attrs), folder)

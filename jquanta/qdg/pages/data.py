@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus, open_corpus
 from jquanta.lm.losses.reader import open_losses, require_corpus
+from jquanta.lm.taxonomy.tables import notes
 from jquanta.qdg.clusters.centres import centres_of_counts
 from jquanta.qdg.clusters.cluster import open_clusters
 from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity
@@ -64,7 +65,7 @@ def page_from(
             raise BadInput(f"--{name} {number}: give 0 or more")
     predictions, clusters, similarity = _open_results(results, corpus)
     text, index = predictions.corpus, predictions.index
-    columns, nats = _losses(results, text, index, losses, models, monitor)
+    columns, nats, told = _losses(results, text, index, losses, models, monitor)
     labels = clusters["label"].to_numpy()
     shown = _similarities(similarity, labels, drawn, monitor)
     own = [i for i, column in enumerate(columns) if column.label == predictions.model]
@@ -83,6 +84,7 @@ def page_from(
         losses=nats,
         drawn=shown.drawn,
         cosine=shown.cosine,
+        notes=told,
     )
 
 
@@ -122,12 +124,12 @@ def _losses(
     given: Sequence[Path | str],
     models: Sequence[str] | None,
     monitor: Monitor,
-) -> tuple[list[Column], NDArray[np.float32]]:
-    """Columns [M], and the samples' losses [M, Q] in nats."""
+) -> tuple[list[Column], NDArray[np.float32], list[str]]:
+    """Columns [M], the samples' losses [M, Q] in nats, and what a reader should know of them."""
     recorded = _recorded(results, "losses")
     folders = list(given) or ([recorded] if recorded else [])
     if not folders:
-        return [], np.empty((0, len(index)), np.float32)
+        return [], np.empty((0, len(index)), np.float32), []
     found = open_losses(*folders, models=models)
     require_corpus(found, corpus)
     columns, rows = [], []
@@ -138,7 +140,7 @@ def _losses(
         columns.append(Column(label, name, size, int(step[1]) if step else None))
         rows.append(column["loss"][index].to_numpy())
         monitor.work("losses", (i + 1) / found.sizes["model"])
-    return columns, np.stack(rows).astype(np.float32)
+    return columns, np.stack(rows).astype(np.float32), notes(found)
 
 
 class _Similarities(NamedTuple):

@@ -47,6 +47,7 @@ class Page:
         losses: [M, Q] nats.
         drawn: [drawn] samples of the similarity matrix that is drawn, numbers from 0 to Q - 1.
         cosine: [drawn, drawn] the cosines between them.
+        notes: sentences that a reader should know before comparing losses.
     """
 
     title: str
@@ -63,6 +64,7 @@ class Page:
     losses: NDArray[np.float32]
     drawn: NDArray[np.int64]
     cosine: NDArray[np.float32]
+    notes: Sequence[str] = ()
 
 
 def most_central(page: Page, count: int, cluster: int) -> NDArray[np.int64]:

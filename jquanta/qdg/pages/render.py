@@ -34,6 +34,7 @@ def render(page: Page) -> str:
         title=page.title,
         about=page.about,
         model=dict(page.about).get("Model") or "the model",
+        notes=page.notes,
         samples=len(page.index),
         counts=page.counts.tolist(),
         longest=max((len(text.before) for text in page.texts), default=0),

@@ -13,7 +13,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Num
 
 from jquanta.errors import BadInput
-from jquanta.lm.taxonomy.tables import step_of
+from jquanta.lm.taxonomy.tables import notes, step_of
 from jquanta.qdg.clusters.cluster import labels_hash, open_clusters
 from jquanta.qdg.config import LEARNED_BELOW
 from jquanta.qdg.results import require_samples
@@ -48,7 +48,8 @@ def cluster_losses(
     Returns:
         ``loss`` (count, cluster, model), nats; NaN beyond the last cluster of a count. ``samples``
         (count, cluster), 0 there. Coordinates of ``model``: ``model_name``, ``revision``, ``size``
-        (parameters without embeddings) and ``step``, NaN where the revision does not say it.
+        (parameters without embeddings) and ``step``, NaN where the revision does not say it. The
+        attribute ``notes`` lists what a reader should know, such as that a suite is not finished.
 
     Raises:
         BadInput: for losses of another corpus or that are not finite, or clusters of other samples.
@@ -100,6 +101,7 @@ def cluster_losses(
             "samples": predictions.hash,
             "selected_by": predictions.model,
             "labels": labels_hash(clusters),
+            "notes": notes(losses),
         },
     )
 

@@ -62,6 +62,22 @@ def test_every_model_has_its_slope(tmp_path: Path) -> None:
     assert {law.window for law in measured if isinstance(law, Measured)} == {(10, 100)}
 
 
+def test_checkpoints_that_should_not_be_compared_are_marked(tmp_path: Path) -> None:
+    losses = curves(SLOPES)
+    losses = losses.sel(model=losses.model != "suite-1m@step1000")
+    shared = ["step300" if label == "suite-100k@step30" else "" for label in losses.model.values]
+    losses = losses.assign_coords(shared=("model", shared))
+    figure, measured = drawn(fig11.draw, losses, tmp_path)
+    told = [row.note for row in measured if isinstance(row, Note)]
+    ends = "suite-25k 1,000, suite-100k 1,000, suite-1m 300"
+    assert any(t.startswith(f"the models end at different steps ({ends}): ") for t in told)
+    assert any(t.startswith("suite-100k@step30: has arrays in common") for t in told)
+    (cross,) = (line for line in panels(figure)[0].get_lines() if line.get_marker() == "x")
+    np.testing.assert_array_equal(cross.get_xdata(), [30])
+    np.testing.assert_allclose(cross.get_ydata(), [4 * 30**-0.2 / NATS_PER_BIT])
+    assert "arrays of another step" in labels(panels(figure)[0])
+
+
 def test_distributions_of_every_checkpoint(tmp_path: Path) -> None:
     losses = curves(SLOPES)
     figure, _ = drawn(fig11.draw, losses, tmp_path)

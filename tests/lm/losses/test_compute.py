@@ -22,6 +22,7 @@ from jquanta.lm.losses.column import Column
 from jquanta.lm.losses.compute import add_column, compute_losses, plan_for
 from jquanta.lm.losses.job import open_checkpoint
 from jquanta.lm.models.config import GPTNeoXConfig
+from jquanta.lm.taxonomy.tables import notes
 from jquanta.lm.weights.load import fingerprint, load_model
 from jquanta.lm.weights.save import save_model
 from tests.lm.corpus.samples import texts, tree, write_corpus
@@ -256,6 +257,70 @@ def test_revisions_of_a_folder_and_what_serves_the_same_weights(home: Path, tmp_
     one, two, ten = found.loss.to_numpy().T
     assert np.array_equal(one, ten)
     assert np.abs(one - two).max() > 0.1
+
+
+def test_a_checkpoint_with_a_part_of_another_step_is_told(home: Path, tmp_path: Path) -> None:
+    """As the first of two files of Pythia's step29 was step58's."""
+    own = {step: examples.parameters(seed=step) for step in (10, 29, 58)}
+    first = sorted(own[29])[::2]
+    own[29] |= {name: own[58][name] for name in first}
+    for step, params in own.items():
+        save_model(tmp_path / "suite" / f"step{step}", NEOX, params)
+    shared = sum(own[58][name].ndim == 2 for name in first)  # biases and norms are constant
+    told = rf"suite@step29 and suite@step58 have {shared} of \d+ arrays in common"
+    with pytest.warns(UserWarning, match=told) as warned:
+        found = compute_losses(
+            home / "corpus",
+            tmp_path / "suite",
+            tmp_path / "out",
+            revisions=["step10", "step29", "step58"],
+        )
+    assert len(warned) == 1
+    assert found.shared.to_numpy().tolist() == ["", "step58", "step29"]
+    (one, other) = notes(found)
+    assert "suite@step29: has arrays in common with step58" in one
+    assert "suite@step58: has arrays in common with step29" in other
+
+
+def test_what_a_kill_leaves_is_no_obstacle(home: Path, tmp_path: Path) -> None:
+    """Half of the parent's metadata, of this version and of the last; the lock; half a column."""
+    out = tmp_path / "out"
+    wanted = compute(home, tmp_path / "whole")
+    (out / "old@main.part" / "loss").mkdir(parents=True)
+    (out / "lock").write_text("process 1 on elsewhere")
+    with pytest.raises(BadInput, match=r"holds other files and no zarr\.json"):
+        compute(home, out)  # a folder is not ours by its name alone
+    shutil.rmtree(out / "old@main.part")
+    (out / "zarr.json.part").write_text("{")
+    (out / "zarr.0123456789abcdef.partial").write_text("{")
+    np.testing.assert_array_equal(compute(home, out), wanted)
+    assert {path.name for path in out.iterdir()} == {"zarr.json", "neox@main"}
+    (out / "old@main.part" / "loss").mkdir(parents=True)
+    (out / "neox@main" / "zarr.0123456789abcdef.partial").write_text("{")
+    compute(home, out, "neox", "neo")
+    assert {path.name for path in out.iterdir()} == {"zarr.json", "neox@main", "neo@main"}
+
+
+def test_a_lost_chunk_of_a_column_that_goes_on(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses that were written and are lost again are not replaced by NaN, or by zeros."""
+    monkeypatch.setattr(column, "CHUNK", 40)
+    out = tmp_path / "out"
+    with pytest.raises(Interrupted):
+        compute(home, out, watch=Watch(stop_at=4))
+    chunk = sorted((out / "neox@main" / "loss" / "c").iterdir())[0]
+    content = chunk.read_bytes()
+    chunk.unlink()
+    with pytest.raises(BadInput, match="losses that were written are lost; delete this folder"):
+        compute(home, out)
+    shutil.rmtree(out)
+    with pytest.raises(Interrupted):
+        compute(home, out, watch=Watch(stop_at=4))
+    for short in sorted((out / "neox@main" / "loss" / "c").iterdir()):
+        short.write_bytes(content[:-4])
+    with pytest.raises(BadInput, match=r"has 156 bytes, not 160; delete this folder"):
+        compute(home, out)
 
 
 def test_bfloat16_is_said(home: Path, tmp_path: Path) -> None:

@@ -55,6 +55,17 @@ def test_a_run_folder_that_holds_losses(corpus: Corpus, tmp_path: Path) -> None:
         jq.open_losses(tmp_path)
 
 
+def test_a_suite_that_is_not_finished_is_told(corpus: Corpus, tmp_path: Path) -> None:
+    fake(tmp_path / "run" / "losses", corpus, "small", "main")
+    (tmp_path / "run" / "config.toml").write_text('name = "suite"')
+    record = tmp_path / "run" / "record.json"
+    record.write_text('{"state": "running"}')
+    for path in (tmp_path / "run", tmp_path / "run" / "losses"):
+        assert jq.open_losses(path).attrs["unfinished"] == [str(tmp_path / "run")]
+    record.write_text('{"state": "done"}')
+    assert jq.open_losses(tmp_path / "run").attrs["unfinished"] == []
+
+
 def test_columns_are_joined_in_the_order_of_size_and_step(corpus: Corpus, tmp_path: Path) -> None:
     out = tmp_path / "out"
     names = [("big", "step512"), ("small", "main"), ("big", "step1000")]

@@ -10,7 +10,15 @@ from jquanta.errors import BadInput
 from jquanta.lm.losses import column
 from jquanta.lm.losses.reader import mean_loss
 from jquanta.lm.models.pythia import PYTHIA
-from jquanta.lm.taxonomy.tables import PUBLISHED, at_step, blocks, open_table, require_text, step_of
+from jquanta.lm.taxonomy.tables import (
+    PUBLISHED,
+    at_step,
+    blocks,
+    notes,
+    open_table,
+    require_text,
+    step_of,
+)
 from tests.lm.losses.examples import corpus
 from tests.lm.taxonomy import examples
 from tests.lm.taxonomy.examples import SIZES, table
@@ -19,6 +27,24 @@ from tests.lm.taxonomy.examples import SIZES, table
 def saved(path: Path, array: np.ndarray) -> Path:
     np.save(path, array)
     return path
+
+
+def test_notes_before_losses_are_compared() -> None:
+    """Models that end at different steps, unfinished suites, arrays of another step."""
+    names, revisions = ["a", "a", "b", "b"], ["step1", "step20", "step1", "step20"]
+    even = table(examples.random(5, 4), [1, 1, 2, 2], names, revisions)
+    assert notes(even) == []
+    assert (
+        notes(table(examples.random(5, 3), [1, 1, 2], names[:3], ["step1", "main", "step1"])) == []
+    )
+    uneven = even.isel(model=[0, 1, 2])
+    (note,) = notes(uneven)
+    assert note.startswith("the models end at different steps (a 20, b 1): ")
+    assert notes(uneven, steps=False) == []
+    (note,) = notes(even.assign_attrs(unfinished=["runs/suite"]))
+    assert note.startswith("runs/suite: this suite is not finished")
+    (note,) = notes(even.assign_coords(shared=("model", ["", "step1", "", ""])))
+    assert note.startswith("a@step20: has arrays in common with step1: ")
 
 
 @pytest.mark.parametrize("models", [6, 7])
@@ -119,7 +145,7 @@ def test_seeds_of_one_size_are_all_there() -> None:
 
 
 def test_only_blocks_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chunk on disk is damaged: whatever is read before its block comes, fails."""
+    """A chunk on disk is damaged after opening: whatever is read before its block comes, fails."""
     monkeypatch.setattr(column, "CHUNK", 40)
     text = corpus(tmp_path / "corpus")
     losses = examples.random(text.n_predictions)
@@ -128,8 +154,9 @@ def test_only_blocks_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     whole = dict(blocks(open_table([out]), 40))
     assert list(whole) == list(range(0, text.n_predictions, 40))
     np.testing.assert_array_equal(np.concatenate(list(whole.values())), losses)
+    opened = open_table([out])
     (out / f"m{SIZES[2]}@main/loss/c/3").write_bytes(b"short")
-    parts = blocks(open_table([out]), 40)
+    parts = blocks(opened, 40)
     assert [next(parts)[0] for _ in range(3)] == [0, 40, 80]
     with pytest.raises(Exception, match=r"."):
         next(parts)

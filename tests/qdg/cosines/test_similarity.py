@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,20 @@ def test_an_interrupted_run_continues(corpus: Corpus, tmp_path: Path) -> None:
     assert "continuing after" in watch.lines[0]
     np.testing.assert_array_equal(found.cosine, whole.cosine)
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"similarity.zarr"}
+
+
+def test_what_a_kill_after_the_last_step_leaves_is_cleared(corpus: Corpus, tmp_path: Path) -> None:
+    """4 bytes for each pair of samples, for good."""
+    samples, model, out = examples.predictions(corpus), examples.model(), tmp_path / "run"
+    settings = {"batch_tokens": 64, "panel": 4}
+    with pytest.raises(Interrupted):
+        qdg.similarity(model, samples, out=out, monitor=Watch(stop_at=9), **settings)
+    work = tmp_path / "work"
+    shutil.copytree(out / "similarity.work", work)
+    whole = qdg.similarity(model, samples, out=out, **settings)
+    shutil.copytree(work, out / "similarity.work")
+    assert qdg.similarity(model, samples, out=out, **settings).equals(whole)
+    assert {path.name for path in out.iterdir()} == {"similarity.zarr"}
 
 
 def test_zero_gradients_are_named_by_prediction(corpus: Corpus, tmp_path: Path) -> None:

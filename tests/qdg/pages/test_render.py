@@ -113,6 +113,13 @@ def test_scripts_put_no_text_in_the_place_of_html() -> None:
     )
 
 
+def test_what_should_be_known_before_losses_are_compared_stands_on_the_page() -> None:
+    made = page(["word"], samples=20)
+    noted = render(Page(**{**vars(made), "notes": ["a <suite> is not finished"]}))
+    assert '<p class="notice">a &lt;suite&gt; is not finished</p>' in noted
+    assert noted.count('class="notice"') == render(made).count('class="notice"') + 1
+
+
 def test_a_page_without_losses_or_similarity() -> None:
     made = page(["word"], samples=20)
     nothing: dict[str, Any] = {

@@ -196,3 +196,17 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert door.main([str(results), "--losses", str(results)]) == 2
     assert "holds no losses" in capsys.readouterr().err
     assert door.main([]) == 2
+
+
+def test_models_of_different_steps_are_told() -> None:
+    """They may count as learned by none for want of training alone."""
+    columns = {
+        "small@step5": (10, 0.2, 0.2),
+        "small@step50": (10, 0.2, 0.2),
+        "big@step5": (20, 9.0, 9.0),
+    }
+    found = emerged(cluster_losses(clusters(), losses(columns), SELECTION))
+    lines = door.summary(found, 2).splitlines()
+    assert lines[1].startswith("note: the models end at different steps (small 50, big 5): ")
+    assert lines[-1] == "learned by none: 2"
+    assert "note" not in door.summary(emerged(curves()), 2)
