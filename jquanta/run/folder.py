@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jquanta.errors import BadInput, Interrupted, RunFailed
+from jquanta.run import parse
 from jquanta.run.environment import environment, now
 from jquanta.run.files import LOCK, remove, require_place, write_whole
 from jquanta.run.stop import shortage
@@ -60,13 +61,16 @@ class RunFolder:
             BadInput: if it is damaged.
         """
         try:
-            return json.loads(self.record.read_text(encoding="utf-8"))
+            found = parse.read_json(self.record)
         except FileNotFoundError:
             return {}
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except BadInput:
+            found = None
+        if not isinstance(found, dict):
             raise BadInput(
                 f"{self.record}: damaged; delete this run folder and run the command again"
-            ) from None
+            )
+        return found
 
     def update_record(self, **entries: Any) -> None:
         """Add entries to ``record.json``; those of the same name are replaced."""

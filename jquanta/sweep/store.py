@@ -17,6 +17,7 @@ from jquanta.parity.config import FIELDS, RunConfig, to_values
 from jquanta.parity.network import make_network
 from jquanta.parity.solo import Metrics
 from jquanta.parity.task import Task, make_task
+from jquanta.run import kinds
 from jquanta.run.arrays import consolidate, open_group
 from jquanta.run.files import remove, whole
 from jquanta.sweep.config import SweepConfig, load_config
@@ -180,18 +181,17 @@ def open_results(path: Path | str) -> xr.Dataset:
         BadInput: if there are no results, the sweep is not finished, or the schema is another.
     """
     folder = SweepFolder(path)
-    if not folder.path.is_dir():
-        raise BadInput(f"{folder.path}: no such run folder; train one: python -m jquanta.sweep")
+    kinds.require(folder.path, "sweep", remedy="train one: jquanta sweep")
     if not folder.begun:
         raise BadInput(
             f"{folder.path}: not a run folder (no config.toml); train one with "
-            f"python -m jquanta.sweep --out {folder.path}"
+            f"jquanta sweep --out {folder.path}"
         )
     if not folder.done or not folder.results.exists():
         folder.read_config()  # refuses another kind of run
         raise BadInput(
             f"{folder.path}: this sweep is not finished; resume it with "
-            f"python -m jquanta.sweep {folder.config} --out {folder.path}"
+            f"jquanta sweep {folder.config} --out {folder.path}"
         )
     dataset = xr.open_zarr(LocalStore(folder.results, read_only=True), chunks=None)
     check(dataset, str(folder.results))
