@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jquanta.cli import door
 from jquanta.cli.flags import argument
+from jquanta.cli.places import require_run
 from jquanta.errors import BadInput
 from jquanta.run.settings import knob
 
@@ -52,6 +53,7 @@ class Options:
 
 def assign(options: Options) -> None:
     """Assign, and print."""
+    require_run(options.results)
     if (options.text is None) == (not options.index):
         raise BadInput("give either --text or --index")
     from jquanta.qdg.questions import assignment

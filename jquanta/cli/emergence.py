@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jquanta.cli import door
 from jquanta.cli.flags import argument
+from jquanta.cli.places import require_run
 from jquanta.qdg.config import LEARNED_BELOW
 from jquanta.run.settings import knob
 
@@ -41,6 +42,7 @@ class Options:
 
 def emergence(options: Options) -> None:
     """Compute, store and print."""
+    require_run(options.results)
     from jquanta.lm.losses.reader import open_losses
     from jquanta.qdg.questions.emergence import STORE, cluster_losses, emerged, save_emergence
     from jquanta.qdg.results import chosen_count, open_run

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jquanta.cli import door
 from jquanta.cli.flags import argument
+from jquanta.cli.places import require_corpus, require_losses, require_quanta
 from jquanta.errors import BadInput, RunFailed
 from jquanta.qdg.config import PageConfig
 from jquanta.run.settings import knob, same_knob
@@ -55,6 +56,11 @@ class Options:
 def explore(options: Options) -> None:
     """Read the results, and write one file."""
     _require_latex(options)
+    require_quanta(options.results)
+    for path in options.losses:
+        require_losses(path)
+    if options.corpus is not None:
+        require_corpus(options.corpus)
     out = options.out or options.results / ("quanta.tex" if options.latex else "quanta.html")
     if options.results.is_dir():
         _require_place(out)

@@ -8,6 +8,7 @@ from typing import Any
 
 from jquanta.cli import door
 from jquanta.cli.flags import argument
+from jquanta.cli.places import require_corpus, require_losses, require_quanta, require_sweep
 from jquanta.figures.catalogue import FIGURES, Entry
 from jquanta.lm.taxonomy.thresholds import MONOGENIC, POLYGENIC, Monogenic, Polygenic
 from jquanta.run.settings import knob
@@ -97,6 +98,14 @@ class Options:
 
 def figures(options: Options) -> None:
     """Draw, and print the numbers."""
+    for path in options.runs:
+        require_sweep(path, flag="--runs")
+    for path in options.losses:
+        require_losses(path)
+    if options.qdg is not None:
+        require_quanta(options.qdg, flag="--qdg")
+    if options.corpus is not None:
+        require_corpus(options.corpus)
     from jquanta import draw
 
     drawing = draw(options.figure, **options.given())

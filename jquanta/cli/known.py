@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jquanta.cli import door
 from jquanta.cli.flags import argument, needed
+from jquanta.cli.places import require_sweep
 from jquanta.errors import BadInput
 from jquanta.qdg.config import PARITY_BELOW, ClusterConfig, SelectConfig
 from jquanta.run.settings import knob, same_knob
@@ -57,6 +58,7 @@ class ParityOptions:
 
 def parity(options: ParityOptions) -> None:
     """Compute, and print."""
+    require_sweep(options.runs)
     import numpy as np
 
     from jquanta.qdg.known.parity import TRUTH, sparse_parity

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jquanta.cli import door
 from jquanta.cli.flags import needed
+from jquanta.cli.places import require_corpus, require_model
 from jquanta.lm.losses import DTYPES
 from jquanta.run.settings import knob
 
@@ -46,6 +47,9 @@ class Options:
 
 def losses(options: Options) -> None:
     """Print the plan, and compute."""
+    require_corpus(options.corpus)
+    for model in options.model:
+        require_model(model, options.revision)
     import jax
 
     from jquanta.lm.corpus.reader import open_corpus

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jquanta.cli import door
 from jquanta.cli.flags import argument
+from jquanta.cli.places import require_run
 from jquanta.qdg.config import LARGEST, OTHERS, STEP
 from jquanta.run.settings import knob
 
@@ -41,6 +42,7 @@ class Options:
 
 def mechanism(options: Options) -> None:
     """Compute, store and print."""
+    require_run(options.results)
     from jquanta.qdg.questions.mechanism import STORE, mechanisms, save_mechanisms
     from jquanta.qdg.results import open_run
     from jquanta.run.progress import Bar

@@ -52,6 +52,10 @@ def command(options: Options) -> None:
     """Print the plan, or train."""
     config = load_suite(options.config, flags=options.fields, mini=options.mini)
     if options.plan:
+        if options.out is not None:
+            from jquanta.lm.pretrain.folder import SuiteFolder
+
+            SuiteFolder(options.out).check(config)
         print_plan(config)
     else:
         train(config, options.out or Path("runs") / config.name)

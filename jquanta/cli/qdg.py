@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jquanta.cli import door
 from jquanta.cli.flags import argument, configured
+from jquanta.cli.places import require_corpus
 from jquanta.qdg.config import SCHEMA, load_qdg
 from jquanta.run.settings import knob
 
@@ -50,10 +51,12 @@ class Options:
 
 def qdg(options: Options) -> None:
     """Run all stages, and print what came of them."""
+    config = load_qdg(options.config, flags=options.fields, mini=options.mini)
+    if not config.input.source:
+        require_corpus(Path(config.input.corpus), flag="input.corpus =")
     from jquanta.qdg.pipeline import PAGE, run
     from jquanta.run.progress import Bar
 
-    config = load_qdg(options.config, flags=options.fields, mini=options.mini)
     out = options.out or Path("runs") / config.name
     with Bar() as line:
         clusters = run(config, out, monitor=line)

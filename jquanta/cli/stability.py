@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jquanta.cli import door
 from jquanta.cli.flags import argument
+from jquanta.cli.places import require_run
 from jquanta.run.settings import knob
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Options:
 
 def stability(options: Options) -> None:
     """Compute, store and print."""
+    require_run(options.results)
     from jquanta.qdg.questions import stability
     from jquanta.qdg.results import chosen_count, open_run
     from jquanta.run.progress import Bar

@@ -53,6 +53,10 @@ def sweep(options: Options) -> None:
     config = load_config(options.config, flags=options.fields, mini=options.mini)
     memory = None if options.memory is None else parse_bytes(options.memory)
     if options.plan:
+        if options.out is not None:
+            from jquanta.sweep.folder import SweepFolder
+
+            SweepFolder(options.out).check(config)
         from jquanta.cli import sweep_plan
 
         sweep_plan.print_plan(config, memory)

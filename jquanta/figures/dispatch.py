@@ -100,4 +100,5 @@ def _function(name: str) -> Callable[..., Drawing]:
 def _home(paths: Sequence[Path | str]) -> Path:
     """The folder that the figures of these paths lie beside, in ``figures/``."""
     first = Path(paths[0] if paths else "").expanduser()
-    return first.parent if first.is_file() else first
+    # Nothing is written into a store, such as the results.zarr of a sweep.
+    return first.parent if first.is_file() or first.suffix == ".zarr" else first

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from jquanta.errors import BadInput
-from jquanta.run.settings import shown
+from jquanta.run.shown import shown
 
 # Members joined by +, then perhaps * and a weight, whose number is checked below: "0+1+2*2.5".
 _CODE = re.compile(r"([0-9]{1,9}(?:\+[0-9]{1,9})*)(?:\*(.+))?")

@@ -45,6 +45,7 @@ from jquanta.qdg.samples.predictions import (
 from jquanta.qdg.samples.selection import Newly, select
 from jquanta.qdg.views.parameters import chosen
 from jquanta.qdg.views.stored import view_from
+from jquanta.run import kinds
 from jquanta.run.files import write_whole
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence
@@ -154,10 +155,8 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
     path = Path(wanted.corpus)
     there = path.exists()
     if not there and not wanted.source:
-        raise BadInput(
-            f"input.corpus = {path}: there is no such folder; make it with jquanta pretrain (the "
-            "default's corpus), or with jquanta corpus"
-        )
+        remedy = "jquanta pretrain makes the default's corpus, and jquanta corpus others"
+        raise kinds.wrong(path, "corpus", remedy, flag="input.corpus =")
     shape = read_config(open_source(wanted.model, wanted.revision or None))
     chosen(shape, config.similarity.parameters)  # refuses a pattern that finds nothing
     corpus = (

@@ -18,11 +18,13 @@ from jquanta.qdg.clusters.cluster import STORE, open_clusters
 from jquanta.qdg.config import SECTIONS, QDGConfig, load_qdg
 from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity
 from jquanta.qdg.samples.predictions import SELECTION, Predictions, open_selection
-from jquanta.run import settings
+from jquanta.run import kinds, settings
 from jquanta.run.folder import CONFIG, RunFolder
 
 STAGES = (SELECTION, SIMILARITY, STORE)
 """What a finished run holds."""
+
+REMEDY = "give a folder that jquanta qdg made"
 
 COUNT = 400
 """Clusters, in the paper; the nearest count that there is takes its place."""
@@ -67,6 +69,7 @@ def open_run(path: Path | str | None) -> Results:
     if path is None:
         raise BadInput("RESULTS is missing: give a folder that jquanta qdg made")
     path = Path(path).expanduser()
+    kinds.require(path, "quanta", remedy=REMEDY)
     if not (path / CONFIG).is_file():
         raise BadInput(f"{path}: no folder of jquanta qdg (it has no {CONFIG}); give one")
     config = stored_config(path)

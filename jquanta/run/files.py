@@ -54,14 +54,14 @@ def write_whole(path: Path, text: str) -> None:
         BadInput: for half of a surrogate pair, which UTF-8 cannot hold.
     """
     try:
-        content = text.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise BadInput(
             f"{path}: a text for it holds half of a character, {error.object[error.start]!a}; "
             "leave it out"
         ) from None
     with whole(path) as part:
-        part.write_bytes(content)
+        part.write_text(text, encoding="utf-8")
 
 
 def inside(folder: Path, name: str, where: str) -> Path:

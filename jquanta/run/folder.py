@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jquanta.errors import BadInput, Interrupted, RunFailed
+from jquanta.run import parse
 from jquanta.run.environment import environment, now
 from jquanta.run.files import LOCK, clear_partials, remove, require_place, write_whole
 from jquanta.run.stop import shortage
@@ -60,10 +61,10 @@ class RunFolder:
             BadInput: if it is damaged.
         """
         try:
-            found = json.loads(self.record.read_text(encoding="utf-8"))
+            found = parse.read_json(self.record)
         except FileNotFoundError:
             return {}
-        except (ValueError, OSError):
+        except BadInput:
             found = None
         if not isinstance(found, dict):
             raise BadInput(

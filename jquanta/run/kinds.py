@@ -66,6 +66,30 @@ def near(path: Path | str, name: str) -> Path | None:
     return None
 
 
+def require(path: Path | str, *names: str, remedy: str, flag: str = "", marker: str = "") -> None:
+    """Raise ``BadInput`` where nothing is at a path, or something of ours of another kind.
+
+    What is of no kind of ours passes, since it may be damaged: whoever opens it says what it lacks.
+    This takes no time, so that commands refuse before they import what they compute with.
+
+    Args:
+        path: what was given.
+        names: of the kinds that do, the usual one first.
+        remedy, flag: as of ``wrong``.
+        marker: a file that every folder of this kind holds, damaged or not; a folder of no kind
+            without it does not pass.
+    """
+    found = kind_of(path)
+    try:
+        there = Path(path).expanduser().exists()
+        folder = Path(path).expanduser()
+        other = bool(marker) and not found and folder.is_dir() and not (folder / marker).is_file()
+    except (OSError, ValueError):
+        there = other = False
+    if not there or other or (found is not None and found.name not in names):
+        raise wrong(path, names[0], remedy, flag=flag)
+
+
 def wrong(path: Path | str, name: str, remedy: str, *, flag: str = "") -> BadInput:
     """The error for a path that is not of the kind that is wanted.
 
@@ -78,28 +102,29 @@ def wrong(path: Path | str, name: str, remedy: str, *, flag: str = "") -> BadInp
     path = Path(path).expanduser()
     label = f"{flag} {path}" if flag else str(path)
     wanted = named(name)
-    if not path.exists():
-        return BadInput(f"{label}: {_absent(path)}; {remedy}")
+    try:
+        if not path.exists():
+            return BadInput(f"{label}: {absent(path) or f'no such folder; {remedy}'}")
+    except (OSError, ValueError) as error:  # a name that no file can have
+        return BadInput(f"{label}: {getattr(error, 'strerror', None) or error}; {remedy}")
     found, better = kind_of(path), near(path, name)
     if found is wanted:
         return BadInput(f"{label}: is {found.what}, but damaged or not finished; {remedy}")
     is_ = f"is {found.what} (to use it: {use(path, found)})" if found else _plain(path)
-    if better:
-        return BadInput(
-            f"{label}: {is_}, not {wanted.what}; give {flag} {better}".replace("  ", " ")
-        )
+    if better and not (found and found.name == "revisions"):  # one is chosen by its name
+        give = f"{flag} {better}".strip()
+        return BadInput(f"{label}: {is_}, not {wanted.what}; give {give}")
     return BadInput(f"{label}: {is_}, not {wanted.what}; {remedy}")
 
 
-def _absent(path: Path) -> str:
-    """Why a path is not there, as far as the folders above it tell."""
-    for above in islice(path.absolute().parents, 4):
-        if above.is_dir():
-            kind = kind_of(above)
-            if kind and kind.name in STARTED and _state(above) != "done":
-                return f"not there yet: {above} is {kind.what} that is not finished; go on with it"
-            break
-    return "no such folder" if not path.suffix else "no such file or folder"
+def absent(path: Path) -> str | None:
+    """Why a path is not there, and what to type, as far as the folders above it tell."""
+    for above in islice(path.parents, 4):
+        kind = kind_of(above)
+        if kind and kind.name in STARTED and _state(above) != "done":
+            again = f"jquanta {STARTED[kind.name]} {above / 'config.toml'} --out {above}"
+            return f"not there yet: {above} is {kind.what}, and not finished; go on: {again}"
+    return None
 
 
 def _plain(path: Path) -> str:
@@ -166,8 +191,8 @@ _SWEEP = ("task", "network", "eval", "sweep")
 _SUITE = ("model",)
 _QDG = ("input", "select", "similarity", "cluster", "page")
 
-STARTED = ("sweep", "suite", "quanta")
-"""Kinds that are run folders, with a state."""
+STARTED = {"sweep": "sweep", "suite": "pretrain", "quanta": "qdg"}
+"""Kinds that are run folders, with a state, and the command that makes each."""
 
 KINDS = (
     Kind("sweep", "a sweep's folder", "jquanta figures fig2 --runs {}", _run(*_SWEEP)),

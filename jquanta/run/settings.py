@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jquanta.errors import BadInput
-from jquanta.run import parse
+from jquanta.run import kinds, parse
+from jquanta.run.shown import shown
 
 Fields = Mapping[str, "dataclasses.Field[Any]"]
 """By dotted name, such as ``train.lr``, or by plain name at the top."""
@@ -28,9 +29,6 @@ MAX_NAME = 100
 
 MAX_SEED = 2**32 - 1
 """The largest seed: streams of random numbers take 32 bits."""
-
-MOST_SHOWN = 80
-"""Characters of a value in a message."""
 
 MAX_WHOLE = 2**63 - 1
 """The largest whole number of a configuration, as in TOML: 64 bits."""
@@ -59,15 +57,6 @@ def same_knob(table: type, name: str) -> Any:
     """A field with the default and the text of another one, which means the same."""
     found = {one.name: one for one in dataclasses.fields(table)}[name]
     return field(default=found.default, metadata=found.metadata)
-
-
-def shown(value: object) -> str:
-    """A value for a message: its text, cut after ``MOST_SHOWN`` characters."""
-    try:
-        text = str(value)
-    except ValueError:  # a whole number of more digits than Python prints
-        return "a number of thousands of digits"
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 def require(ok: bool, name: str, value: object, remedy: str) -> None:
@@ -161,6 +150,9 @@ def load(
         path = schema.default if source is None else Path(source)
         content = read_toml(path, schema.folder)
         where = "the configuration" if source is None else str(source)
+        own, kind = f"{schema.name} settings", kinds.kind_of(path)
+        if kind and kind.name.endswith(" settings") and not kinds.named(own).mark(path):
+            raise kinds.wrong(path, own, f"give one of {schema.folder}")
     if "smoke" in content:
         raise BadInput(f"smoke in {where}: [smoke] is called [{MINI}] now; rename it")
     small = content.pop(MINI, None if mini else {})
@@ -216,12 +208,9 @@ def read_toml(path: Path, folder: str) -> dict[str, Any]:
 
 def require_kind(path: Path, tables: Iterable[str], command: str) -> None:
     """Raise ``BadInput`` unless a run folder's configuration is TOML, with these tables alone."""
-    foreign = read_toml(path, "configs/").keys() - {"name", *tables}
-    if foreign:
-        raise BadInput(
-            f"{path.parent}: holds another kind of run ({path.name} has [{min(foreign)}]); give a "
-            f"folder of {command}"
-        )
+    if read_toml(path, "configs/").keys() - {"name", *tables}:
+        kind = next(kind for kind, by in kinds.STARTED.items() if command == f"jquanta {by}")
+        raise kinds.wrong(path.parent, kind, f"give a folder of {command}")
 
 
 def take_name(content: dict[str, Any], default: str) -> str:

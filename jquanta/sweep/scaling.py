@@ -176,8 +176,18 @@ def learned(curve: xr.Dataset, below: float = LEARNED_BELOW) -> xr.DataArray:
 
 
 def scale_of(curve: xr.Dataset) -> str:
-    """Name of the curve's dimension: ``n_params``, ``step`` or ``train_size``."""
-    return str(curve.loss.dims[0])
+    """Name of the curve's dimension: ``n_params``, ``step`` or ``train_size``.
+
+    Raises:
+        BadInput: for what is no curve, such as the results that curves are made of.
+    """
+    scale = str(curve.loss.dims[0]) if "loss" in curve and curve.loss.dims else ""
+    if scale not in SCALES:
+        raise BadInput(
+            "no curve of losses along a scale; make one: parameter_curve(results), "
+            "step_curve(results) or data_curve(results)"
+        )
+    return scale
 
 
 def fit_curve(curve: xr.Dataset, window: powerlaw.Window | None = None) -> powerlaw.Fit:
@@ -303,8 +313,8 @@ def predicted(curve: xr.Dataset) -> float | None:
 
     None where it predicts none: for uniform frequencies, codes, alpha ≤ 0, or a single subtask.
     """
-    limit = limit_theory(curve.attrs)
-    return None if limit is None else _of_scale(limit, scale_of(curve))
+    scale, limit = scale_of(curve), limit_theory(curve.attrs)
+    return None if limit is None else _of_scale(limit, scale)
 
 
 def predicted_finite(curve: xr.Dataset, fit: powerlaw.Fit) -> float | None:
@@ -363,8 +373,20 @@ def task_of(runs: "xr.Dataset | xr.DataArray") -> dict[str, float | int]:
     }
 
 
+def require_results(results: xr.Dataset) -> None:
+    """Raise ``BadInput`` for what does not hold the runs of a sweep."""
+    if not {"run", "step"} <= set(results.dims) or "diverged_at" not in results.coords:
+        raise BadInput("no results of a sweep; give what jq.open_results(FOLDER) gives")
+
+
 def undiverged(results: xr.Dataset) -> xr.Dataset:
-    """The runs whose losses stayed finite."""
+    """The runs whose losses stayed finite.
+
+    Raises:
+        BadInput: for what holds no runs.
+    """
+    if not {"run", "step"} <= set(results.dims) or "diverged_at" not in results.coords:
+        raise BadInput("no results of a sweep; give what jq.open_results(FOLDER) gives")
     return results.isel(run=(results.diverged_at < 0).to_numpy())
 
 
@@ -384,6 +406,7 @@ def refuse_mixed(runs: "xr.Dataset | xr.DataArray", *free: str) -> None:
 
 def _runs(results: xr.Dataset, online: bool) -> xr.Dataset:
     """The online runs, or those on finite data, checked to differ in scale and seed only."""
+    require_results(results)
     wanted = np.isinf(results.train_size) if online else np.isfinite(results.train_size)
     runs = undiverged(results.isel(run=wanted.to_numpy()))
     if not runs.sizes["run"]:

@@ -20,7 +20,7 @@ from jquanta.parity.config import FIELDS, RunConfig, to_values
 from jquanta.parity.network import MLP, make_network
 from jquanta.parity.solo import Metrics
 from jquanta.parity.task import Task, make_task
-from jquanta.run import sums
+from jquanta.run import kinds, sums
 from jquanta.run.arrays import DAMAGE, consolidate, open_group, require_whole
 from jquanta.run.files import remove, whole
 from jquanta.sweep.config import SweepConfig, load_config
@@ -190,18 +190,17 @@ def open_results(path: Path | str) -> xr.Dataset:
         BadInput: if there are no results, the sweep is not finished, or the schema is another.
     """
     folder = SweepFolder(path)
-    if not folder.path.is_dir():
-        raise BadInput(f"{folder.path}: no such run folder; train one: python -m jquanta.sweep")
+    kinds.require(folder.path, "sweep", remedy="train one: jquanta sweep")
     if not folder.begun:
         raise BadInput(
             f"{folder.path}: not a run folder (no config.toml); train one with "
-            f"python -m jquanta.sweep --out {folder.path}"
+            f"jquanta sweep --out {folder.path}"
         )
     if not folder.done or not folder.results.exists():
         folder.read_config()  # refuses another kind of run
         raise BadInput(
             f"{folder.path}: this sweep is not finished; resume it with "
-            f"python -m jquanta.sweep {folder.config} --out {folder.path}"
+            f"jquanta sweep {folder.config} --out {folder.path}"
         )
     remedy = f"{RESULTS} cannot be mended: delete the folder and run the sweep again"
     if sums.require_whole(folder.results, remedy):

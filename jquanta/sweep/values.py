@@ -7,6 +7,7 @@ from typing import Any
 from jquanta.errors import BadInput
 from jquanta.parity.config import FIELDS, Scalar
 from jquanta.run import settings
+from jquanta.run.shown import shown
 
 _ITEM = re.compile(r"\s*((?:log|lin)\s*\([^()]*\)|[^,()]+?)\s*(?:,|$)")
 _RANGE = re.compile(r"(log|lin)\s*\(([^()]*)\)")
@@ -57,7 +58,7 @@ def _from_text(name: str, text: str) -> list[Scalar]:
         item = _ITEM.match(text, end)
         if not item:
             raise BadInput(
-                f"{name} = {settings.shown(repr(text))}: cannot be read; give values such as "
+                f"{name} = {shown(repr(text))}: cannot be read; give values such as "
                 "'0.1, 0.2', 'log(10, 500, 30)' or 'lin(0.1, 0.8, 8)'"
             )
         spread = _RANGE.fullmatch(item[1])
@@ -68,7 +69,7 @@ def _from_text(name: str, text: str) -> list[Scalar]:
 
 def _spread(name: str, kind: str, arguments: str) -> list[Scalar]:
     """The values of a range: ``log(first, last, count)`` or ``lin(first, last, count)``."""
-    told = f"{name} = {settings.shown(repr(f'{kind}({arguments})'))}"
+    told = f"{name} = {shown(repr(f'{kind}({arguments})'))}"
     try:
         first, last, count = (float(part) for part in arguments.split(","))
     except ValueError:

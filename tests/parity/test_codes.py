@@ -19,7 +19,7 @@ from jquanta.parity.config import RunConfig, TaskConfig
 from jquanta.parity.network import make_network
 from jquanta.parity.packed import Packed
 from jquanta.parity.task import draw, make_task, parity, unpack, whole_inputs
-from jquanta.run.settings import shown
+from jquanta.run.shown import shown
 from jquanta.sweep.plan import plan
 from tests import chance
 from tests.parity import twins

@@ -91,4 +91,7 @@ def test_a_folder_in_a_run_that_is_not_finished(tmp_path: Path) -> None:
     (suite / "config.toml").write_text('[[model]]\nname = "a"\n')
     (suite / "record.json").write_text(json.dumps({"state": "running"}))
     told = str(kinds.wrong(suite / "models" / "a", "model", "give a model's folder"))
-    assert f"{suite} is the folder of a suite of language models that is not finished" in told
+    assert told.endswith(
+        f"not there yet: {suite} is the folder of a suite of language models, and not finished; go "
+        f"on: jquanta pretrain {suite}/config.toml --out {suite}"
+    )

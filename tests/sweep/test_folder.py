@@ -51,8 +51,11 @@ def test_the_same_runs_may_be_written_differently(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("name = 'x'\n[task\n", r"config.toml: not valid TOML: .* \(at line 2"),
-        ("name = 'x'\n[input]\nmodel = 'm'\n", r"another kind of run \(config.toml has \[input\]"),
+        ("name = 'x'\n[task\n", r"config.toml: not valid TOML .*at line 2"),
+        (
+            "name = 'x'\n[input]\nmodel = 'm'\n",
+            "is a folder that jquanta qdg made .*, not a sweep's folder",
+        ),
     ],
 )
 def test_a_folder_of_something_else_says_so(tmp_path: Path, content: str, says: str) -> None:

@@ -9,7 +9,7 @@ import xarray as xr
 
 from jquanta import powerlaw, theory
 from jquanta.errors import BadInput
-from jquanta.sweep import scaling
+from jquanta.sweep import emergence, scaling
 from tests.sweep import synthetic
 from tests.sweep.synthetic import ALPHA_D, ALPHA_D_LAST, ALPHA_N, ALPHA_S, LN2, planted
 
@@ -403,3 +403,21 @@ def test_a_loss_that_never_falls_is_not_fitted(results: xr.Dataset) -> None:
         scaling.fit_curve(curve.assign(loss=curve.loss * 0 + LN2))
     with pytest.raises(BadInput, match="2 values of n_params to fit: at least 3"):
         scaling.fit_curve(scaling.parameter_curve(results).isel(n_params=slice(2)))
+
+
+def test_what_is_no_curve_and_what_are_no_results(results: xr.Dataset) -> None:
+    curve_functions: list[Any] = [scaling.fit_curve, scaling.predicted, scaling.fig10_window]
+    for call in curve_functions:
+        with pytest.raises(BadInput, match="no curve of losses along a scale; make one"):
+            call(results)
+    of_results: list[Any] = [
+        scaling.parameter_curve,
+        scaling.step_curve,
+        scaling.data_curve,
+        scaling.exponents,
+        emergence.convergence_step,
+        emergence.stopping_step,
+    ]
+    for call in of_results:
+        with pytest.raises(BadInput, match=r"no results of a sweep; give what jq\.open_results"):
+            call(results[["loss"]].mean("run"))

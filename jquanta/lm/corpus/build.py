@@ -36,6 +36,7 @@ from jquanta.lm.corpus.layout import (
 from jquanta.lm.corpus.reader import Corpus, open_corpus, prediction_starts
 from jquanta.lm.corpus.sources import Document, Source, open_source
 from jquanta.lm.corpus.tokenizer import Encode, LoadedTokenizer, encoder, load_tokenizer
+from jquanta.run import parse
 from jquanta.run.checkpoint import Due
 from jquanta.run.files import LOCK, PART, remove, require_place, write_whole
 from jquanta.run.folder import RunFolder
@@ -248,7 +249,7 @@ def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progres
             raise BadInput(f"--out: {part}, where it is built, is not ours; move it away")
         return _Progress(0, 0, 0)
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = parse.read_json(path)
         found, progress = Recipe(**stored["recipe"]), _Progress(*stored["progress"])
         _require_same(part, found, recipe)
         arrays = zip((part / TOKENS, part / OFFSETS), progress.sizes(dtype), strict=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from jquanta.errors import BadInput
+from jquanta.run import kinds, parse
 
 SCHEMA_VERSION = 1
 
@@ -94,8 +95,9 @@ class Meta:
 def read_meta(folder: Path) -> Meta:
     """Read ``meta.json``. Raises ``BadInput`` if the folder is not a corpus, or is damaged."""
     path = folder / META
+    kinds.require(folder, "corpus", remedy="build one: jquanta corpus")
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = parse.read_json(path, f"{path}: damaged", "build the corpus again")
         if values["schema"] != SCHEMA_VERSION:
             raise BadInput(
                 f"{path}: schema {values['schema']}, and this jquanta reads {SCHEMA_VERSION}; "

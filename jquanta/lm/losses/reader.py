@@ -24,6 +24,7 @@ from jquanta.lm.losses.column import (
     read_root,
     require_whole,
 )
+from jquanta.run import kinds
 from jquanta.run.arrays import open_group
 from jquanta.run.files import PART
 from jquanta.run.folder import RunFolder
@@ -166,6 +167,7 @@ def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[
     Raises:
         BadInput: if the folder holds no losses, or one of these columns is not finished.
     """
+    kinds.require(root, "losses", "suite", remedy=f"compute some: jquanta losses --out {root}")
     attributes = read_root(root)
     suite = root / LOSSES  # in a run folder of jquanta pretrain
     if read_attributes(root) is None and suite.is_dir():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 from jquanta.errors import BadInput
-from jquanta.run.settings import shown
+from jquanta.run.shown import shown
 
 
 class Range(NamedTuple):

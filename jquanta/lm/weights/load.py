@@ -22,7 +22,7 @@ from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, shapes
 from jquanta.lm.weights import files, tables
 from jquanta.lm.weights.sources import Folder, Source, open_source
-from jquanta.run import parse, sums
+from jquanta.run import kinds, parse, sums
 
 BAR_FROM = 2**30
 """Size in bytes from which a progress bar is shown: reading so much takes a few seconds."""
@@ -76,7 +76,7 @@ def read_config(source: Source) -> LMConfig:
     """Read a model's ``config.json``. Raises ``BadInput`` if it is missing or not supported."""
     path = source.get("config.json")
     if path is None:
-        raise BadInput(f"{source.label}: has no config.json; {_remedy(Path(source.label))}")
+        raise kinds.wrong(source.label, "model", _remedy(Path(source.label)))
     file = f"{source.label}: config.json"
     stored = parse.read_json(path, file)
     if not isinstance(stored, dict):

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 
 from jquanta.errors import BadInput, RunFailed
 from jquanta.lm.models.pythia import resolve
+from jquanta.run import kinds
 from jquanta.run.files import inside
 
 
@@ -41,6 +42,8 @@ class Folder:
         self.label = str(self.path)
         self.notes: tuple[str, ...] = ()
         if not self.path.is_dir():
+            if why := kinds.absent(self.path):
+                raise BadInput(f"{self.path}: {why}")
             here = ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir())) or "none"
             raise BadInput(f"{path}: has no revision (subfolder) {revision}; it has {here}")
 
@@ -169,11 +172,14 @@ def open_source(id_or_folder: Path | str, revision: str | None = None) -> Source
     folder = Path(id_or_folder).expanduser()
     if folder.is_dir():
         return Folder(folder, revision)
-    if not str(id_or_folder) or isinstance(id_or_folder, Path) or _looks_like_path(id_or_folder):
-        raise BadInput(
-            f"{id_or_folder}: no such folder; give a model's folder, or its id on the hub"
+    local = isinstance(id_or_folder, Path) or _looks_like_path(id_or_folder)
+    if not str(id_or_folder) or local or kinds.absent(folder):
+        raise kinds.wrong(
+            folder,
+            "model",
+            "give a model's folder, or its id on the hub; jquanta pretrain makes those in runs/",
         )
-    return Hub(id_or_folder, revision)
+    return Hub(str(id_or_folder), revision)
 
 
 def _looks_like_path(name: str) -> bool:

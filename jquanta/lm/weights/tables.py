@@ -8,7 +8,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.network import shapes
-from jquanta.run.settings import shown
+from jquanta.run.shown import shown
 
 
 class Architecture(NamedTuple):

@@ -32,6 +32,9 @@ ABOVE = 1e-2
 """How far above 1 a cosine may be, through rounding (bfloat16 rounds by 4e-3). A matrix with larger
 entries is refused: it holds inner products of vectors that were not normalised."""
 
+FEW = 8
+"""Samples that a message names."""
+
 HELD = 2**26
 """Cosines in memory at a time in the search for neighbours: 2^26 × 4 bytes = 256 MiB."""
 
@@ -91,12 +94,7 @@ def symmetric(cosine: ArrayLike) -> Matrix:
         raise BadInput(f"cosine has shape {matrix.shape}: give a square matrix, samples × samples")
     if matrix.dtype not in (np.float32, np.float64):
         matrix = matrix.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
-    if bad.size:
-        raise BadInput(
-            f"cosine: NaN or infinite in the rows of {bad.size} of {len(matrix)} samples, the "
-            f"first {bad[0]}; a gradient of norm zero has no cosine: leave such samples out"
-        )
+    _require_finite(matrix)
     if not np.allclose(matrix, matrix.T, rtol=0, atol=ASYMMETRY):
         raise BadInput("cosine is not symmetric: give C with C[i, j] = C[j, i]")
     largest = abs(matrix).max(initial=0)
@@ -106,6 +104,28 @@ def symmetric(cosine: ArrayLike) -> Matrix:
             "norm first"
         )
     return (matrix + matrix.T) / 2  # changes no bit of a matrix that is exactly symmetric
+
+
+def _require_finite(matrix: Matrix) -> None:
+    """Raise ``BadInput`` if numbers are NaN or infinite, naming the samples to leave out."""
+    wrong = ~np.isfinite(matrix)
+    if not wrong.any():
+        return
+    # A sample without a cosine has a whole row and column of NaN, and so is in all other rows, too.
+    # The fewest samples without which nothing is wrong, nearly: those with the most, one by one.
+    wrong |= wrong.T
+    left_out: list[int] = []
+    counts = wrong.sum(axis=1)
+    while counts.any():
+        left_out.append(worst := int(counts.argmax()))
+        counts -= wrong[worst]
+        counts[worst] = 0
+        wrong[worst] = wrong[:, worst] = False
+    shown = ", ".join(map(str, sorted(left_out)[:FEW])) + " …" * (len(left_out) > FEW)
+    raise BadInput(
+        f"cosine: NaN or infinite for {len(left_out)} of {len(matrix)} samples: leave out {shown} "
+        "(a gradient of norm zero has no cosine)"
+    )
 
 
 def _numbers(values: ArrayLike, name: str, wanted: str) -> np.ndarray:

@@ -131,7 +131,7 @@ def labels_by_seed(
     do not depend on the seed, are computed once for all of them."""
     matrix = affinity_of(cosine, affinity)
     chosen = chosen_counts(counts, len(matrix))
-    return _solved(matrix, chosen, seeds, kmeans, n_init, monitor or Silence())[0]
+    return _solved(matrix, chosen, seeds, kmeans, n_init, monitor or Silence(), affinity)[0]
 
 
 def _clustered(
@@ -150,7 +150,9 @@ def _clustered(
             f"cluster counts {COUNTS[len(chosen)]} to {COUNTS[-1]} are left out: above a fifth of "
             f"{samples} samples"
         )
-    labels, inertia = _solved(affinity, chosen, [seed], kmeans, n_init, monitor)
+    labels, inertia = _solved(
+        affinity, chosen, [seed], kmeans, n_init, monitor, settings["affinity"]
+    )
     made = {"seed": seed, "kmeans": kmeans, "n_init": n_init}
     return _dataset(labels[0], chosen, settings | made, inertia[0])
 
@@ -162,8 +164,9 @@ def _solved(
     kmeans: str,
     n_init: int,
     monitor: Monitor,
+    name: str,
 ) -> tuple[Int32[np.ndarray, "seeds counts Q"], Float64[np.ndarray, "seeds counts"]]:
-    """Labels and inertias for every seed and count."""
+    """Labels and inertias for every seed and count; ``name`` is the affinity's, for messages."""
     if kmeans not in KMEANS:
         raise BadInput(f"kmeans = {kmeans!r}: give one of {', '.join(KMEANS)}")
     if n_init < 1:
@@ -171,7 +174,7 @@ def _solved(
     for seed in seeds:
         if not 0 <= seed < 2**32:
             raise BadInput(f"seed = {seed}: give a number from 0 to 2^32 - 1")
-    refuse_disconnected(affinity)
+    refuse_disconnected(affinity, name)
     solve = _jax_solutions if kmeans == "jax" else _scikit_learn_solutions
     # The work of k-means for a count k: k clusters × k dimensions, and a share that every count
     # takes however small it is.

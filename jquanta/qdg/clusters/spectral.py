@@ -22,12 +22,17 @@ from scipy.sparse.csgraph import connected_components, laplacian
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from jquanta.errors import BadInput, RunFailed
+from jquanta.qdg.config import ABSOLUTE, ANGULAR, SHIFTED
 
 Affinity: TypeAlias = "np.ndarray | sparse.csr_array"
 
 SHIFT = -1e-5
 """The shift of scikit-learn's shift-invert mode, which finds the eigenvalues nearest to it: just
 below the smallest, which is 0."""
+
+
+FEW = 8
+"""Samples that a message names."""
 
 
 class Embedding(NamedTuple):
@@ -126,24 +131,38 @@ def _signed(vectors: Float[np.ndarray, "Q K"]) -> Float[np.ndarray, "Q K"]:
     return np.asarray(vectors * np.sign(largest))
 
 
-def refuse_disconnected(affinity: Affinity) -> None:
+def refuse_disconnected(affinity: Affinity, name: str = "") -> None:
     """Raise ``BadInput`` unless the graph of the affinities is connected: between separate parts
-    the eigenvectors of eigenvalue 0 are not unique."""
+    the eigenvectors of eigenvalue 0 are not unique.
+
+    Args:
+        affinity: [Q, Q], not negative.
+        name: of the affinity, by which the remedy is known; empty if it has none.
+    """
     if sparse.issparse(affinity):
         parts, part = connected_components(affinity, directed=False)
-        smallest = np.bincount(part).min()
+        small = np.flatnonzero(part == np.bincount(part).argmin())
         remedy = "give more neighbours"
     else:
         reached = _reached(affinity)
         if reached.all():
             return
-        parts, smallest = 2, min(reached.sum(), (~reached).sum())
-        remedy = "leave out one part, or choose affinity = 'angular'"
+        parts, small = 2, np.flatnonzero(reached if 2 * reached.sum() <= len(reached) else ~reached)
+        remedy = "leave these out"
+        if name in (ANGULAR, SHIFTED):  # only a cosine of -1 makes an affinity of 0
+            remedy = "their cosine to all others is -1: leave these out, or cluster them apart"
+        elif name == ABSOLUTE:
+            remedy = "leave these out, or choose affinity = 'angular'"
     if parts > 1:
         raise BadInput(
             f"the affinity falls apart: {parts} parts or more without any likeness between them, "
-            f"one of {smallest} samples; {remedy}"
+            f"one of {len(small)} samples ({_listed(small)}); {remedy}"
         )
+
+
+def _listed(samples: np.ndarray) -> str:
+    """The first samples, for a message."""
+    return ", ".join(map(str, samples[:FEW].tolist())) + ", …" * (len(samples) > FEW)
 
 
 def _reached(affinity: Float[np.ndarray, "Q Q"]) -> np.ndarray:

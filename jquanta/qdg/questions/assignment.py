@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike, NDArray
+from tokenizers import Tokenizer
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.layout import Recipe
@@ -28,11 +29,16 @@ from jquanta.qdg.views.gradient import loss_function
 from jquanta.qdg.views.per_sample import PerSample, per_sample, view_of
 from jquanta.qdg.views.source import computed
 from jquanta.qdg.views.stored import view_from
+from jquanta.run.parse import whole_text
 from jquanta.run.progress import Monitor, Silence
 from jquanta.run.settings import as_bytes
 
 NONE = -1
 """Stands for no cluster and no sample, where a gradient is zero or not finite."""
+
+
+LETTERS = 16
+"""So many letters a token are read of the end of a text, at first. Few tokens have more."""
 
 
 def assign(
@@ -76,10 +82,10 @@ def assign(
     Returns:
         By ``token``: ``loss``, nats; ``cluster`` and ``cosine`` to its centre; ``score``; and by
         ``rank`` the ``nearest`` samples (places in the selection; a sample itself is left out) with
-        ``nearest_cosine``. Coordinates: ``prediction``, its number in the corpus or the text, and
-        ``target``, its text. Where a gradient is zero or not finite there is cluster -1, samples
-        -1 and NaN; a cluster of one has no score (NaN). A prediction that is itself a sample is
-        scored among the others of its cluster.
+        ``nearest_cosine``. Coordinates: ``prediction``, its number in the corpus or the text (of a
+        very long text, in what was read of its end), and ``target``, its text. Where a gradient is
+        zero or not finite there is cluster -1, samples -1 and NaN; a cluster of one has no score
+        (NaN). A prediction that is itself a sample is scored among the others of its cluster.
 
     Raises:
         BadInput: if the parts do not go together, the count is unknown, the text is too short, or
@@ -176,22 +182,33 @@ def _new_predictions(
         if last is not None:
             raise BadInput("last: goes with a text; leave out what is not wanted")
         return given(corpus, what), 0
-    try:
-        tokens = corpus.tokenizer.encode(what, add_special_tokens=False).ids
-    except (TypeError, UnicodeError):  # half of a character, as of an argument that is no UTF-8
-        raise BadInput("text: not UTF-8") from None
+    most = model.config.context + 1
+    if not whole_text(what):  # half of a character, as of an argument that is no UTF-8
+        raise BadInput("text: not UTF-8")
+    tokens, cut = _last_tokens(corpus.tokenizer, what, most)
     if len(tokens) < 2:
         raise BadInput(
             f"text: {len(tokens)} token{'s' * (len(tokens) != 1)}, and the first is predicted from "
             "nothing; give at least two"
         )
-    most = model.config.context + 1
     before = max(0, len(tokens) - most)
     if before:
-        monitor.say(f"text: {len(tokens):,} tokens, of which the model takes the last {most:,}")
+        read = f"its end of {len(tokens):,}" if cut else f"{len(tokens):,}"
+        monitor.say(f"text: {read} tokens, of which the model takes the last {most:,}")
     document = _one_document(corpus, np.array(tokens[before:]))
     index = np.arange(document.n_predictions)
     return given(document, index if last is None else index[-last:]), before
+
+
+def _last_tokens(tokenizer: Tokenizer, text: str, most: int) -> tuple[list[int], bool]:
+    """The tokens of a text; of a long one, of as much of its end as has twice as many as are
+    wanted, so that those are what they would be in the whole text. And whether it was long."""
+    taken = LETTERS * most
+    while True:
+        tokens: list[int] = tokenizer.encode(text[-taken:], add_special_tokens=False).ids
+        if taken >= len(text) or len(tokens) >= 2 * most:
+            return tokens, taken < len(text)
+        taken *= 4
 
 
 def _one_document(like: Corpus, tokens: NDArray[np.int64]) -> Corpus:

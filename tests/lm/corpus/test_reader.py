@@ -305,5 +305,5 @@ def test_a_run_folder_names_its_corpora(tmp_path: Path) -> None:
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="gone: not a corpus"):
+    with pytest.raises(BadInput, match="gone: no such folder; build one"):
         open_corpus(tmp_path / "gone")

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from jquanta.errors import BadInput
-from jquanta.qdg.clusters.affinity import affinity_of, neighbour_graph
+from jquanta.qdg.clusters.affinity import affinity_of, neighbour_graph, symmetric
 from tests.qdg.clusters.vectors import cosines, groups
 
 
@@ -54,7 +54,7 @@ def nan_row() -> np.ndarray:
     [
         (np.eye(3)[:2], "angular", r"shape \(2, 3\): give a square matrix"),
         (np.ones(3), "angular", r"shape \(3,\): give a square matrix"),
-        (nan_row(), "angular", "in the rows of 4 of 4 samples, the first 0"),
+        (nan_row(), "angular", "for 1 of 4 samples: leave out 2 "),
         (np.array([[1.0, 0.5], [0.4, 1.0]]), "angular", "not symmetric"),
         (np.array([[1.0, -0.5], [-0.5, 1.0]]), "absolute", "negative entries"),
         (5 * np.eye(3), "angular", "cosine: up to 5, and cosines are at most 1"),
@@ -99,3 +99,15 @@ def test_neighbour_graph_is_that_of_all_pairs(rows: int | None) -> None:
 def test_bad_features(features: Any, neighbours: int, says: str) -> None:
     with pytest.raises(BadInput, match=says):
         neighbour_graph(features, neighbours)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_sample_without_cosines_alone_is_to_blame(value: float) -> None:
+    cosine = np.eye(30, dtype=np.float32)
+    cosine[7] = cosine[:, 7] = value
+    with pytest.raises(BadInput, match=r"for 1 of 30 samples: leave out 7 \("):
+        symmetric(cosine)
+    cosine[12] = cosine[:, 12] = value
+    cosine[3, 4] = value  # one of these two
+    with pytest.raises(BadInput, match=r"for 3 of 30 samples: leave out 3, 7, 12 \("):
+        symmetric(cosine)

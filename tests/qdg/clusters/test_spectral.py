@@ -6,6 +6,7 @@ from sklearn.manifold import spectral_embedding
 
 from jquanta.errors import BadInput
 from jquanta.qdg.clusters.affinity import affinity_of, neighbour_graph
+from jquanta.qdg.clusters.cluster import cluster
 from jquanta.qdg.clusters.spectral import (
     embed,
     embed_as_scikit_learn,
@@ -77,3 +78,18 @@ def test_a_disconnected_affinity_is_refused() -> None:
         refuse_disconnected(neighbour_graph(points, 2))
     chain = np.diag(np.ones(5), 1) + np.diag(np.ones(5), -1)  # joined through others
     refuse_disconnected(chain)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("angular", "their cosine to all others is -1: leave these out, or cluster them apart"),
+        ("shifted", "their cosine to all others is -1: leave these out, or cluster them apart"),
+        ("absolute", "leave these out, or choose affinity = 'angular'"),
+    ],
+)
+def test_the_remedy_for_parts_is_one_for_this_affinity(name: str, remedy: str) -> None:
+    cosine = np.ones((20, 20), np.float32)
+    cosine[:6, 6:] = cosine[6:, :6] = 0 if name == "absolute" else -1
+    with pytest.raises(BadInput, match=rf"one of 6 samples \(0, 1, 2, 3, 4, 5\); {remedy}$"):
+        cluster(cosine, 2, affinity=name)

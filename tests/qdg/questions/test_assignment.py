@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from jquanta import qdg
 from jquanta.cli import assign as door
@@ -13,6 +14,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.model import Model
 from jquanta.qdg.clusters.cluster import imported
+from jquanta.qdg.questions import assignment
 from jquanta.qdg.questions.assignment import assign
 from jquanta.qdg.samples.predictions import Predictions, given
 from jquanta.qdg.views.activations import Activations
@@ -98,6 +100,18 @@ def test_of_a_long_text_the_end_is_taken(made: planted.Run) -> None:
     np.testing.assert_array_equal(long.prediction, 15 + end.prediction)
     np.testing.assert_allclose(long.loss, end.loss, rtol=1e-6)
     assert long.target.to_numpy().tolist() == end.target.to_numpy().tolist()
+
+
+def test_of_a_very_long_text_only_the_end_is_read() -> None:
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="b"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    text = "b a " * 10_000
+    tokens, cut = assignment._last_tokens(tokenizer, text, 20)
+    assert cut
+    assert 40 <= len(tokens) < 400
+    assert tokens[-20:] == [1, 0] * 10
+    spaced = f"b{' ' * 5000}a"
+    assert assignment._last_tokens(tokenizer, spaced, 20) == ([1, 0], False)
 
 
 def unit(samples: Predictions) -> np.ndarray:

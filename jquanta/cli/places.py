@@ -1,0 +1,62 @@
+"""Folders that commands are given: refused before anything heavy is imported.
+
+Each says what a wrong folder is and what to give (``jquanta.run.kinds``). A folder of no kind that
+is known passes; what it lacks is said by whoever opens it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jquanta.run import kinds
+
+
+def require_sweep(path: Path, *, flag: str = "") -> None:
+    """Raise ``BadInput`` unless this may be a sweep."""
+    kinds.require(
+        path,
+        "sweep",
+        "sweep results",
+        remedy="jquanta sweep makes one",
+        flag=flag,
+        marker="config.toml",
+    )
+
+
+def require_quanta(path: Path, *, flag: str = "") -> None:
+    """Raise ``BadInput`` unless this may be what ``jquanta qdg`` made, or ``jquanta known``."""
+    kinds.require(
+        path, "quanta", "toy", "known parity", remedy="jquanta qdg CONFIG makes one", flag=flag
+    )
+
+
+def require_run(path: Path) -> None:
+    """Raise ``BadInput`` unless this may be the run folder of ``jquanta qdg``."""
+    remedy = "jquanta qdg CONFIG makes one"
+    kinds.require(path, "quanta", remedy=remedy, marker="config.toml")
+
+
+def require_losses(path: Path) -> None:
+    """Raise ``BadInput`` unless this may hold losses."""
+    remedy = "jquanta losses or jquanta pretrain makes one"
+    kinds.require(path, "losses", "suite", remedy=remedy, flag="--losses", marker="zarr.json")
+
+
+def require_corpus(path: Path, *, flag: str = "--corpus") -> None:
+    """Raise ``BadInput`` unless this may be a corpus."""
+    remedy = "jquanta corpus or jquanta pretrain makes one"
+    kinds.require(path, "corpus", remedy=remedy, flag=flag, marker="meta.json")
+
+
+def require_model(name: str, revisions: Sequence[str]) -> None:
+    """Raise ``BadInput`` if this is a folder of another kind than a model, or than one of its
+    revisions where those are named. What is no folder may be a model on the hub."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        inside = ", ".join(_revisions(path))
+        remedy = f"give --revision too: {inside}" if inside else "give a model's folder"
+        wanted = ("revisions", "model") if revisions else ("model",)
+        kinds.require(path, *wanted, remedy=remedy, flag="--model")
+
+
+def _revisions(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob("*/config.json"))
