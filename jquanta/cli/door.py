@@ -33,6 +33,7 @@ COMMANDS = (
     "stability",
     "known",
     "figures",
+    "configs",
 )
 """In the order in which people need them. Each is a module of this room with ``Options``, whose
 docstring says what the command does, and ``main``."""
