@@ -137,6 +137,11 @@ def theory_line(
     axes.plot(inside, anchor * (inside / middle) ** -exponent, "--", color=GREY, label=label)
 
 
+def exact_line(axes: Axes, x: np.ndarray, y: np.ndarray, label: str) -> None:
+    """Draw a curve of theory that is no power law: thin, dotted, on top of what was measured."""
+    axes.plot(x, y, ":", color="black", lw=1.1, label=label, zorder=3)
+
+
 def shared_legend(figure: Figure, axes: Iterable[Axes], columns: int = 3) -> None:
     """Draw one legend below the panels that holds every label of ``axes`` once."""
     handles: dict[str, Artist] = {}
