@@ -4,7 +4,7 @@ Everything that a command does is one call::
 
     import jquanta as jq
 
-    results = jq.run_sweep("configs/fig2-width.toml", out="runs/fig2-width")
+    results = jq.run_sweep("fig2-width", out="runs/fig2-width")
     results = jq.open_results("runs/fig2-width")
     task, network = jq.load_run("runs/fig2-width", run=0)
 

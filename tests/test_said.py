@@ -24,7 +24,7 @@ from jquanta.sweep.config import load_config
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MODULES = sorted((ROOT / "jquanta").rglob("*.py"))
-CONFIGS = sorted((ROOT / "configs").rglob("*.toml")) + sorted((ROOT / "jquanta").rglob("*.toml"))
+CONFIGS = sorted((ROOT / "jquanta").rglob("*.toml"))
 
 LOADERS = {"sweep": load_config, "pretrain": load_suite, "qdg": load_qdg}
 """Of the commands that read a configuration: with its flags it has to make sense."""
@@ -178,7 +178,7 @@ def parse_jquanta(words: list[str]) -> None:
         raise
     if name in LOADERS and "CONFIG" not in rest and "NAME" not in str(found.config):
         source = found.config
-        if source is not None and not Path(source).exists():
+        if source is not None and len(source.parts) > 1:
             source = ROOT / source
         LOADERS[name](source, flags=found.fields, mini=found.mini)
     if name == "figures" and found.figure not in ("FIGURE", "NAME"):
@@ -239,6 +239,7 @@ def test_every_command_can_be_read() -> None:
         "jquanta explor runs/x",
         "jquanta assign runs/x --tex 'a'",
         "jquanta sweep configs/none.toml",
+        "jquanta sweep fig2-widht",
         "jquanta sweep --train.lr fast",
         "jquanta figures fig99",
         "jquanta pretrain --smoke",

@@ -34,7 +34,7 @@ class Options:
     The gradients of all samples are computed again: a minute for 4,000 samples of the small suite.
 
     Examples:
-      jquanta assign runs/stdlib-quanta --text "def __init__(self"
+      jquanta assign runs/stdlib-quanta --last 2 --text "class A: def __init__("
       jquanta assign runs/stdlib-quanta --index 123456 --count 100
 
     In Python: jquanta.qdg.assign.

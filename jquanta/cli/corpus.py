@@ -26,7 +26,7 @@ class Options:
 
     Examples:
       jquanta corpus src --pattern "*.py" --tokenizer EleutherAI/pythia-70m --out corpora/src
-      jquanta corpus 00.jsonl.zst --tokenizer EleutherAI/pythia-70m --documents 200000 \\
+      jquanta corpus test.jsonl.zst --tokenizer EleutherAI/pythia-70m --documents 200000 \\
         --out corpora/pile   # the paper's
 
     Next: jquanta losses. In Python: jq.build_corpus, jq.open_corpus(DIR).

@@ -34,6 +34,7 @@ COMMANDS = (
     "stability",
     "known",
     "figures",
+    "configs",
     "check",
 )
 """In the order in which people need them. Each is a module of this room with ``Options``, whose

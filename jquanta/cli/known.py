@@ -37,7 +37,7 @@ class ParityOptions:
     15 is drawn from the folder.
 
     Example:
-      jquanta sweep configs/fig15.toml --mini
+      jquanta sweep fig15 --mini
       jquanta known parity runs/fig15-mini --samples 3000 --out runs/fig15-quanta
       jquanta figures fig15 --qdg runs/fig15-quanta
 

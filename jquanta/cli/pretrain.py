@@ -25,7 +25,7 @@ class Options:
     library, about 15 minutes on two cores; with --mini three sizes, in about one.
 
     A CONFIG holds the tables [corpus] and [train], whose fields are the flags below, and a
-    [[model]] with layers, width and heads for each size; see configs/lm/stdlib.toml.
+    [[model]] with layers, width and heads for each size; see jquanta configs lm/stdlib.
 
     Examples:
       jquanta pretrain --plan
@@ -40,7 +40,7 @@ class Options:
     """
 
     config: Path | None = argument(
-        "TOML file, such as configs/lm/stdlib.toml", "CONFIG", default=None
+        "TOML file, or a name such as stdlib; jquanta configs lists them", "CONFIG", default=None
     )
     out: Path | None = knob(None, "run folder (default: runs/NAME, after the configuration)", "DIR")
     mini: bool = knob(False, "apply the configuration's [mini] table: a small variant", was="smoke")

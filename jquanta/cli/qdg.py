@@ -35,14 +35,14 @@ class Options:
       jquanta pretrain --mini && jquanta qdg --mini     # two minutes on two cores
       jquanta pretrain && jquanta qdg
       jquanta qdg --cluster.counts "50, 100, 200, 400"
-      jquanta qdg configs/qdg/pythia-70m.toml --out runs/pythia
+      jquanta qdg pythia-70m --out runs/pythia
 
     Next: jquanta figures fig5 --qdg DIR, jquanta explore, emergence, assign and mechanism.
     In Python: jq.qdg.run(CONFIG), and each stage by itself.
     """
 
     config: Path | None = argument(
-        "TOML file, such as configs/qdg/stdlib.toml", "CONFIG", default=None
+        "TOML file, or a name such as stdlib; jquanta configs lists them", "CONFIG", default=None
     )
     out: Path | None = knob(None, "run folder (default: runs/NAME, after the configuration)", "DIR")
     mini: bool = knob(False, "apply the configuration's [mini] table: a small variant")

@@ -25,8 +25,8 @@ class Options:
 
     Examples:
       jquanta sweep
-      jquanta sweep configs/fig2-width.toml --plan
-      jquanta sweep configs/fig2-width.toml --mini --task.alpha "0.1, 0.4" --train.seed "0, 1, 2"
+      jquanta sweep fig2-width --plan
+      jquanta sweep fig2-width --mini --task.alpha "0.1, 0.4" --train.seed "0, 1, 2"
       jquanta sweep --network.width "log(10, 500, 30)" --out runs/widths
 
     The same command on the same folder continues where it stopped. Figure 2 is drawn in the run
@@ -35,7 +35,9 @@ class Options:
     """
 
     config: Path | None = argument(
-        "TOML file, such as configs/fig2-width.toml", "CONFIG", default=None
+        "TOML file, or a name such as fig2-width; jquanta configs lists them",
+        "CONFIG",
+        default=None,
     )
     out: Path | None = knob(None, "run folder (default: runs/NAME, after the configuration)", "DIR")
     mini: bool = knob(False, "apply the configuration's [mini] table: a small variant")

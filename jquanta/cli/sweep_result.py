@@ -10,6 +10,7 @@ from jquanta.sweep.scaling import (
     LEARNED_BELOW,
     NATS_PER_BIT,
     NoSuchRuns,
+    bends,
     data_curve,
     fit_curve,
     learned,
@@ -49,7 +50,7 @@ def summarise(results: xr.Dataset) -> None:
         best = float(curve.loss.min()) / NATS_PER_BIT
         try:
             fit = fit_curve(curve)
-            told = f"{fit}{_theory(curve, fit)}"
+            told = f"{_told(curve, fit)}{_theory(curve, fit)}"
         except BadInput as error:
             told = f"not fitted: {error}"
         print(f"{name}   {told}")
@@ -79,6 +80,16 @@ def _summarise_codes(results: xr.Dataset) -> None:
 
 def _shortened(text: str, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _told(curve: xr.Dataset, fit: Fit) -> str:
+    """The fit, without an interval where the curve bends."""
+    if not bends(curve, fit):
+        return str(fit)
+    low, high = fit.window
+    return (
+        f"{fit.exponent:.2f} over {low:.4g}…{high:.4g} (n = {fit.n_points}), of a curve that bends"
+    )
 
 
 def _theory(curve: xr.Dataset, fit: Fit) -> str:

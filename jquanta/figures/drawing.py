@@ -17,7 +17,8 @@ class Measured(NamedTuple):
         name: of the exponent, such as ``alpha_N``.
         of: which runs it is fitted to, such as ``alpha 0.4``; empty if the figure has one task.
         exponent: the fitted value.
-        interval: its 95% confidence interval.
+        interval: its 95% confidence interval; NaN where none is told, since the curve bends: the
+            spread of its points about a power law would say nothing about the exponent.
         window: smallest and largest scale fitted (parameters, steps or samples).
         n_points: number of points in the window.
         theory: the model's exponent for infinitely many subtasks; None if it predicts none.
@@ -41,9 +42,11 @@ class Measured(NamedTuple):
         theory: float | None = None,
         finite: float | None = None,
         of: str = "",
+        bends: bool = False,
     ) -> "Measured":
-        """The exponent of a fit."""
-        return cls(name, of, fit.exponent, fit.interval, fit.window, fit.n_points, theory, finite)
+        """The exponent of a fit; without its interval where the curve ``bends``."""
+        interval = (math.nan, math.nan) if bends else fit.interval
+        return cls(name, of, fit.exponent, interval, fit.window, fit.n_points, theory, finite)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -52,9 +55,12 @@ class Measured(NamedTuple):
         finite = "" if self.finite is None else f", {self.finite:.2f} with finitely many subtasks"
         label = f"{self.name} at {self.of}" if self.of else self.name
         digits = decimals(self.exponent)
+        told = math.isfinite(low)
+        interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if told else ""
+        bends = "" if told else "; the curve bends, so no interval is told"
         return (
-            f"{label} = {self.exponent:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}] "
-            f"over {first:.4g} to {last:.4g} ({self.n_points} points){theory}{finite}"
+            f"{label} = {self.exponent:.{digits}f}{interval} "
+            f"over {first:.4g} to {last:.4g} ({self.n_points} points){theory}{finite}{bends}"
         )
 
 

@@ -80,19 +80,20 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def shades(low: float, high: float, log: bool = False) -> ScalarMappable:
+def shades(low: float, high: float, log: bool = False, colours: str = "viridis") -> ScalarMappable:
     """A colour scale for lines that are ordered by a number, dark for ``low``.
 
     ``scale.to_rgba(7)`` is the colour of 7, and ``figure.colorbar(scale, ax=axes)`` draws the
-    scale. It is viridis without its yellow end, which is too pale for lines on white.
+    scale. It is a colour map without its pale end, which would be too pale for lines on white.
 
     Args:
         low, high: ends of the scale.
         log: whether the scale is logarithmic.
+        colours: the colour map; another one for another quantity in the same figure.
     """
 
-    colours = ListedColormap(colormaps["viridis"](np.linspace(0, 0.9, 256)))
-    return ScalarMappable((LogNorm if log else Normalize)(low, high), colours)
+    shown = ListedColormap(colormaps[colours](np.linspace(0, 0.9, 256)))
+    return ScalarMappable((LogNorm if log else Normalize)(low, high), shown)
 
 
 def dense_lines(axes: Axes, x: np.ndarray, y: np.ndarray, colours: Any, **options: Any) -> None:
@@ -106,16 +107,18 @@ def dense_lines(axes: Axes, x: np.ndarray, y: np.ndarray, colours: Any, **option
     axes.autoscale_view()
 
 
-def fit_line(axes: Axes, fit: Fit, name: str, unit: float = 1.0) -> None:
+def fit_line(axes: Axes, fit: Fit, name: str, unit: float = 1.0, *, bends: bool = False) -> None:
     """Draw a fitted power law over its window, with its exponent and interval in the legend.
 
     Args:
         name: of the exponent, in TeX mathematics without dollar signs.
         unit: the fit's values are divided by it; ``NATS_PER_BIT`` draws nats in bits.
+        bends: the curve is no power law, so that no interval is told.
     """
     low, high = fit.interval
     digits = decimals(fit.exponent)
-    label = rf"${name}$ = {fit.exponent:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    interval = "" if bends else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    label = rf"${name}$ = {fit.exponent:.{digits}f}{interval}"
     inside = np.geomspace(*fit.window, 50)
     axes.plot(inside, fit.predict(inside) / unit, "-", color=ORANGE, label=label)
 
@@ -132,6 +135,11 @@ def theory_line(
     middle = np.sqrt(fit.window[0] * fit.window[1])
     anchor = shift * float(fit.predict(middle)) / unit
     axes.plot(inside, anchor * (inside / middle) ** -exponent, "--", color=GREY, label=label)
+
+
+def exact_line(axes: Axes, x: np.ndarray, y: np.ndarray, label: str) -> None:
+    """Draw a curve of theory that is no power law: thin, dotted, on top of what was measured."""
+    axes.plot(x, y, ":", color="black", lw=1.1, label=label, zorder=3)
 
 
 def shared_legend(figure: Figure, axes: Iterable[Axes], columns: int = 3) -> None:

@@ -7,7 +7,7 @@
 
 Or all of it at once, and what can be asked of the result::
 
-    clusters = qdg.run("configs/qdg/stdlib.toml", "runs/stdlib-quanta")
+    clusters = qdg.run("stdlib", "runs/stdlib-quanta")
     r = qdg.open_run("runs/stdlib-quanta")
     qdg.assign(r.model(), r.predictions, r.clusters, r.similarity, "def __init__(self")
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter, index
-from pathlib import Path
 from typing import Any
 
 import tomli_w
@@ -227,7 +226,7 @@ SECTIONS: dict[str, type] = {
 }
 SCHEMA = settings.Schema(
     name="quanta",
-    default=Path(__file__).with_name("default.toml"),
+    default=settings.CONFIGS / "qdg" / "stdlib.toml",
     folder="configs/qdg/",
     tables=SECTIONS,
 )

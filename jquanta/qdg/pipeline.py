@@ -62,7 +62,7 @@ def run(
 ) -> xr.Dataset:
     """Discover the quanta of a model, or continue where an earlier call stopped::
 
-        clusters = jq.qdg.run("configs/qdg/stdlib.toml")
+        clusters = jq.qdg.run("stdlib")
         clusters.label.sel(count=400)  # (sample): 0 is the largest cluster
 
     Args:

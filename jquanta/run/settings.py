@@ -24,6 +24,12 @@ Fields = Mapping[str, "dataclasses.Field[Any]"]
 Source = Path | str | Mapping[str, Any] | None
 """A configuration: the path of a TOML file, its content, or None for the default."""
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+"""The configurations that come with the package: sweeps, and a folder for each other command."""
+
+COMMANDS = {"configs/": "sweep", "configs/lm/": "pretrain", "configs/qdg/": "qdg"}
+"""Which command reads the configurations of a folder."""
+
 MAX_NAME = 100
 """Characters: file systems allow 255 bytes."""
 
@@ -136,7 +142,8 @@ def load(
 
     Args:
         schema: what it may hold.
-        source: path of a TOML file, its content as a mapping, or None for the schema's default.
+        source: path of a TOML file, the name of one that comes with the package, such as
+            ``fig2-width``, its content as a mapping, or None for the schema's default.
         flags: dotted field names to values, as text or as they are; each replaces the table's
             value. (What they do to blocks is the caller's affair.)
         mini: apply the configuration's ``[mini]`` table; its blocks take the place of the others.
@@ -147,7 +154,7 @@ def load(
     if isinstance(source, Mapping):
         content, where = dict(source), "the configuration"
     else:
-        path = schema.default if source is None else Path(source)
+        path = schema.default if source is None else path_of(schema, source)
         content = read_toml(path, schema.folder)
         where = "the configuration" if source is None else str(source)
         own, kind = f"{schema.name} settings", kinds.kind_of(path)
@@ -169,6 +176,33 @@ def load(
     for name in (flags or {}).keys() - known.keys():
         raise unknown(name, "a flag", known)
     return found._replace(values=found.values | dict(flags or {}))
+
+
+def shipped(folder: str) -> dict[str, Path]:
+    """The configurations of a folder, such as ``configs/qdg/``, that come with the package."""
+    own = CONFIGS.parent / folder
+    return {path.stem: path for path in sorted(own.glob("*.toml"))}
+
+
+def path_of(schema: Schema, source: Path | str) -> Path:
+    """The file of a configuration that is given by its path or by its name.
+
+    A file goes before a name. Raises ``BadInput`` for a name that is not there.
+    """
+    path = Path(source).expanduser()
+    if path.is_file() or path.suffix or len(path.parts) != 1:
+        return path
+    own = shipped(schema.folder)
+    if path.name in own:
+        return own[path.name]
+    for folder, command in COMMANDS.items():
+        if path.name in shipped(folder):
+            raise BadInput(
+                f"{source}: is a configuration of another command; type jquanta {command} {source}"
+            )
+    meant = nearest(path.name, own)
+    remedy = f"did you mean {meant}?" if meant else "give the path of a TOML file, or a name:"
+    raise BadInput(f"{source}: no such configuration; {remedy} jquanta configs lists them")
 
 
 def _split(schema: Schema, content: dict[str, Any], where: str) -> Document:

@@ -34,6 +34,13 @@ Readout = Literal["best", "validation", "last"]
 _MAY_DIFFER = {"run", "seed", "last_step", "diverged_at", "step_chosen"}
 
 
+FINE = 2000
+"""Points of a curve of theory."""
+
+BENT = 0.1
+"""See ``bends``."""
+
+
 class NoSuchRuns(BadInput):
     """The results do not contain the runs that a curve needs; other curves may be possible."""
 
@@ -327,6 +334,43 @@ def predicted_finite(curve: xr.Dataset, fit: powerlaw.Fit) -> float | None:
     counts = learned(curve).sel({scale: slice(*fit.window)})
     finite = finite_theory(curve.attrs, int(counts[0]), int(counts.max()))
     return None if finite is None else _of_scale(finite, scale)
+
+
+def finite_curve(curve: xr.Dataset, fit: powerlaw.Fit) -> xr.DataArray | None:
+    """The loss (nats) that the model predicts for finitely many subtasks, along a curve's scale.
+
+    Subtasks are learned one after another, by descending frequency: that, and no power law, is what
+    a curve should follow. The one number that the model leaves open, parameters (or samples) for a
+    subtask, is chosen so that it meets the fit in the (geometric) middle of its window.
+
+    Returns:
+        The losses, with the curve's scale as coordinate; None where ``predicted_finite`` is None.
+    """
+    if predicted_finite(curve, fit) is None:
+        return None
+    scale, task = scale_of(curve), curve.attrs
+    p = powerlaw.zipf(task["n_tasks"], task["alpha"], task["offset"])
+    if scale == "n_params":
+        units = np.geomspace(0.01, len(p), FINE)  # subtasks learned
+        nats = theory.loss(units, p, b=NATS_PER_BIT)
+    else:
+        units = np.geomspace(0.5 / p.max(), 2 / p.min(), FINE)  # samples over those for a subtask
+        nats = theory.loss_D(units, p, b=NATS_PER_BIT)
+    middle = np.sqrt(fit.window[0] * fit.window[1])
+    there = min(int(np.searchsorted(-nats, -float(fit.predict(middle)))), FINE - 1)
+    x = units * middle / units[there]
+    shown = (x >= float(curve[scale].min())) & (x <= float(curve[scale].max())) & (nats > 0)
+    return xr.DataArray(nats[shown], {scale: x[shown]}, [scale])
+
+
+def bends(curve: xr.Dataset, fit: powerlaw.Fit) -> bool:
+    """Whether a curve of one seed should bend, so that the spread of its points about a power law
+    is no confidence interval of an exponent: the model's exponent with finitely many subtasks
+    differs from that of the limit by more than a tenth."""
+    limit, finite = predicted(curve), predicted_finite(curve, fit)
+    if limit is None or finite is None or curve.sizes["seed"] > 1:
+        return False
+    return abs(finite / limit - 1) > BENT
 
 
 def limit_theory(task: Mapping[str, Any]) -> theory.Exponents | None:

@@ -117,6 +117,14 @@ def test_exponents_are_printed_beside_theory(capsys: pytest.CaptureFixture[str])
         )
 
 
+def test_one_seed_of_a_bent_curve_has_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    """12 subtasks bend the curves: the spread of points about a power law is no interval."""
+    results = planted()
+    summarise(results.isel(run=(results.seed == results.seed[0]).to_numpy()))
+    for fit in capsys.readouterr().out.splitlines()[::2]:
+        assert re.match(r"alpha_[NSD]   \d\.\d\d over .*, of a curve that bends; theory", fit)
+
+
 def test_an_alpha_without_theory_is_reported_all_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -290,6 +290,27 @@ def test_each_curve_has_the_alpha_of_its_own_runs() -> None:
 # A table of exponents
 
 
+def test_the_curve_of_finitely_many_subtasks_is_the_model_s(results: xr.Dataset) -> None:
+    """Written out: subtask k is learned when k of them fit, or when it was seen often enough."""
+    for curve_of in (scaling.parameter_curve, scaling.step_curve, scaling.data_curve):
+        curve = curve_of(results)
+        fit, scale = scaling.fit_curve(curve), scaling.scale_of(curve)
+        found = scaling.finite_curve(curve, fit)
+        assert found is not None
+        x, nats = found[scale].to_numpy(), found.to_numpy()
+        assert curve[scale].min() <= x[0] < x[-1] <= curve[scale].max()
+        assert (np.diff(nats) <= 0).all()
+        p = powerlaw.zipf(curve.attrs["n_tasks"], curve.attrs["alpha"])
+        middle = np.sqrt(np.prod(fit.window))
+        # It meets the fit there, or steps over it.
+        near = nats[np.abs(np.log(x / middle)) < 0.05]
+        assert near.min() <= float(fit.predict(middle)) * 1.01
+        assert near.max() >= float(fit.predict(middle)) * 0.99
+        if scale != "n_params":  # a staircase whose levels are what the rest of the subtasks cost
+            levels = LN2 * (1 - np.concatenate([[0.0], np.cumsum(p)]))
+            assert np.abs(nats[:, None] - levels).min(1).max() < 1e-9
+
+
 def test_the_table_of_exponents(results: xr.Dataset) -> None:
     table = scaling.exponents(results)
     assert table.scale.to_numpy().tolist() == ["n_params", "step", "train_size"]

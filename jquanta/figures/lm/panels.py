@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 
 from jquanta.figures import style
 from jquanta.figures.drawing import Note, Row, Share
@@ -21,8 +22,9 @@ LONG = 5e7
 IN_A_BIN = 1000
 """Predictions in a bin, on average, from which a histogram looks like a smooth curve."""
 
-HIGHEST = 3
-"""The axis of L p(L) ends at this multiple of the highest value of the late checkpoints."""
+HIGHEST = 8
+"""The axis of L p(L) is linear if no checkpoint is this many times as high as the late ones; else
+linear up to the highest value of the late ones, and logarithmic above."""
 
 SHOWN = 0.9995
 """The axis of losses ends where every model has this share of its predictions below."""
@@ -74,13 +76,14 @@ def distribution_lines(
 def distribution_limits(panels: Iterable[Axes], found: Distributions, late: Any = ...) -> None:
     """Set the scales and limits of two panels drawn by ``distribution_lines``.
 
-    At the start of training all tokens have about the same loss, so that L p(L) has a peak that
-    would dwarf all later checkpoints. The axis is therefore fitted to the late ones.
+    At the start of training all tokens have about the same loss, so that L p(L) may have a peak
+    that would dwarf all later checkpoints. It is not cut off: above the late ones the
+    axis is then logarithmic.
 
     Args:
         panels: of p(L) and of L p(L).
         found: all distributions that the panels show.
-        late: indices of the checkpoints whose L p(L) sets the top of the axis; by default all.
+        late: indices of the checkpoints whose L p(L) are shown on a linear axis; by default all.
     """
     density, integrand = panels
     lines, end = smooth(found), last_bit(found)
@@ -88,7 +91,11 @@ def distribution_limits(panels: Iterable[Axes], found: Distributions, late: Any 
     density.set_yscale("log")
     density.set_ylim(inside[inside > 0].min() / 1.5, 2 * inside.max())
     area = lines.integrand
-    integrand.set_ylim(0, 1.05 * min(area.max(), HIGHEST * area[late].max()))
+    top = float(area[late].max())
+    if area.max() > HIGHEST * top:
+        integrand.set_yscale("symlog", linthresh=top, linscale=2)
+        integrand.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))
+    integrand.set_ylim(0, 1.05 * area.max())
     for panel in panels:
         panel.set_xlim(0, end)
     style.plain_log_ticks(density.yaxis)

@@ -38,7 +38,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     sizes_panel(right, curves, slope, "rank", rank_sizes(subtask).tolist())
     for axes, letter in ((left, "a"), (right, "b")):
         style.panel_letter(axes, letter)
-    rows: list[Row] = [Measured.from_fit("alpha + 1 by the envelope", slope)]
+    rows: list[Row] = [Measured.from_fit("alpha + 1 by the envelope", slope, bends=True)]
     rows += [
         Amount(name, f"{count} clusters", float(value), "")
         for name, values in (

@@ -38,7 +38,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     others = [fit for fit in window_table(curves) if fit.window != slope.window]
     fits = [("the paper's window", slope), *(("another window", fit) for fit in others)]
     name = "alpha + 1 by the envelope"
-    rows: list[Row] = [Measured.from_fit(name, fit, of=label) for label, fit in fits]
+    rows: list[Row] = [Measured.from_fit(name, fit, of=label, bends=True) for label, fit in fits]
     if cosine is None:
         figure, ((panel,),) = style.new_figure(style.COLUMN * 1.2, 2.9, 1, 1)
         rows.append(Note(f"no matrix is drawn: {source} holds labels alone"))

@@ -6,11 +6,16 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.lines import Line2D
 
 from jquanta.figures import style
 from jquanta.figures.drawing import Amount, Drawing, Note, Row, Share
 from jquanta.qdg.questions.mechanism import STORE, summary
 from jquanta.run.arrays import read
+
+COLOURS = (style.ORANGE, style.BLUE)
+"""Of a cluster's own samples, and of the others'."""
 
 MILLI = 1e3
 """Changes of the loss are drawn in thousandths of a nat."""
@@ -38,8 +43,9 @@ def draw(source: Path, folder: Path) -> Drawing:
         style.PAGE, 3.0, 1, 2, gridspec_kw={"width_ratios": [1.15, 1]}
     )
     picture = _effects(left, found)
-    label = "mean change of the loss (0.001 nats)"
-    figure.colorbar(picture, ax=left, label=label, shrink=0.85, pad=0.02, extend="both")
+    # Its unit stands above: a label beside the bar would touch the label of the panel on the right.
+    left.set_title("mean change of the loss (0.001 nats)", fontsize=7, loc="right")
+    figure.colorbar(picture, ax=left, shrink=0.85, pad=0.02, extend="both")
     _separations(right, short)
     for axes, letter in ((left, "a"), (right, "b")):
         style.panel_letter(axes, letter)
@@ -86,8 +92,8 @@ def _separations(axes: Axes, short: xr.Dataset) -> None:
     """Draw mean changes of own and others' held-out samples, with two standard errors."""
     rank = np.arange(short.sizes["cluster"])
     for who, colour, marker, label in (
-        ("own", style.ORANGE, "o", "its own"),
-        ("others", style.BLUE, "s", "other clusters'"),
+        ("own", COLOURS[0], "o", "its own"),
+        ("others", COLOURS[1], "s", "other clusters'"),
     ):
         axes.errorbar(
             rank,
@@ -101,10 +107,17 @@ def _separations(axes: Axes, short: xr.Dataset) -> None:
         )
         first = MILLI * short[f"{who}_first_order"].to_numpy()
         axes.plot(rank, first, "_", color=colour, ms=6, alpha=0.5)
-    axes.plot([], [], "_", color=style.GREY, ms=6, label="to first order")
     axes.axhline(0, color="black", lw=0.6)
     names = short.cluster.to_numpy()
     every = max(1, len(names) // 10)
     axes.set_xticks(rank[::every], [str(c) for c in names[::every].tolist()])
     axes.set(xlabel="whose step (cluster)", ylabel="change of held-out loss (0.001 nats)")
-    axes.legend(loc="best", frameon=False)
+    handles, labels = axes.get_legend_handles_labels()
+    both = tuple(Line2D([], [], ls="", marker="_", ms=6, color=c, alpha=0.5) for c in COLOURS)
+    axes.legend(
+        [*handles, both],
+        [*labels, "to first order"],
+        handler_map={tuple: HandlerTuple(ndivide=None)},
+        loc="best",
+        frameon=False,
+    )

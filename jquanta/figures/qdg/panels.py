@@ -49,6 +49,8 @@ def sizes_panel(
 ) -> None:
     """Draw clusters' sizes by rank for every count, their envelope and its power law.
 
+    The envelope bends, and its steps share their samples: its slope is told without an interval.
+
     Args:
         axes: the panel.
         curves: from ``rank_frequency``.
@@ -66,10 +68,10 @@ def sizes_panel(
     if len(true):
         rank = np.arange(1, len(true) + 1)
         axes.plot(rank, true, "--", color=style.GREY, label="true subtasks", lw=1.2)
-    style.fit_line(axes, slope, r"\alpha + 1")
+    style.fit_line(axes, slope, r"\alpha + 1", bends=True)
     axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="samples")
     for axis in (axes.xaxis, axes.yaxis):
         style.plain_log_ticks(axis)
-    axes.legend(loc="lower left", frameon=False)
+    axes.legend(loc="upper right", frameon=False)  # all curves fall
     bar = axes.figure.colorbar(shades, ax=axes, label="number of clusters", pad=0.02)
     style.plain_log_ticks(bar.ax.yaxis)

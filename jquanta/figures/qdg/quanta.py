@@ -17,6 +17,9 @@ from jquanta.qdg.questions.emergence import open_emergence
 from jquanta.qdg.results import chosen_count
 from jquanta.sweep.scaling import NATS_PER_BIT
 
+OF_CLUSTERS = "plasma"
+"""Colours of clusters by rank, beside those of sizes, which are other ones."""
+
 LARGEST = 12
 """Number of clusters whose curves are drawn."""
 
@@ -81,7 +84,7 @@ def _last(here: xr.Dataset) -> list[int]:
 
 def _curves(axes: Axes, x: NDArray[Any], nats: Float[np.ndarray, "k M"]) -> None:
     """Draw the losses of the largest clusters, and the unweighted mean over all clusters."""
-    shades = style.shades(0, LARGEST)
+    shades = style.shades(0, LARGEST, colours=OF_CLUSTERS)
     for rank, curve in enumerate(nats[:LARGEST]):
         label = {0: "largest cluster", LARGEST - 1: f"{LARGEST}th largest"}.get(rank)
         axes.plot(
@@ -94,8 +97,10 @@ def _curves(axes: Axes, x: NDArray[Any], nats: Float[np.ndarray, "k M"]) -> None
 
 
 def _threshold(axes: Axes, here: xr.Dataset) -> None:
-    below = here.attrs["below_nats"] / NATS_PER_BIT
-    axes.axhline(below, color=style.GREY, lw=0.8, ls=":", label=f"learned: {below:.2f} bits")
+    """Draw the threshold, which was given in nats and is called by them, on the axis of bits."""
+    nats = here.attrs["below_nats"]
+    look: Any = {"color": style.GREY, "lw": 0.8, "ls": ":"}
+    axes.axhline(nats / NATS_PER_BIT, label=f"learned: {nats:g} nats", **look)
 
 
 def _steps_panel(axes: Axes, here: xr.Dataset, name: str) -> None:

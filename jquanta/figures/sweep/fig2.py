@@ -58,7 +58,7 @@ def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
         style.panel_letter(axes[0, column], "abc"[column])
         style.panel_letter(axes[1, column], "abcdef"[len(curves) + column])
     losses = np.concatenate([curve.loss.to_numpy() for curve in curves]) / NATS_PER_BIT
-    axes[0, 0].set_ylim(losses.min() * 0.3, 1.3)  # room for the legends
+    axes[0, 0].set_ylim(losses.min() * 0.2, 1.3)  # room for the legends
     style.plain_log_ticks(axes[0, 0].yaxis)
     axes[0, 0].set_ylabel("mean test loss (bits)")
     axes[1, 0].set_ylabel("subtask, by frequency")

@@ -7,7 +7,15 @@ from jquanta import powerlaw
 from jquanta.errors import BadInput
 from jquanta.figures import style
 from jquanta.figures.drawing import Measured
-from jquanta.sweep.scaling import NATS_PER_BIT, fit_curve, predicted, predicted_finite, scale_of
+from jquanta.sweep.scaling import (
+    NATS_PER_BIT,
+    bends,
+    finite_curve,
+    fit_curve,
+    predicted,
+    predicted_finite,
+    scale_of,
+)
 
 SCALE_LABELS = {
     "n_params": "parameters $N$",
@@ -23,7 +31,8 @@ _EXPONENTS = {  # name of the exponent, and a title
 
 
 def loss_panel(axes: Axes, curve: xr.Dataset) -> list[Measured]:
-    """Draw a scaling curve in bits with its fit and the theory.
+    """Draw a scaling curve in bits with its fit and the theory: the power law of infinitely many
+    subtasks, and the curve of as many as there are.
 
     Returns the fitted exponent, or an empty list if the curve cannot be fitted.
     """
@@ -39,15 +48,17 @@ def loss_panel(axes: Axes, curve: xr.Dataset) -> list[Measured]:
         fit = None
     if fit:
         finite = predicted_finite(curve, fit)
-        measured.append(Measured.from_fit(name, fit, theory, finite))
-        style.fit_line(axes, fit, rf"\{name}", NATS_PER_BIT)
+        bent = bends(curve, fit)
+        measured.append(Measured.from_fit(name, fit, theory, finite, bends=bent))
+        style.fit_line(axes, fit, rf"\{name}", NATS_PER_BIT, bends=bent)
         if theory is not None:
-            finite_too = (
-                "" if finite is None else f" ({finite:.2f} for {curve.attrs['n_tasks']} tasks)"
-            )
-            label = f"theory: {theory:.2f}{finite_too}"
             # drawn below the fit, so that both can be seen
+            label = rf"theory, $\infty$ subtasks: {theory:.2f}"
             style.theory_line(axes, fit, theory, label, NATS_PER_BIT, shift=0.7)
+        if (exact := finite_curve(curve, fit)) is not None:
+            label = f"theory, {curve.attrs['n_tasks']} subtasks: {finite:.2f}"
+            exact = exact[exact >= curve.loss.min()]  # below lies the legend
+            style.exact_line(axes, exact[scale].to_numpy(), exact.to_numpy() / NATS_PER_BIT, label)
     axes.legend(loc="lower left", frameon=False, handlelength=1.2, borderaxespad=0.1)
     axes.set_title(note.format(**curve.attrs), fontsize=7, loc="right")
     return measured

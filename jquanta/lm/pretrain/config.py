@@ -5,7 +5,6 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tomli_w
@@ -161,7 +160,7 @@ MODEL = "model"
 
 SCHEMA = settings.Schema(
     name="suite",
-    default=Path(__file__).with_name("default.toml"),
+    default=settings.CONFIGS / "lm" / "stdlib.toml",
     folder="configs/lm/",
     tables=SECTIONS,
     blocks=MODEL,

@@ -54,7 +54,7 @@ def pretrain(
 ) -> xr.Dataset:
     """Train the models of a suite, or continue where an earlier call stopped::
 
-        losses = jq.pretrain("configs/lm/stdlib.toml")
+        losses = jq.pretrain("stdlib")
         model = jq.load_model("runs/stdlib/models/793k", "step1708")
 
     Args:

@@ -93,7 +93,27 @@ def test_distributions_of_every_checkpoint(tmp_path: Path) -> None:
     np.testing.assert_allclose(lower[4].get_lines()[1].get_ydata(), x * wanted, atol=1e-8)
     top = lower[3].get_ylim()[1]
     last = [panel.get_lines()[-1].get_ydata().max() for panel in lower[3:]]
-    assert max(last) < top <= 3.2 * max(last)  # the late are seen, however high the early
+    assert max(last) < top <= 3.2 * max(last)
+    assert_legible(figure)
+
+
+def test_no_peak_of_the_first_steps_is_cut_off(tmp_path: Path) -> None:
+    """All tokens have nearly one loss at first: the axis is logarithmic above the late curves."""
+    losses = curves(SLOPES)
+    early = (losses.revision == "step10").to_numpy()
+    values = losses.loss.to_numpy().copy()
+    values[:, early] = np.random.default_rng(0).normal(7, 0.1, (ROWS, early.sum()))
+    figure, _ = drawn(fig11.draw, losses.assign(loss=(losses.loss.dims, values)), tmp_path)
+    lower = panels(figure)[4:]
+    last = max(panel.get_lines()[-1].get_ydata().max() for panel in lower)
+    highest = max(line.get_ydata().max() for panel in lower for line in panel.get_lines())
+    assert highest > 8 * last
+    for panel in lower:
+        assert panel.get_yscale() == "symlog"
+        assert panel.get_ylim()[1] > highest
+        # The late ones keep half of the height and more.
+        places = panel.transData.transform([(0, 0), (0, last), (0, highest)])[:, 1]
+        assert places[1] - places[0] > 0.5 * (places[2] - places[0])
     assert_legible(figure)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.lines import Line2D
 
 from jquanta.errors import BadInput
 from jquanta.figures.qdg import mechanism
@@ -46,8 +47,15 @@ def test_changes_are_means_over_held_out_samples(folder: Path, tmp_path: Path) -
     own, others = (bars.lines[0] for bars in right.containers)
     np.testing.assert_allclose(own.get_ydata(), 1e3 * OWN)
     np.testing.assert_allclose(others.get_ydata(), -2)
-    assert labels(right) == ["to first order", "its own", "other clusters'"]
+    assert labels(right) == ["its own", "other clusters'", "to first order"]
+    in_legend = right.get_legend().findobj(Line2D)
+    colours = [line.get_color() for line in in_legend if line.get_marker() == "_"]
+    drawn_in = {line.get_color() for line in right.get_lines() if line.get_marker() == "_"}
+    assert set(colours) == drawn_in
     assert "0.001 nats" in right.get_ylabel()
+    assert "0.001 nats" in left.get_title(loc="right")
+    (bar,) = (axes for axes in figure.axes if axes not in (left, right))
+    assert bar.get_ylabel() == ""  # it would touch the label of the right panel
     note, gains, separation = rows
     assert "400 clusters, the 3 largest" in str(note)
     assert (gains.number, gains.total) == (2, 3)

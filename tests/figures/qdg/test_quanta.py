@@ -37,10 +37,12 @@ def test_curves_are_the_clusters_mean_losses(tmp_path: Path) -> None:
     lines = {line.get_label(): line for line in share.get_lines()}
     big = next(line for label, line in lines.items() if "1k" in label.lower() or "1,000" in label)
     np.testing.assert_allclose(big.get_ydata(), [0, 0.25, 0.75])
+    of_clusters = {line.get_color() for line in steps.get_lines()[:4]}
+    assert not of_clusters & {line.get_color() for line in share.get_lines()}  # another quantity
     first = sizes.get_lines()[0]
     np.testing.assert_array_equal(first.get_xdata(), [100, 1000])
     np.testing.assert_allclose(first.get_ydata(), np.array([0.6, 0.1]) / NATS_PER_BIT, rtol=1e-6)
-    assert any(label.startswith("learned: 0.72 bits") for label in labels(steps))
+    assert any(label == "learned: 0.5 nats" for label in labels(steps))
     counted = [row for row in rows if getattr(row, "name", "").startswith("clusters learned")]
     assert [(row.number, row.total) for row in counted] == [(0, 4), (4, 4)]
     assert_legible(figure)

@@ -76,18 +76,31 @@ def test_what_is_plotted_is_the_loss_in_bits(results: xr.Dataset, tmp_path: Path
     )
     exponents = (ALPHA_N, ALPHA_S, ALPHA_D)
     for axes, curve, exponent in zip(rows(figure)[0], curves, exponents, strict=True):
-        trained, fitted, theory = axes.get_lines()
+        trained, fitted, theory, exact = axes.get_lines()
         np.testing.assert_allclose(trained.get_xdata(), curve[jq.scaling.scale_of(curve)])
         np.testing.assert_allclose(trained.get_ydata(), curve.loss / LN2, rtol=1e-6)
         label = fitted.get_label()
         assert f"= {exponent:.2f} [{exponent:.2f}, {exponent:.2f}]" in label
-        assert "theory" in theory.get_label()
-        assert f"theory: {jq.scaling.predicted(curve):.2f} (" in theory.get_label()
+        limit = jq.scaling.predicted(curve)
+        assert theory.get_label() == rf"theory, $\infty$ subtasks: {limit:.2f}"
+        assert exact.get_label().startswith("theory, 12 subtasks: ")
     for axes, curve in zip(rows(figure)[1], curves, strict=True):
         (mesh,) = axes.collections
         shown = mesh.get_array().reshape(12, -1)
         np.testing.assert_allclose(shown, curve.subtask_loss.T / LN2, rtol=1e-6)
         assert mesh.get_clim() == (0, 1)
+
+
+def test_the_spread_of_points_of_a_bent_curve_is_no_interval(
+    results: xr.Dataset, tmp_path: Path
+) -> None:
+    """Twelve subtasks bend the curves; with one seed no interval is told."""
+    one = results.isel(run=(results.seed == results.seed[0]).to_numpy())
+    figure, measured = drawn(fig2.draw, [one], tmp_path)
+    for axes, row in zip(rows(figure)[0], measured, strict=True):
+        assert "[" not in axes.get_lines()[1].get_label()
+        assert np.isnan(row.interval).all()
+        assert str(row).endswith("the curve bends, so no interval is told")
 
 
 @pytest.mark.parametrize(

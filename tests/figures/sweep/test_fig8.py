@@ -78,7 +78,7 @@ def test_points_lines_and_resolution(results: xr.Dataset, tmp_path: Path) -> Non
     (window,) = right.patches
     assert (window.get_x(), window.get_x() + window.get_width()) == loss.window
     assert labels(right)[-1] == f"fitted: steps {loss.window[0]:,.0f} to 15,000"
-    *seeds, mean, _, _ = right.get_lines()
+    *seeds, mean, _, _, _ = right.get_lines()
     widest = results.where((results.width == 64) & np.isinf(results.train_size), drop=True)
     for line, loss_of in zip((*seeds, mean), (*widest.loss, widest.loss.mean("run")), strict=True):
         np.testing.assert_allclose(line.get_ydata(), loss_of[1:] / LN2, rtol=1e-6)
@@ -99,7 +99,7 @@ def test_one_seed(results: xr.Dataset, tmp_path: Path) -> None:
     figure, (converging, _) = drawn(fig8.draw, [one], tmp_path)
     assert converging.n_points == LEARNED
     assert labels(panels(figure)[0])[0] == "subtasks (2 not learned)"
-    assert len(panels(figure)[1].get_lines()) == 3
+    assert len(panels(figure)[1].get_lines()) == 4
     assert_legible(figure)
 
 
