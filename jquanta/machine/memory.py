@@ -109,7 +109,8 @@ def _groups(root: Path) -> Iterator[tuple[_Hierarchy, Path, Path]]:
             continue
         if kind not in ("cgroup", "cgroup2"):
             continue
-        inner, place = before.split()[3:5]  # which part of the hierarchy is mounted, and where
+        # Which part of the hierarchy is mounted, and where.
+        inner, place = (*before.split()[3:5], "/", "/")[:2]
         mounted = root / place.lstrip("/")
         # Where a container has the host's names, its own part of the hierarchy is mounted.
         below = own[named].removeprefix(inner.rstrip("/")).lstrip("/")

@@ -65,7 +65,7 @@ def machine(root: Path, groups: str, *mounts: str, **files: str | int) -> int:
     (root / "proc/self/cgroup").write_text(groups)
     (root / "proc/self/mountinfo").write_text("\n".join([OTHER, *mounts]) + "\n")
     for name, content in files.items():
-        path = root / "sys/fs/cgroup" / name
+        path = root / "sys/fs/cgroup" / name.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{content}\n")
     return memory._container(root)

@@ -138,7 +138,7 @@ def test_other_samples_are_refused(place: Path, done: Path) -> None:
     ("changes", "line"),
     [
         ({"input": {"model": ""}}, "input.model = '': is missing"),
-        ({"input": {"corpus": "nowhere"}}, "input.corpus = .*nowhere: there is no such folder"),
+        ({"input": {"corpus": "nowhere"}}, "input.corpus = .*nowhere: no such folder"),
         ({"select": {"treshold": 1}}, "unknown key 'select.treshold' .*did you mean"),
         ({"select": {"stride": 0}}, "select.stride = 0: give 1 to"),
         ({"select": {"threshold": "low"}}, "select.threshold = 'low': wrong type"),
