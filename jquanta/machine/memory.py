@@ -102,7 +102,8 @@ def _groups(root: Path) -> Iterator[tuple[_Hierarchy, Path, Path]]:
     for line in mounts:
         # 35 31 0:32 /docker/1f /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
         before, _, after = line.partition(" - ")
-        kind, *_, options = after.split() or [""]
+        fields = after.split() or [""]
+        kind, options = fields[0], fields[-1]
         hierarchy, controller = (_V2, "") if kind == "cgroup2" else (_V1, "memory")
         named = next((name for name in own if controller in name.split(",")), None)
         if named is None or (kind != "cgroup2" and "memory" not in options.split(",")):

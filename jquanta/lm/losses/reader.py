@@ -146,7 +146,7 @@ def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[
     Raises:
         BadInput: if the folder holds no losses, or one of these columns is not finished.
     """
-    kinds.require(root, "losses", "suite", remedy=f"compute some: jquanta losses --out {root}")
+    kinds.require(root, "losses", "suite", remedy="jquanta losses makes one")
     attributes = read_attributes(root)
     if attributes is None and (root / "losses").is_dir():  # a run folder, of jquanta pretrain
         return _columns(root / "losses", models)
