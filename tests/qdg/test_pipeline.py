@@ -138,7 +138,7 @@ def test_other_samples_are_refused(place: Path, done: Path) -> None:
     ("changes", "line"),
     [
         ({"input": {"model": ""}}, "input.model = '': is missing"),
-        ({"input": {"corpus": "nowhere"}}, "input.corpus = .*nowhere: there is no such folder"),
+        ({"input": {"corpus": "nowhere"}}, "input.corpus = .*nowhere: no such folder"),
         ({"select": {"treshold": 1}}, "unknown key 'select.treshold' .*did you mean"),
         ({"select": {"stride": 0}}, "select.stride = 0: give 1 to"),
         ({"select": {"threshold": "low"}}, "select.threshold = 'low': wrong type"),
@@ -285,7 +285,7 @@ def test_a_folder_that_is_no_qdg_run_says_what_it_is(place: Path, tmp_path: Path
     folder.mkdir()
     (folder / "config.toml").write_text("name = 'x'\n[input\n", encoding="utf-8")
     for call in (lambda: qdg.run(settings(place), folder), lambda: qdg.open_run(folder)):
-        with pytest.raises(BadInput, match=r"config.toml: not valid TOML: .* \(at line 2, column"):
+        with pytest.raises(BadInput, match=r"config.toml: not valid TOML .*at line 2, column"):
             call()
     (folder / "config.toml").write_text("name = 'x'\n[task]\nk = 3\n", encoding="utf-8")
     for call in (lambda: qdg.run(settings(place), folder), lambda: qdg.open_run(folder)):

@@ -184,9 +184,9 @@ def test_what_cannot_be_opened(corpus: Corpus, tmp_path: Path) -> None:
     assert jq.open_losses(out, models=["big@main"]).sizes["model"] == 1
     with pytest.raises(BadInput, match=r"no losses of huge@main in .*out"):
         jq.open_losses(out, models=["big@main", "huge@main"])
-    with pytest.raises(BadInput, match="holds no losses; compute some"):
+    with pytest.raises(BadInput, match=r"is a corpus .*, not a folder of losses; jquanta losses"):
         jq.open_losses(tmp_path / "corpus")
-    with pytest.raises(BadInput, match="holds no losses; compute some"):
+    with pytest.raises(BadInput, match="nowhere: no such folder; jquanta losses makes one"):
         jq.open_losses(tmp_path / "nowhere")
     zarr.create_group(str(tmp_path / "zarr"))
     with pytest.raises(BadInput, match="holds no losses; compute some"):
