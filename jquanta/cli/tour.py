@@ -193,6 +193,7 @@ def tour(options: Options) -> None:
     require_place(out, RECORD)
     out.mkdir(parents=True, exist_ok=True)
     done, route = read_record(out), stops(out)
+    write(out, route, done)  # first of all, so that the folder is known again after a kill
     began = time.monotonic()
     for i, stop in enumerate(route, 1):
         print(f"\n[{i}/{len(route)}] {stop.title}\n$ {stop.line}", flush=True)
