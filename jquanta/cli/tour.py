@@ -98,8 +98,8 @@ def stops(out: Path) -> list[Stop]:
             "Nineteen networks learn 32 subtasks, the i-th of which is seen less often than the one"
             " before. Above, the mean loss falls like a power law of parameters, steps and data."
             " Below, every row is one subtask: each is learned abruptly, the frequent ones first,"
-            " and their sum is the smooth curve. With so few subtasks the curve bends, so its slope"
-            " is not the one of infinitely many.",
+            " and their sum is the smooth curve. With so few subtasks it bends, as their theory"
+            " does (dotted), and its slope is not the one of infinitely many (dashed).",
             ("sweep", "--out", parity),
             ("parity/figures/fig2",),
         ),
