@@ -98,8 +98,8 @@ def stops(out: Path) -> list[Stop]:
             "Nineteen networks learn 32 subtasks, the i-th of which is seen less often than the one"
             " before. Above, the mean loss falls like a power law of parameters, steps and data."
             " Below, every row is one subtask: each is learned abruptly, the frequent ones first,"
-            " and their sum is the smooth curve. With so few subtasks the curve bends, so its slope"
-            " is not the one of infinitely many.",
+            " and their sum is the smooth curve. With so few subtasks it bends, as their theory"
+            " does (dotted), and its slope is not the one of infinitely many (dashed).",
             ("sweep", "--out", parity),
             ("parity/figures/fig2",),
         ),
@@ -193,6 +193,7 @@ def tour(options: Options) -> None:
     require_place(out, RECORD)
     out.mkdir(parents=True, exist_ok=True)
     done, route = read_record(out), stops(out)
+    write(out, route, done)  # first of all, so that the folder is known again after a kill
     began = time.monotonic()
     for i, stop in enumerate(route, 1):
         print(f"\n[{i}/{len(route)}] {stop.title}\n$ {stop.line}", flush=True)

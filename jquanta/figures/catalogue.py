@@ -40,7 +40,7 @@ class Source(NamedTuple):
 
 
 SOURCES = {
-    "runs": Source("the folders of finished sweeps", "trained by python -m jquanta.sweep"),
+    "runs": Source("the folders of finished sweeps", "trained by jquanta sweep NAME"),
     "losses": Source(
         "folders of per-token losses, or an array of them (.npy)",
         "computed by jquanta losses or jquanta pretrain",
@@ -197,9 +197,9 @@ FIGURES = {
 def origin(figure: str) -> str:
     """In words, what to run before a figure can be drawn."""
     entry = FIGURES[figure]
-    files = " or ".join(f"configs/{name}.toml" for name in entry.experiments)
+    names = " or ".join(entry.experiments)
     made = SOURCES[entry.source].made
-    return f"{figure} is drawn from {files}, {made}" if files else f"they are {made}"
+    return f"{figure} is drawn from {names}, {made}" if names else f"they are {made}"
 
 
 def taken(figure: str) -> str:

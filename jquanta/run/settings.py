@@ -189,10 +189,11 @@ def path_of(schema: Schema, source: Path | str) -> Path:
 
     A file goes before a name. Raises ``BadInput`` for a name that is not there.
     """
-    path = Path(source).expanduser()
+    path, own = Path(source).expanduser(), shipped(schema.folder)
+    if path.suffix == ".toml" and path.stem in own and not path.exists():
+        raise BadInput(f"{source}: no such file; give the name alone: {path.stem}")
     if path.is_file() or path.suffix or len(path.parts) != 1:
         return path
-    own = shipped(schema.folder)
     if path.name in own:
         return own[path.name]
     for folder, command in COMMANDS.items():
@@ -236,7 +237,8 @@ def read_toml(path: Path, folder: str) -> dict[str, Any]:
         return parse.read_toml(path)
     except FileNotFoundError:
         raise BadInput(
-            f"{path}: no such configuration; give the path of a TOML file, such as one in {folder}"
+            f"{path}: no such configuration; give the path of a TOML file, or the name of one in "
+            f"{folder}: jquanta configs lists them"
         ) from None
 
 

@@ -59,6 +59,7 @@ def test_a_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("sweep", "pythia-70m", "another command; type jquanta qdg pythia-70m"),
         ("qdg", "zzz", "a name: jquanta configs lists them"),
         ("sweep", "none.toml", "no such configuration; give the path of a TOML file"),
+        ("sweep", "elsewhere/fig2-width.toml", "no such file; give the name alone: fig2-width"),
         ("configs", "stdlib", "there are several; give one of lm/stdlib, qdg/stdlib"),
         ("configs", "fig2-widht", "did you mean fig2-width?"),
         ("configs", "zzz", "no such configuration"),

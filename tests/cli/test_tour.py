@@ -85,7 +85,9 @@ def test_the_page_shows_every_result(made: list[str], tmp_path: Path) -> None:
     assert 'href="quanta/quanta.html"' in page
 
 
+@pytest.mark.parametrize("stops_at", ["sweep", "qdg"])
 def test_a_stop_that_fails_ends_it_and_it_goes_on_from_there(
+    stops_at: str,
     made: list[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -94,7 +96,11 @@ def test_a_stop_that_fails_ends_it_and_it_goes_on_from_there(
     whole = door.module
 
     def failing(name: str) -> SimpleNamespace:
-        return SimpleNamespace(main=lambda words: 130) if name == "qdg" else whole(name)
+        def main(words: Sequence[str]) -> int:
+            (tmp_path / "t" / name).mkdir()
+            return 130
+
+        return SimpleNamespace(main=main) if name == stops_at else whole(name)
 
     monkeypatch.setattr(door, "module", failing)
     with pytest.raises(SystemExit) as stopped:
@@ -105,7 +111,7 @@ def test_a_stop_that_fails_ends_it_and_it_goes_on_from_there(
     monkeypatch.setattr(door, "module", whole)
     made.clear()
     assert tour.main(["--out", str(tmp_path / "t")]) == 0
-    assert made[0] == "qdg"
+    assert made[0] == stops_at
     assert "still to come" not in (tmp_path / "t" / "index.html").read_text()
 
 

@@ -39,6 +39,6 @@ def test_results_of_another_experiment_are_refused_in_one_line(
     message = str(refusal.value)
     assert "\n" not in message
     assert message.startswith(f"{name}: ")
-    assert message.endswith("trained by python -m jquanta.sweep")
-    assert f"configs/{FIGURES[name].experiments[0]}.toml" in message
+    assert message.endswith("trained by jquanta sweep NAME")
+    assert f"is drawn from {FIGURES[name].experiments[0]}" in message
     assert list(tmp_path.iterdir()) == []

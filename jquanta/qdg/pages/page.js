@@ -221,20 +221,32 @@ function drawStability() {
 }
 
 function drawCluster() {
-  const { label, members, tightness, loss, targets, context } = view.clusters[state.cluster];
+  const cluster = view.clusters[state.cluster];
+  const { label, members } = cluster;
   $('name').textContent = `Cluster ${label}`;
   $('of').textContent = `of ${number.format(data.counts[state.count])}`;
   document.title = `Cluster ${label} of ${data.counts[state.count]} · ${data.title}`;
-  $('facts').replaceChildren(
-    `${number.format(members.length)} ${members.length === 1 ? 'sample' : 'samples'}`,
-    ...(Number.isNaN(tightness) ? [] : [' · ', `mean similarity of two ${fixed(tightness, 2)}`, whatIs('tight')]),
-    ...(Number.isNaN(loss) ? [] : [' · ', `mean loss ${fixed(loss, 3)} nats`, whatIs('loss')]));
-  const most = targets.slice(0, 6).flatMap(([word, n]) => [tokenOf(word), ` ${n}× `]);
-  const others = targets.length - 6;
-  $('predicts').replaceChildren('Predicts ', ...most, others > 0 ? `and ${number.format(others)} other tokens` : '',
-    ...(context.length ? [' often after ', ...context.flatMap((word) => [tokenOf(word), ' '])] : []), whatIs('predicts'));
+  $('facts').replaceChildren(...factsOf(cluster));
+  $('predicts').replaceChildren(...predictionsOf(cluster));
   drawMark();
   drawCharts(members);
+}
+
+/** How many samples a cluster has, how alike they are, and their mean loss. */
+function factsOf({ members, tightness, loss }) {
+  const facts = [`${number.format(members.length)} ${members.length === 1 ? 'sample' : 'samples'}`];
+  if (!Number.isNaN(tightness)) facts.push(` · mean similarity of two ${fixed(tightness, 2)}`, whatIs('tight'));
+  if (!Number.isNaN(loss)) facts.push(` · mean loss ${fixed(loss, 3)} nats`, whatIs('loss'));
+  return facts;
+}
+
+/** The tokens that a cluster predicts, and what they often stand after. */
+function predictionsOf({ targets, context }) {
+  const most = targets.slice(0, 6).flatMap(([word, n]) => [tokenOf(word), ` ${n}× `]);
+  const others = targets.length - 6;
+  if (others > 0) most.push(`and ${number.format(others)} other tokens`);
+  if (context.length) most.push(' often after ', ...context.flatMap((word) => [tokenOf(word), ' ']));
+  return ['Predicts ', ...most, whatIs('predicts')];
 }
 
 function drawSamples() {
