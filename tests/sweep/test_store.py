@@ -100,3 +100,56 @@ def test_without_a_folder_results_stay_in_memory(
     assert tree(tmp_path) == {}
     stored = jq.open_results(tiny)
     assert results.drop_attrs(deep=False).identical(stored.load().drop_attrs(deep=False))
+
+
+def test_what_load_run_gives_is_used_in_three_lines(ragged: Path) -> None:
+    """Its losses on fresh samples are those of the last evaluation, to the noise of the samples."""
+    stored = jq.open_results(ragged).isel(run=3, subtask=slice(5)).sel(step=45)
+    task, network = jq.load_run(ragged, 3)
+    samples = task.draw(500)
+    logits = np.asarray(network(samples.inputs))
+    assert logits.shape == (500, 2)
+    found = task.evaluate(network, points=4000)
+    np.testing.assert_allclose(found.loss, stored.subtask_loss, rtol=0.1)
+    right = (logits.argmax(1) == samples.label).mean()
+    assert right == pytest.approx(task.frequencies @ found.accuracy, abs=4 * 0.5 / 500**0.5)
+
+
+def test_samples_are_those_of_the_task(ragged: Path) -> None:
+    task, network = jq.load_run(ragged, 4)
+    samples = task.draw(2000, seed=1)
+    bits = np.asarray(samples.inputs[:, task.config.n_tasks :])
+    subtask = np.asarray(samples.subtask)
+    control = np.asarray(samples.inputs[:, : task.config.n_tasks])
+    np.testing.assert_array_equal(control, np.eye(task.config.n_tasks)[subtask])
+    labels = np.take_along_axis(bits, task.subsets[subtask].astype(int), 1).sum(1) % 2
+    np.testing.assert_array_equal(samples.label, labels)
+    share = np.bincount(subtask, minlength=len(task.frequencies)) / len(subtask)
+    np.testing.assert_allclose(share, task.frequencies, atol=4 * 0.5 / 2000**0.5)
+    assert set(np.asarray(task.draw(20, code=3).subtask).tolist()) == {3}
+    with pytest.raises(BadInput, match="code = 7: the task has 0 to 6"):
+        task.draw(3, code=7)
+    with pytest.raises(BadInput, match="count = 0"):
+        task.draw(0)
+    for each in (task, network, samples, task.evaluate(network, points=10)):
+        assert "\n" not in repr(each)
+        assert len(repr(each)) < 100
+    assert repr(network) == "MLP(16 → 4 → 4 → 2, tanh)"
+
+
+def test_weights_of_another_network_are_refused(ragged: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(ragged, copy)
+    file = copy / "weights" / "00001.safetensors"
+    shutil.copy(copy / "weights" / "00000.safetensors", file)
+    with pytest.raises(BadInput, match=r"weights: damaged: 00001\.safetensors"):
+        jq.load_run(copy, 1)
+    (copy / "weights" / "sums.json").unlink()  # as in folders of version 0.1
+    with pytest.raises(BadInput, match=r"00001\.safetensors: holds the weights of another network"):
+        jq.load_run(copy, 1)
+    file.write_bytes(b"")
+    with pytest.raises(BadInput, match=r"00001\.safetensors: damaged; run the sweep again"):
+        jq.load_run(copy, 1)
+    file.unlink()
+    with pytest.raises(BadInput, match=r"00001\.safetensors: missing; run the sweep again"):
+        jq.load_run(copy, 1)

@@ -431,5 +431,7 @@ $('matrix')?.addEventListener('click', (event) => {
   go({ cluster: data.labels[state.count][data.drawn[row]] });
 });
 
+// A browser may paint while it still reads the data; an empty frame that fills up would move everything.
+$('content').hidden = false;
 $('explain').open = !location.hash; // who follows a link has been here, or was told
 go(...asked(location.hash));
