@@ -190,12 +190,10 @@ def open_results(path: Path | str) -> xr.Dataset:
         BadInput: if there are no results, the sweep is not finished, or the schema is another.
     """
     folder = SweepFolder(path)
-    kinds.require(folder.path, "sweep", remedy="train one: jquanta sweep")
+    remedy = "train one: jquanta sweep"
+    kinds.require(folder.path, "sweep", remedy=remedy)
     if not folder.begun:
-        raise BadInput(
-            f"{folder.path}: not a run folder (no config.toml); train one with "
-            f"jquanta sweep --out {folder.path}"
-        )
+        raise kinds.wrong(folder.path, "sweep", remedy)
     if not folder.done or not folder.results.exists():
         folder.read_config()  # refuses another kind of run
         raise BadInput(
@@ -219,7 +217,8 @@ def _require_old(path: Path, dataset: xr.Dataset, remedy: str) -> None:
     """Raise ``BadInput`` unless results without check sums are whole.
 
     Version 0.1 wrote none, and left out chunks of nothing but fill values: coordinates that are all
-    zeros, which the configuration knows, and evaluations that a run does not have.
+    zeros, which the configuration knows, and evaluations that a run does not have, or whose losses
+    are all NaN because it diverged.
     """
     runs = load_config(tomllib.loads(dataset.attrs["config"]))
     expected = template(runs, {})
@@ -233,7 +232,8 @@ def _require_old(path: Path, dataset: xr.Dataset, remedy: str) -> None:
             return False
         size = dataset[name].encoding["chunks"][1]
         here = steps[place[1] * size : (place[1] + 1) * size]
-        here = here[here <= int(dataset.last_step[place[0]])]
+        last, diverged = (int(dataset[x][place[0]]) for x in ("last_step", "diverged_at"))
+        here = here[here <= (last if diverged < 0 else min(last, diverged - 1))]
         online = math.isinf(float(dataset.train_size[place[0]]))
         absent = name == "validation_loss" and online
         return absent or not set(here.tolist()) & set(evaluations[place[0]])

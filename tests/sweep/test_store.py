@@ -8,7 +8,9 @@ from flax import nnx
 
 import jquanta as jq
 from jquanta.errors import BadInput
+from jquanta.sweep import schema
 from tests.sweep.examples import RAGGED, SUM_ROUNDING, TINY, evaluated, tree
+from tests.sweep.synthetic import PLANTED, planted, stored
 
 RUNS = jq.load_config(RAGGED).runs()
 
@@ -60,12 +62,12 @@ def test_three_lines_of_a_notebook(ragged: Path) -> None:
 
 
 def test_nothing_to_open_is_refused(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no such run folder"):
+    with pytest.raises(BadInput, match="none: no such folder; train one: jquanta sweep"):
         jq.open_results(tmp_path / "none")
     (tmp_path / "file").touch()
-    with pytest.raises(BadInput, match="no such run folder"):
+    with pytest.raises(BadInput, match="file: is a file, not a sweep's folder"):
         jq.open_results(tmp_path / "file")
-    with pytest.raises(BadInput, match="not a run folder"):
+    with pytest.raises(BadInput, match="is a folder of other things, not a sweep's folder"):
         jq.open_results(tmp_path)
     unfinished = tmp_path / "run"
     shutil.copytree(tiny, unfinished)
@@ -153,3 +155,25 @@ def test_weights_of_another_network_are_refused(ragged: Path, tmp_path: Path) ->
     file.unlink()
     with pytest.raises(BadInput, match=r"00001\.safetensors: missing; run the sweep again"):
         jq.load_run(copy, 1)
+
+
+def test_results_of_version_0_1_lack_the_chunks_of_runs_that_diverged(tmp_path: Path) -> None:
+    """It wrote no chunk of nothing but NaN, and no check sums; any other chunk is missed."""
+    results = planted()
+    for name, variable in results.data_vars.items():
+        if variable.dtype.kind == "f":
+            results[name] = variable.fillna(0.5)
+    late = results.step.to_numpy() > results.step.to_numpy()[2]
+    run = int((results.last_step > results.step[3]).argmax())
+    for name in schema.VARIABLES:
+        if schema.VARIABLES[name].dims[:2] == ("run", "step"):
+            results[name][run, late] = np.nan
+    results["diverged_at"][run] = int(results.step[3])
+    folder = stored(results, jq.load_config(PLANTED), tmp_path / "run")
+    shutil.rmtree(folder / "results.zarr")
+    results.to_zarr(folder / "results.zarr", encoding={"loss": {"chunks": (1, 1)}})
+    assert not (folder / "results.zarr" / "loss" / "c" / str(run) / "3").exists()
+    assert np.isnan(jq.open_results(folder).loss[run, 3])
+    (folder / "results.zarr" / "loss" / "c" / str(run) / "2").unlink()
+    with pytest.raises(BadInput, match=r"loss/c/.*/2 is missing"):
+        jq.open_results(folder)

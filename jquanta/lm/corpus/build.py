@@ -248,8 +248,9 @@ def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progres
         if part.is_file() or (part.exists() and {p.name for p in part.iterdir()} - little):
             raise BadInput(f"--out: {part}, where it is built, is not ours; move it away")
         return _Progress(0, 0, 0)
+    remedy = f"delete {part} and run the command again"
     try:
-        stored = parse.read_json(path)
+        stored = parse.read_json(path, remedy=remedy)
         found, progress = Recipe(**stored["recipe"]), _Progress(*stored["progress"])
         _require_same(part, found, recipe)
         arrays = zip((part / TOKENS, part / OFFSETS), progress.sizes(dtype), strict=True)
@@ -261,7 +262,7 @@ def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progres
             raise
         whole = False
     if not whole:
-        raise BadInput(f"{part}: damaged; delete this folder and run the command again")
+        raise BadInput(f"{part}: damaged; {remedy}")
     return progress
 
 
