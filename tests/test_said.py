@@ -176,7 +176,7 @@ def parse_jquanta(words: list[str]) -> None:
         if "is missing" in str(error):
             return
         raise
-    if name in LOADERS and "CONFIG" not in rest and not re.search("NAME|WORD", str(found.config)):
+    if name in LOADERS and "CONFIG" not in rest and not re.search(r"NAME|WORD|\{\}", str(found.config)):
         source = found.config
         if source is not None and len(source.parts) > 1:
             source = ROOT / source

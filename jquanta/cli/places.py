@@ -16,7 +16,7 @@ def require_sweep(path: Path, *, flag: str = "") -> None:
         path,
         "sweep",
         "sweep results",
-        remedy="jquanta sweep makes one",
+        remedy="make one: jquanta sweep",
         flag=flag,
         marker="config.toml",
     )
@@ -25,25 +25,25 @@ def require_sweep(path: Path, *, flag: str = "") -> None:
 def require_quanta(path: Path, *, flag: str = "") -> None:
     """Raise ``BadInput`` unless this may be what ``jquanta qdg`` made, or ``jquanta known``."""
     kinds.require(
-        path, "quanta", "toy", "known parity", remedy="jquanta qdg CONFIG makes one", flag=flag
+        path, "quanta", "toy", "known parity", remedy="make one: jquanta qdg CONFIG", flag=flag
     )
 
 
 def require_run(path: Path) -> None:
     """Raise ``BadInput`` unless this may be the run folder of ``jquanta qdg``."""
-    remedy = "jquanta qdg CONFIG makes one"
+    remedy = "make one: jquanta qdg CONFIG"
     kinds.require(path, "quanta", remedy=remedy, marker="config.toml")
 
 
 def require_losses(path: Path) -> None:
     """Raise ``BadInput`` unless this may hold losses."""
-    remedy = "jquanta losses or jquanta pretrain makes one"
+    remedy = "make one: jquanta losses, or jquanta pretrain"
     kinds.require(path, "losses", "suite", remedy=remedy, flag="--losses", marker="zarr.json")
 
 
 def require_corpus(path: Path, *, flag: str = "--corpus") -> None:
     """Raise ``BadInput`` unless this may be a corpus."""
-    remedy = "jquanta corpus or jquanta pretrain makes one"
+    remedy = "make one: jquanta corpus, or jquanta pretrain"
     kinds.require(path, "corpus", remedy=remedy, flag=flag, marker="meta.json")
 
 

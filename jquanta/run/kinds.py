@@ -76,14 +76,14 @@ def require(path: Path | str, *names: str, remedy: str, flag: str = "", marker: 
         path: what was given.
         names: of the kinds that do, the usual one first.
         remedy, flag: as of ``wrong``.
-        marker: a file that every folder of this kind holds, damaged or not; a folder of no kind
-            without it does not pass.
+        marker: a file that every folder of this kind holds, damaged or not; what is of no
+            kind and has none does not pass.
     """
     found = kind_of(path)
     try:
         there = Path(path).expanduser().exists()
         folder = Path(path).expanduser()
-        other = bool(marker) and not found and folder.is_dir() and not (folder / marker).is_file()
+        other = bool(marker) and not found and not (folder / marker).is_file()
     except (OSError, ValueError):
         there = other = False
     if not there or other or (found is not None and found.name not in names):

@@ -242,13 +242,6 @@ def read_toml(path: Path, folder: str) -> dict[str, Any]:
         ) from None
 
 
-def require_kind(path: Path, tables: Iterable[str], command: str) -> None:
-    """Raise ``BadInput`` unless a run folder's configuration is TOML, with these tables alone."""
-    if read_toml(path, "configs/").keys() - {"name", *tables}:
-        kind = next(kind for kind, by in kinds.STARTED.items() if command == f"jquanta {by}")
-        raise kinds.wrong(path.parent, kind, f"give a folder of {command}")
-
-
 def take_name(content: dict[str, Any], default: str) -> str:
     """Take ``name`` out of a document: it also names the default run folder."""
     name = content.pop("name", default)

@@ -60,12 +60,14 @@ def test_three_lines_of_a_notebook(ragged: Path) -> None:
 
 
 def test_nothing_to_open_is_refused(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no such run folder"):
+    with pytest.raises(BadInput, match="no such folder; train one: jquanta sweep"):
         jq.open_results(tmp_path / "none")
     (tmp_path / "file").touch()
-    with pytest.raises(BadInput, match="no such run folder"):
+    with pytest.raises(BadInput, match="is a file, not a sweep's folder; train one: jquanta sweep"):
         jq.open_results(tmp_path / "file")
-    with pytest.raises(BadInput, match="not a run folder"):
+    with pytest.raises(
+        BadInput, match="is a folder of other things, not a sweep's folder; train one"
+    ):
         jq.open_results(tmp_path)
     unfinished = tmp_path / "run"
     shutil.copytree(tiny, unfinished)

@@ -30,7 +30,6 @@ from jquanta.lm.corpus.layout import (
     TOKENS,
     Meta,
     Recipe,
-    sha256_of,
     token_dtype,
 )
 from jquanta.lm.corpus.reader import Corpus, open_corpus, prediction_starts
@@ -42,6 +41,7 @@ from jquanta.run.files import LOCK, PART, remove, require_place, write_whole
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence, Speed
 from jquanta.run.stop import Interrupts, shortage_in_one_line
+from jquanta.run.sums import sha256_of
 from jquanta.version import __version__
 
 BATCH_CHARACTERS = 2**22

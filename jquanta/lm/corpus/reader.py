@@ -18,12 +18,11 @@ from jquanta.lm.corpus.layout import (
     TOKENS,
     Meta,
     read_meta,
-    sha256_of,
     token_dtype,
 )
 from jquanta.lm.corpus.tokenizer import parse_tokenizer
 from jquanta.masks import unmasked
-from jquanta.run.sums import SMALL
+from jquanta.run.sums import SMALL, sha256_of
 
 LONGEST_CHARACTER = 4
 """Largest number of bytes of a character in UTF-8, so the largest number of byte-level tokens that

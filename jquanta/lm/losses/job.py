@@ -21,6 +21,7 @@ from jquanta.lm.weights.load import read_config, read_tokenizer
 from jquanta.lm.weights.sources import Hub, Source, open_source
 from jquanta.run.arrays import METADATA
 from jquanta.run.files import require_place
+from jquanta.run.sums import sha256_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +138,7 @@ def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> 
     tokenizer = read_tokenizer(source, config)
     path = source.get(TOKENIZER)
     if tokenizer is not None and path is not None:
-        own = hashlib.sha256(path.read_bytes()).hexdigest()
+        own = sha256_of(path)
         # Different files can hold the same vocabulary, for versions of the tokenizers library
         # write them differently. So if the hashes differ, the vocabularies decide.
         if own != corpus.meta.recipe.tokenizer and (

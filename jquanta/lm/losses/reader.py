@@ -167,7 +167,7 @@ def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[
     Raises:
         BadInput: if the folder holds no losses, or one of these columns is not finished.
     """
-    kinds.require(root, "losses", "suite", remedy="jquanta losses makes one")
+    kinds.require(root, "losses", "suite", remedy="make one: jquanta losses")
     attributes = read_root(root)
     suite = root / LOSSES  # in a run folder of jquanta pretrain
     if read_attributes(root) is None and suite.is_dir():
