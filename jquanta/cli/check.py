@@ -49,7 +49,8 @@ def check(options: Options) -> None:
     if damaged := [part for part in found if part.state == integrity.DAMAGED]:
         first = damaged[0]
         raise BadInput(
-            f"{first.path}: damaged, as are {len(damaged) - 1:,} more of {len(found):,} parts"
+            f"{first.path}: damaged, as are {len(damaged) - 1:,} more of {len(found):,} parts; "
+            "delete them, then run the commands that made them"
             if damaged[1:]
             else f"{first.path}: damaged ({len(found):,} parts were checked); delete it, then run "
             "the command that made it"

@@ -32,7 +32,7 @@ from jquanta.qdg.clusters.cluster import (
 )
 from jquanta.qdg.config import InputConfig, QDGConfig, chosen_counts, load_qdg
 from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS
-from jquanta.qdg.cosines.similarity import SIMILARITY, similarity
+from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity, similarity
 from jquanta.qdg.pages.data import page_from
 from jquanta.qdg.pages.render import render
 from jquanta.qdg.results import STAGES, stored_config
@@ -92,6 +92,7 @@ def run(
     whole = all((folder.path / name).exists() for name in (*STAGES, PAGE))
     if before == config and folder.done and whole:
         folder.tidy()
+        stored_selection(folder.path), open_similarity(folder.path)  # whole, or refused
         monitor.say(f"{folder.path}: already finished; nothing to do")
         return open_clusters(folder.path)
     inputs = _inputs(config, monitor)  # what is wrong with them is said before anything is written

@@ -88,7 +88,12 @@ def stored_config(folder: Path) -> QDGConfig:
         BadInput: if it is another kind of run, or its files are damaged.
     """
     kinds.require(folder, "quanta", remedy=REMEDY)
-    config = load_qdg(folder / CONFIG)
+    try:
+        config = load_qdg(folder / CONFIG)
+    except BadInput as error:
+        raise BadInput(
+            f"{folder / CONFIG}: damaged ({error}); delete this folder and run jquanta qdg again"
+        ) from None
     made = RunFolder(folder).read_record().get("folder")
 
     def now(path: str) -> str:

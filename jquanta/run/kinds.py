@@ -87,10 +87,12 @@ def require(path: Path | str, *names: str, remedy: str, flag: str = "", marker: 
     except (OSError, ValueError):
         there = other = False
     if not there or other or (found is not None and found.name not in names):
-        raise wrong(path, names[0], remedy, flag=flag)
+        raise wrong(path, names[0], remedy, flag=flag, marker=marker)
 
 
-def wrong(path: Path | str, name: str, remedy: str, *, flag: str = "") -> BadInput:
+def wrong(
+    path: Path | str, name: str, remedy: str, *, flag: str = "", marker: str = ""
+) -> BadInput:
     """The error for a path that is not of the kind that is wanted.
 
     Args:
@@ -98,6 +100,7 @@ def wrong(path: Path | str, name: str, remedy: str, *, flag: str = "") -> BadInp
         name: of the kind that is wanted.
         remedy: how to come by one, in words that follow "give" or stand alone.
         flag: by which the path was given, such as ``--losses``.
+        marker: a file that every folder of this kind holds, to say that it is not there.
     """
     path = Path(path).expanduser()
     label = f"{flag} {path}" if flag else str(path)
@@ -110,7 +113,7 @@ def wrong(path: Path | str, name: str, remedy: str, *, flag: str = "") -> BadInp
     found, better = kind_of(path), near(path, name)
     if found is wanted:
         return BadInput(f"{label}: is {found.what}, but damaged or not finished; {remedy}")
-    is_ = f"is {found.what} (to use it: {use(path, found)})" if found else _plain(path)
+    is_ = f"is {found.what} (to use it: {use(path, found)})" if found else _plain(path, marker)
     if better and not (found and found.name == "revisions"):  # one is chosen by its name
         give = f"{flag} {better}".strip()
         return BadInput(f"{label}: {is_}, not {wanted.what}; give {give}")
@@ -127,13 +130,15 @@ def absent(path: Path) -> str | None:
     return None
 
 
-def _plain(path: Path) -> str:
+def _plain(path: Path, marker: str) -> str:
     """What a path of no kind of ours is."""
     if path.is_file():
         return "is a file"
     if not path.is_dir():
         return "is neither a folder nor a file"
-    return "is a folder of other things" if any(True for _ in _entries(path)) else "is empty"
+    if not any(True for _ in _entries(path)):
+        return "is empty"
+    return f"is a folder without {marker}" if marker else "is a folder of other things"
 
 
 def _entries(folder: Path) -> Iterator[Path]:

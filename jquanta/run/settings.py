@@ -192,8 +192,11 @@ def path_of(schema: Schema, source: Path | str) -> Path:
     path, own = Path(source).expanduser(), shipped(schema.folder)
     if path.suffix == ".toml" and path.stem in own and not path.exists():
         raise BadInput(f"{source}: no such file; give the name alone: {path.stem}")
-    if path.is_file() or path.suffix or len(path.parts) != 1:
+    if path.is_file() or path.suffix or path.is_absolute() or ".." in path.parts:
         return path
+    if len(path.parts) > 1:  # such as lm/stdlib, as jquanta configs lists it
+        listed = CONFIGS / f"{path}.toml"
+        return listed if listed.is_file() else path
     if path.name in own:
         return own[path.name]
     for folder, command in COMMANDS.items():

@@ -66,7 +66,7 @@ def test_nothing_to_open_is_refused(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is a file, not a sweep's folder; train one: jquanta sweep"):
         jq.open_results(tmp_path / "file")
     with pytest.raises(
-        BadInput, match="is a folder of other things, not a sweep's folder; train one"
+        BadInput, match=r"is a folder without config\.toml, not a sweep's folder; train one"
     ):
         jq.open_results(tmp_path)
     unfinished = tmp_path / "run"

@@ -78,7 +78,7 @@ def read_config(source: Source) -> LMConfig:
     if path is None:
         raise kinds.wrong(source.label, "model", _remedy(Path(source.label)))
     file = f"{source.label}: config.json"
-    stored = parse.read_json(path, file)
+    stored = parse.read_json(path, file, "fetch the model again, or save it again")
     if not isinstance(stored, dict):
         raise BadInput(f"{file}: not a table of settings")
     return tables.from_json(stored, file)

@@ -315,7 +315,7 @@ def open_clusters(folder: Path | str) -> xr.Dataset:
     """
     path = Path(folder)
     path = path if path.suffix == ".zarr" else path / STORE
-    return arrays.read(path, "clusters", "label", "make them with jquanta qdg").load()
+    return arrays.read(path, "clusters", "label", "make them: jquanta qdg").load()
 
 
 def labels_hash(clusters: xr.Dataset) -> str:

@@ -138,7 +138,7 @@ def open_similarity(path: Path | str) -> xr.Dataset:
     """
     path = Path(path).expanduser()
     path = path if path.name == SIMILARITY else path / SIMILARITY
-    return read(path, "similarity", COSINE, "compute it: jquanta.qdg.similarity(..., out=FOLDER)")
+    return read(path, "similarity", COSINE, "compute it: jquanta qdg")
 
 
 @contextlib.contextmanager

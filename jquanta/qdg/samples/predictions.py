@@ -121,4 +121,4 @@ def stored_selection(path: Path | str) -> xr.Dataset:
     """
     path = Path(path).expanduser()
     path = path if path.name == SELECTION else path / SELECTION
-    return read(path, "selection", "index", "make one: jquanta.qdg.select(...).save(FOLDER)")
+    return read(path, "selection", "index", "make one: jquanta qdg")
