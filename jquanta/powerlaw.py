@@ -56,8 +56,10 @@ def zipf(n_tasks: int, alpha: float, offset: float = 0.0) -> Float64[np.ndarray,
     Raises:
         BadInput: an argument outside its range.
     """
-    if not 1 <= n_tasks <= MOST_TASKS:
-        raise BadInput(f"n_tasks: give 1 to {MOST_TASKS:,} subtasks")
+    if n_tasks > MOST_TASKS:
+        raise BadInput(f"n_tasks: more than {MOST_TASKS:,}, whose frequencies fill the memory")
+    if not n_tasks >= 1:
+        raise BadInput(f"n_tasks = {n_tasks}: give at least 1 subtask")
     if not (math.isfinite(alpha) and alpha > -1):
         raise BadInput(f"alpha = {alpha}: give a finite number above -1 (the Zipf exponent less 1)")
     if not (math.isfinite(offset) and offset >= 0):

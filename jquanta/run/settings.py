@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,10 +72,34 @@ def require(ok: bool, name: str, value: object, remedy: str) -> None:
         raise BadInput(f"{name} = {shown(value)}: {remedy}")
 
 
-def require_count(name: str, value: int, most: int, *, least: int = 1) -> None:
-    """Raise ``BadInput`` unless ``value`` is from ``least`` to ``most``: what is more is a mistake,
-    and would take hours or the memory before anything else could refuse it."""
-    require(least <= value <= most, name, value, f"give {least} to {most:,}")
+class Range(NamedTuple):
+    """What a number may be.
+
+    Attributes:
+        whole: whether it must be a whole number.
+        low, high: bounds, both included. What is more is a mistake, and would take hours or the
+            memory before anything else could refuse it.
+    """
+
+    whole: bool
+    low: float
+    high: float
+
+    def require(self, name: str, value: Any) -> None:
+        """Raise ``BadInput``, which calls it ``name``, unless ``value`` is such a number."""
+        kind = Integral if self.whole else Real
+        what = "a whole number" if self.whole else "a number"
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        if not (right and self.low <= value <= self.high):  # NaN is in no range
+            raise BadInput(
+                f"{name} = {shown(value if right else repr(value))}: give {what} from "
+                f"{self.low:,} to {format(self.high, ',' if self.whole else 'g')}"
+            )
+
+
+def require_count(name: str, value: Any, most: int, *, least: int = 1) -> None:
+    """Raise ``BadInput`` unless ``value`` is a whole number from ``least`` to ``most``."""
+    Range(True, least, most).require(name, value)
 
 
 def require_one_of(choices: Iterable[str], name: str, value: str) -> None:

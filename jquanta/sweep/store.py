@@ -24,6 +24,7 @@ from jquanta.run.arrays import DAMAGE, consolidate, open_group, require_whole
 from jquanta.run.files import remove, whole
 from jquanta.run.folder import CONFIG
 from jquanta.run.parse import parse_toml
+from jquanta.run.settings import require_count
 from jquanta.sweep.config import SweepConfig, load_config
 from jquanta.sweep.folder import RESULTS, SweepFolder
 from jquanta.sweep.schema import (
@@ -288,8 +289,7 @@ def load_run(path: Path | str, run: int) -> Trained:
     """
     dataset = open_results(path)
     runs = stored_config(dataset).runs()
-    if not 0 <= run < len(runs):
-        raise BadInput(f"run {run}: {path} has runs 0 to {len(runs) - 1}")
+    require_count(f"{path}: run", run, len(runs) - 1, least=0)
     network = make_network(runs[run])
     _fill(network, SweepFolder(path).weight_file(run))
     return Trained(make_task(runs[run].task, runs[run].train.seed), network)
