@@ -60,7 +60,8 @@ def check(path: Path | str) -> list[Part]:
     """
     path = Path(path).expanduser()
     if not path.is_dir():
-        raise BadInput(f"{path}: no such folder; give one that jquanta has written")
+        what = "is a file" if path.exists() else "no such folder"
+        raise BadInput(f"{path}: {what}; give a folder that jquanta has written")
     found = list(_parts(path))
     if not found:
         raise BadInput(f"{path}: holds nothing that jquanta writes; give a folder that does")

@@ -41,7 +41,8 @@ def check(options: Options) -> None:
     """Read and print."""
     folder = options.folder.expanduser()
     if not folder.is_dir():  # said before the imports
-        raise BadInput(f"{folder}: no such folder; give one that jquanta has written")
+        what = "is a file" if folder.exists() else "no such folder"
+        raise BadInput(f"{folder}: {what}; give a folder that jquanta has written")
     from jquanta import integrity
 
     found = integrity.check(folder)
