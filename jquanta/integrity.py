@@ -17,7 +17,7 @@ from jquanta.qdg.cosines.similarity import WORK
 from jquanta.qdg.results import STAGES, stored_config
 from jquanta.run import arrays, kinds, parse, sums
 from jquanta.run.arrays import METADATA
-from jquanta.run.files import PART
+from jquanta.run.files import PART, as_path
 from jquanta.run.folder import CHECKPOINTS, CONFIG, RECORD, RunFolder
 from jquanta.sweep.folder import SweepFolder
 from jquanta.sweep.store import open_results
@@ -58,7 +58,7 @@ def check(path: Path | str) -> list[Part]:
     Raises:
         BadInput: if there is no such folder, or nothing of ours in it.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     if not path.is_dir():
         what = "is a file" if path.exists() else "no such folder"
         raise BadInput(f"{path}: {what}; give a folder that jquanta has written")

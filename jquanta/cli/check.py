@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jquanta.cli import door
 from jquanta.cli.flags import argument
 from jquanta.errors import BadInput
+from jquanta.run.files import as_path
 
 if TYPE_CHECKING:
     from jquanta.integrity import Part
@@ -39,7 +40,7 @@ class Options:
 
 def check(options: Options) -> None:
     """Read and print."""
-    folder = options.folder.expanduser()
+    folder = as_path(options.folder)
     if not folder.is_dir():  # said before the imports
         what = "is a file" if folder.exists() else "no such folder"
         raise BadInput(f"{folder}: {what}; give a folder that jquanta has written")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jquanta.run import kinds
+from jquanta.run.files import as_path
 
 
 def require_sweep(path: Path, *, flag: str = "") -> None:
@@ -50,7 +51,7 @@ def require_corpus(path: Path, *, flag: str = "--corpus") -> None:
 def require_model(name: str, revisions: Sequence[str]) -> None:
     """Raise ``BadInput`` if this is a folder of another kind than a model, or than one of its
     revisions where those are named. What is no folder may be a model on the hub."""
-    path = Path(name).expanduser()
+    path = as_path(name)
     if path.is_dir():
         inside = ", ".join(_revisions(path))
         remedy = f"give --revision too: {inside}" if inside else "give a model's folder"

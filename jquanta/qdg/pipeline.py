@@ -46,7 +46,7 @@ from jquanta.qdg.samples.selection import Newly, select
 from jquanta.qdg.views.parameters import chosen
 from jquanta.qdg.views.stored import view_from
 from jquanta.run import kinds
-from jquanta.run.files import write_whole
+from jquanta.run.files import as_path, write_whole
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence
 
@@ -129,10 +129,10 @@ def _anchored(wanted: InputConfig) -> InputConfig:
     stays as it is."""
 
     def absolute(path: str) -> str:
-        return os.path.abspath(Path(path).expanduser())
+        return os.path.abspath(as_path(path))
 
     def known(path: str) -> str:
-        return absolute(path) if path and Path(path).expanduser().exists() else path
+        return absolute(path) if path and as_path(path).exists() else path
 
     corpus, losses = absolute(wanted.corpus), absolute(wanted.losses)  # there or to be made
     return dataclasses.replace(wanted.at(known), corpus=corpus, losses=losses)

@@ -19,6 +19,7 @@ from jquanta.qdg.config import QDGConfig, load_qdg
 from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity
 from jquanta.qdg.samples.predictions import SELECTION, Predictions, open_selection
 from jquanta.run import kinds
+from jquanta.run.files import as_path
 from jquanta.run.folder import CONFIG, RunFolder
 
 STAGES = (SELECTION, SIMILARITY, STORE)
@@ -68,7 +69,7 @@ def open_run(path: Path | str | None) -> Results:
     """
     if path is None:
         raise BadInput("RESULTS is missing: give a folder that jquanta qdg made")
-    path = Path(path).expanduser()
+    path = as_path(path)
     kinds.require(path, "quanta", remedy=REMEDY, marker=CONFIG)
     config = stored_config(path)
     for stage in STAGES:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from jquanta.errors import BadInput
 from jquanta.run import parse
+from jquanta.run.files import as_path
 
 LOOKED_AT = 200
 """So many entries of a folder are looked at in search of another one."""
@@ -34,10 +35,10 @@ class Kind(NamedTuple):
 
 def kind_of(path: Path | str) -> Kind | None:
     """The kind of a folder or file; None if it is no kind of ours, or is not there."""
-    path = Path(path).expanduser()
     try:
+        path = as_path(path)
         return next((kind for kind in KINDS if kind.mark(path)), None) if path.exists() else None
-    except (OSError, ValueError):  # not to be read, or a name that no file can have
+    except (OSError, ValueError):  # not to be read, or a name that nothing can have
         return None
 
 
@@ -53,8 +54,7 @@ def use(path: Path, kind: Kind) -> str:
 
 def near(path: Path | str, name: str) -> Path | None:
     """The first path of a kind inside a folder, two levels deep; else the folder that holds it."""
-    path = Path(path).expanduser()
-    kind = named(name)
+    path, kind = as_path(path), named(name)
     try:
         inside = list(_entries(path))
         below = (deeper for entry in inside for deeper in _entries(entry))
@@ -79,14 +79,10 @@ def require(path: Path | str, *names: str, remedy: str, flag: str = "", marker: 
         marker: a file that every folder of this kind holds, damaged or not; what is of no
             kind and has none does not pass.
     """
+    path = as_path(path)
     found = kind_of(path)
-    try:
-        there = Path(path).expanduser().exists()
-        folder = Path(path).expanduser()
-        other = bool(marker) and not found and not (folder / marker).is_file()
-    except (OSError, ValueError):
-        there = other = False
-    if not there or other or (found is not None and found.name not in names):
+    other = bool(marker) and not found and not (path / marker).is_file()
+    if not path.exists() or other or (found is not None and found.name not in names):
         raise wrong(path, names[0], remedy, flag=flag, marker=marker)
 
 
@@ -102,14 +98,11 @@ def wrong(
         flag: by which the path was given, such as ``--losses``.
         marker: a file that every folder of this kind holds, to say that it is not there.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     label = f"{flag} {path}" if flag else str(path)
     wanted = named(name)
-    try:
-        if not path.exists():
-            return BadInput(f"{label}: {absent(path) or f'no such folder; {remedy}'}")
-    except (OSError, ValueError) as error:  # a name that no file can have
-        return BadInput(f"{label}: {getattr(error, 'strerror', None) or error}; {remedy}")
+    if not path.exists():
+        return BadInput(f"{label}: {absent(path) or f'no such folder; {remedy}'}")
     found, better = kind_of(path), near(path, name)
     if found is wanted:
         return BadInput(f"{label}: is {found.what}, but damaged or not finished; {remedy}")

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from jquanta.errors import BadInput
 from jquanta.run import kinds, parse
+from jquanta.run.files import as_path
 from jquanta.run.shown import shown
 
 Fields = Mapping[str, "dataclasses.Field[Any]"]
@@ -214,7 +215,7 @@ def path_of(schema: Schema, source: Path | str) -> Path:
 
     A file goes before a name. Raises ``BadInput`` for a name that is not there.
     """
-    path, own = Path(source).expanduser(), shipped(schema.folder)
+    path, own = as_path(source), shipped(schema.folder)
     if path.suffix == ".toml" and path.stem in own and not path.exists():
         raise BadInput(f"{source}: no such file; give the name alone: {path.stem}")
     if path.is_file() or path.suffix or path.is_absolute() or ".." in path.parts:

@@ -46,7 +46,7 @@ from jquanta.lm.weights.load import (
 )
 from jquanta.machine import devices
 from jquanta.run.environment import environment
-from jquanta.run.files import PART, remove
+from jquanta.run.files import PART, as_path, remove
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Part, Silence, Speed
 from jquanta.run.stop import Interrupts, shortage_in_one_line
@@ -168,7 +168,7 @@ def add_column(
     Raises:
         BadInput, RunFailed, Interrupted: as ``compute_losses``.
     """
-    monitor, out, label = monitor or Silence(), Path(out).expanduser(), f"{model}@{revision}"
+    monitor, out, label = monitor or Silence(), as_path(out), f"{model}@{revision}"
     path = out / group_name(model, revision)
     weights, dtype = fingerprint(params), str(next(iter(params.values())).dtype)
     require_fit(config, corpus, label)

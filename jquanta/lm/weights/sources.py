@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 from jquanta.errors import BadInput, RunFailed
 from jquanta.lm.models.pythia import resolve
 from jquanta.run import kinds
-from jquanta.run.files import inside
+from jquanta.run.files import as_path, inside
 from jquanta.run.sums import sha256_of
 
 
@@ -170,7 +170,7 @@ def open_source(id_or_folder: Path | str, revision: str | None = None) -> Source
         BadInput: if there is no such folder, model or revision.
         RunFailed: if the hub cannot be reached and the model is not in its cache.
     """
-    folder = Path(id_or_folder).expanduser()
+    folder = as_path(id_or_folder)
     if folder.is_dir():
         return Folder(folder, revision)
     local = isinstance(id_or_folder, Path) or _looks_like_path(id_or_folder)
