@@ -1,7 +1,6 @@
 """Results of a sweep on disk: one labelled Dataset, and a file of final weights for each run."""
 
 import math
-import tomllib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,9 @@ from jquanta.parity.task import Task, make_task
 from jquanta.run import kinds, sums
 from jquanta.run.arrays import DAMAGE, consolidate, open_group, require_whole
 from jquanta.run.files import remove, whole
+from jquanta.run.folder import CONFIG
+from jquanta.run.parse import parse_toml
+from jquanta.run.settings import require_count
 from jquanta.sweep.config import SweepConfig, load_config
 from jquanta.sweep.folder import RESULTS, SweepFolder
 from jquanta.sweep.schema import (
@@ -190,10 +192,7 @@ def open_results(path: Path | str) -> xr.Dataset:
         BadInput: if there are no results, the sweep is not finished, or the schema is another.
     """
     folder = SweepFolder(path)
-    remedy = "train one: jquanta sweep"
-    kinds.require(folder.path, "sweep", remedy=remedy)
-    if not folder.begun:
-        raise kinds.wrong(folder.path, "sweep", remedy)
+    kinds.require(folder.path, "sweep", remedy="train one: jquanta sweep", marker=CONFIG)
     if not folder.done or not folder.results.exists():
         folder.read_config()  # refuses another kind of run
         raise BadInput(
@@ -213,6 +212,11 @@ def open_results(path: Path | str) -> xr.Dataset:
     return dataset
 
 
+def stored_config(dataset: xr.Dataset) -> SweepConfig:
+    """The resolved configuration in a Dataset's attributes: its runs have the Dataset's numbers."""
+    return load_config(parse_toml(dataset.attrs["config"], "the configuration of the results"))
+
+
 def _require_old(path: Path, dataset: xr.Dataset, remedy: str) -> None:
     """Raise ``BadInput`` unless results without check sums are whole.
 
@@ -220,7 +224,7 @@ def _require_old(path: Path, dataset: xr.Dataset, remedy: str) -> None:
     zeros, which the configuration knows, and evaluations that a run does not have, or whose losses
     are all NaN because it diverged.
     """
-    runs = load_config(tomllib.loads(dataset.attrs["config"]))
+    runs = stored_config(dataset)
     expected = template(runs, {})
     known = {"run", "step", "subtask", "n_params", *field_coordinates()}
     steps, evaluations = expected.step.to_numpy(), [r.evaluation_steps for r in runs.runs()]
@@ -285,11 +289,9 @@ def load_run(path: Path | str, run: int) -> Trained:
         BadInput: as ``open_results``; if there is no such run; or if its file of weights is
             missing, damaged, or of another network.
     """
-    # The configuration in the Dataset's attributes is the resolved one: run numbers are the same.
     dataset = open_results(path)
-    runs = load_config(tomllib.loads(dataset.attrs["config"])).runs()
-    if not 0 <= run < len(runs):
-        raise BadInput(f"run {run}: {path} has runs 0 to {len(runs) - 1}")
+    runs = stored_config(dataset).runs()
+    require_count(f"{path}: run", run, len(runs) - 1, least=0)
     network = make_network(runs[run])
     _fill(network, SweepFolder(path).weight_file(run))
     return Trained(make_task(runs[run].task, runs[run].train.seed), network)

@@ -30,7 +30,6 @@ from jquanta.lm.corpus.layout import (
     TOKENS,
     Meta,
     Recipe,
-    sha256_of,
     token_dtype,
 )
 from jquanta.lm.corpus.reader import Corpus, open_corpus, prediction_starts
@@ -38,10 +37,11 @@ from jquanta.lm.corpus.sources import Document, Source, open_source
 from jquanta.lm.corpus.tokenizer import Encode, LoadedTokenizer, encoder, load_tokenizer
 from jquanta.run import parse
 from jquanta.run.checkpoint import Due
-from jquanta.run.files import LOCK, PART, remove, require_place, write_whole
+from jquanta.run.files import LOCK, PART, as_path, remove, require_place, write_whole
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence, Speed
 from jquanta.run.stop import Interrupts, shortage_in_one_line
+from jquanta.run.sums import sha256_of
 from jquanta.version import __version__
 
 BATCH_CHARACTERS = 2**22
@@ -107,7 +107,7 @@ def build_corpus(
         source = open_source(source, pattern)
     monitor = monitor or Silence()
     loaded = load_tokenizer(tokenizer)
-    out = Path(out).expanduser()
+    out = as_path(out)
     _require_place(out)
     if next(source.documents(), None) is None:
         raise BadInput(f"{source.name}: holds no documents")
