@@ -91,13 +91,13 @@ def main(words: list[str]) -> None:
             continue
         print(f"$ jquanta {command}", flush=True)
         done[command] = one = run(command)
+        if command.startswith("explore"):
+            one["page"] = photograph(WORK / QUANTA / "quanta.html")
         stored = {**machine(), "commands": {c: done[c] for c in SUITE | SWEEPS | LONG if c in done}}
         record.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
         if picture:
             drawn = re.findall(r"\S+\.png", one["said"])[-1]
             store(Image.open(WORK / drawn), FIGURES / f"{picture}.png")
-        if command.startswith("explore"):
-            photograph(WORK / QUANTA / "quanta.html")
         shutil.copy(record, FIGURES / NUMBERS)
 
 
@@ -158,12 +158,12 @@ main { padding: 0.75rem 0 !important }
 """
 
 
-def photograph(page: Path) -> None:
+def photograph(page: Path) -> list[str]:
     """The page of quanta at the end of ``__init__``, and the tops of nine clusters.
 
     The nine: the largest of 400 clusters for each token that it predicts, those of line breaks with
     an indentation counted as one, and without clusters that are mixtures (a mean cosine of two
-    samples below 0.3).
+    samples below 0.3). Returns a line for each of the 50 largest clusters.
     """
     from playwright.sync_api import sync_playwright
 
@@ -175,7 +175,7 @@ def photograph(page: Path) -> None:
         )
 
         def opened(width: int, height: int) -> Any:
-            size = {"width": width, "height": height}
+            size: Any = {"width": width, "height": height}
             return browser.new_context(viewport=size, bypass_csp=True).new_page()
 
         def go(tab: Any, cluster: int) -> None:
@@ -185,13 +185,18 @@ def photograph(page: Path) -> None:
             )
 
         tab = opened(520, 400)
+        lines: list[str] = []
         tops: dict[str, Image.Image] = {}
         shown = None
-        for cluster in range(200):
+        for cluster in range(50):
             go(tab, cluster)
             token = tab.text_content("#predicts code")
-            tight = float(
-                re.search(r"two ([\d.−-]+)", tab.text_content("#facts"))[1].replace("−", "-")
+            facts = str(tab.text_content("#facts")).replace("?", "").replace("−", "-")
+            tight = float(facts.split(" two ")[1].split()[0])
+            lines.append(
+                f"{cluster}: {facts}; {tab.text_content('#predicts')}".strip(" ?").replace(
+                    "\n", "↵"
+                )
             )
             if shown is None and token == "__(":
                 shown = cluster
@@ -200,8 +205,6 @@ def photograph(page: Path) -> None:
                 tab.add_style_tag(content=PLAIN)
                 tops[kind] = Image.open(io.BytesIO(tab.screenshot()))
                 print(f"picture   cluster {cluster} predicts {token!r}", flush=True)
-            if len(tops) == 9 and shown is not None:
-                break
         nine = Image.new("RGB", (3 * 540 - 20, 3 * 420 - 20), "white")
         for i, top in enumerate(tops.values()):
             nine.paste(top, (i % 3 * 540, i // 3 * 420))
@@ -210,6 +213,7 @@ def photograph(page: Path) -> None:
         go(tab, shown or 0)
         store(Image.open(io.BytesIO(tab.screenshot())), FIGURES / f"{OF_PAGE[0]}.png")
         browser.close()
+    return lines
 
 
 if __name__ == "__main__":
