@@ -35,7 +35,7 @@ tour: .venv/.runtime ## everything once, small, on one page: runs/tour/index.htm
 	@$(BIN)/python -m jquanta tour $(ARGS)
 
 pictures: .venv/.runtime ## make the pictures and numbers of the documents anew (1 hour; ARGS=long for all)
-	@$(BIN)/python docs/pictures.py $(ARGS)
+	@$(BIN)/python -m docs.pictures $(ARGS)
 
 quick: .venv/.test ## run the tests of pure code alone (3 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m '$(QUICK)' $(TESTS)

@@ -33,16 +33,16 @@ NUMBERS = "numbers.json"
 LARGEST = 200_000
 """Bytes of a picture from which its colours are made fewer."""
 
-LOSSES, QUANTA = "runs/stdlib/losses", "runs/stdlib-quanta"
+LOSSES, CORPUS = "runs/stdlib/losses", "runs/stdlib/corpus/test"
+QUANTA = "runs/stdlib-quanta"
 TEXT = "    def __init__(self, name):\n        super().__init__("
 
 SUITE = {
     "pretrain": None,
     f"figures fig3 --losses {LOSSES}": "stdlib-fig3",
     f"figures fig11 --losses {LOSSES}": "stdlib-fig11",
-    f"figures fig12 --losses {LOSSES} --corpus runs/stdlib/corpus/test --monogenic.above 3": (
-        "stdlib-fig12"
-    ),
+    f"figures fig4 --losses {LOSSES} --corpus {CORPUS}": None,  # the paper's thresholds
+    f"figures fig12 --losses {LOSSES} --corpus {CORPUS} --monogenic.above 3": "stdlib-fig12",
     "qdg": None,
     f"figures fig5 --qdg {QUANTA}": "stdlib-fig5",
     f"emergence {QUANTA}": None,
