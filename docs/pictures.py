@@ -130,7 +130,9 @@ def store(image: Image.Image, path: Path) -> None:
     image = image.convert("RGB")
     image.save(path, optimize=True)
     if path.stat().st_size > LARGEST:
-        image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
     print(f"picture   {path.relative_to(ROOT)}, {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
