@@ -49,9 +49,9 @@ SUITE = {
     f"figures quanta --qdg {QUANTA}": "stdlib-emergence",
     f"mechanism {QUANTA}": None,
     f"figures mechanism --qdg {QUANTA}": "stdlib-mechanism",
+    f'assign {QUANTA} --last 3 --text "{TEXT}"': None,
     f"stability {QUANTA}": None,
     f"explore {QUANTA}": None,  # the page, now with a line of stability
-    f'assign {QUANTA} --last 3 --text "{TEXT}"': None,
 }
 """Commands after ``jquanta``, and the names of their pictures in docs/figures."""
 
@@ -69,6 +69,7 @@ SWEEPS = {
     "sweep fig15 --mini": None,
     "known parity runs/fig15-mini --samples 2000 --out runs/fig15-quanta": None,
     "figures fig15 --qdg runs/fig15-quanta": "fig15-mini",
+    "known parity runs/fig15-mini --samples 2000 --affinity absolute --out runs/fig15-abs": None,
 }
 
 LONG = {
