@@ -1,0 +1,46 @@
+"""Links of the documents: written for a reader of the repository, rewritten for the site."""
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+
+CODE = re.compile(r"(^```.*?^```$|<!--.*?-->|``.*?``|`[^`\n]*`)", re.M | re.S)
+"""What holds no links: blocks, comments, words between backticks."""
+
+LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
+
+
+def links(markdown: str) -> Iterator[str]:
+    """The targets of all links and pictures, in their order."""
+    for part in CODE.split(markdown)[::2]:
+        yield from LINK.findall(part)
+
+
+def rewritten(markdown: str, new: Callable[[str], str]) -> str:
+    """The same text with every link's target replaced."""
+    parts = CODE.split(markdown)
+    parts[::2] = [LINK.sub(lambda found: new(found[1]), part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def without_comments(markdown: str) -> str:
+    """The same text without HTML comments outside blocks."""
+    parts = CODE.split(markdown)
+    return "".join(part for part in parts if not part.startswith("<!--"))
+
+
+def split(link: str, source: str) -> tuple[str, str] | None:
+    """The file in the repository that a link of the file ``source`` names, and its anchor with #.
+
+    None for what lies elsewhere.
+    """
+    if "://" in link or link.startswith(("mailto:", "/")):
+        return None
+    file, mark, anchor = link.partition("#")
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(source), file)) if file else source
+    return path, mark + anchor
+
+
+def relative(target: str, source: str) -> str:
+    """The way from the page ``source`` to ``target``, both from the root of the site."""
+    return posixpath.relpath(target, posixpath.dirname(source) or ".")

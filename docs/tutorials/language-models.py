@@ -1,0 +1,94 @@
+"""The tutorial on language models: `make site` runs it. Needs no network."""
+
+# %% [markdown]
+# # Language models, token by token
+#
+# We train three small language models on the source of Python's own standard library, and ask of
+# every token of held-out files when, and at which size, a model learns to predict it. The script
+# is [`docs/tutorials/language-models.py`](language-models.py); it takes a minute on 2 CPU cores.
+#
+# ## A suite
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import jquanta as jq
+from jquanta.lm.taxonomy.thresholds import Monogenic
+
+losses = jq.pretrain("stdlib", mini=True)  # in runs/stdlib-mini
+print("predictions", losses.sizes["prediction"])
+print(losses.model.values.reshape(3, -1))
+
+# %% [markdown]
+# The columns are checkpoints, `SIZE@stepN`: three sizes, six steps each. A *prediction* is one
+# token of a held-out file, given all tokens before it; its number leads back to the text.
+
+# %%
+corpus = jq.open_corpus("runs/stdlib-mini/corpus/test")
+last = losses.isel(model=[name.endswith("step292") for name in losses.model.values]).load()
+for i in range(1000, 1008):
+    context = corpus.context(i, before=8, after=0)
+    nats = " ".join(f"{value:6.2f}" for value in last.loss.isel(prediction=i).values)
+    print(f"{nats}   {context.before!r} → {context.target!r}")
+
+# %% [markdown]
+# Nats of the smallest, the middle and the largest model, for eight tokens in a row. A mean over
+# all tokens hides how different they are:
+
+# %%
+jq.draw("fig3", losses=["runs/stdlib-mini/losses"])
+
+# %% [markdown]
+# Left: the mean loss falls with size, as scaling laws say. Right: the distribution of single
+# losses. Two bumps, near zero and around ten bits, are tokens that the model knows and tokens
+# that it does not; with size, mass moves from the second to the first.
+#
+# ## Tokens that are learned
+#
+# Which tokens fall the most between the smallest model and the largest?
+
+# %%
+small, large = last.loss.values[:, 0], last.loss.values[:, -1]
+fallen: dict[str, int] = {}  # the first of each token
+for i in np.argsort(large - small)[:200]:
+    fallen.setdefault(corpus.context(int(i)).target, int(i))
+most = list(fallen.values())[:8]
+for i in most:
+    context = corpus.context(i, before=12, after=0)
+    print(f"{small[i]:5.2f} → {large[i]:5.2f}   {context.before!r} → {context.target!r}")
+
+# %% [markdown]
+# And over the steps of the largest model: the same tokens, each a line. They do not fall
+# together, nor smoothly.
+
+# %%
+name = last.name.values[-1]
+columns = losses.isel(model=losses.name.values == name).load()
+at = [int(revision.removeprefix("step")) for revision in columns.revision.values]
+figure, axes = plt.subplots(figsize=(7, 3.5))
+for i in most:
+    axes.plot(at, columns.loss.isel(prediction=i), "o-", alpha=0.7)
+axes.plot(at, columns.loss.mean("prediction"), "k", linewidth=2.5, label="mean of all tokens")
+axes.set(xscale="log", xlabel="training step", ylabel="loss (nats)", title=f"The {name} model")
+axes.legend()
+plt.show()
+
+# %% [markdown]
+# The paper calls tokens *monogenic* that fall at one size, as if they needed one quantum, and
+# *polygenic* those that every size predicts a little better. With its thresholds loosened, since
+# these models are small:
+
+# %%
+jq.draw(
+    "fig4",
+    losses=["runs/stdlib-mini/losses"],
+    corpus="runs/stdlib-mini/corpus/test",
+    monogenic=Monogenic(above=2.0, below=0.5),
+)
+
+# %% [markdown]
+# ## More
+#
+# [Language models](../language-models.md) has a larger suite and the commands for Pythia and the
+# Pile; [How to …](../howto.md) takes your own text and your own model.
