@@ -20,8 +20,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-import docstrings  # noqa: E402
-import links  # noqa: E402
+import markup  # noqa: E402
 
 from jquanta.machine import cache  # noqa: E402
 
@@ -42,6 +41,9 @@ TUTORIALS = ("sweeps", "language-models", "quanta")
 
 LIVE = "runs/quanta/quanta.html"
 """What the tutorials make that is put beside them: a page of quanta to browse."""
+
+USED = {".py", ".toml", ".html", ".css", ".js"}
+"""Files of the package on which what a tutorial shows depends."""
 
 FRONTS = ("jquanta", "jquanta.qdg")
 """Packages that gather names from the modules inside; their pages describe those names."""
@@ -77,15 +79,15 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return markdown
 
     def new(link: str) -> str:
-        found = links.split(link, source)
+        found = markup.split(link, source)
         if found is None:
             return link
         path, anchor = found
         if not page.file.src_uri.startswith("tutorials/"):  # which link their own scripts
             path = re.sub(r"^(docs/tutorials/.*)\.py$", r"\1.md", path)
-        return links.relative(place(path), page.file.src_uri) + (anchor or module_anchor(path))
+        return markup.relative(place(path), page.file.src_uri) + (anchor or module_anchor(path))
 
-    return links.rewritten(links.without_comments(markdown), new)
+    return markup.rewritten(markup.without_comments(markdown), new)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
@@ -127,8 +129,8 @@ def linked(files: Files) -> set[Path]:
     found: set[Path] = set()
     for file in files.documentation_pages():
         source = sources.get(file.src_uri)
-        for link in links.links(file.content_string) if source else ():
-            named = links.split(link, source)
+        for link in markup.links(file.content_string) if source else ():
+            named = markup.split(link, source)
             if named and place(named[0]).startswith("files/"):
                 path = ROOT / named[0]
                 found |= {path, *path.rglob("*")} if path.is_dir() else {path}
@@ -140,7 +142,7 @@ def listing(folder: Path) -> str:
     name = str(folder.relative_to(ROOT))
     inside = sorted(path for path in folder.rglob("*") if path.is_file())
     page = plain(name)
-    ways = [links.relative(plain(str(path.relative_to(ROOT))), page) for path in inside]
+    ways = [markup.relative(plain(str(path.relative_to(ROOT))), page) for path in inside]
     lines = [
         f"- [{path.relative_to(folder)}]({way})" for path, way in zip(inside, ways, strict=True)
     ]
@@ -219,7 +221,7 @@ def front(package: str) -> list[str]:
     if not path.exists():
         return []
     said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    parts = [docstrings.markdown(said)]
+    parts = [markup.from_docstring(said)]
     homes = getattr(importlib.import_module(package), "_HOMES", {}) if package in FRONTS else {}
     short = package.replace("jquanta", "jq", 1)
     known = modules()
@@ -267,7 +269,10 @@ def ran() -> Path:
     """A folder with what the tutorials show: they are run one after another, unless they were
     with this very package. A folder beside the cache of compiled programs keeps it."""
     digest = hashlib.sha256(sys.version.encode())
-    for path in sorted([*ROOT.glob("docs/**/*.py"), *ROOT.glob("jquanta/**/*.*[!c]")]):
+    runner = Path(__file__).with_name("percent.py")
+    scripts = [ROOT / "docs" / "tutorials" / f"{name}.py" for name in TUTORIALS]
+    package = [path for path in (ROOT / "jquanta").rglob("*") if path.suffix in USED]
+    for path in [runner, *scripts, *sorted(package)]:
         digest.update(path.read_bytes())
     kept = (cache.folder() or Path(tempfile.mkdtemp(prefix="jquanta-site-"))) / "site"
     shown = kept / digest.hexdigest()[:16]
@@ -275,18 +280,16 @@ def ran() -> Path:
         return shown
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
-    runner = str(Path(__file__).with_name("percent.py"))
     with tempfile.TemporaryDirectory(prefix="part-", dir=kept) as scratch:
         work, part = Path(scratch) / "work", Path(scratch) / "shown"
         work.mkdir()
         part.mkdir()
-        for name in TUTORIALS:
-            log.info("Running the tutorial %s", name)
-            script = str(ROOT / "docs" / "tutorials" / f"{name}.py")
-            words = [sys.executable, runner, script, str(part)]
+        for script in scripts:
+            log.info("Running the tutorial %s", script.name)
+            words = [sys.executable, str(runner), str(script), str(part)]
             environment = os.environ | {"PYTHONPATH": str(ROOT)}
             if subprocess.run(words, cwd=work, env=environment, check=False).returncode:
-                raise PluginError(f"docs/tutorials/{name}.py failed; its error is above")
+                raise PluginError(f"docs/tutorials/{script.name} failed; its error is above")
         shutil.copy(work / LIVE, part)
         part.rename(shown)
     return shown

@@ -26,23 +26,31 @@ print(losses.model.values.reshape(3, -1))
 
 # %%
 corpus = jq.open_corpus("runs/stdlib-mini/corpus/test")
-last = losses.isel(model=[name.endswith("step292") for name in losses.model.values]).load()
+
+
+def text(i: int) -> str:
+    """A prediction in its text, on one line."""
+    context = corpus.context(i, before=12, after=0)
+    return f"{' '.join(context.before.split())} → {context.target!r}"
+
+
+last = losses.sel(model=[f"{size}@step292" for size in ("12.8k", "100k", "336k")])
+last = last.load()
 for i in range(1000, 1008):
-    context = corpus.context(i, before=8, after=0)
-    nats = " ".join(f"{value:6.2f}" for value in last.loss.isel(prediction=i).values)
-    print(f"{nats}   {context.before!r} → {context.target!r}")
+    nats = last.loss.sel(prediction=i).values.round(2)
+    print(nats, text(i))
 
 # %% [markdown]
-# Nats of the smallest, the middle and the largest model, for eight tokens in a row. A mean over
-# all tokens hides how different they are:
+# Nats of the smallest, the middle and the largest model, for eight tokens in a row. A mean over all
+# tokens hides how different they are:
 
 # %%
 jq.draw("fig3", losses=["runs/stdlib-mini/losses"])
 
 # %% [markdown]
-# Left: the mean loss falls with size, as scaling laws say. Right: the distribution of single
-# losses. Two bumps, near zero and around ten bits, are tokens that the model knows and tokens
-# that it does not; with size, mass moves from the second to the first.
+# (a) The mean loss falls with size, as scaling laws say. (b) How single losses are distributed:
+# most are small, some very large. (c) The same times the loss, which shows what the mean is made
+# of: tokens that cost some bits each. A larger model has fewer of them.
 #
 # ## Tokens that are learned
 #
@@ -50,27 +58,25 @@ jq.draw("fig3", losses=["runs/stdlib-mini/losses"])
 
 # %%
 small, large = last.loss.values[:, 0], last.loss.values[:, -1]
-fallen: dict[str, int] = {}  # the first of each token
+fallen: dict[str, int] = {}  # by token, the one that falls the most
 for i in np.argsort(large - small)[:200]:
     fallen.setdefault(corpus.context(int(i)).target, int(i))
 most = list(fallen.values())[:8]
 for i in most:
-    context = corpus.context(i, before=12, after=0)
-    print(f"{small[i]:5.2f} → {large[i]:5.2f}   {context.before!r} → {context.target!r}")
+    print(f"{small[i]:5.2f} → {large[i]:5.2f} nats   {text(i)}")
 
 # %% [markdown]
-# And over the steps of the largest model: the same tokens, each a line. They do not fall
-# together, nor smoothly.
+# And over the steps of the largest model: the same tokens, each a line. They do not fall together,
+# nor smoothly.
 
 # %%
-name = last.name.values[-1]
-columns = losses.isel(model=losses.name.values == name).load()
+columns = losses.isel(model=losses.name.values == "336k").load()
 at = [int(revision.removeprefix("step")) for revision in columns.revision.values]
 figure, axes = plt.subplots(figsize=(7, 3.5))
 for i in most:
-    axes.plot(at, columns.loss.isel(prediction=i), "o-", alpha=0.7)
-axes.plot(at, columns.loss.mean("prediction"), "k", linewidth=2.5, label="mean of all tokens")
-axes.set(xscale="log", xlabel="training step", ylabel="loss (nats)", title=f"The {name} model")
+    axes.plot(at, columns.loss.sel(prediction=i), "o-", alpha=0.7)
+axes.plot(at, columns.loss.mean("prediction"), "k", linewidth=2.5, label="all tokens")
+axes.set(xscale="log", xlabel="training step", ylabel="loss (nats)")
 axes.legend()
 plt.show()
 

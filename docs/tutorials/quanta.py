@@ -37,14 +37,20 @@ for count in clusters["count"].values:
 run = jq.qdg.open_run("runs/quanta")
 label = run.clusters.label.sel(count=120).values
 cosine = run.similarity.cosine.values
+
+
+def text(sample: int) -> str:
+    """A sample in its text, on one line."""
+    context = run.corpus.context(int(run.predictions.index[sample]), before=10, after=0)
+    return f"{' '.join(context.before.split())} → {context.target!r}"
+
+
 for cluster in (1, 4, 8, 10):
-    places = np.flatnonzero(label == cluster)
-    inside = cosine[np.ix_(places, places)]
-    alike = (inside.sum() - len(places)) / (len(places) * (len(places) - 1))
-    print(f"cluster {cluster}: {len(places)} samples, mean cosine of two {alike:.2f}")
-    for place in places[:5]:
-        context = run.corpus.context(int(run.predictions.index[place]), before=10, after=0)
-        print(f"   {context.before!r} → {context.target!r}")
+    samples = np.flatnonzero(label == cluster)
+    pairs = cosine[np.ix_(samples, samples)][np.triu_indices(len(samples), 1)]
+    print(f"cluster {cluster}: {len(samples)} samples, mean cosine {pairs.mean():.2f}")
+    for sample in samples[:5]:
+        print("  ", text(sample))
 
 # %% [markdown]
 # ## How alike, and how large
@@ -63,11 +69,11 @@ jq.draw("fig5", qdg="runs/quanta")
 
 # %%
 losses = jq.open_losses("runs/stdlib-mini/losses")
-found = jq.qdg.emerged(jq.qdg.cluster_losses(run.clusters, losses, run.predictions))
-here = found.sel(count=120)
-sizes = np.unique(losses["size"].values)
-for size in sizes:
-    print(f"learned from {size:,} parameters on: {int((here.emergence_size == size).sum())}")
+curves = jq.qdg.cluster_losses(run.clusters, losses, run.predictions)
+found = jq.qdg.emerged(curves).sel(count=120)
+for size in np.unique(found.emergence_size.dropna("cluster")):
+    number = int((found.emergence_size == size).sum())
+    print(f"{number} clusters are learned from {size:,.0f} parameters on")
 
 # %% [markdown]
 # ## Whose is a new token?
@@ -76,16 +82,14 @@ for size in sizes:
 # is further out than all of the cluster's own samples, and belongs to none.
 
 # %%
-text = "class Shape:\n    def __init__(self, name):\n        if name is None:"
-found = jq.qdg.assign(
-    run.model(), run.predictions, run.clusters, run.similarity, text, count=120, nearest=1, last=4
-)
-for token in found.transpose("token", ...).token.values:
-    one = found.isel(token=int(token))
-    sample = run.corpus.context(int(run.predictions.index[int(one.nearest[0])]), before=8, after=0)
+code = "class Shape:\n    def __init__(self, name):\n        if name is None:"
+parts = (run.model(), run.predictions, run.clusters, run.similarity)
+found = jq.qdg.assign(*parts, code, count=120, nearest=1, last=4)
+for i in range(found.sizes["token"]):
+    one = found.isel(token=i)
     print(
-        f"{one.target.item()!r:14} cluster {int(one.cluster):3}, cosine {float(one.cosine):.2f}, "
-        f"score {float(one.score):.2f}; like {sample.before!r} → {sample.target!r}"
+        f"{one.target.item()!r:8} cluster {int(one.cluster):3}, cosine {float(one.cosine):.2f}, "
+        f"score {float(one.score):.2f}\n         like {text(int(one.nearest[0]))}"
     )
 
 # %% [markdown]

@@ -41,12 +41,13 @@ print("widths", results.width.values)
 
 # %%
 widest = results.isel(run=-1)
+bits = widest.subtask_loss / np.log(2)
 figure, axes = plt.subplots(figsize=(7, 3.5))
-colours = plt.colormaps["viridis"](np.linspace(0, 0.9, widest.sizes["subtask"]))
-for subtask, colour in enumerate(colours):
-    axes.plot(widest.step, widest.subtask_loss.isel(subtask=subtask) / np.log(2), color=colour)
-axes.plot(widest.step, widest.loss / np.log(2), "k", linewidth=2.5, label="mean, by frequency")
-axes.set(xlabel="training step", ylabel="loss (bits)", title="Subtasks are learned one by one")
+colours = plt.colormaps["viridis"](np.linspace(0, 0.9, len(bits.subtask)))
+for subtask, colour in zip(bits.subtask, colours, strict=True):
+    axes.plot(bits.step, bits.sel(subtask=subtask), color=colour)
+axes.plot(bits.step, widest.loss / np.log(2), "k", linewidth=2.5, label="mean, by frequency")
+axes.set(xlabel="training step", ylabel="loss (bits)", ylim=(0, 1.15))
 axes.legend()
 plt.show()
 
@@ -66,14 +67,12 @@ print(steps.isel(run=-1).values)
 # few as twelve, whose curve bends down when the last ones are learned.
 
 # %%
-for name, curve in {
-    "steps": jq.scaling.step_curve(results),
-    "parameters": jq.scaling.parameter_curve(results),
-}.items():
+for curve in (jq.scaling.step_curve(results), jq.scaling.parameter_curve(results)):
     fit = jq.scaling.fit_curve(curve)
-    theory, finite = jq.scaling.predicted(curve), jq.scaling.predicted_finite(curve, fit)
     print(
-        f"{name:10}  fitted {fit.exponent:.2f}; theory {theory:.2f}; with 12 subtasks {finite:.2f}"
+        f"{jq.scaling.scale_of(curve):9} fitted {fit.exponent:.2f}; "
+        f"theory {jq.scaling.predicted(curve):.2f}, "
+        f"of 12 subtasks {jq.scaling.predicted_finite(curve, fit):.2f}"
     )
 
 # %% [markdown]

@@ -1,4 +1,4 @@
-"""Links of the documents: written for a reader of the repository, rewritten for the site."""
+"""Texts of the repository, as the site wants them: links, comments, docstrings."""
 
 import posixpath
 import re
@@ -44,3 +44,17 @@ def split(link: str, source: str) -> tuple[str, str] | None:
 def relative(target: str, source: str) -> str:
     """The way from the page ``source`` to ``target``, both from the root of the site."""
     return posixpath.relpath(target, posixpath.dirname(source) or ".")
+
+
+LITERAL = re.compile(r"::\n\n((?:(?: {4}.*)?\n)*(?: {4}.*))", re.M)
+"""Two colons at the end of a line, and the indented block that follows."""
+
+
+def from_docstring(docstring: str) -> str:
+    """A docstring as Markdown: two colons and an indented block become a block of Python."""
+
+    def fenced(found: re.Match[str]) -> str:
+        lines = [line[4:] for line in found[1].splitlines()]
+        return "\n".join([":\n", "```python", *lines, "```"])
+
+    return LITERAL.sub(fenced, docstring)
