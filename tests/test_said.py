@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import jquanta as jq
+from docs.hooks import markup
 from jquanta.cli import door, known
 from jquanta.cli.flags import parse
 from jquanta.errors import BadInput
@@ -303,7 +304,7 @@ def slug(heading: str) -> str:
 def test_links_lead_to_files_and_headings() -> None:
     wrong, number = [], 0
     for path in DOCUMENTS:
-        for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        for link in markup.links(path.read_text()):
             if "://" in link:
                 continue
             number += 1

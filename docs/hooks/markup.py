@@ -24,9 +24,14 @@ def rewritten(markdown: str, new: Callable[[str], str]) -> str:
 
 
 def without_comments(markdown: str) -> str:
-    """The same text without HTML comments outside blocks."""
-    parts = CODE.split(markdown)
-    return "".join(part for part in parts if not part.startswith("<!--"))
+    """The same text without HTML comments outside blocks. One that begins with ``on the site:`` is
+    shown, since what it links is nowhere else."""
+    parts = []
+    for part in CODE.split(markdown):
+        if part.startswith("<!--"):
+            part = "".join(re.findall(r"<!-- on the site: (.*) -->", part, re.S))
+        parts.append(part)
+    return "".join(parts)
 
 
 def split(link: str, source: str) -> tuple[str, str] | None:

@@ -290,6 +290,6 @@ def ran() -> Path:
             environment = os.environ | {"PYTHONPATH": str(ROOT)}
             if subprocess.run(words, cwd=work, env=environment, check=False).returncode:
                 raise PluginError(f"docs/tutorials/{script.name} failed; its error is above")
-        shutil.copy(work / LIVE, part)
+        shutil.copy(work / LIVE, part / "browse.html")
         part.rename(shown)
     return shown

@@ -26,7 +26,7 @@ for count in clusters["count"].values:
 # %% [markdown]
 # 800 predictions that the largest model makes with a loss below 0.3 nats, cut into 20 to 120
 # clusters; printed are the sizes of the ten largest. **[Here is the page of this
-# run](quanta.html)**, to browse: every cluster with its samples in their text, their
+# run](browse.html)**, to browse: every cluster with its samples in their text, their
 # similarities, and a `?` beside each term.
 #
 # ## What is in a cluster

@@ -1,1 +1,1 @@
-"""Many experiments of sparse parity: configuration, plan, drive, results; emergence and scaling fits."""
+"""Many experiments of sparse parity: configuration, plan, results, emergence, scaling fits."""

@@ -32,6 +32,8 @@ def test_links_outside_code_are_rewritten() -> None:
 
 def test_comments_are_left_out() -> None:
     assert "hidden" not in markup.without_comments(TEXT)
+    some = markup.without_comments("a <!-- on the site: [b](c.html) --> d <!-- e -->")
+    assert some == "a [b](c.html) d "
     kept = "```\n<!-- shown -->\n```\n"
     assert markup.without_comments(kept) == kept
 
