@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tour pictures sweep quick test newest fuzz kills lint env env-test lock clean
+.PHONY: help tour sweep quick test newest fuzz kills pictures snippets site lint env env-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,13 @@ fuzz: .venv/.runtime ## damage inputs and folders, 1,000 times each (ARGS="--cas
 kills: .venv/.runtime ## kill every command at 50 random moments (1 hour; ARGS="--each 6 --only sweep")
 	@$(BIN)/python -m tests.trust.kills $(ARGS)
 
+snippets: .venv/.runtime ## run every block of the documents (2 minutes after make tour)
+	@$(BIN)/python -m tests.docs.snippets $(ARGS)
+
+site: .venv/.docs ## build the documents as a site, tutorials run: site/index.html (3 minutes)
+	@$(BIN)/python -m mkdocs build --quiet --strict
+	@echo site/index.html
+
 lint: .venv/.runtime ## check style, format and types (1 minute)
 	@status=0; for check in 'ruff check .' 'ruff format --check .' mypy; do \
 	    echo "$$check"; $(BIN)/$$check || status=1; \
@@ -66,9 +73,12 @@ lock: $(BIN)/python ## pin anew what pyproject.toml changed (ARGS=--upgrade for 
 	$(BIN)/uv pip compile pyproject.toml --extra test --group build \
 	    --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate --quiet $(ARGS) -o requirements.lock
+	$(BIN)/uv pip compile --group docs --constraint requirements.lock \
+	    --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate --quiet $(ARGS) -o requirements-docs.lock
 
 clean: ## remove .venv, builds and caches; runs stay
-	rm -rf .venv .venv-newest build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv .venv-newest build dist site .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -89,4 +99,10 @@ $(BIN)/python:
 .venv/.test: .venv/.runtime
 	@echo 'Adding $(TORCH) to .venv: about 1 minute the first time'
 	@$(PIP) install $(TORCH)
+	@touch $@
+
+# What the site needs has a lock of its own, which agrees with the other: it goes on top.
+.venv/.docs: .venv/.runtime requirements-docs.lock
+	@echo 'Adding what builds the site to .venv'
+	@$(PIP) install --require-hashes -r requirements-docs.lock
 	@touch $@

@@ -7,12 +7,12 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 import jquanta as jq
+from docs.hooks import markup
 from jquanta.cli import door, known
 from jquanta.cli.flags import parse
 from jquanta.errors import BadInput
@@ -20,9 +20,9 @@ from jquanta.figures.catalogue import FIGURES
 from jquanta.lm.pretrain.config import load_suite
 from jquanta.qdg.config import load_qdg
 from jquanta.sweep.config import load_config
+from tests.docs.blocks import DOCUMENTS, ROOT, blocks, without_blocks
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.py"))
 MODULES = sorted((ROOT / "jquanta").rglob("*.py"))
 CONFIGS = sorted((ROOT / "jquanta").rglob("*.toml"))
 
@@ -71,8 +71,8 @@ def strings() -> list[Said]:
 
 @cache
 def everything() -> list[Said]:
-    configs = [Said(str(path.relative_to(ROOT)), path.read_text()) for path in CONFIGS]
-    return [*documents(), *strings(), *configs]
+    other = [Said(str(p.relative_to(ROOT)), p.read_text()) for p in (*CONFIGS, *TUTORIALS)]
+    return [*documents(), *strings(), *other]
 
 
 def resolve(name: str) -> Any:
@@ -127,20 +127,22 @@ def lines_of(text: str) -> Iterator[str]:
         yield re.sub(r"\s\s+#.*|\s# .*", "", line.strip().removeprefix("$ "))
 
 
-PROMPT = re.compile(r"^(?:time )?(jquanta|python -m [\w.]+|make) ")
+PROMPT = re.compile(r"^(?:time |exec )?(jquanta|python -m [\w.]+|make) ")
 EXAMPLE = re.compile(r"^(jquanta|python -m [\w.]+) ")
 SENTENCE = re.compile(r"[.,:;)]$|[.:;] |, [a-z]")
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 QUOTED = re.compile(r"``?((?:jquanta|python -m [\w.]+|make) [^`]+)``?")
 
 
 def commands() -> Iterator[Said]:
     """Whole commands: what stands on a line of its own in a block, or between backticks."""
-    for where, text in documents():
-        for _, block in BLOCK.findall(text):
-            yield from (Said(where, line) for line in lines_of(block) if PROMPT.match(line))
-        outside = BLOCK.sub("", text)
-        yield from (Said(where, one) for one in QUOTED.findall(outside.replace("\n", " ")))
+    for path in DOCUMENTS:
+        for block in blocks(path):
+            text = block.text
+            for made in re.findall(r"^cat > (\S+) <<", text, re.M):
+                text = text.replace(made, "CONFIG")
+            yield from (Said(block.where, line) for line in lines_of(text) if PROMPT.match(line))
+        outside = without_blocks(path.read_text(encoding="utf-8")).replace("\n", " ")
+        yield from (Said(path.name, one) for one in QUOTED.findall(outside))
     for where, text in strings():
         for line in lines_of(text):
             if EXAMPLE.match(line) and not SENTENCE.search(line):
@@ -155,6 +157,8 @@ PARTS = re.compile(r"\s(?:&&|\||>|;)\s")
 
 
 def words_of(command: str) -> list[str]:
+    """As the shell cuts them; a variable is 0."""
+    command = re.sub(r"\$\w+", "0", command)
     try:
         return shlex.split(command.replace("…", "ELSE"))
     except ValueError:
@@ -214,7 +218,7 @@ def targets() -> set[str]:
 
 def check(command: str) -> None:
     for part in PARTS.split(command):
-        first, *words = words_of(part.removeprefix("time ").strip())
+        first, *words = words_of(re.sub("^(time|exec) ", "", part).strip())
         if first == "jquanta":
             parse_jquanta(words)
         elif first == "make":
@@ -303,7 +307,7 @@ def slug(heading: str) -> str:
 def test_links_lead_to_files_and_headings() -> None:
     wrong, number = [], 0
     for path in DOCUMENTS:
-        for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        for link in markup.links(path.read_text()):
             if "://" in link:
                 continue
             number += 1

@@ -1,0 +1,1 @@
+"""Affinities, spectral embedding, k-means, centres, ranks and quality of clusters."""

@@ -1,0 +1,1 @@
+"""Cosines of all pairs of samples."""

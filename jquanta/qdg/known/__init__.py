@@ -1,0 +1,1 @@
+"""QDG where the quanta are known: sparse parity, and a toy model."""

@@ -1,0 +1,1 @@
+"""Which predictions are samples, and the tokens before them."""

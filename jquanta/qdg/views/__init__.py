@@ -1,0 +1,1 @@
+"""What stands for a sample: its gradient, a sketch of it, or an activation."""

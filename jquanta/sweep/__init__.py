@@ -1,0 +1,1 @@
+"""Many experiments of sparse parity: configuration, plan, results, emergence, scaling fits."""
