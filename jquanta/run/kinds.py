@@ -241,7 +241,7 @@ KINDS = (
         "unfinished corpus",
         "a corpus that is not finished",
         "run the jquanta corpus that made it again",
-        lambda path: (path / "progress.json").is_file() and (path / "tokens.npy").is_file(),
+        lambda path: (path / "progress.json").is_file() and not (path / "meta.json").is_file(),
     ),
     Kind(
         "corpus",

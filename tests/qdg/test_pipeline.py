@@ -140,7 +140,7 @@ def test_other_samples_are_refused(place: Path, done: Path) -> None:
         ({"input": {"model": ""}}, "input.model = '': is missing"),
         ({"input": {"corpus": "nowhere"}}, "input.corpus = .*nowhere: no such folder"),
         ({"select": {"treshold": 1}}, "unknown key 'select.treshold' .*did you mean"),
-        ({"select": {"stride": 0}}, "select.stride = 0: give 1 to"),
+        ({"select": {"stride": 0}}, "select.stride = 0: give a whole number from 1 to"),
         ({"select": {"threshold": "low"}}, "select.threshold = 'low': wrong type"),
         ({"cluster": {"counts": "ten"}}, "cluster.counts = 'ten': give whole numbers"),
         (
@@ -151,7 +151,10 @@ def test_other_samples_are_refused(place: Path, done: Path) -> None:
         ({"select": {"newly_model": "other@main"}}, "models: no losses of other@main in "),
         ({"similarity": {"mode": "foo"}}, "similarity.mode = 'foo': give one of exact, sketch, "),
         ({"similarity": {"dtype": "int8"}}, "similarity.dtype = 'int8': give one of float32"),
-        ({"similarity": {"sketch_size": 0}}, "similarity.sketch_size = 0: give 1 to"),
+        (
+            {"similarity": {"sketch_size": 0}},
+            "similarity.sketch_size = 0: give a whole number",
+        ),
         ({"similarity": {"parameters": ""}}, "similarity.parameters = '': give paper, reference"),
         ({"similarity": {"parameters": "("}}, r"parameters = '\(': no regular expression"),
         ({"similarity": {"parameters": "conv"}}, "parameters 'conv': in no name of this model"),
@@ -301,7 +304,7 @@ def test_a_folder_that_is_no_qdg_run_says_what_it_is(place: Path, tmp_path: Path
             call()
     (folder / "config.toml").write_text("name = 'x'\n[task]\nk = 3\n", encoding="utf-8")
     for call in (lambda: qdg.run(settings(place), folder), lambda: qdg.open_run(folder)):
-        with pytest.raises(BadInput, match="holds another kind of run"):
+        with pytest.raises(BadInput, match="is a sweep's folder"):
             call()
     (folder / "config.toml").write_text("[select]\nstride = 0\n", encoding="utf-8")
     with pytest.raises(BadInput, match="is missing; write it under"):

@@ -16,6 +16,7 @@ from jquanta.lm.losses.compute import compute_losses
 from jquanta.qdg.samples.induction import Part, by_induction, parts
 from jquanta.qdg.samples.predictions import Predictions, given, open_selection
 from jquanta.qdg.samples.selection import Newly, select
+from jquanta.run.sums import sha256_of
 from tests.lm.corpus.samples import tree, write_corpus
 from tests.lm.losses import examples as losses_examples
 from tests.qdg import examples
@@ -57,6 +58,7 @@ def test_the_largest_tokens_and_many_documents_do_not_collide(tmp_path: Path) ->
     meta = json.loads((path / "meta.json").read_text())
     count = sum(map(len, rows))
     meta |= {"documents": len(rows), "tokens": count, "predictions": count - len(rows)}
+    meta["sha256"]["corpus"] = sha256_of(path / "tokens.npy", path / "offsets.npy")
     (path / "meta.json").write_text(json.dumps(meta))
     found = list(parts(open_corpus(path)))
     assert len(found) == 3  # of 16 documents each: 2^64 = 16 · (2^20)^3
