@@ -37,7 +37,9 @@ def require_run(path: Path) -> None:
 
 
 def require_losses(path: Path) -> None:
-    """Raise ``BadInput`` unless this may hold losses."""
+    """Raise ``BadInput`` unless this may hold losses, as a folder or as an array of all models."""
+    if path.suffix == ".npy" and path.is_file():
+        return
     remedy = "make one: jquanta losses, or jquanta pretrain"
     kinds.require(path, "losses", "suite", remedy=remedy, flag="--losses", marker="zarr.json")
 
