@@ -14,8 +14,7 @@ from jquanta.lm.pretrain.config import load_suite
 from jquanta.lm.pretrain.folder import SuiteFolder
 from jquanta.lm.weights.files import SAFETENSORS
 from jquanta.qdg.cosines.similarity import WORK
-from jquanta.qdg.pipeline import PAGE
-from jquanta.qdg.results import STAGES, stored_config
+from jquanta.qdg.results import PAGE, STAGES, stored_config
 from jquanta.run import arrays, kinds, parse, sums
 from jquanta.run.arrays import METADATA
 from jquanta.run.files import PART, as_path
