@@ -267,9 +267,14 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     refused("RESULTS is missing", "--text", "a")
     refused("give either --text or --index", str(results))
     refused("give either --text or --index", str(results), "--text", "a", "--index", "1")
-    refused("no folder of jquanta qdg (it has no config.toml)", str(tmp_path), "--text", "a b")
+    refused(
+        "is a folder without config.toml, not a folder that jquanta qdg made",
+        str(tmp_path),
+        "--text",
+        "a b",
+    )
     (tmp_path / "config.toml").write_text("name = 'x'\n[train]\nsteps = 1\n")
-    refused("holds another kind of run", str(tmp_path), "--text", "a b")
+    refused("config.toml: damaged (unknown key", str(tmp_path), "--text", "a b")
     (results / "clusters.zarr").rename(tmp_path / "moved")
     refused("lacks clusters.zarr; finish it with jquanta qdg", str(results), "--text", "a b")
     (tmp_path / "moved").rename(results / "clusters.zarr")

@@ -241,4 +241,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert door.main([str(results), "--count", "3"]) == 2
     assert "count 3: there are clusters for 2, 4" in capsys.readouterr().err
     assert door.main([str(tmp_path)]) == 2
-    assert "no folder of jquanta qdg" in capsys.readouterr().err
+    assert (
+        "is a folder without config.toml, not a folder that jquanta qdg made"
+        in capsys.readouterr().err
+    )
