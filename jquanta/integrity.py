@@ -9,12 +9,12 @@ from safetensors import SafetensorError, safe_open
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.layout import META, OFFSETS, TOKENS
 from jquanta.lm.corpus.reader import open_corpus
-from jquanta.lm.losses.column import KIND, label_of, read_attributes
+from jquanta.lm.losses.column import label_of, read_attributes, read_root
 from jquanta.lm.pretrain.config import load_suite
 from jquanta.lm.pretrain.folder import SuiteFolder
 from jquanta.lm.weights.files import SAFETENSORS
 from jquanta.qdg.cosines.similarity import WORK
-from jquanta.qdg.results import STAGES, stored_config
+from jquanta.qdg.results import PAGE, STAGES, stored_config
 from jquanta.run import arrays, kinds, parse, sums
 from jquanta.run.arrays import METADATA
 from jquanta.run.files import PART, as_path
@@ -75,7 +75,7 @@ def _parts(path: Path) -> Iterator[Part]:
         return
     if (path / CONFIG).is_file() or (path / RECORD).is_file():
         yield _run(path)
-    elif (path / METADATA).is_file() or path.suffix == ".zarr":
+    elif (path / METADATA).is_file() or path.suffix == ".zarr" or (path / "loss").is_dir():
         yield (found := _group(path))
         if found.what != "losses":
             return
@@ -98,7 +98,7 @@ def _run(path: Path) -> Part:
         if what not in WANTED:  # the parser's words, if it is no TOML
             parse.read_toml(path / CONFIG, remedy="delete the folder")
             raise BadInput(f"{CONFIG} is no configuration of jquanta")
-        missing = [name for name in WANTED[what](path) if not (path / name).exists()]
+        missing = [name for name in WANTED[what](path) if _lacks(path / name)]
         state = RunFolder(path).state
         if state == "done" and what == "sweep" and not missing:
             open_results(path)
@@ -109,7 +109,9 @@ def _run(path: Path) -> Part:
     if state != "done":
         return Part(path, what, UNFINISHED, "the same command continues")
     if missing:
-        return Part(path, what, DAMAGED, sums.first([f"{name} is missing" for name in missing]))
+        return Part(
+            path, what, DAMAGED, sums.first([f"{name} is missing or empty" for name in missing])
+        )
     return Part(path, what, WHOLE)
 
 
@@ -129,12 +131,18 @@ def _suite(path: Path) -> list[str]:
         for step in steps
         for make in (folder.model, folder.column)
     ]
+    made += [folder.tokenizer, folder.losses / METADATA]
     return [str(file.relative_to(path)) for file in made]
 
 
 def _quanta(path: Path) -> list[str]:
     stored_config(path)
-    return list(STAGES)
+    return [*STAGES, PAGE]
+
+
+def _lacks(path: Path) -> bool:
+    """Whether a folder is missing, or a file is missing or empty."""
+    return not path.exists() or (path.is_file() and not path.stat().st_size)
 
 
 WANTED = {"sweep": _sweep, "suite": _suite, "quanta": _quanta}
@@ -144,12 +152,12 @@ WANTED = {"sweep": _sweep, "suite": _suite, "quanta": _quanta}
 def _group(path: Path) -> Part:
     """A Zarr group: losses, a column of them, or a result."""
     try:
-        attributes = read_attributes(path)
+        root, attributes = read_root(path), read_attributes(path)
     except BadInput as error:
         return Part(path, "Zarr group", DAMAGED, str(error))
     if attributes is None:
         return Part(path, "Zarr group", DAMAGED, f"{METADATA} is missing")
-    if attributes.get("kind") == KIND:
+    if root is not None:
         return Part(path, "losses", WHOLE)
     what = path.stem
     if "documents_done" in attributes:

@@ -1,5 +1,6 @@
 """What is lost, cut short or altered on disk gives one line, in every kind of folder."""
 
+import random
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -181,13 +182,34 @@ def test_check_says_what_there_is(tiny: Path, old: Path, tmp_path: Path) -> None
     found = {(part.what, part.state) for part in jq.check(tiny)}
     assert found == {("sweep", "whole"), ("results", "whole"), ("weights", "whole")}
     states = {str(part.path.relative_to(old)): part.state for part in jq.check(old)}
-    assert states["sweep"] == states["quanta"] == states["losses"] == "whole"
+    assert states["sweep"] == states["losses"] == "whole"
     assert states["sweep/results.zarr"] == states["losses/12.8k@step16"] == "no check sums"
     assert {states[f"{name}-cut"] for name in ("sweep", "suite", "quanta")} == {"unfinished"}
     assert states["losses-cut/12.8k@step16"] == states["corpus.part"] == "unfinished"
-    assert states["suite"] == "damaged"  # the archive holds one model of it only
+    # The archive holds one model of the suite only, and no page.
+    assert states["suite"] == states["quanta"] == "damaged"
     with pytest.raises(BadInput, match="nothing that jquanta writes"):
         jq.check(old / "source")
+
+
+def test_check_finds_every_file_that_is_lost(tiny: Path, suite: Path, tmp_path: Path) -> None:
+    """But for check sums, without which it says so, and the record, without which a run is not
+    finished."""
+    for number, folder in enumerate((tiny, suite)):
+        copy = tmp_path / str(number)
+        shutil.copytree(folder, copy)
+        files = {(p.name, p.parent.name): p for p in sorted(copy.rglob("*")) if p.is_file()}
+        lost = [p for p in files.values() if "figures" not in p.parts]
+        some = random.Random(0).sample(lost, min(24, len(lost)))
+        for file in (*some, copy / "losses" / "zarr.json"):
+            if not file.exists():  # a sweep has no losses
+                continue
+            content = file.read_bytes()
+            file.unlink()
+            states = {part.state for part in jq.check(copy)}
+            wanted = {"sums.json": "no check sums", "record.json": "unfinished"}
+            assert wanted.get(file.name, "damaged") in states, file
+            file.write_bytes(content)
 
 
 def test_the_command(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,9 @@ def require_run(path: Path) -> None:
 
 
 def require_losses(path: Path) -> None:
-    """Raise ``BadInput`` unless this may hold losses."""
+    """Raise ``BadInput`` unless this may hold losses, as a folder or as an array of all models."""
+    if path.suffix == ".npy" and path.is_file():
+        return
     remedy = "make one: jquanta losses, or jquanta pretrain"
     kinds.require(path, "losses", "suite", remedy=remedy, flag="--losses", marker="zarr.json")
 
@@ -52,6 +54,8 @@ def require_model(name: str, revisions: Sequence[str]) -> None:
     """Raise ``BadInput`` if this is a folder of another kind than a model, or than one of its
     revisions where those are named. What is no folder may be a model on the hub."""
     path = as_path(name)
+    if not path.exists() and kinds.looks_like_path(name):
+        raise kinds.wrong(path, "model", kinds.MODEL_REMEDY)
     if path.is_dir():
         inside = ", ".join(_revisions(path))
         remedy = f"give --revision too: {inside}" if inside else "give a model's folder"

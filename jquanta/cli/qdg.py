@@ -54,7 +54,8 @@ def qdg(options: Options) -> None:
     config = load_qdg(options.config, flags=options.fields, mini=options.mini)
     if not config.input.source:
         require_corpus(Path(config.input.corpus), flag="input.corpus =")
-    from jquanta.qdg.pipeline import PAGE, run
+    from jquanta.qdg.pipeline import run
+    from jquanta.qdg.results import PAGE
     from jquanta.run.progress import Bar
 
     out = options.out or Path("runs") / config.name

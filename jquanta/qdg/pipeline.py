@@ -35,7 +35,7 @@ from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS
 from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity, similarity
 from jquanta.qdg.pages.data import page_from
 from jquanta.qdg.pages.render import render
-from jquanta.qdg.results import STAGES, stored_config
+from jquanta.qdg.results import PAGE, STAGES, stored_config
 from jquanta.qdg.samples.predictions import (
     SELECTION,
     Predictions,
@@ -49,8 +49,6 @@ from jquanta.run import kinds
 from jquanta.run.files import as_path, write_whole
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence
-
-PAGE = "quanta.html"
 
 
 def run(

@@ -23,7 +23,9 @@ from jquanta.run.files import as_path
 from jquanta.run.folder import CONFIG, RunFolder
 
 STAGES = (SELECTION, SIMILARITY, STORE)
-"""What a finished run holds."""
+"""What a finished run holds ..."""
+PAGE = "quanta.html"
+"""... beside the page."""
 
 REMEDY = "give a folder that jquanta qdg made"
 

@@ -123,6 +123,14 @@ def absent(path: Path) -> str | None:
     return None
 
 
+MODEL_REMEDY = "give a model's folder, or its id on the hub; jquanta pretrain makes those in runs/"
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a model's name cannot be an id on the hub, which has the form ``owner/model``."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
 def _plain(path: Path, marker: str) -> str:
     """What a path of no kind of ours is."""
     if path.is_file():

@@ -33,7 +33,9 @@ COMMANDS = {"configs/": "sweep", "configs/lm/": "pretrain", "configs/qdg/": "qdg
 """Which command reads the configurations of a folder."""
 
 MAX_NAME = 100
-"""Characters: file systems allow 255 bytes."""
+"""Characters, ..."""
+MAX_NAME_BYTES = 200
+"""... and bytes: file systems allow 255, and suffixes follow."""
 
 MAX_SEED = 2**32 - 1
 """The largest seed: streams of random numbers take 32 bits."""
@@ -274,7 +276,8 @@ def read_toml(path: Path, folder: str) -> dict[str, Any]:
 def take_name(content: dict[str, Any], default: str) -> str:
     """Take ``name`` out of a document: it also names the default run folder."""
     name = content.pop("name", default)
-    fits = isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()
+    fits = isinstance(name, str) and name.isprintable() and 0 < len(name) <= MAX_NAME
+    fits = fits and len(name.encode()) <= MAX_NAME_BYTES
     if not fits or "/" in name or name.startswith("."):
         raise BadInput(f"name = {str(name)[:40]!r}: give a word that can name a folder")
     return str(name)

@@ -15,7 +15,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.losses.compute import compute_losses
 from jquanta.lm.models.model import Model
 from jquanta.qdg.config import SCHEMA, load_qdg
-from jquanta.qdg.pipeline import PAGE
+from jquanta.qdg.results import PAGE
 from tests.lm.losses import examples
 from tests.monitors import Watch
 from tests.qdg.clusters import planted

@@ -23,8 +23,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 from numpy.typing import NDArray
 
+from jquanta.errors import BadInput
 from jquanta.lm.models import columns
-from jquanta.lm.models.base import Network, Tap
+from jquanta.lm.models.base import Linear, Network, Tap
 from jquanta.lm.models.columns import Columns
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.gpt_neo import GPTNeo, GPTNeoConfig
@@ -103,7 +104,8 @@ def logits_at(
             input [n_in, T], whose value [n_out, T] is added to the layer's output.
 
     Raises:
-        BadInput: if there are more tokens than the model's context.
+        BadInput: if there are more tokens than the model's context, or a tap is of what is no
+            linear layer.
     """
     network = build(config, params, taps)
     x = network.features(tokens, _layouts(config, Columns, at))
@@ -189,7 +191,13 @@ def build(config: LMConfig, params: Params, taps: Mapping[str, Tap] = NO_TAPS) -
     leaves = [params[name] for name in skeleton.shapes]
     network = nnx.merge(skeleton.graph, jax.tree.unflatten(skeleton.structure, leaves))
     for name, tap in taps.items():
-        _module(network, name).tap = tap
+        try:
+            layer = _module(network, name)
+        except (AttributeError, LookupError, TypeError):
+            layer = None
+        if not isinstance(layer, Linear):  # another would pass it over
+            raise BadInput(f"taps: {name} is no linear layer; give one such as layers.0.mlp.up")
+        layer.tap = tap
     return network
 
 

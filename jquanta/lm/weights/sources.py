@@ -20,6 +20,7 @@ from jquanta.errors import BadInput, RunFailed
 from jquanta.lm.models.pythia import resolve
 from jquanta.run import kinds
 from jquanta.run.files import as_path, inside
+from jquanta.run.kinds import MODEL_REMEDY, looks_like_path
 from jquanta.run.sums import sha256_of
 
 
@@ -173,19 +174,14 @@ def open_source(id_or_folder: Path | str, revision: str | None = None) -> Source
     folder = as_path(id_or_folder)
     if folder.is_dir():
         return Folder(folder, revision)
-    local = isinstance(id_or_folder, Path) or _looks_like_path(id_or_folder)
+    local = isinstance(id_or_folder, Path) or looks_like_path(id_or_folder)
     if not str(id_or_folder) or local or kinds.absent(folder):
         raise kinds.wrong(
             folder,
             "model",
-            "give a model's folder, or its id on the hub; jquanta pretrain makes those in runs/",
+            MODEL_REMEDY,
         )
     return Hub(str(id_or_folder), revision)
-
-
-def _looks_like_path(name: str) -> bool:
-    """Whether a name cannot be an id on the hub, which has the form ``owner/model``."""
-    return name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
 def _known_absent(model_id: str, name: str, revision: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import jquanta as jq
+from jquanta.cli.figures import main
 from jquanta.errors import BadInput
 from jquanta.figures.drawing import Amount, Measured, Note, Share
 from jquanta.figures.lm import fig3
@@ -95,3 +96,4 @@ def test_the_command_draws_a_published_array(losses: xr.Dataset, tmp_path: Path)
     assert rows[1]["of"] == "pythia-70m-v0, N = 18,915,328"
     assert rows[-1] == {"note": "no loss reaches 30 bits, the end of the histograms"}
     assert isinstance(drawing.measured[-1], Note)
+    assert main(["fig3", "--losses", str(tmp_path / "curves.npy")]) == 0

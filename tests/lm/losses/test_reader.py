@@ -184,7 +184,9 @@ def test_what_cannot_be_opened(corpus: Corpus, tmp_path: Path) -> None:
     assert jq.open_losses(out, models=["big@main"]).sizes["model"] == 1
     with pytest.raises(BadInput, match=r"no losses of huge@main in .*out"):
         jq.open_losses(out, models=["big@main", "huge@main"])
-    with pytest.raises(BadInput, match=r"is a corpus .*, not a folder of losses; jquanta losses"):
+    with pytest.raises(
+        BadInput, match=r"is a corpus .*, not a folder of losses; make one: jquanta losses"
+    ):
         jq.open_losses(tmp_path / "corpus")
     with pytest.raises(BadInput, match="nowhere: no such folder; make one: jquanta losses"):
         jq.open_losses(tmp_path / "nowhere")

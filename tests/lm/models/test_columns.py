@@ -128,6 +128,15 @@ def test_a_tap_adds_to_its_layer(model: tuple[LMConfig, dict[str, Array]]) -> No
         assert float(jnp.abs(found - plain).max()) > 1e-3
 
 
+@pytest.mark.parametrize("name", ["embed", "final_norm", "layers.0.mlp", "layers.9.mlp.up", "none"])
+def test_a_tap_of_what_is_no_linear_layer(
+    model: tuple[LMConfig, dict[str, Array]], name: str
+) -> None:
+    config, params = model
+    with pytest.raises(BadInput, match=f"taps: {name} is no linear layer; give one such as"):
+        logits_at(config, params, tokens_of(3), jnp.asarray(1), {name: lambda x: x})
+
+
 def test_bad_input(model: tuple[LMConfig, dict[str, Array]]) -> None:
     config, params = model
     with pytest.raises(BadInput, match="301 tokens: the model's context is 300; truncate to it"):

@@ -280,7 +280,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     refused("lacks clusters.zarr; finish it with jquanta qdg", str(results), "--text", "a b")
     (tmp_path / "moved").rename(results / "clusters.zarr")
     (tmp_path / "corpus").rename(tmp_path / "gone")
-    refused("not a corpus", str(results), "--text", "a b")
+    refused("no such folder; build one: jquanta corpus", str(results), "--text", "a b")
 
 
 def test_a_dataset_that_can_be_stored(made: planted.Run) -> None:
