@@ -160,7 +160,7 @@ def configs() -> str:
     parts = [
         "# Configurations\n\nWhat comes with the package, by name: `jquanta configs` lists them."
     ]
-    for path in sorted((ROOT / CONFIGS).rglob("*.toml")):
+    for path in [*sorted((ROOT / CONFIGS).glob("*.toml")), *sorted((ROOT / CONFIGS).glob("*/*"))]:
         command = {"lm": "pretrain", "qdg": "qdg"}.get(path.parent.name, "sweep")
         text = path.read_text(encoding="utf-8")
         parts.append(f"## jquanta {command} {path.stem}\n\n```toml\n{text.rstrip()}\n```")

@@ -1,5 +1,6 @@
 """The pure parts of what builds the site: links, comments, docstrings, and scripts of cells."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,13 @@ def test_literal_blocks_of_docstrings() -> None:
     assert markup.from_docstring(text) == (
         "Train:\n\n```python\njq.pretrain()\n\njq.draw()\n```\n\nArgs:\n    x: one of a::b."
     )
+
+
+@pytest.fixture(autouse=True)
+def _no_figures() -> None:
+    """A cell shows the figures that are open; other tests may have left some."""
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 SCRIPT = '''"""Left out."""
