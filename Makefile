@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tour sweep quick test newest fuzz kills snippets site lint env env-test lock clean
+.PHONY: help tour sweep quick test newest fuzz kills pictures snippets site lint env env-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ sweep: .venv/.runtime ## train the miniature of Figure 2 and draw it (1 minute; 
 
 tour: .venv/.runtime ## everything once, small, on one page: runs/tour/index.html (5 minutes on 2 cores)
 	@$(BIN)/python -m jquanta tour $(ARGS)
+
+pictures: .venv/.runtime ## make the pictures and numbers of the documents anew (1 hour; ARGS=long for all)
+	@$(BIN)/python -m docs.pictures $(ARGS)
 
 quick: .venv/.test ## run the tests of pure code alone (3 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m '$(QUICK)' $(TESTS)

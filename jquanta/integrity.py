@@ -15,10 +15,10 @@ from jquanta.lm.pretrain.folder import SuiteFolder
 from jquanta.lm.weights.files import SAFETENSORS
 from jquanta.qdg.cosines.similarity import WORK
 from jquanta.qdg.results import STAGES, stored_config
-from jquanta.run import arrays, sums
+from jquanta.run import arrays, kinds, parse, sums
 from jquanta.run.arrays import METADATA
-from jquanta.run.files import PART
-from jquanta.run.folder import CHECKPOINTS, RunFolder
+from jquanta.run.files import PART, as_path
+from jquanta.run.folder import CHECKPOINTS, CONFIG, RECORD, RunFolder
 from jquanta.sweep.folder import SweepFolder
 from jquanta.sweep.store import open_results
 
@@ -58,9 +58,10 @@ def check(path: Path | str) -> list[Part]:
     Raises:
         BadInput: if there is no such folder, or nothing of ours in it.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     if not path.is_dir():
-        raise BadInput(f"{path}: no such folder; give one that jquanta has written")
+        what = "is a file" if path.exists() else "no such folder"
+        raise BadInput(f"{path}: {what}; give a folder that jquanta has written")
     found = list(_parts(path))
     if not found:
         raise BadInput(f"{path}: holds nothing that jquanta writes; give a folder that does")
@@ -72,7 +73,7 @@ def _parts(path: Path) -> Iterator[Part]:
     if path.name == CHECKPOINTS or path.suffix == PART or path.name == WORK:
         yield Part(path, "work in progress", UNFINISHED, "the command that began it continues")
         return
-    if (path / "config.toml").is_file():
+    if (path / CONFIG).is_file() or (path / RECORD).is_file():
         yield _run(path)
     elif (path / METADATA).is_file() or path.suffix == ".zarr":
         yield (found := _group(path))
@@ -91,42 +92,35 @@ def _parts(path: Path) -> Iterator[Part]:
 
 def _run(path: Path) -> Part:
     """A run folder as such: its configuration and record, and whether what it must hold exists."""
-    folder, what, missing = RunFolder(path), "run", list[str]()
+    found = kinds.kind_of(path)
+    what = found.name if found and found.name in WANTED else "run"
     try:
-        what, wanted = _kind(path)
-        missing = [name for name in wanted if not (path / name).exists()]
-        state = folder.state
+        if what not in WANTED:  # the parser's words, if it is no TOML
+            parse.read_toml(path / CONFIG, remedy="delete the folder")
+            raise BadInput(f"{CONFIG} is no configuration of jquanta")
+        missing = [name for name in WANTED[what](path) if not (path / name).exists()]
+        state = RunFolder(path).state
         if state == "done" and what == "sweep" and not missing:
             open_results(path)
+    except FileNotFoundError:
+        return Part(path, what, DAMAGED, f"{CONFIG} is missing")
     except BadInput as error:
         return Part(path, what, DAMAGED, str(error))
     if state != "done":
         return Part(path, what, UNFINISHED, "the same command continues")
     if missing:
-        more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
-        return Part(path, what, DAMAGED, f"{missing[0]} is missing{more}")
+        return Part(path, what, DAMAGED, sums.first([f"{name} is missing" for name in missing]))
     return Part(path, what, WHOLE)
 
 
-def _kind(path: Path) -> tuple[str, list[str]]:
-    """What kind of run a folder holds, and what must be there when it is finished."""
-    refusals = []
-    for kind in (_sweep, _suite, _quanta):
-        try:
-            return kind(path)
-        except BadInput as error:
-            refusals.append(error)
-    raise refusals[0]
-
-
-def _sweep(path: Path) -> tuple[str, list[str]]:
+def _sweep(path: Path) -> list[str]:
     folder = SweepFolder(path)
     files = [folder.weight_file(run) for run in range(len(folder.read_config().runs()))]
-    return "sweep", [str(file.relative_to(path)) for file in (folder.results, *files)]
+    return [str(file.relative_to(path)) for file in (folder.results, *files)]
 
 
-def _suite(path: Path) -> tuple[str, list[str]]:
-    folder, config = SuiteFolder(path), load_suite(path / "config.toml")
+def _suite(path: Path) -> list[str]:
+    folder, config = SuiteFolder(path), load_suite(path / CONFIG)
     steps = config.train.checkpoint_steps
     names = [name for model in config.models for name in config.names(model)]
     made = [
@@ -135,12 +129,16 @@ def _suite(path: Path) -> tuple[str, list[str]]:
         for step in steps
         for make in (folder.model, folder.column)
     ]
-    return "suite of models", [str(file.relative_to(path)) for file in made]
+    return [str(file.relative_to(path)) for file in made]
 
 
-def _quanta(path: Path) -> tuple[str, list[str]]:
+def _quanta(path: Path) -> list[str]:
     stored_config(path)
-    return "QDG run", list(STAGES)
+    return list(STAGES)
+
+
+WANTED = {"sweep": _sweep, "suite": _suite, "quanta": _quanta}
+"""For each kind of run folder a function: what must be there when it is finished."""
 
 
 def _group(path: Path) -> Part:
@@ -162,7 +160,7 @@ def _group(path: Path) -> Part:
     if own.state != UNSUMMED:
         return own
     lacking = arrays.faults(path, content=True) if what != "results" else []
-    return own._replace(state=DAMAGED, detail=_first(lacking)) if lacking else own
+    return own._replace(state=DAMAGED, detail=sums.first(lacking)) if lacking else own
 
 
 def _corpus(path: Path) -> Part:
@@ -195,8 +193,4 @@ def _summed(path: Path, what: str) -> Part:
     if wanted is None:
         return Part(path, what, UNSUMMED)
     found = sums.faults(path, wanted, content=True)
-    return Part(path, what, DAMAGED, _first(found)) if found else Part(path, what, WHOLE)
-
-
-def _first(found: list[str]) -> str:
-    return found[0] + (f" (and {len(found) - 1:,} more)" if found[1:] else "")
+    return Part(path, what, DAMAGED, sums.first(found)) if found else Part(path, what, WHOLE)

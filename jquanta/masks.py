@@ -22,12 +22,18 @@ def unmasked(values: Any, name: str, dtype: DTypeLike | None = None) -> np.ndarr
 
     Raises:
         BadInput: if entries are masked and the type of the result, such as of whole numbers, has no
-            NaN that could stand for them.
-        TypeError, ValueError: as ``numpy.asarray``.
+            NaN that could stand for them; or if the values are no array of that type.
     """
-    if not _is_masked(values):
-        return np.asarray(values, dtype)
-    masked: Any = np.ma.asarray(values, dtype)
+    masked: Any = None
+    try:
+        if dtype is not None and getattr(values, "dtype", np.dtype(float)).kind == "c":
+            raise TypeError("complex numbers")  # numpy would drop their imaginary parts
+        if not _is_masked(values):
+            return np.asarray(values, dtype)
+        masked = np.ma.asarray(values, dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise BadInput(f"{name}: not an array of numbers ({reason}); give one") from None
     count = int(np.ma.getmaskarray(masked).sum())
     if not count:
         return np.asarray(masked.data)

@@ -32,6 +32,9 @@ from jquanta.masks import unmasked
 
 Window = tuple[float, float]
 
+MOST_TASKS = 10**8
+"""Their frequencies take 0.8 GB."""
+
 RESAMPLES = 4000  # of a bootstrap; 100 of them then lie in the tail of 2.5%
 
 
@@ -53,7 +56,9 @@ def zipf(n_tasks: int, alpha: float, offset: float = 0.0) -> Float64[np.ndarray,
     Raises:
         BadInput: an argument outside its range.
     """
-    if n_tasks < 1:
+    if n_tasks > MOST_TASKS:
+        raise BadInput(f"n_tasks: more than {MOST_TASKS:,}, whose frequencies fill the memory")
+    if not n_tasks >= 1:
         raise BadInput(f"n_tasks = {n_tasks}: give at least 1 subtask")
     if not (math.isfinite(alpha) and alpha > -1):
         raise BadInput(f"alpha = {alpha}: give a finite number above -1 (the Zipf exponent less 1)")
@@ -307,17 +312,16 @@ def _select(
     Raises:
         BadInput: as listed under ``fit``; ``at_least`` is the fewest points allowed.
     """
-    shapes = [np.shape(v) for v in (x, y, 0 if groups is None else groups)]
+    x, y = unmasked(x, "x", np.float64), unmasked(y, "y", np.float64)
+    labels = np.asarray(0) if groups is None else unmasked(groups, "groups")
+    shapes = [x.shape, y.shape, labels.shape]
     try:
         shape = np.broadcast_shapes(*shapes)
     except ValueError:
         raise BadInput(
             f"x, y and groups have shapes {', '.join(map(str, shapes))}: give shapes that broadcast"
         ) from None
-    xs, ys = (
-        np.broadcast_to(unmasked(v, name, np.float64), shape).ravel()
-        for name, v in (("x", x), ("y", y))
-    )
+    xs, ys = (np.broadcast_to(v, shape).ravel() for v in (x, y))
     low, high = (-math.inf, math.inf) if window is None else window
     if not low < high:
         raise BadInput(f"window = ({low:g}, {high:g}): give (low, high) with low below high")
@@ -344,8 +348,9 @@ def _select(
 
     units = None
     if groups is not None:
-        labels = np.broadcast_to(unmasked(groups, "groups"), shape).ravel()[measured]
-        names, units = np.unique(labels, return_inverse=True)
+        names, units = np.unique(
+            np.broadcast_to(labels, shape).ravel()[measured], return_inverse=True
+        )
         if len(names) < 2:
             raise BadInput(
                 f"groups: only one, {names[0]!s}{where}; give at least 2, or leave groups out"

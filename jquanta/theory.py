@@ -248,9 +248,10 @@ def case1_infinite(n: ArrayLike, alpha: float) -> Values:
     """
     _check_alpha(alpha)
     n, s = _scale("n", n, 0), alpha + 1
-    zeta = _zeta(s)
+    zeta, known = _zeta(s), np.where(np.isfinite(n), n, 0)
     # p_k = k^-s / ζ, so -ln p_k = s ln k + ln ζ: two sums over k > n.
-    return np.asarray((s * _log_tail(n, s) + math.log(zeta) * _tail(n, s)) / zeta)
+    left = (s * _log_tail(known, s) + math.log(zeta) * _tail(known, s)) / zeta
+    return np.where(np.isfinite(n), left, 0.0)  # in the limit of all quanta nothing is left
 
 
 def case1_asymptotic(n: ArrayLike, alpha: float) -> Values:
@@ -260,7 +261,9 @@ def case1_asymptotic(n: ArrayLike, alpha: float) -> Values:
     zeta = _zeta(alpha + 1)
     # Both sums of ``case1_infinite`` replaced by integrals from n on.
     constant = (1 + alpha + alpha * math.log(zeta)) / (alpha**2 * zeta)
-    return np.asarray(n**-alpha * (constant + (alpha + 1) / (alpha * zeta) * np.log(n)))
+    known = np.where(np.isfinite(n), n, 1)
+    left = known**-alpha * (constant + (alpha + 1) / (alpha * zeta) * np.log(known))
+    return np.where(np.isfinite(n), left, 0.0)
 
 
 def case2_infinite(n: ArrayLike, alpha: float, C: float) -> Values:

@@ -84,6 +84,23 @@ def test_where_nothing_may_be_missing_a_mask_is_refused(call: Callable[[], Any])
         call()
 
 
+ODD: list[Any] = [["a", "b"], [[1, 2], [3]], np.array([1 + 2j, 2.0]), [10**400]]
+
+
+@pytest.mark.parametrize("values", ODD)
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda values: unmasked(values, "x", np.float64),
+        lambda values: powerlaw.fit(values, X),
+        lambda values: theory.loss_infinite(values, 0.4),
+    ],
+)
+def test_what_is_no_array_of_numbers(of: Callable[[Any], Any], values: Any) -> None:
+    with pytest.raises(BadInput, match="not an array of numbers"):
+        of(values)
+
+
 def test_a_mask_without_anything_masked_changes_nothing() -> None:
     whole = np.ma.masked_array([1, 2, 3], False)
     assert unmasked(whole, "x").tolist() == [1, 2, 3]

@@ -150,6 +150,9 @@ def commands() -> Iterator[Said]:
         yield from (Said(where, one) for one in QUOTED.findall(text))
 
 
+HOLE = re.compile(r"NAME|WORD|\{\}")
+"""What stands for a path or a word."""
+
 PARTS = re.compile(r"\s(?:&&|\||>|;)\s")
 
 
@@ -180,7 +183,7 @@ def parse_jquanta(words: list[str]) -> None:
         if "is missing" in str(error):
             return
         raise
-    if name in LOADERS and "CONFIG" not in rest and not re.search("NAME|WORD", str(found.config)):
+    if name in LOADERS and "CONFIG" not in rest and not HOLE.search(str(found.config)):
         source = found.config
         if source is not None and len(source.parts) > 1:
             source = ROOT / source

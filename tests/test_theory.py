@@ -83,6 +83,14 @@ def test_case2_against_mpmath(alpha, n):
     assert float(theory.case2_infinite(n, alpha, 3.0)) == pytest.approx(float(reference), rel=1e-11)
 
 
+def test_nothing_is_left_of_infinitely_many_quanta() -> None:
+    n = np.array([1.0, np.inf])
+    for case in (theory.case1_infinite, theory.case1_asymptotic, theory.loss_infinite):
+        first, last = case(n, 0.4)
+        assert first == case(1.0, 0.4)
+        assert last == 0
+
+
 @pytest.mark.parametrize("n", [0, 1, 30])
 def test_cases_as_finite_sums_approach_the_infinite_ones(n):
     """At α = 2.5 a sum of 10^5 terms misses less than 1e-10 of the rest."""

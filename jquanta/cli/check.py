@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jquanta.cli import door
 from jquanta.cli.flags import argument
 from jquanta.errors import BadInput
+from jquanta.run.files import as_path
 
 if TYPE_CHECKING:
     from jquanta.integrity import Part
@@ -39,9 +40,10 @@ class Options:
 
 def check(options: Options) -> None:
     """Read and print."""
-    folder = options.folder.expanduser()
+    folder = as_path(options.folder)
     if not folder.is_dir():  # said before the imports
-        raise BadInput(f"{folder}: no such folder; give one that jquanta has written")
+        what = "is a file" if folder.exists() else "no such folder"
+        raise BadInput(f"{folder}: {what}; give a folder that jquanta has written")
     from jquanta import integrity
 
     found = integrity.check(folder)
@@ -49,7 +51,8 @@ def check(options: Options) -> None:
     if damaged := [part for part in found if part.state == integrity.DAMAGED]:
         first = damaged[0]
         raise BadInput(
-            f"{first.path}: damaged, as are {len(damaged) - 1:,} more of {len(found):,} parts"
+            f"{first.path}: damaged, as are {len(damaged) - 1:,} more of {len(found):,} parts; "
+            "delete them, then run the commands that made them"
             if damaged[1:]
             else f"{first.path}: damaged ({len(found):,} parts were checked); delete it, then run "
             "the command that made it"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jquanta.run import kinds
+from jquanta.run.files import as_path
 
 
 def require_sweep(path: Path, *, flag: str = "") -> None:
@@ -16,7 +17,7 @@ def require_sweep(path: Path, *, flag: str = "") -> None:
         path,
         "sweep",
         "sweep results",
-        remedy="jquanta sweep makes one",
+        remedy="make one: jquanta sweep",
         flag=flag,
         marker="config.toml",
     )
@@ -25,32 +26,32 @@ def require_sweep(path: Path, *, flag: str = "") -> None:
 def require_quanta(path: Path, *, flag: str = "") -> None:
     """Raise ``BadInput`` unless this may be what ``jquanta qdg`` made, or ``jquanta known``."""
     kinds.require(
-        path, "quanta", "toy", "known parity", remedy="jquanta qdg CONFIG makes one", flag=flag
+        path, "quanta", "toy", "known parity", remedy="make one: jquanta qdg CONFIG", flag=flag
     )
 
 
 def require_run(path: Path) -> None:
     """Raise ``BadInput`` unless this may be the run folder of ``jquanta qdg``."""
-    remedy = "jquanta qdg CONFIG makes one"
+    remedy = "make one: jquanta qdg CONFIG"
     kinds.require(path, "quanta", remedy=remedy, marker="config.toml")
 
 
 def require_losses(path: Path) -> None:
     """Raise ``BadInput`` unless this may hold losses."""
-    remedy = "jquanta losses or jquanta pretrain makes one"
+    remedy = "make one: jquanta losses, or jquanta pretrain"
     kinds.require(path, "losses", "suite", remedy=remedy, flag="--losses", marker="zarr.json")
 
 
 def require_corpus(path: Path, *, flag: str = "--corpus") -> None:
     """Raise ``BadInput`` unless this may be a corpus."""
-    remedy = "jquanta corpus or jquanta pretrain makes one"
+    remedy = "make one: jquanta corpus, or jquanta pretrain"
     kinds.require(path, "corpus", remedy=remedy, flag=flag, marker="meta.json")
 
 
 def require_model(name: str, revisions: Sequence[str]) -> None:
     """Raise ``BadInput`` if this is a folder of another kind than a model, or than one of its
     revisions where those are named. What is no folder may be a model on the hub."""
-    path = Path(name).expanduser()
+    path = as_path(name)
     if path.is_dir():
         inside = ", ".join(_revisions(path))
         remedy = f"give --revision too: {inside}" if inside else "give a model's folder"

@@ -56,6 +56,9 @@ def command(options: Options) -> None:
             from jquanta.lm.pretrain.folder import SuiteFolder
 
             SuiteFolder(options.out).check(config)
+        from jquanta.lm.pretrain.data import parts
+
+        parts(config.corpus)  # refuses a source that is not there
         print_plan(config)
     else:
         train(config, options.out or Path("runs") / config.name)

@@ -239,8 +239,10 @@ class _Twice(io.StringIO):
 
 def read_record(out: Path) -> dict[str, dict[str, Any]]:
     """What is done in a tour's folder, by command; nothing where another version did it."""
+    from jquanta.run.parse import read_json
+
     try:
-        found = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        found = read_json(out / RECORD)
         return dict(found["done"]) if found["version"] == __version__ else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

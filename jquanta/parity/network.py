@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Float32, Int
 
 from jquanta import streams
+from jquanta.errors import BadInput
 from jquanta.parity.config import RunConfig
 from jquanta.streams import Key, Stream
 
@@ -68,6 +69,11 @@ class MLP(nnx.Module):
 
     def __call__(self, x: Float[Array, "B S_plus_N"]) -> Float[Array, "B 2"]:
         """Logits of inputs that begin with the control vector, as in the paper."""
+        if x.ndim != 2 or x.shape[1] != self.layers[0].in_features:
+            raise BadInput(
+                f"inputs of shape {list(x.shape)}: give [samples, {self.layers[0].in_features}] "
+                "numbers, control vector and bits, such as task.draw(1000).inputs"
+            )
         return self.head(self.layers[0](x))
 
     def at(

@@ -27,6 +27,7 @@ from jquanta import streams
 from jquanta.errors import BadInput
 from jquanta.parity.config import TaskConfig
 from jquanta.powerlaw import zipf
+from jquanta.run.settings import MAX_SEED, require_count
 from jquanta.streams import Key, Position, Stream
 
 UNIFORM_RANGE = 2**32  # the uniform number that selects a sample's code is one 32-bit word
@@ -38,6 +39,9 @@ DISJOINT = 2**32 - 1
 
 DRAWN = 2**32 - 2
 """Folded into the key of ``Task.draw``: neither training nor its evaluations read these samples."""
+
+MOST_NUMBERS = 2**30
+"""Numbers of inputs that ``Task.draw`` makes at once: 4 GiB."""
 
 
 class Drawn(NamedTuple):
@@ -112,10 +116,10 @@ class Task:
             BadInput: if there is no such code.
         """
         own = self.config
-        if count < 1:
-            raise BadInput(f"count = {count}: give 1 or more")
-        if code is not None and not 0 <= code < own.n_codes:
-            raise BadInput(f"code = {code}: the task has 0 to {own.n_codes - 1}")
+        require_count("count", count, MOST_NUMBERS // (own.n_tasks + own.n_bits))
+        require_count("seed", seed, MAX_SEED, least=0)
+        if code is not None:
+            require_count("code", code, own.n_codes - 1, least=0)
         key = streams.fold(streams.key(Stream.VALIDATION, seed, own.n_bits), DRAWN)
         drawn = draw(key, streams.at_index(jnp.arange(count, dtype=jnp.uint32)), own.n_bits)
         subtask = subtask_of(jnp.asarray(self.thresholds), drawn.uniform)
@@ -139,12 +143,20 @@ class Task:
             network: from inputs to logits; any function will do.
             points: samples of each subtask.
             seed: of the samples.
+
+        Raises:
+            BadInput: if the network gives anything but two numbers for each sample.
         """
         loss, accuracy = [], []
         for code in range(self.config.n_codes):
             samples = self.draw(points, seed, code=code)
             logits = np.asarray(network(samples.inputs), np.float64)
             label = np.asarray(samples.label)
+            if logits.shape != (points, 2):
+                raise BadInput(
+                    f"network: gives {list(logits.shape)} numbers for {points} samples; give one "
+                    "with two logits a sample"
+                )
             margin = (2 * label - 1) * (logits[:, 1] - logits[:, 0])
             loss.append(np.logaddexp(0, -margin).mean())
             accuracy.append((logits.argmax(1) == label).mean())

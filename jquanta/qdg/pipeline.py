@@ -32,7 +32,7 @@ from jquanta.qdg.clusters.cluster import (
 )
 from jquanta.qdg.config import InputConfig, QDGConfig, chosen_counts, load_qdg
 from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS
-from jquanta.qdg.cosines.similarity import SIMILARITY, similarity
+from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity, similarity
 from jquanta.qdg.pages.data import page_from
 from jquanta.qdg.pages.render import render
 from jquanta.qdg.results import STAGES, stored_config
@@ -46,7 +46,7 @@ from jquanta.qdg.samples.selection import Newly, select
 from jquanta.qdg.views.parameters import chosen
 from jquanta.qdg.views.stored import view_from
 from jquanta.run import kinds
-from jquanta.run.files import write_whole
+from jquanta.run.files import as_path, write_whole
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence
 
@@ -92,6 +92,7 @@ def run(
     whole = all((folder.path / name).exists() for name in (*STAGES, PAGE))
     if before == config and folder.done and whole:
         folder.tidy()
+        stored_selection(folder.path), open_similarity(folder.path)  # whole, or refused
         monitor.say(f"{folder.path}: already finished; nothing to do")
         return open_clusters(folder.path)
     inputs = _inputs(config, monitor)  # what is wrong with them is said before anything is written
@@ -128,10 +129,10 @@ def _anchored(wanted: InputConfig) -> InputConfig:
     stays as it is."""
 
     def absolute(path: str) -> str:
-        return os.path.abspath(Path(path).expanduser())
+        return os.path.abspath(as_path(path))
 
     def known(path: str) -> str:
-        return absolute(path) if path and Path(path).expanduser().exists() else path
+        return absolute(path) if path and as_path(path).exists() else path
 
     corpus, losses = absolute(wanted.corpus), absolute(wanted.losses)  # there or to be made
     return dataclasses.replace(wanted.at(known), corpus=corpus, losses=losses)

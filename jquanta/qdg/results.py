@@ -15,10 +15,11 @@ from jquanta.lm.losses.job import open_checkpoint
 from jquanta.lm.models.model import Model
 from jquanta.lm.weights.load import fingerprint, read_params
 from jquanta.qdg.clusters.cluster import STORE, open_clusters
-from jquanta.qdg.config import SECTIONS, QDGConfig, load_qdg
+from jquanta.qdg.config import QDGConfig, load_qdg
 from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity
 from jquanta.qdg.samples.predictions import SELECTION, Predictions, open_selection
-from jquanta.run import kinds, settings
+from jquanta.run import kinds
+from jquanta.run.files import as_path
 from jquanta.run.folder import CONFIG, RunFolder
 
 STAGES = (SELECTION, SIMILARITY, STORE)
@@ -68,10 +69,8 @@ def open_run(path: Path | str | None) -> Results:
     """
     if path is None:
         raise BadInput("RESULTS is missing: give a folder that jquanta qdg made")
-    path = Path(path).expanduser()
-    kinds.require(path, "quanta", remedy=REMEDY)
-    if not (path / CONFIG).is_file():
-        raise BadInput(f"{path}: no folder of jquanta qdg (it has no {CONFIG}); give one")
+    path = as_path(path)
+    kinds.require(path, "quanta", remedy=REMEDY, marker=CONFIG)
     config = stored_config(path)
     for stage in STAGES:
         if not (path / stage).is_dir():
@@ -89,8 +88,13 @@ def stored_config(folder: Path) -> QDGConfig:
     Raises:
         BadInput: if it is another kind of run, or its files are damaged.
     """
-    settings.require_kind(folder / CONFIG, SECTIONS, "jquanta qdg")
-    config = load_qdg(folder / CONFIG)
+    kinds.require(folder, "quanta", remedy=REMEDY)
+    try:
+        config = load_qdg(folder / CONFIG)
+    except BadInput as error:
+        raise BadInput(
+            f"{folder / CONFIG}: damaged ({error}); delete this folder and run jquanta qdg again"
+        ) from None
     made = RunFolder(folder).read_record().get("folder")
 
     def now(path: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore  # given a string, zarr may take a path for a URL
 
 from jquanta.errors import BadInput
-from jquanta.run import sums
+from jquanta.run import parse, sums
 from jquanta.run.files import whole, write_whole
 
 METADATA = "zarr.json"
@@ -125,7 +125,7 @@ def finish(path: Path, attributes: Mapping[str, Any]) -> None:
 
 def _with(path: Path, attributes: Mapping[str, Any]) -> str:
     """The metadata of a group with further attributes, as JSON."""
-    content = json.loads((path / METADATA).read_text(encoding="utf-8"))
+    content = parse.read_json(path / METADATA)
     content["attributes"] = content.get("attributes", {}) | dict(attributes)
     return json.dumps(content, indent=2)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from jquanta.errors import BadInput
+from jquanta.run.shown import shown
 
 PART = ".part"
 """Suffix of a file or folder while it is being written."""
@@ -62,6 +63,23 @@ def write_whole(path: Path, text: str) -> None:
         ) from None
     with whole(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def as_path(path: Path | str) -> Path:
+    """A path as a user gave it, with the home folder in place of ``~``.
+
+    Raises:
+        BadInput: if nothing can have that name.
+    """
+    try:
+        found = Path(path).expanduser()
+        os.stat(found)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return found
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, no such user
+        reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
+        raise BadInput(f"{shown(ascii(str(path)))}: {reason}; give another path") from None
+    return found
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
@@ -124,6 +142,7 @@ def require_place(path: Path, marker: str = "", *, flag: str = "--out") -> bool:
 
 
 def _require_place(path: Path, marker: str, flag: str) -> bool:
+    as_path(path)
     if path.exists() and not path.is_dir():
         raise BadInput(f"{flag} {path}: is a file; give the path of a folder")
     # The folder itself, or the nearest one above it that exists, must be writable.

@@ -16,7 +16,7 @@ from typing import Any
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.run import parse
 from jquanta.run.environment import environment, now
-from jquanta.run.files import LOCK, clear_partials, remove, require_place, write_whole
+from jquanta.run.files import LOCK, as_path, clear_partials, remove, require_place, write_whole
 from jquanta.run.stop import shortage
 
 CONFIG, RECORD, CHECKPOINTS = "config.toml", "record.json", "checkpoints"
@@ -33,7 +33,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path | str):
-        self.path = Path(path).expanduser()
+        self.path = as_path(path)
         self.config = self.path / CONFIG
         self.record = self.path / RECORD
         self.checkpoints = self.path / CHECKPOINTS

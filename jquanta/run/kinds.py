@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from jquanta.errors import BadInput
 from jquanta.run import parse
+from jquanta.run.files import as_path
 
 LOOKED_AT = 200
 """So many entries of a folder are looked at in search of another one."""
@@ -34,10 +35,10 @@ class Kind(NamedTuple):
 
 def kind_of(path: Path | str) -> Kind | None:
     """The kind of a folder or file; None if it is no kind of ours, or is not there."""
-    path = Path(path).expanduser()
     try:
+        path = as_path(path)
         return next((kind for kind in KINDS if kind.mark(path)), None) if path.exists() else None
-    except (OSError, ValueError):  # not to be read, or a name that no file can have
+    except (OSError, ValueError):  # not to be read, or a name that nothing can have
         return None
 
 
@@ -53,8 +54,7 @@ def use(path: Path, kind: Kind) -> str:
 
 def near(path: Path | str, name: str) -> Path | None:
     """The first path of a kind inside a folder, two levels deep; else the folder that holds it."""
-    path = Path(path).expanduser()
-    kind = named(name)
+    path, kind = as_path(path), named(name)
     try:
         inside = list(_entries(path))
         below = (deeper for entry in inside for deeper in _entries(entry))
@@ -76,21 +76,19 @@ def require(path: Path | str, *names: str, remedy: str, flag: str = "", marker: 
         path: what was given.
         names: of the kinds that do, the usual one first.
         remedy, flag: as of ``wrong``.
-        marker: a file that every folder of this kind holds, damaged or not; a folder of no kind
-            without it does not pass.
+        marker: a file that every folder of this kind holds, damaged or not; what is of no
+            kind and has none does not pass.
     """
+    path = as_path(path)
     found = kind_of(path)
-    try:
-        there = Path(path).expanduser().exists()
-        folder = Path(path).expanduser()
-        other = bool(marker) and not found and folder.is_dir() and not (folder / marker).is_file()
-    except (OSError, ValueError):
-        there = other = False
-    if not there or other or (found is not None and found.name not in names):
-        raise wrong(path, names[0], remedy, flag=flag)
+    other = bool(marker) and not found and not (path / marker).is_file()
+    if not path.exists() or other or (found is not None and found.name not in names):
+        raise wrong(path, names[0], remedy, flag=flag, marker=marker)
 
 
-def wrong(path: Path | str, name: str, remedy: str, *, flag: str = "") -> BadInput:
+def wrong(
+    path: Path | str, name: str, remedy: str, *, flag: str = "", marker: str = ""
+) -> BadInput:
     """The error for a path that is not of the kind that is wanted.
 
     Args:
@@ -98,19 +96,17 @@ def wrong(path: Path | str, name: str, remedy: str, *, flag: str = "") -> BadInp
         name: of the kind that is wanted.
         remedy: how to come by one, in words that follow "give" or stand alone.
         flag: by which the path was given, such as ``--losses``.
+        marker: a file that every folder of this kind holds, to say that it is not there.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     label = f"{flag} {path}" if flag else str(path)
     wanted = named(name)
-    try:
-        if not path.exists():
-            return BadInput(f"{label}: {absent(path) or f'no such folder; {remedy}'}")
-    except (OSError, ValueError) as error:  # a name that no file can have
-        return BadInput(f"{label}: {getattr(error, 'strerror', None) or error}; {remedy}")
+    if not path.exists():
+        return BadInput(f"{label}: {absent(path) or f'no such folder; {remedy}'}")
     found, better = kind_of(path), near(path, name)
     if found is wanted:
         return BadInput(f"{label}: is {found.what}, but damaged or not finished; {remedy}")
-    is_ = f"is {found.what} (to use it: {use(path, found)})" if found else _plain(path)
+    is_ = f"is {found.what} (to use it: {use(path, found)})" if found else _plain(path, marker)
     if better and not (found and found.name == "revisions"):  # one is chosen by its name
         give = f"{flag} {better}".strip()
         return BadInput(f"{label}: {is_}, not {wanted.what}; give {give}")
@@ -127,13 +123,15 @@ def absent(path: Path) -> str | None:
     return None
 
 
-def _plain(path: Path) -> str:
+def _plain(path: Path, marker: str) -> str:
     """What a path of no kind of ours is."""
     if path.is_file():
         return "is a file"
     if not path.is_dir():
         return "is neither a folder nor a file"
-    return "is a folder of other things" if any(True for _ in _entries(path)) else "is empty"
+    if not any(True for _ in _entries(path)):
+        return "is empty"
+    return f"is a folder without {marker}" if marker else "is a folder of other things"
 
 
 def _entries(folder: Path) -> Iterator[Path]:

@@ -11,11 +11,13 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jquanta.errors import BadInput
 from jquanta.run import kinds, parse
+from jquanta.run.files import as_path
 from jquanta.run.shown import shown
 
 Fields = Mapping[str, "dataclasses.Field[Any]"]
@@ -71,10 +73,34 @@ def require(ok: bool, name: str, value: object, remedy: str) -> None:
         raise BadInput(f"{name} = {shown(value)}: {remedy}")
 
 
-def require_count(name: str, value: int, most: int, *, least: int = 1) -> None:
-    """Raise ``BadInput`` unless ``value`` is from ``least`` to ``most``: what is more is a mistake,
-    and would take hours or the memory before anything else could refuse it."""
-    require(least <= value <= most, name, value, f"give {least} to {most:,}")
+class Range(NamedTuple):
+    """What a number may be.
+
+    Attributes:
+        whole: whether it must be a whole number.
+        low, high: bounds, both included. What is more is a mistake, and would take hours or the
+            memory before anything else could refuse it.
+    """
+
+    whole: bool
+    low: float
+    high: float
+
+    def require(self, name: str, value: Any) -> None:
+        """Raise ``BadInput``, which calls it ``name``, unless ``value`` is such a number."""
+        kind = Integral if self.whole else Real
+        what = "a whole number" if self.whole else "a number"
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        if not (right and self.low <= value <= self.high):  # NaN is in no range
+            raise BadInput(
+                f"{name} = {shown(value if right else repr(value))}: give {what} from "
+                f"{self.low:,} to {format(self.high, ',' if self.whole else 'g')}"
+            )
+
+
+def require_count(name: str, value: Any, most: int, *, least: int = 1) -> None:
+    """Raise ``BadInput`` unless ``value`` is a whole number from ``least`` to ``most``."""
+    Range(True, least, most).require(name, value)
 
 
 def require_one_of(choices: Iterable[str], name: str, value: str) -> None:
@@ -189,11 +215,14 @@ def path_of(schema: Schema, source: Path | str) -> Path:
 
     A file goes before a name. Raises ``BadInput`` for a name that is not there.
     """
-    path, own = Path(source).expanduser(), shipped(schema.folder)
+    path, own = as_path(source), shipped(schema.folder)
     if path.suffix == ".toml" and path.stem in own and not path.exists():
         raise BadInput(f"{source}: no such file; give the name alone: {path.stem}")
-    if path.is_file() or path.suffix or len(path.parts) != 1:
+    if path.is_file() or path.suffix or path.is_absolute() or ".." in path.parts:
         return path
+    if len(path.parts) > 1:  # such as lm/stdlib, as jquanta configs lists it
+        listed = CONFIGS / f"{path}.toml"
+        return listed if listed.is_file() else path
     if path.name in own:
         return own[path.name]
     for folder, command in COMMANDS.items():
@@ -240,13 +269,6 @@ def read_toml(path: Path, folder: str) -> dict[str, Any]:
             f"{path}: no such configuration; give the path of a TOML file, or the name of one in "
             f"{folder}: jquanta configs lists them"
         ) from None
-
-
-def require_kind(path: Path, tables: Iterable[str], command: str) -> None:
-    """Raise ``BadInput`` unless a run folder's configuration is TOML, with these tables alone."""
-    if read_toml(path, "configs/").keys() - {"name", *tables}:
-        kind = next(kind for kind, by in kinds.STARTED.items() if command == f"jquanta {by}")
-        raise kinds.wrong(path.parent, kind, f"give a folder of {command}")
 
 
 def take_name(content: dict[str, Any], default: str) -> str:

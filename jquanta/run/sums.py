@@ -7,11 +7,12 @@ if the folder is small, and by ``jquanta check`` in any case.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jquanta.errors import BadInput
+from jquanta.run import parse
 from jquanta.run.files import PART, write_whole
 
 SUMS = "sums.json"
@@ -50,11 +51,11 @@ def read(folder: Path) -> dict[str, Sum] | None:
     """
     file = folder / SUMS
     try:
-        files = json.loads(file.read_text(encoding="utf-8"))["files"]
+        files = parse.read_json(file)["files"]
         return {str(name): Sum(int(size), str(digest)) for name, (size, digest) in files.items()}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):  # BadInput is a ValueError
         raise BadInput(
             f"{file}: damaged; delete it, and what lies beside it is read without check sums"
         ) from None
@@ -100,8 +101,22 @@ def require_whole(folder: Path, remedy: str, names: Iterable[str] | None = None)
 
 def damaged(path: Path, found: list[str], remedy: str) -> BadInput:
     """The error for a folder with faults: it names the first."""
-    more = f" (and {len(found) - 1:,} more)" if found[1:] else ""
-    return BadInput(f"{path}: damaged: {found[0]}{more}; {remedy}")
+    return BadInput(f"{path}: damaged: {first(found)}; {remedy}")
+
+
+def first(found: Sequence[str]) -> str:
+    """The first of some faults, and how many more there are."""
+    return found[0] + (f" (and {len(found) - 1:,} more)" if found[1:] else "")
+
+
+def sha256_of(*paths: Path) -> str:
+    """The sha256 of the concatenated files, as ``cat FILE … | sha256sum`` prints it."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while data := file.read(2**20):
+                digest.update(data)
+    return digest.hexdigest()
 
 
 def _fault(folder: Path, name: str, wanted: Sum, content: bool) -> str | None:
@@ -129,6 +144,4 @@ def _files(folder: Path) -> Iterable[Path]:
 
 
 def _sum(file: Path) -> Sum:
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return Sum(file.stat().st_size, digest)
+    return Sum(file.stat().st_size, sha256_of(file))

@@ -6,8 +6,7 @@ In addition to what every run folder holds: ``results.zarr``, ``weights/`` and `
 
 from pathlib import Path
 
-from jquanta.parity.config import SECTIONS
-from jquanta.run import settings
+from jquanta.run import kinds
 from jquanta.run.folder import RunFolder
 from jquanta.sweep.config import SweepConfig, load_config
 
@@ -47,5 +46,5 @@ class SweepFolder(RunFolder):
         Raises:
             BadInput: if it is damaged, or of another kind of run.
         """
-        settings.require_kind(self.config, (*SECTIONS, "sweep"), "jquanta sweep")
+        kinds.require(self.path, "sweep", remedy="give a folder of jquanta sweep")
         return load_config(self.config)

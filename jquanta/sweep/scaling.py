@@ -429,8 +429,7 @@ def undiverged(results: xr.Dataset) -> xr.Dataset:
     Raises:
         BadInput: for what holds no runs.
     """
-    if not {"run", "step"} <= set(results.dims) or "diverged_at" not in results.coords:
-        raise BadInput("no results of a sweep; give what jq.open_results(FOLDER) gives")
+    require_results(results)
     return results.isel(run=(results.diverged_at < 0).to_numpy())
 
 

@@ -1,7 +1,6 @@
 """Results of a sweep on disk: one labelled Dataset, and a file of final weights for each run."""
 
 import math
-import tomllib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,9 @@ from jquanta.parity.task import Task, make_task
 from jquanta.run import kinds, sums
 from jquanta.run.arrays import DAMAGE, consolidate, open_group, require_whole
 from jquanta.run.files import remove, whole
+from jquanta.run.folder import CONFIG
+from jquanta.run.parse import parse_toml
+from jquanta.run.settings import require_count
 from jquanta.sweep.config import SweepConfig, load_config
 from jquanta.sweep.folder import RESULTS, SweepFolder
 from jquanta.sweep.schema import (
@@ -190,12 +192,7 @@ def open_results(path: Path | str) -> xr.Dataset:
         BadInput: if there are no results, the sweep is not finished, or the schema is another.
     """
     folder = SweepFolder(path)
-    kinds.require(folder.path, "sweep", remedy="train one: jquanta sweep")
-    if not folder.begun:
-        raise BadInput(
-            f"{folder.path}: not a run folder (no config.toml); train one with "
-            f"jquanta sweep --out {folder.path}"
-        )
+    kinds.require(folder.path, "sweep", remedy="train one: jquanta sweep", marker=CONFIG)
     if not folder.done or not folder.results.exists():
         folder.read_config()  # refuses another kind of run
         raise BadInput(
@@ -215,13 +212,19 @@ def open_results(path: Path | str) -> xr.Dataset:
     return dataset
 
 
+def stored_config(dataset: xr.Dataset) -> SweepConfig:
+    """The resolved configuration in a Dataset's attributes: its runs have the Dataset's numbers."""
+    return load_config(parse_toml(dataset.attrs["config"], "the configuration of the results"))
+
+
 def _require_old(path: Path, dataset: xr.Dataset, remedy: str) -> None:
     """Raise ``BadInput`` unless results without check sums are whole.
 
     Version 0.1 wrote none, and left out chunks of nothing but fill values: coordinates that are all
-    zeros, which the configuration knows, and evaluations that a run does not have.
+    zeros, which the configuration knows, and evaluations that a run does not have, or whose losses
+    are all NaN because it diverged.
     """
-    runs = load_config(tomllib.loads(dataset.attrs["config"]))
+    runs = stored_config(dataset)
     expected = template(runs, {})
     known = {"run", "step", "subtask", "n_params", *field_coordinates()}
     steps, evaluations = expected.step.to_numpy(), [r.evaluation_steps for r in runs.runs()]
@@ -233,7 +236,8 @@ def _require_old(path: Path, dataset: xr.Dataset, remedy: str) -> None:
             return False
         size = dataset[name].encoding["chunks"][1]
         here = steps[place[1] * size : (place[1] + 1) * size]
-        here = here[here <= int(dataset.last_step[place[0]])]
+        last, diverged = (int(dataset[x][place[0]]) for x in ("last_step", "diverged_at"))
+        here = here[here <= (last if diverged < 0 else min(last, diverged - 1))]
         online = math.isinf(float(dataset.train_size[place[0]]))
         absent = name == "validation_loss" and online
         return absent or not set(here.tolist()) & set(evaluations[place[0]])
@@ -285,11 +289,9 @@ def load_run(path: Path | str, run: int) -> Trained:
         BadInput: as ``open_results``; if there is no such run; or if its file of weights is
             missing, damaged, or of another network.
     """
-    # The configuration in the Dataset's attributes is the resolved one: run numbers are the same.
     dataset = open_results(path)
-    runs = load_config(tomllib.loads(dataset.attrs["config"])).runs()
-    if not 0 <= run < len(runs):
-        raise BadInput(f"run {run}: {path} has runs 0 to {len(runs) - 1}")
+    runs = stored_config(dataset).runs()
+    require_count(f"{path}: run", run, len(runs) - 1, least=0)
     network = make_network(runs[run])
     _fill(network, SweepFolder(path).weight_file(run))
     return Trained(make_task(runs[run].task, runs[run].train.seed), network)

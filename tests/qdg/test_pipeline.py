@@ -264,6 +264,18 @@ def test_a_run_is_opened_from_any_folder(standing: Path, monkeypatch: pytest.Mon
     assert explore(["home/runs/one"]) == 0
 
 
+def test_a_finished_run_of_which_something_is_lost_is_not_called_finished(standing: Path) -> None:
+    for stage in ("similarity.zarr", "selection.zarr", "clusters.zarr"):
+        chunk = next(
+            p for p in sorted((standing / "runs/one" / stage).rglob("c/**/*")) if p.is_file()
+        )
+        content = chunk.read_bytes()
+        chunk.unlink()
+        with pytest.raises(BadInput, match=f"{stage}: damaged: .* is missing; delete it, then"):
+            qdg.run(settings(Path()), "runs/one")
+        chunk.write_bytes(content)
+
+
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_run_that_moves_with_its_inputs_finds_them(
     standing: Path, monkeypatch: pytest.MonkeyPatch, copied: bool

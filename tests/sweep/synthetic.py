@@ -9,6 +9,7 @@ import xarray as xr
 
 import jquanta as jq
 from jquanta.parity.config import RunConfig
+from jquanta.run import sums
 from jquanta.run.folder import DONE
 from jquanta.sweep import schema
 from jquanta.sweep.config import SweepConfig
@@ -100,5 +101,6 @@ def stored(results: xr.Dataset, config: SweepConfig, path: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # zarr: strings have no final specification yet
         results.to_zarr(folder.results, zarr_format=3)
+    sums.write(folder.results)
     folder.update_record(state=DONE)
     return path

@@ -2,13 +2,16 @@ import json
 import shutil
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 import jquanta as jq
 from jquanta.errors import BadInput
+from jquanta.sweep import schema
 from tests.sweep.examples import RAGGED, SUM_ROUNDING, TINY, evaluated, tree
+from tests.sweep.synthetic import PLANTED, planted, stored
 
 RUNS = jq.load_config(RAGGED).runs()
 
@@ -38,7 +41,7 @@ def test_load_run_gives_the_task_of_the_run(ragged: Path) -> None:
 
 @pytest.mark.parametrize("number", [-1, 5])
 def test_a_run_that_is_not_there_is_refused(ragged: Path, number: int) -> None:
-    with pytest.raises(BadInput, match=f"^run {number}: .*runs 0 to 4"):
+    with pytest.raises(BadInput, match=f": run = {number}: give a whole number from 0 to 4"):
         jq.load_run(ragged, number)
 
 
@@ -60,12 +63,14 @@ def test_three_lines_of_a_notebook(ragged: Path) -> None:
 
 
 def test_nothing_to_open_is_refused(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no such run folder"):
+    with pytest.raises(BadInput, match="no such folder; train one: jquanta sweep"):
         jq.open_results(tmp_path / "none")
     (tmp_path / "file").touch()
-    with pytest.raises(BadInput, match="no such run folder"):
+    with pytest.raises(BadInput, match="is a file, not a sweep's folder; train one: jquanta sweep"):
         jq.open_results(tmp_path / "file")
-    with pytest.raises(BadInput, match="not a run folder"):
+    with pytest.raises(
+        BadInput, match=r"is a folder without config\.toml, not a sweep's folder; train one"
+    ):
         jq.open_results(tmp_path)
     unfinished = tmp_path / "run"
     shutil.copytree(tiny, unfinished)
@@ -127,10 +132,17 @@ def test_samples_are_those_of_the_task(ragged: Path) -> None:
     share = np.bincount(subtask, minlength=len(task.frequencies)) / len(subtask)
     np.testing.assert_allclose(share, task.frequencies, atol=4 * 0.5 / 2000**0.5)
     assert set(np.asarray(task.draw(20, code=3).subtask).tolist()) == {3}
-    with pytest.raises(BadInput, match="code = 7: the task has 0 to 6"):
+    with pytest.raises(BadInput, match="code = 7: give a whole number from 0 to 6"):
         task.draw(3, code=7)
-    with pytest.raises(BadInput, match="count = 0"):
-        task.draw(0)
+    for count in (0, 10**12):  # the memory of no machine holds the second
+        with pytest.raises(BadInput, match=f"count = {count}: give a whole number from 1 to"):
+            task.draw(count)
+    with pytest.raises(BadInput, match=r"inputs of shape \[3, 5\]: give \[samples, 16\] numbers"):
+        network(jnp.zeros((3, 5), jnp.float32))
+    with pytest.raises(
+        BadInput, match=r"gives \[10, 16\] numbers for 10 samples; give one with two"
+    ):
+        task.evaluate(lambda inputs: inputs, points=10)
     for each in (task, network, samples, task.evaluate(network, points=10)):
         assert "\n" not in repr(each)
         assert len(repr(each)) < 100
@@ -153,3 +165,25 @@ def test_weights_of_another_network_are_refused(ragged: Path, tmp_path: Path) ->
     file.unlink()
     with pytest.raises(BadInput, match=r"00001\.safetensors: missing; run the sweep again"):
         jq.load_run(copy, 1)
+
+
+def test_results_of_version_0_1_lack_the_chunks_of_runs_that_diverged(tmp_path: Path) -> None:
+    """It wrote no chunk of nothing but NaN, and no check sums; any other chunk is missed."""
+    results = planted()
+    for name, variable in results.data_vars.items():
+        if variable.dtype.kind == "f":
+            results[name] = variable.fillna(0.5)
+    late = results.step.to_numpy() > results.step.to_numpy()[2]
+    run = int((results.last_step > results.step[3]).argmax())
+    for name in schema.VARIABLES:
+        if schema.VARIABLES[name].dims[:2] == ("run", "step"):
+            results[name][run, late] = np.nan
+    results["diverged_at"][run] = int(results.step[3])
+    folder = stored(results, jq.load_config(PLANTED), tmp_path / "run")
+    shutil.rmtree(folder / "results.zarr")
+    results.to_zarr(folder / "results.zarr", encoding={"loss": {"chunks": (1, 1)}})
+    assert not (folder / "results.zarr" / "loss" / "c" / str(run) / "3").exists()
+    assert np.isnan(jq.open_results(folder).loss[run, 3])
+    (folder / "results.zarr" / "loss" / "c" / str(run) / "2").unlink()
+    with pytest.raises(BadInput, match=r"loss/c/.*/2 is missing"):
+        jq.open_results(folder)

@@ -57,7 +57,7 @@ def draw(
         panel.set_xlabel("loss $L$ (bits)")
     for panel, letter in zip(axes[0], "abc", strict=True):
         style.panel_letter(panel, letter)
-    bar = figure.colorbar(shades, ax=axes[0, 1:], label="$N$", aspect=25, pad=0.01)
+    bar = figure.colorbar(shades, ax=axes[0, 1:], label=PARAMETERS, aspect=25, pad=0.01)
     style.plain_log_ticks(bar.ax.yaxis)
     rows: list[Row] = [
         *panels.mixed_steps(models),

@@ -26,7 +26,7 @@ from jquanta.lm.taxonomy.thresholds import MONOGENIC, POLYGENIC, Monogenic, Poly
 from jquanta.sweep.scaling import NATS_PER_BIT
 
 ROW = 1.02  # height of a token's row, inches
-TOP, BOTTOM, LEFT, RIGHT = 0.34, 0.36, 0.38, 0.04  # margins of the page, inches
+TOP, BOTTOM, LEFT, RIGHT = 0.24, 0.36, 0.41, 0.04  # margins of the page, inches
 WIDTHS = (1.15, 2.0), (1.15, 5.2)  # relative widths of plot and text: two columns, or one
 GAP = 0.16  # relative width between two columns
 EACH = {"fig4": 3, "fig12": 8}  # tokens of each kind
@@ -262,7 +262,7 @@ def _page(
         for empty in (*pairs[len(column) :].ravel(), *axes[:, 3 * place + 2 : 3 * place + 3].flat):
             empty.remove()
     for row in range(rows):
-        axes[row, 0].set_ylabel("loss (bits)")
+        axes[row, 0].set_ylabel("loss (bits)", fontsize=7)
     return style.save(figure, folder, name)
 
 
@@ -298,5 +298,5 @@ def _curve(
     axes.margins(x=0.08)
     style.plain_log_ticks(axes.xaxis)
     axes.tick_params(labelsize=6, pad=1.5)
-    axes.set_title(shown.kind, fontsize=6, loc="left", pad=2.5)
-    beside.set_title(result, fontsize=6, loc="left", pad=2.5)
+    axes.set_title(shown.kind, fontsize=6.5, loc="left", pad=2.5)
+    beside.set_title(result, fontsize=6.5, loc="left", pad=2.5)

@@ -33,7 +33,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     curves = rank_frequency(clusters)
     slope = envelope_slope(curves)
 
-    figure, ((left, right),) = style.new_figure(style.PAGE, 3.1, 1, 2, width_ratios=[1, 1.1])
+    figure, ((left, right),) = style.new_figure(style.PAGE, 2.65, 1, 2, width_ratios=[1, 1.1])
     matrix_panel(left, cosine, subtask, "true subtasks, the most frequent first")
     sizes_panel(right, curves, slope, "rank", rank_sizes(subtask).tolist())
     for axes, letter in ((left, "a"), (right, "b")):

@@ -43,7 +43,7 @@ def draw(source: Path, folder: Path) -> Drawing:
         figure, ((panel,),) = style.new_figure(style.COLUMN * 1.2, 2.9, 1, 1)
         rows.append(Note(f"no matrix is drawn: {source} holds labels alone"))
     else:
-        figure, ((left, panel),) = style.new_figure(style.PAGE, 3.1, 1, 2, width_ratios=[1, 1.1])
+        figure, ((left, panel),) = style.new_figure(style.PAGE, 2.65, 1, 2, width_ratios=[1, 1.1])
         count = chosen_count(clusters, None)
         label = clusters.label.sel(count=count).to_numpy()
         matrix_panel(left, cosine, label, f"{count} clusters, the largest first")

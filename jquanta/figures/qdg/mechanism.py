@@ -40,7 +40,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     found = read(source / STORE, "mechanisms", "change", remedy).load()
     short = summary(found)
     figure, ((left, right),) = style.new_figure(
-        style.PAGE, 3.0, 1, 2, gridspec_kw={"width_ratios": [1.15, 1]}
+        style.PAGE, 3.0, 1, 2, gridspec_kw={"width_ratios": [1.15, 1], "wspace": 0.06}
     )
     picture = _effects(left, found)
     # Its unit stands above: a label beside the bar would touch the label of the panel on the right.

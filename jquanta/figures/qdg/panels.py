@@ -41,7 +41,7 @@ def matrix_panel(
     )
     axes.set_title(title, fontsize=7, loc="right")
     axes.set(xlabel="sample", ylabel="sample")
-    axes.figure.colorbar(image, ax=axes, label="cosine of gradients", shrink=0.8, pad=0.02)
+    axes.figure.colorbar(image, ax=axes, label="cosine of gradients", pad=0.02)
 
 
 def sizes_panel(

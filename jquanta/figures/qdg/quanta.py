@@ -123,9 +123,8 @@ def _emergence_panel(axes: Axes, here: xr.Dataset, _: str) -> None:
         own = here.emergence_step.isel(series=i).to_numpy()
         share = (own[:, None] <= steps).mean(0)  # NaN (never learned) compares as False
         label = f"$N$ = {size_name(size)}"
-        axes.plot(
-            steps, share, "o-", ms=2.5, lw=0.9, color=shades.to_rgba(np.array(size)), label=label
-        )
+        look: Any = {"color": shades.to_rgba(np.array(size)), "ms": 2.5, "lw": 0.9}
+        axes.plot(steps, share, "o-", clip_on=False, zorder=3, label=label, **look)
     axes.set(xscale="log", xlabel="steps", ylabel="share of clusters learned for good")
     axes.set_ylim(0, 1)
     style.plain_log_ticks(axes.xaxis)

@@ -30,7 +30,6 @@ from jquanta.lm.corpus.layout import (
     TOKENS,
     Meta,
     Recipe,
-    sha256_of,
     token_dtype,
 )
 from jquanta.lm.corpus.reader import Corpus, open_corpus, prediction_starts
@@ -38,10 +37,11 @@ from jquanta.lm.corpus.sources import Document, Source, open_source
 from jquanta.lm.corpus.tokenizer import Encode, LoadedTokenizer, encoder, load_tokenizer
 from jquanta.run import parse
 from jquanta.run.checkpoint import Due
-from jquanta.run.files import LOCK, PART, remove, require_place, write_whole
+from jquanta.run.files import LOCK, PART, as_path, remove, require_place, write_whole
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence, Speed
 from jquanta.run.stop import Interrupts, shortage_in_one_line
+from jquanta.run.sums import sha256_of
 from jquanta.version import __version__
 
 BATCH_CHARACTERS = 2**22
@@ -107,7 +107,7 @@ def build_corpus(
         source = open_source(source, pattern)
     monitor = monitor or Silence()
     loaded = load_tokenizer(tokenizer)
-    out = Path(out).expanduser()
+    out = as_path(out)
     _require_place(out)
     if next(source.documents(), None) is None:
         raise BadInput(f"{source.name}: holds no documents")
@@ -248,8 +248,9 @@ def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progres
         if part.is_file() or (part.exists() and {p.name for p in part.iterdir()} - little):
             raise BadInput(f"--out: {part}, where it is built, is not ours; move it away")
         return _Progress(0, 0, 0)
+    remedy = f"delete {part} and run the command again"
     try:
-        stored = parse.read_json(path)
+        stored = parse.read_json(path, remedy=remedy)
         found, progress = Recipe(**stored["recipe"]), _Progress(*stored["progress"])
         _require_same(part, found, recipe)
         arrays = zip((part / TOKENS, part / OFFSETS), progress.sizes(dtype), strict=True)
@@ -261,7 +262,7 @@ def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progres
             raise
         whole = False
     if not whole:
-        raise BadInput(f"{part}: damaged; delete this folder and run the command again")
+        raise BadInput(f"{part}: damaged; {remedy}")
     return progress
 
 

@@ -5,7 +5,6 @@ document begins, ``tokenizer.json`` the tokenizer, and ``meta.json`` counts, has
 """
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +94,8 @@ class Meta:
 def read_meta(folder: Path) -> Meta:
     """Read ``meta.json``. Raises ``BadInput`` if the folder is not a corpus, or is damaged."""
     path = folder / META
-    kinds.require(folder, "corpus", remedy="build one: jquanta corpus")
+    remedy = "build one: jquanta corpus"
+    kinds.require(folder, "corpus", remedy=remedy)
     try:
         values: dict[str, Any] = parse.read_json(path, f"{path}: damaged", "build the corpus again")
         if values["schema"] != SCHEMA_VERSION:
@@ -113,8 +113,8 @@ def read_meta(folder: Path) -> Meta:
         )
         return Meta(**values, corpus=hashes["corpus"], recipe=recipe)
     except OSError:
-        within = " or ".join(str(path.parent) for path in sorted(folder.glob(f"corpus/*/{META}")))
-        remedy = f"give {within}" if within else "build one: jquanta corpus"
+        if better := kinds.near(folder, "corpus"):
+            remedy = f"give {better}"
         raise BadInput(f"{folder}: not a corpus (no {META}); {remedy}") from None
     except (ValueError, TypeError, KeyError) as error:
         if isinstance(error, BadInput):
@@ -125,13 +125,3 @@ def read_meta(folder: Path) -> Meta:
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
     """The dtype of stored tokens: 16 bits if the vocabulary fits into them, otherwise 32."""
     return np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
-
-
-def sha256_of(*paths: Path) -> str:
-    """The sha256 of the concatenated files, as ``cat FILE … | sha256sum`` prints it."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while data := file.read(2**20):
-                digest.update(data)
-    return digest.hexdigest()

@@ -18,12 +18,12 @@ from jquanta.lm.corpus.layout import (
     TOKENS,
     Meta,
     read_meta,
-    sha256_of,
     token_dtype,
 )
 from jquanta.lm.corpus.tokenizer import parse_tokenizer
 from jquanta.masks import unmasked
-from jquanta.run.sums import SMALL
+from jquanta.run.files import as_path
+from jquanta.run.sums import SMALL, sha256_of
 
 LONGEST_CHARACTER = 4
 """Largest number of bytes of a character in UTF-8, so the largest number of byte-level tokens that
@@ -205,7 +205,7 @@ def open_corpus(path: Path | str) -> Corpus:
     Raises:
         BadInput: if the folder is not a corpus, or its files do not fit each other.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     meta = read_meta(path)
     tokens = _load(path / TOKENS, token_dtype(meta.vocab_size))
     offsets = _load(path / OFFSETS, OFFSET_DTYPE)

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 from jquanta.errors import BadInput
+from jquanta.run.files import as_path
 
 FIELD = "text"
 """The JSON field or parquet column that holds a document."""
@@ -91,7 +92,7 @@ def open_source(path: Path | str, pattern: str = "*") -> Source:
     Raises:
         BadInput: if there is no such file, no text in the folder, or the format is not known.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     if path.is_dir():
         return _folder(path, pattern)
     if not path.is_file():

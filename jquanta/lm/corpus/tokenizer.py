@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.layout import TOKENIZER
-from jquanta.run.files import write_whole
+from jquanta.run.files import as_path, write_whole
 
 END_OF_TEXT = "<|endoftext|>"
 """The special token of a tokenizer trained here, with id 0. Corpora do not contain it."""
@@ -68,7 +68,7 @@ def load_tokenizer(name: Path | str) -> LoadedTokenizer:
     Raises:
         BadInput: if there is no such tokenizer, or it cannot be read.
     """
-    path = Path(name).expanduser()
+    path = as_path(name)
     if path.is_dir():
         path = path / TOKENIZER
     elif not path.exists() and _HUB_ID.fullmatch(str(name)):

@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from jquanta.errors import BadInput, RunFailed
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses.batches import Batch, Plan
-from jquanta.lm.losses.column import Column, group_name, label_of, make_root, read_column
+from jquanta.lm.losses.column import (
+    Column,
+    group_name,
+    label_of,
+    make_root,
+    read_column,
+    require_whole,
+)
 from jquanta.lm.losses.job import Checkpoint, Job, make_job, require_fit, require_room, require_same
 from jquanta.lm.losses.legs import Leg, left_by
 from jquanta.lm.losses.reader import open_losses
@@ -39,7 +46,7 @@ from jquanta.lm.weights.load import (
 )
 from jquanta.machine import devices
 from jquanta.run.environment import environment
-from jquanta.run.files import PART, remove
+from jquanta.run.files import PART, as_path, remove
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Part, Silence, Speed
 from jquanta.run.stop import Interrupts, shortage_in_one_line
@@ -105,6 +112,7 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
     left = []
     for checkpoint in job.checkpoints:
         if job.finished(checkpoint):
+            require_whole(job.column(checkpoint))
             monitor.say(f"{checkpoint.label}: already computed; nothing to do")
         else:
             left.append(checkpoint)
@@ -160,7 +168,7 @@ def add_column(
     Raises:
         BadInput, RunFailed, Interrupted: as ``compute_losses``.
     """
-    monitor, out, label = monitor or Silence(), Path(out).expanduser(), f"{model}@{revision}"
+    monitor, out, label = monitor or Silence(), as_path(out), f"{model}@{revision}"
     path = out / group_name(model, revision)
     weights, dtype = fingerprint(params), str(next(iter(params.values())).dtype)
     require_fit(config, corpus, label)
@@ -189,6 +197,7 @@ def add_column(
             Column.create(path, corpus.n_predictions, environment() | identity)
         column = Column(path)
         if column.finished:
+            require_whole(path)
             monitor.say(f"{label}: already computed; nothing to do")
             return
         _fill(column, label, corpus, config, params, batch_tokens, monitor)

@@ -20,7 +20,8 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.weights.load import read_config, read_tokenizer
 from jquanta.lm.weights.sources import Hub, Source, open_source
 from jquanta.run.arrays import METADATA
-from jquanta.run.files import require_place
+from jquanta.run.files import as_path, require_place
+from jquanta.run.sums import sha256_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,7 @@ def make_job(
     if not isinstance(corpus, Corpus):
         corpus = open_corpus(corpus)
     corpus.verify()
-    out = Path(out).expanduser()
+    out = as_path(out)
     require_room(out, corpus)
     checkpoints = tuple(
         open_checkpoint(model, revision, corpus)
@@ -137,7 +138,7 @@ def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> 
     tokenizer = read_tokenizer(source, config)
     path = source.get(TOKENIZER)
     if tokenizer is not None and path is not None:
-        own = hashlib.sha256(path.read_bytes()).hexdigest()
+        own = sha256_of(path)
         # Different files can hold the same vocabulary, for versions of the tokenizers library
         # write them differently. So if the hashes differ, the vocabularies decide.
         if own != corpus.meta.recipe.tokenizer and (
@@ -155,7 +156,7 @@ def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> 
             "the tokenizer into the model's folder",
             stacklevel=2,
         )
-    name = source.id if isinstance(source, Hub) else Path(model).expanduser().resolve().name
+    name = source.id if isinstance(source, Hub) else as_path(model).resolve().name
     return Checkpoint(source, name, revision or "main", config, _origin(source))
 
 

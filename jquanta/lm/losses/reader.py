@@ -26,7 +26,7 @@ from jquanta.lm.losses.column import (
 )
 from jquanta.run import kinds
 from jquanta.run.arrays import open_group
-from jquanta.run.files import PART
+from jquanta.run.files import PART, as_path
 from jquanta.run.folder import RunFolder
 
 LOSSES = "losses"
@@ -59,7 +59,7 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.D
         BadInput: if a folder holds no losses, a column is not finished, the columns are of
             different corpora, or two have the same name.
     """
-    found = [column for path in paths for column in _columns(Path(path).expanduser(), models)]
+    found = [column for path in paths for column in _columns(as_path(path), models)]
     # By size, then by step, then by path, so that the order does not depend on the file system.
     found.sort(key=lambda column: (column[1]["size"], _natural(column[1]["revision"]), column[0]))
     labels = [label_of(attributes) for _, attributes in found]
@@ -167,7 +167,7 @@ def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[
     Raises:
         BadInput: if the folder holds no losses, or one of these columns is not finished.
     """
-    kinds.require(root, "losses", "suite", remedy="jquanta losses makes one")
+    kinds.require(root, "losses", "suite", remedy="make one: jquanta losses")
     attributes = read_root(root)
     suite = root / LOSSES  # in a run folder of jquanta pretrain
     if read_attributes(root) is None and suite.is_dir():

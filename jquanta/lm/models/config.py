@@ -4,38 +4,12 @@ An architecture's shape lies beside its network (``gpt_neo``). That of GPT-NeoX 
 configurations of suites check with it, and so must not import JAX, which is slow to start.
 """
 
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
 from jquanta.errors import BadInput
-from jquanta.run.shown import shown
-
-
-class Range(NamedTuple):
-    """What a number of a shape may be.
-
-    Attributes:
-        whole: whether it must be a whole number.
-        low, high: bounds, both included. The upper ones are a few times what any model has; what
-            is larger is a mistake, and would take the memory before anything else refuses it.
-    """
-
-    whole: bool
-    low: float
-    high: float
-
-    def require(self, name: str, value: Any) -> None:
-        """Raise ``BadInput``, which calls it ``name``, unless ``value`` is such a number."""
-        kind = numbers.Integral if self.whole else numbers.Real
-        what = "a whole number" if self.whole else "a number"
-        right = isinstance(value, kind) and not isinstance(value, bool)
-        if not (right and self.low <= value <= self.high):  # NaN is in no range
-            raise BadInput(
-                f"{name} = {shown(value if right else repr(value))}: give {what} from "
-                f"{self.low:,} to {format(self.high, ',' if self.whole else 'g')}"
-            )
+from jquanta.run.settings import Range
 
 
 @dataclass(frozen=True)

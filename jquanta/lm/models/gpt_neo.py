@@ -9,8 +9,9 @@ from jaxtyping import Array, Float, Int
 
 from jquanta.errors import BadInput
 from jquanta.lm.models.base import MLP, Embedding, LayerNorm, Linear, Network, gelu_new
-from jquanta.lm.models.config import LMConfig, Range
+from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.layout import Layout, Stream
+from jquanta.run.settings import Range
 
 Reach = Literal["global", "local"]
 

@@ -8,8 +8,8 @@ Besides the files of every run folder it holds ``tokenizer.json``, the corpora `
 from pathlib import Path
 
 from jquanta.lm.losses.column import group_name, read_column
-from jquanta.lm.pretrain.config import MODEL, SECTIONS, SuiteConfig, load_suite
-from jquanta.run import settings
+from jquanta.lm.pretrain.config import SuiteConfig, load_suite
+from jquanta.run import kinds
 from jquanta.run.folder import RunFolder
 
 
@@ -45,6 +45,6 @@ class SuiteFolder(RunFolder):
         Writes nothing.
         """
         if self.require_place():
-            settings.require_kind(self.config, (*SECTIONS, MODEL), "jquanta pretrain")
+            kinds.require(self.path, "suite", remedy="give a folder of jquanta pretrain")
             if not load_suite(self.config).same_as(config):
                 raise self.other_configuration()

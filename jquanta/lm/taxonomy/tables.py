@@ -15,6 +15,7 @@ from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses.column import CHUNK
 from jquanta.lm.losses.reader import open_losses, require_corpus, require_written
 from jquanta.lm.models.pythia import PYTHIA
+from jquanta.run.files import as_path
 from jquanta.run.progress import Monitor, Silence
 
 LEAST_SIZES = 3
@@ -49,7 +50,7 @@ def open_table(paths: Sequence[Path | str], sizes: Sequence[int] = ()) -> xr.Dat
     if files and len(paths) > 1:
         raise BadInput(f"--losses: {files[0]} is an array of all models; give it alone")
     if files:
-        return _open_array(Path(files[0]).expanduser(), tuple(sizes))
+        return _open_array(as_path(files[0]), tuple(sizes))
     if sizes:
         raise BadInput("--sizes is for a .npy file of losses; columns in folders know their size")
     return open_losses(*paths)

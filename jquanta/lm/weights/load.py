@@ -24,6 +24,9 @@ from jquanta.lm.weights import files, tables
 from jquanta.lm.weights.sources import Folder, Source, open_source
 from jquanta.run import kinds, parse, sums
 
+FEW = 20
+"""So many problems of a model's files are listed."""
+
 BAR_FROM = 2**30
 """Size in bytes from which a progress bar is shown: reading so much takes a few seconds."""
 
@@ -78,7 +81,7 @@ def read_config(source: Source) -> LMConfig:
     if path is None:
         raise kinds.wrong(source.label, "model", _remedy(Path(source.label)))
     file = f"{source.label}: config.json"
-    stored = parse.read_json(path, file)
+    stored = parse.read_json(path, file, "fetch the model again, or save it again")
     if not isinstance(stored, dict):
         raise BadInput(f"{file}: not a table of settings")
     return tables.from_json(stored, file)
@@ -113,8 +116,8 @@ def read_params(
         dtype: of the parameters.
 
     Raises:
-        BadInput: with a list of all tensors that are unknown, missing, of a wrong shape or not
-            finite.
+        BadInput: with a list of tensors that are unknown, missing, of a wrong shape, not finite or
+            whole numbers.
         RunFailed: if a download fails.
     """
     if isinstance(source, Folder):
@@ -147,6 +150,9 @@ def read_params(
             if tensor.shape != expected:
                 problems.append(f"{stored}: has shape {tensor.shape}, not {expected}")
                 return
+            if tensor.dtype.kind in "biu":  # as quantised weights are, which stand for others
+                problems.append(f"{stored}: holds {tensor.dtype}, not floating-point numbers")
+                return
             with np.errstate(over="ignore"):  # an overflow becomes infinity, and is reported below
                 array = (tensor.T if turned else tensor).astype(dtype, order="C")
             if bad := array.size - np.count_nonzero(np.isfinite(array)):
@@ -160,7 +166,10 @@ def read_params(
         if original is not None and not np.array_equal(np.asarray(original), copy):
             problems.append(f"{key}: differs from {table.ties[key]}, which it must equal")
     if problems:
-        raise BadInput(f"{source.label}: does not fit its config.json: {'; '.join(problems)}")
+        more = f"; and {len(problems) - FEW:,} more" if problems[FEW:] else ""
+        raise BadInput(
+            f"{source.label}: does not fit its config.json: {'; '.join(problems[:FEW])}{more}"
+        )
     return {name: params[name] for name in sizes}  # in the order of the network, not of the files
 
 

@@ -11,7 +11,7 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params
 from jquanta.lm.weights import tables
 from jquanta.lm.weights.files import SAFETENSORS
-from jquanta.run.files import whole, write_whole
+from jquanta.run.files import as_path, whole, write_whole
 
 
 def save_model(
@@ -28,7 +28,7 @@ def save_model(
         params: by name; they are stored in their own dtype.
         tokenizer: of the ``tokenizers`` library; None to save none.
     """
-    folder = Path(folder).expanduser()
+    folder = as_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     keys = tables.source_keys(config)
     # Kernels are [in, out] here and [out, in] at Hugging Face.

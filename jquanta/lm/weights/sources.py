@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from huggingface_hub.errors import (
 from jquanta.errors import BadInput, RunFailed
 from jquanta.lm.models.pythia import resolve
 from jquanta.run import kinds
-from jquanta.run.files import inside
+from jquanta.run.files import as_path, inside
+from jquanta.run.sums import sha256_of
 
 
 class Unreachable(RunFailed):
@@ -169,7 +170,7 @@ def open_source(id_or_folder: Path | str, revision: str | None = None) -> Source
         BadInput: if there is no such folder, model or revision.
         RunFailed: if the hub cannot be reached and the model is not in its cache.
     """
-    folder = Path(id_or_folder).expanduser()
+    folder = as_path(id_or_folder)
     if folder.is_dir():
         return Folder(folder, revision)
     local = isinstance(id_or_folder, Path) or _looks_like_path(id_or_folder)
@@ -192,12 +193,6 @@ def _known_absent(model_id: str, name: str, revision: str) -> bool:
     return try_to_load_from_cache(model_id, name, revision=revision) is _CACHED_NO_EXIST
 
 
-def _sha256(path: Path) -> str:
-    """The sha256 of a file, which names large files (Git LFS) on the hub."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _git_sha1(path: Path) -> str:
     """The hash by which git names a file: sha1 of a header with the size, then the content."""
     with path.open("rb") as file:
@@ -205,8 +200,9 @@ def _git_sha1(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.sha1(start)).hexdigest()
 
 
-_DIGESTS = {64: _sha256, 40: _git_sha1}
-"""Hash functions by the number of hexadecimal digits of their results."""
+_DIGESTS: Mapping[int, Callable[[Path], str]] = {64: sha256_of, 40: _git_sha1}
+"""Hash functions of files on the hub by the number of hexadecimal digits of their results; sha256
+names large files (Git LFS)."""
 
 
 @contextmanager

@@ -81,6 +81,7 @@ NEOX = Architecture(
         "use_parallel_residual": True,
         "attention_bias": True,
         "tie_word_embeddings": False,
+        "quantization_config": None,
         **{f"{table}.{name}": "default" for table in _SCALED for name in ("rope_type", "type")},
     },
     modules={
@@ -128,7 +129,11 @@ NEO = Architecture(
     read=_read_neo,
     write=lambda config: {"attention_types": [[[reach], 1] for reach in config.reach]},
     needed=("attention_types",),
-    fixed={"activation_function": "gelu_new", "tie_word_embeddings": True},
+    fixed={
+        "activation_function": "gelu_new",
+        "tie_word_embeddings": True,
+        "quantization_config": None,
+    },
     modules={
         "embed": "transformer.wte",
         "positions": "transformer.wpe",
@@ -296,6 +301,6 @@ def to_json(config: LMConfig, dtype: str) -> dict[str, Any]:
         "intermediate_size": config.hidden,
         **table.write(config),
         "torch_dtype": dtype,
-        **{name: value for name, value in table.fixed.items() if "." not in name},
+        **{k: v for k, v in table.fixed.items() if "." not in k and v is not None},
         **_NO_TOKENS,
     }

@@ -37,6 +37,7 @@ from jquanta.qdg.clusters.spectral import (
 )
 from jquanta.qdg.config import COUNTS, KMEANS, chosen_counts
 from jquanta.run import arrays
+from jquanta.run.files import as_path
 from jquanta.run.progress import Monitor, Silence
 
 CLEAR_GAP = 1e-7
@@ -302,7 +303,7 @@ def _dataset(
 
 def save_clusters(clusters: xr.Dataset, folder: Path | str) -> Path:
     """Write ``clusters.zarr`` into a folder that exists, whole or not at all; its path."""
-    path = Path(folder) / STORE
+    path = as_path(folder) / STORE
     arrays.save_dataset(clusters, path)
     return path
 
@@ -313,9 +314,9 @@ def open_clusters(folder: Path | str) -> xr.Dataset:
     Raises:
         BadInput: if there is none, or it holds something else.
     """
-    path = Path(folder)
+    path = as_path(folder)
     path = path if path.suffix == ".zarr" else path / STORE
-    return arrays.read(path, "clusters", "label", "make them with jquanta qdg").load()
+    return arrays.read(path, "clusters", "label", "make them: jquanta qdg").load()
 
 
 def labels_hash(clusters: xr.Dataset) -> str:

@@ -13,6 +13,7 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from jquanta.errors import BadInput, RunFailed
+from jquanta.run import parse
 from jquanta.run.arrays import CHUNK, Variable, finish, write
 from jquanta.run.checkpoint import Due
 from jquanta.run.files import LOCK, remove, whole, write_whole
@@ -286,7 +287,7 @@ def _done(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
 def _state(work: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """The stored state, empty where there is none."""
     try:
-        stored = json.loads((work / STATE).read_text(encoding="utf-8"))
+        stored = parse.read_json(work / STATE)
         began: dict[str, Any] = dict(stored["identity"])
     except FileNotFoundError:
         return {}

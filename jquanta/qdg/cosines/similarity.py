@@ -27,7 +27,7 @@ from jquanta.qdg.views.per_sample import view_of
 from jquanta.qdg.views.view import View
 from jquanta.run.arrays import Variable, read, variable
 from jquanta.run.environment import environment
-from jquanta.run.files import remove, require_place
+from jquanta.run.files import as_path, remove, require_place
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor
 from jquanta.run.stop import shortage_in_one_line
@@ -110,7 +110,7 @@ def similarity(
             {name: (v.dims, values[name], dict(v.attributes)) for name, v in wanted.items()},
             attrs=environment() | identity,
         )
-    out = Path(out).expanduser()
+    out = as_path(out)
     if (out / SIMILARITY).exists():
         _require_same(out / SIMILARITY, identity, absolute)
         if (out / WORK).exists():  # a process was killed just after its last step
@@ -136,9 +136,9 @@ def open_similarity(path: Path | str) -> xr.Dataset:
     Raises:
         BadInput: if there is none.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     path = path if path.name == SIMILARITY else path / SIMILARITY
-    return read(path, "similarity", COSINE, "compute it: jquanta.qdg.similarity(..., out=FOLDER)")
+    return read(path, "similarity", COSINE, "compute it: jquanta qdg")
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from jquanta.qdg.clusters.quality import agreement
 from jquanta.qdg.config import PARITY_BELOW
 from jquanta.qdg.cosines.blockwise import exact
 from jquanta.run import arrays
-from jquanta.run.files import require_place
+from jquanta.run.files import as_path, require_place
 from jquanta.run.progress import Monitor, Silence
 from jquanta.streams import Stream
 from jquanta.sweep.store import load_run
@@ -102,7 +102,7 @@ def sparse_parity(
     if samples < 1:
         raise BadInput(f"--samples {samples}: give 1 or more")
     if out is not None:
-        out = Path(out).expanduser()
+        out = as_path(out)
         require_place(out, TRUTH)
     task, module = load_run(runs, run)
     network, weights = nnx.split(module)

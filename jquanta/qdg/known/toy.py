@@ -25,8 +25,8 @@ from jquanta.qdg.clusters.cluster import cluster
 from jquanta.qdg.clusters.quality import agreement
 from jquanta.qdg.clusters.ranks import WINDOW, rank_frequency
 from jquanta.qdg.config import COUNTS, SAMPLES_A_CLUSTER
-from jquanta.run import arrays
-from jquanta.run.files import require_place
+from jquanta.run import arrays, kinds
+from jquanta.run.files import PART, require_place
 from jquanta.run.progress import Monitor, Part, Silence
 
 SUBTASKS, MINI = 1000, 200
@@ -161,6 +161,9 @@ def run(
     monitor = monitor or Silence()
     folder = Path(folder)
     require_place(folder)
+    kind = kinds.kind_of(folder)
+    if kind != kinds.named("toy") and (kind or _holds_others(folder)):
+        raise kinds.wrong(folder, "toy", "give a new folder", flag="--out")
     _refuse_others(folder, subtasks, n_init)
     folder.mkdir(parents=True, exist_ok=True)
     work = partial(_operations, n_init=n_init)
@@ -171,6 +174,11 @@ def run(
         part = Part(monitor, before / done[-1], (after - before) / done[-1], "toy model")
         arrays.save_dataset(solve(cell, n_init=n_init, monitor=part), folder / cell.name)
     return open_cells(folder)
+
+
+def _holds_others(folder: Path) -> bool:
+    """Whether a folder holds more than the beginning of a cell."""
+    return folder.is_dir() and any(path.suffix != PART for path in folder.iterdir())
 
 
 def _refuse_others(folder: Path, subtasks: int, n_init: int) -> None:

@@ -21,6 +21,7 @@ from jquanta.qdg.pages.texts import Text, texts
 from jquanta.qdg.questions import stability
 from jquanta.qdg.results import stored_config
 from jquanta.qdg.samples.predictions import Predictions, open_selection, stored_selection
+from jquanta.run.files import as_path
 from jquanta.run.folder import CONFIG
 from jquanta.run.progress import Monitor, Silence
 
@@ -58,7 +59,7 @@ def page_from(
     Raises:
         BadInput: if something is missing, unfinished, or does not belong together.
     """
-    results = Path(results).expanduser()
+    results = as_path(results)
     monitor = monitor or Silence()
     for name, number in (("before", before), ("after", after), ("drawn", drawn)):
         if number < 0:

@@ -432,6 +432,6 @@ $('matrix')?.addEventListener('click', (event) => {
 });
 
 // A browser may paint while it still reads the data; an empty frame that fills up would move everything.
-$('content').hidden = false;
+for (const part of ['top', 'content']) $(part).hidden = false;
 $('explain').open = !location.hash; // who follows a link has been here, or was told
 go(...asked(location.hash));

@@ -15,6 +15,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.masks import unmasked
 from jquanta.run.arrays import read, variable, write
+from jquanta.run.files import as_path
 
 SELECTION = "selection.zarr"
 
@@ -64,7 +65,7 @@ class Predictions:
 
     def save(self, path: Path | str) -> None:
         """Write ``selection.zarr`` in a folder, which is made if need be."""
-        path = Path(path).expanduser()
+        path = as_path(path)
         path.mkdir(parents=True, exist_ok=True)
         index = variable(("sample",), self.index, long_name="prediction of the corpus")
         attributes = {
@@ -119,6 +120,6 @@ def stored_selection(path: Path | str) -> xr.Dataset:
     Raises:
         BadInput: if there is none.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     path = path if path.name == SELECTION else path / SELECTION
-    return read(path, "selection", "index", "make one: jquanta.qdg.select(...).save(FOLDER)")
+    return read(path, "selection", "index", "make one: jquanta qdg")

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import zstandard
 from tokenizers import Tokenizer
 
-from jquanta.lm.corpus.layout import Meta, Recipe, sha256_of
+from jquanta.lm.corpus.layout import Meta, Recipe
+from jquanta.run.sums import sha256_of
 
 CODE = "def return self None import the of loss a = == ( ) : [ ] , . 0 17 2023 don't it's"
 WORDS = [*CODE.split(), *("é", "日本", "🎉", "\u0301", "\t", "\n", "\n\n", "", "<|endoftext|>")]

@@ -186,7 +186,7 @@ def test_what_cannot_be_opened(corpus: Corpus, tmp_path: Path) -> None:
         jq.open_losses(out, models=["big@main", "huge@main"])
     with pytest.raises(BadInput, match=r"is a corpus .*, not a folder of losses; jquanta losses"):
         jq.open_losses(tmp_path / "corpus")
-    with pytest.raises(BadInput, match="nowhere: no such folder; jquanta losses makes one"):
+    with pytest.raises(BadInput, match="nowhere: no such folder; make one: jquanta losses"):
         jq.open_losses(tmp_path / "nowhere")
     zarr.create_group(str(tmp_path / "zarr"))
     with pytest.raises(BadInput, match="holds no losses; compute some"):

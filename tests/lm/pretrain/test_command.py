@@ -95,6 +95,13 @@ def test_the_mini_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert f"{float(mean_loss(losses)[-1]):.3f}" in told
 
 
+def test_the_plan_of_a_source_that_is_not_there(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(config), "--plan", "--corpus.source", "nowhere"]) == 2
+    assert "nowhere: no such file or folder" in capsys.readouterr().err
+
+
 def test_the_plan(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = tree(tmp_path)
     assert main([str(config), "--plan", "--out", str(tmp_path / "run")]) == 0

@@ -83,7 +83,7 @@ MODEL = {"layers": 1, "width": 16, "heads": 2}
         ({"train.tokens": 63}, "train.tokens = 63: not one step of 4 windows of 16"),
         ({"train.checkpoints": 6}, "train.checkpoints = 6: 16 steps hold 5"),
         ({"corpus.test": 1}, "corpus.test = 1.0"),
-        ({"corpus.vocab": 256}, "corpus.vocab = 256: give 257 to"),
+        ({"corpus.vocab": 256}, "corpus.vocab = 256: give a whole number from 257 to"),
         ({"corpus.source": ""}, "corpus.source = ''"),
         ({"model": []}, "no models"),
         ({"model": MODEL}, r"under its own \[\[model\]\]"),

@@ -66,6 +66,21 @@ def test_all_complaints_at_once(folder: Path) -> None:
     ]
 
 
+def test_quantised_weights_are_refused(folder: Path) -> None:
+    stored = examples.tensors(folder)
+    examples.store(folder, stored | {EMBED: np.ones(stored[EMBED].shape, np.int8)})
+    assert complaint(folder).endswith(f"{EMBED}: holds int8, not floating-point numbers")
+    file = folder / "config.json"
+    described = json.loads(file.read_text())
+    file.write_text(json.dumps(described | {"quantization_config": {"bits": 8}}))
+    assert "quantization_config = {'bits': 8} (only None)" in complaint(folder)
+
+
+def test_a_long_list_of_complaints_is_cut(folder: Path) -> None:
+    examples.store(folder, {})
+    assert complaint(folder).endswith(" missing; and 8 more")
+
+
 def test_buffers_of_old_files_are_passed_over(folder: Path) -> None:
     stored = examples.tensors(folder)
     for layer in range(2):

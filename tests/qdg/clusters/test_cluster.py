@@ -195,7 +195,7 @@ def test_a_store_holds_what_was_saved(tmp_path: Path) -> None:
         xr.testing.assert_identical(open_clusters(place), found)
     save_clusters(found.isel(count=[0]), tmp_path)  # replaces
     assert open_clusters(tmp_path).sizes["count"] == 1
-    with pytest.raises(BadInput, match=r"no clusters here; make them with jquanta qdg"):
+    with pytest.raises(BadInput, match=r"no clusters here; make them: jquanta qdg"):
         open_clusters(tmp_path / "elsewhere")
 
 

@@ -122,6 +122,12 @@ def test_the_command(
     assert "--restarts 0: give at least 1" in capsys.readouterr().err
     (tmp_path / "file").touch()
     assert known.main(["toy", "--out", str(tmp_path / "file")]) == 2
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "config.toml").write_text("[task]\n")
+    capsys.readouterr()
+    for name, said in (("sweep", "is a sweep's folder"), ("", "is a folder of other things")):
+        assert known.main(["toy", "--mini", "--out", str(tmp_path / name)]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_no_cells(tmp_path: Path) -> None:

@@ -141,7 +141,10 @@ def test_a_screen_reader_finds_its_way(some: Page, show: Open) -> None:
 
 
 def test_nothing_moves_while_it_opens(some: Page, show: Open) -> None:
+    """On a machine so slow that the browser paints while it still reads the page, too."""
     tab = show(some)
+    tab.context.new_cdp_session(tab).send("Emulation.setCPUThrottlingRate", {"rate": 40})
+    tab.reload()
     moved = tab.evaluate(
         "new Promise((done) => { let sum = 0; new PerformanceObserver((list) => {"
         " for (const shift of list.getEntries()) sum += shift.value;"
