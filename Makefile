@@ -56,7 +56,7 @@ snippets: .venv/.runtime ## run every block of the documents (2 minutes after ma
 	@$(BIN)/python -m tests.docs.snippets $(ARGS)
 
 site: .venv/.docs ## build the documents as a site, tutorials run: site/index.html (3 minutes)
-	@$(BIN)/python -m mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo site/index.html
 
 lint: .venv/.runtime ## check style, format and types (1 minute)

@@ -83,19 +83,18 @@ def markdown(path: Path, folder: Path) -> str:
     """The script, run, as Markdown; its pictures go into the folder."""
     script = path.read_text(encoding="utf-8")
     names: dict[str, Any] = {"__name__": "__main__"}
-    parts = []
+    parts, heading = [], path.stem
     for number, cell in enumerate(cells(script)):
         if not cell.code:
             parts.append(cell.text)
+            heading = [heading, *re.findall(r"^#+ (.*)$", cell.text, re.M)][-1]
             continue
         printed, value = run(cell, names, str(path))
         parts.append(f"```python\n{cell.text}\n```")
         if text := printed + shown(value):
             parts.append(f"```{{.text .output}}\n{text.rstrip()}\n```")
-        title = cell.text.splitlines()[-1]
-        parts += [
-            f"![{title}]({name})" for name in pictures(value, folder, f"{path.stem}-{number}")
-        ]
+        made = pictures(value, folder, f"{path.stem}-{number}")
+        parts += [f"![Figure: {heading}]({name})" for name in made]
     return "\n\n".join(parts) + "\n"
 
 

@@ -160,7 +160,10 @@ def configs() -> str:
     parts = [
         "# Configurations\n\nWhat comes with the package, by name: `jquanta configs` lists them."
     ]
-    for path in sorted((ROOT / CONFIGS).rglob("*.toml")):
+    for path in [
+        *sorted((ROOT / CONFIGS).glob("*.toml")),
+        *sorted((ROOT / CONFIGS).glob("*/*.toml")),
+    ]:
         command = {"lm": "pretrain", "qdg": "qdg"}.get(path.parent.name, "sweep")
         text = path.read_text(encoding="utf-8")
         parts.append(f"## jquanta {command} {path.stem}\n\n```toml\n{text.rstrip()}\n```")
@@ -272,7 +275,7 @@ def ran() -> Path:
     runner = Path(__file__).with_name("percent.py")
     scripts = [ROOT / "docs" / "tutorials" / f"{name}.py" for name in TUTORIALS]
     package = [path for path in (ROOT / "jquanta").rglob("*") if path.suffix in USED]
-    for path in [runner, *scripts, *sorted(package)]:
+    for path in [ROOT / "requirements.lock", runner, *scripts, *sorted(package)]:
         digest.update(path.read_bytes())
     kept = (cache.folder() or Path(tempfile.mkdtemp(prefix="jquanta-site-"))) / "site"
     shown = kept / digest.hexdigest()[:16]

@@ -49,8 +49,8 @@ jq.draw("fig3", losses=["runs/stdlib-mini/losses"])
 
 # %% [markdown]
 # (a) The mean loss falls with size, as scaling laws say. (b) How single losses are distributed:
-# most are small, some very large. (c) The same times the loss, which shows what the mean is made
-# of: tokens that cost some bits each. A larger model has fewer of them.
+# from nearly nothing to more than fifteen bits. (c) The same times the loss, which shows what the
+# mean is made of; a larger model has fewer tokens that cost much.
 #
 # ## Tokens that are learned
 #

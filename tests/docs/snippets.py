@@ -5,6 +5,7 @@ They run in the documents' order in one new folder, with a copy of what ``jquant
 with what stands in the document. Blocks of Python in one document share their names.
 """
 
+import argparse
 import ast
 import contextlib
 import io
@@ -100,7 +101,9 @@ def expected_after(lines: list[str], statement: ast.stmt) -> str:
 
 def main() -> int:
     """Print a line for each block; the exit code is 1 if one went wrong."""
-    tour = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/tour").resolve()
+    parser = argparse.ArgumentParser(prog="python -m tests.docs.snippets", description=__doc__)
+    parser.add_argument("tour", nargs="?", type=Path, default=Path("runs/tour"))
+    tour = parser.parse_args().tour.resolve()
     faults, ran, marked = 0, 0, 0
     with tempfile.TemporaryDirectory(prefix="jquanta-snippets-") as scratch:
         folder = Path(scratch).resolve()

@@ -1,5 +1,6 @@
 """The pure parts of what builds the site: links, comments, docstrings, and scripts of cells."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,13 @@ def test_literal_blocks_of_docstrings() -> None:
     )
 
 
+@pytest.fixture(autouse=True)
+def _no_figures() -> None:
+    """A cell shows the figures that are open; other tests may have left some."""
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 SCRIPT = '''"""Left out."""
 
 # %% [markdown]
@@ -93,9 +101,11 @@ def test_a_picture_is_shown(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(b"PNG")
     path = tmp_path / "script.py"
-    path.write_text(f"# %%\nfrom pathlib import Path\n\nPath({str(picture)!r})\n")
-    assert "](script-0-0.png)" in percent.markdown(path, tmp_path)
-    assert (tmp_path / "script-0-0.png").read_bytes() == b"PNG"
+    path.write_text(
+        f"# %% [markdown]\n# # Title\n# %%\nfrom pathlib import Path\n\nPath({str(picture)!r})\n"
+    )
+    assert "![Figure: Title](script-1-0.png)" in percent.markdown(path, tmp_path)
+    assert (tmp_path / "script-1-0.png").read_bytes() == b"PNG"
 
 
 def test_an_error_says_its_line(tmp_path: Path) -> None:
