@@ -57,11 +57,7 @@ def require_model(name: str, revisions: Sequence[str]) -> None:
     if not path.exists() and kinds.looks_like_path(name):
         raise kinds.wrong(path, "model", kinds.MODEL_REMEDY)
     if path.is_dir():
-        inside = ", ".join(_revisions(path))
+        inside = ", ".join(kinds.revisions(path))
         remedy = f"give --revision too: {inside}" if inside else "give a model's folder"
         wanted = ("revisions", "model") if revisions else ("model",)
         kinds.require(path, *wanted, remedy=remedy, flag="--model")
-
-
-def _revisions(folder: Path) -> list[str]:
-    return sorted(path.parent.name for path in folder.glob("*/config.json"))

@@ -4,6 +4,7 @@ Whoever gives a command the wrong folder is told what it is, what it is good for
 lies what the command wants. Only a few small files are read, and no other library is imported.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -111,6 +112,19 @@ def wrong(
         give = f"{flag} {better}".strip()
         return BadInput(f"{label}: {is_}, not {wanted.what}; give {give}")
     return BadInput(f"{label}: {is_}, not {wanted.what}; {remedy}")
+
+
+def revisions(folder: Path) -> list[str]:
+    """The revisions of a language model that lie in a folder, step512 before step1000."""
+    return sorted((path.parent.name for path in folder.glob("*/config.json")), key=natural)
+
+
+def natural(text: str) -> list[tuple[str, int]]:
+    """A key for natural sorting, which puts step512 before step1000.
+
+    Text is cut into pairs of letters and the number behind them, which are compared in turn.
+    """
+    return [(word, int(number or 0)) for word, number in re.findall(r"(\D*)(\d*)", text)]
 
 
 def absent(path: Path) -> str | None:

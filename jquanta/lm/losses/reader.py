@@ -61,7 +61,9 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.D
     """
     found = [column for path in paths for column in _columns(as_path(path), models)]
     # By size, then by step, then by path, so that the order does not depend on the file system.
-    found.sort(key=lambda column: (column[1]["size"], _natural(column[1]["revision"]), column[0]))
+    found.sort(
+        key=lambda column: (column[1]["size"], kinds.natural(column[1]["revision"]), column[0])
+    )
     labels = [label_of(attributes) for _, attributes in found]
     if missing := sorted(set(models or []) - set(labels)):
         raise BadInput(f"models: no losses of {', '.join(missing)} in {_listed(paths)}")
@@ -214,7 +216,7 @@ def _shared(columns: Sequence[dict[str, Any]]) -> list[str]:
             for revision in having.get((column["model"], name, digest), [])
         }
         stepped = column["revision"] in alike
-        found.append(", ".join(sorted(alike - {column["revision"]}, key=_natural)) * stepped)
+        found.append(", ".join(sorted(alike - {column["revision"]}, key=kinds.natural)) * stepped)
     return found
 
 
@@ -239,14 +241,6 @@ def _require_one_corpus(found: Sequence[tuple[Path, dict[str, Any]]]) -> None:
                 f"{path}: losses of another corpus ({attributes['source']}) than {first} "
                 f"({of['source']}); open them apart"
             )
-
-
-def _natural(text: str) -> list[tuple[str, int]]:
-    """A key for natural sorting, which puts step512 before step1000.
-
-    Text is cut into pairs of letters and the number behind them, which are compared in turn.
-    """
-    return [(word, int(number or 0)) for word, number in re.findall(r"(\D*)(\d*)", text)]
 
 
 def _listed(paths: Sequence[Path | str]) -> str:

@@ -69,7 +69,7 @@ def load_model(
 
 def _remedy(folder: Path) -> str:
     """What to give in place of a folder without a model."""
-    revisions = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    revisions = kinds.revisions(folder)
     if not revisions:
         return "give a model's folder"
     return f"give one of its revisions too: {', '.join(revisions)}"

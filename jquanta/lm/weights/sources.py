@@ -46,7 +46,7 @@ class Folder:
         if not self.path.is_dir():
             if why := kinds.absent(self.path):
                 raise BadInput(f"{self.path}: {why}")
-            here = ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir())) or "none"
+            here = ", ".join(kinds.revisions(path)) or "none"
             raise BadInput(f"{path}: has no revision (subfolder) {revision}; it has {here}")
 
     def get(self, name: str) -> Path | None:
