@@ -189,7 +189,7 @@ def photograph(page: Path) -> list[str]:
                 f"document.getElementById('name').textContent === 'Cluster {cluster}'"
             )
 
-        tab = opened(520, 480)
+        tab = opened(520, 570)
         lines: list[str] = []
         tops: dict[str, Image.Image] = {}
         shown = None
@@ -210,9 +210,9 @@ def photograph(page: Path) -> list[str]:
                 tab.add_style_tag(content=PLAIN)
                 tops[kind] = Image.open(io.BytesIO(tab.screenshot()))
                 print(f"picture   cluster {cluster} predicts {token!r}", flush=True)
-        nine = Image.new("RGB", (3 * 540 - 20, 3 * 500 - 20), "white")
+        nine = Image.new("RGB", (3 * 540 - 20, 3 * 590 - 20), "white")
         for i, top in enumerate(tops.values()):
-            nine.paste(top, (i % 3 * 540, i // 3 * 500))
+            nine.paste(top, (i % 3 * 540, i // 3 * 590))
         store(nine, FIGURES / f"{OF_PAGE[1]}.png")
         tab = opened(1440, 860)
         go(tab, shown or 0)

@@ -62,6 +62,8 @@ def test_slopes_and_curves(folder: Path, tmp_path: Path) -> None:
     assert "[" not in str(first)
     assert str(first).endswith("the curve bends, so no interval is told")
     assert matrix.get_title(loc="right") == "60 clusters, the largest first"
+    tops = [panel.get_position().y1 for panel in (matrix, curves)]
+    assert tops[0] == pytest.approx(tops[1], abs=0.02)  # of the figure's height: side by side
     assert_legible(figure)
 
 
