@@ -122,17 +122,8 @@ def _sweep(path: Path) -> list[str]:
 
 
 def _suite(path: Path) -> list[str]:
-    folder, config = SuiteFolder(path), load_suite(path / CONFIG)
-    steps = config.train.checkpoint_steps
-    names = [name for model in config.models for name in config.names(model)]
-    made = [
-        make(name, step)
-        for name in names
-        for step in steps
-        for make in (folder.model, folder.column)
-    ]
-    made += [folder.tokenizer, folder.losses / METADATA]
-    return [str(file.relative_to(path)) for file in made]
+    files = SuiteFolder(path).files(load_suite(path / CONFIG))
+    return [str(file.relative_to(path)) for file in files]
 
 
 def _quanta(path: Path) -> list[str]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from jquanta.lm.losses.column import group_name, read_column
 from jquanta.lm.pretrain.config import SuiteConfig, load_suite
 from jquanta.run import kinds
+from jquanta.run.arrays import METADATA
 from jquanta.run.folder import RunFolder
+from jquanta.run.sums import damaged
 
 
 class SuiteFolder(RunFolder):
@@ -35,6 +37,17 @@ class SuiteFolder(RunFolder):
         """Whether a model's losses are complete."""
         return "finished" in (read_column(self.column(name, step)) or {})
 
+    def files(self, config: SuiteConfig) -> list[Path]:
+        """What is there when the suite is finished: models, their losses, and what they share."""
+        made = [
+            make(name, step)
+            for model in config.models
+            for name in config.names(model)
+            for step in config.train.checkpoint_steps
+            for make in (self.model, self.column)
+        ]
+        return [*made, self.tokenizer, self.losses / METADATA]
+
     def size(self, label: str) -> Path:
         """The folder of the training checkpoints of a size."""
         return self.checkpoints / label
@@ -42,9 +55,15 @@ class SuiteFolder(RunFolder):
     def check(self, config: SuiteConfig) -> None:
         """Raise ``BadInput`` unless this folder is free, or holds a suite of this configuration.
 
-        Writes nothing.
+        A finished suite must be all there. Writes nothing.
         """
         if self.require_place():
             kinds.require(self.path, "suite", remedy="give a folder of jquanta pretrain")
             if not load_suite(self.config).same_as(config):
                 raise self.other_configuration()
+            lost = [path for path in self.files(config) if self.done and not path.exists()]
+            if lost:
+                remedy = "delete this folder and run the command again"
+                raise damaged(
+                    self.path, [f"{x.relative_to(self.path)} is missing" for x in lost], remedy
+                )

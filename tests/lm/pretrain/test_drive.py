@@ -276,3 +276,15 @@ def test_a_loss_that_is_not_finite_ends_it(
     with pytest.raises(RunFailed, match=r"3\.31k: the loss is nan at step 1: lower train\.lr"):
         jq.pretrain(suite(source), tmp_path / "run")
     assert not (tmp_path / "run" / "models").exists()
+
+
+@pytest.mark.parametrize("lost", ["models/12.8k/step8", "losses/zarr.json", "tokenizer.json"])
+def test_a_finished_suite_that_lacks_something_is_no_finished_suite(
+    source: Path, whole: Path, tmp_path: Path, lost: str
+) -> None:
+    folder = shutil.copytree(whole, tmp_path / "run")
+    path = folder / lost
+    assert path.exists()
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(BadInput, match=f"run: damaged: {lost} is missing; delete this folder"):
+        jq.pretrain(suite(source), folder)
