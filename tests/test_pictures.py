@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jquanta.cli.door import COMMANDS
+from tests.docs.blocks import blocks
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -20,25 +21,24 @@ SUITE, SWEEPS, LONG, OF_PAGE = (MADE[name] for name in ("SUITE", "SWEEPS", "LONG
 
 def quoted(path: Path) -> list[tuple[str, list[str]]]:
     """Commands that a document shows with a part of what they print: words, and lines of it."""
-    found = []
-    for block in re.findall(r"^```[a-z]*\n(\$ .*?)^```", path.read_text("utf-8"), re.M | re.S):
-        lines = block.splitlines()
-        # A quoted argument may run over several lines.
-        end = next(n for n in range(1, len(lines) + 1) if "\n".join(lines[:n]).count('"') % 2 == 0)
-        command, said = "\n".join(lines[:end]).removeprefix("$ jquanta "), lines[end:]
-        found.append((command, [line.strip() for line in said if line.strip() != "…"]))
-    return found
+    return [
+        (command.removeprefix("jquanta "), [x.strip() for x in said.splitlines() if x.strip()])
+        for block in blocks(path)
+        for command, said in block.prompts
+    ]
 
 
 @pytest.mark.parametrize("name", ["language-models", "quanta"])
 def test_quoted_output_is_stored(name: str) -> None:
-    blocks = quoted(DOCS / f"{name}.md")
-    assert blocks
-    for command, said in blocks:
+    found = quoted(DOCS / f"{name}.md")
+    assert found
+    for command, said in found:
         stored = STORED["commands"][command]["said"].splitlines()
         rest = iter(line.strip() for line in stored)
         assert said, command
-        assert [line for line in said if line not in rest] == [], command  # in this order
+        assert [line for line in said if line != "…" and line not in rest] == [], (
+            command
+        )  # in this order
 
 
 def test_every_picture_is_made_and_shown() -> None:
