@@ -55,15 +55,17 @@ class SuiteFolder(RunFolder):
     def check(self, config: SuiteConfig) -> None:
         """Raise ``BadInput`` unless this folder is free, or holds a suite of this configuration.
 
-        A finished suite must be all there. Writes nothing.
+        A finished suite must have all of its losses. Writes nothing.
         """
         if self.require_place():
             kinds.require(self.path, "suite", remedy="give a folder of jquanta pretrain")
             if not load_suite(self.config).same_as(config):
                 raise self.other_configuration()
-            lost = [path for path in self.files(config) if self.done and not path.exists()]
-            if lost:
-                remedy = "delete this folder and run the command again"
-                raise damaged(
-                    self.path, [f"{x.relative_to(self.path)} is missing" for x in lost], remedy
-                )
+            # Models of a finished suite may be deleted to save room; their losses are the result.
+            found = [
+                f"{path.relative_to(self.path)} is missing"
+                for path in self.files(config)
+                if self.done and path.is_relative_to(self.losses) and not path.exists()
+            ]
+            if found:
+                raise damaged(self.path, found, "delete this folder and run the command again")

@@ -278,8 +278,8 @@ def test_a_loss_that_is_not_finite_ends_it(
     assert not (tmp_path / "run" / "models").exists()
 
 
-@pytest.mark.parametrize("lost", ["models/12.8k/step8", "losses/zarr.json", "tokenizer.json"])
-def test_a_finished_suite_that_lacks_something_is_no_finished_suite(
+@pytest.mark.parametrize("lost", ["losses/12.8k@step8", "losses/zarr.json"])
+def test_a_finished_suite_that_lacks_losses_is_no_finished_suite(
     source: Path, whole: Path, tmp_path: Path, lost: str
 ) -> None:
     folder = shutil.copytree(whole, tmp_path / "run")

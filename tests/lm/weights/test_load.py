@@ -199,8 +199,10 @@ def test_a_pickle_without_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_no_weights_no_folder_no_revision(folder: Path) -> None:
     with pytest.raises(BadInput, match="no such folder; give a model's folder"):
         jq.load_model(folder / "elsewhere")
-    (folder / "step10").mkdir()
-    with pytest.raises(BadInput, match=r"has no revision .* step7; it has step10"):
+    for step in ("step10", "step2"):
+        shutil.copytree(folder, folder.parent / step)
+        (folder.parent / step).rename(folder / step)
+    with pytest.raises(BadInput, match=r"has no revision .* step7; it has step2, step10"):
         jq.load_model(folder, "step7")
     (folder / "model.safetensors").unlink()
     assert "has neither model.safetensors nor pytorch_model.bin" in complaint(folder)
