@@ -1,5 +1,6 @@
 """What holds of all architectures as pure functions of their parameters."""
 
+import math
 import re
 from typing import Any
 
@@ -52,8 +53,8 @@ def model(request: pytest.FixtureRequest) -> tuple[LMConfig, dict[str, Array]]:
     return config, params
 
 
-def close(one: Any, other: Any) -> None:
-    np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=0, atol=ROUNDING)
+def close(one: Any, other: Any, atol: float = ROUNDING) -> None:
+    np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("size", PYTHIA)
@@ -149,7 +150,8 @@ def test_gradients_of_samples_with_respect_to_a_part(model: Any, chosen: tuple[R
     for i in range(3):
         alone = jax.jit(jax.grad(loss))(params, tokens[i], places[i])
         for name in part:
-            close(together[name][i], alone[name])
+            # A gradient is a sum over 20 positions, and so is its rounding.
+            close(together[name][i], alone[name], ROUNDING * math.sqrt(20))
     assert any(np.abs(x).max() > 0.1 for x in together.values())
 
 
