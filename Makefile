@@ -43,7 +43,7 @@ quick: .venv/.test ## run the tests of pure code alone (3 minutes on 2 cores)
 test: .venv/.test ## run all tests (8 to 20 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
-newest: ## quick tests and a run of everything, with the newest Python and newest releases (10 minutes)
+newest: ## quick tests and a run of everything, with the newest Python and newest releases (12 minutes)
 	@WORKERS=$(WORKERS) QUICK='$(QUICK)' .ci/newest
 
 fuzz: .venv/.runtime ## damage inputs and folders, 1,000 times each (ARGS="--cases 100 --only sweep")
