@@ -1,8 +1,11 @@
-"""The ways in which losses are computed, forced."""
+"""A corpus with two models, and the ways in which losses are computed, forced."""
+
+from pathlib import Path
 
 import pytest
 
 from jquanta.lm.losses import packing, ways
+from tests.lm.losses import examples
 
 
 @pytest.fixture
@@ -18,3 +21,13 @@ def either_way(request: pytest.FixtureRequest) -> None:
     """Once the way of a CPU, once that of an accelerator."""
     if request.param == "rows":
         request.getfixturevalue("by_rows")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus and two models."""
+    path = tmp_path_factory.mktemp("losses")
+    examples.corpus(path / "corpus")
+    examples.model(path / "neox")
+    examples.model(path / "neo", examples.NEO)
+    return path

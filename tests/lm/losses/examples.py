@@ -10,11 +10,16 @@ import optax
 from jaxtyping import Array
 
 from jquanta.lm.corpus.reader import Corpus, open_corpus
+from jquanta.lm.losses.compute import compute_losses
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.network import Params, forward, init
 from jquanta.lm.weights.save import save_model
 from tests.lm.corpus.samples import write_corpus
+from tests.monitors import Watch
+
+TOKENS = 100
+"""Of a batch: six batches of the documents of ``corpus``."""
 
 USED, VOCAB = 97, 101  # tokens of the tokenizer, rows of the embedding: the rest is padding
 NEOX = GPTNeoXConfig(layers=2, width=32, heads=2, vocab=VOCAB, context=64)
@@ -73,3 +78,10 @@ def stored(out: Path, name: str) -> Any:
     import zarr
 
     return zarr.open_group(str(out / name), mode="r")
+
+
+def compute(home: Path, out: Path, *models: str, watch: Watch | None = None) -> np.ndarray:
+    """Losses [prediction, model]."""
+    paths = [home / model for model in models or ["neox"]]
+    found = compute_losses(home / "corpus", paths, out, batch_tokens=TOKENS, monitor=watch)
+    return found.loss.to_numpy()
