@@ -1,7 +1,19 @@
 """Values in messages, which are one line."""
 
+from collections.abc import Collection
+from itertools import islice
+
 MOST_SHOWN = 80
 """Characters of a value in a message."""
+
+NAMED = 8
+"""Things that a message names, of many."""
+
+
+def listed(values: Collection[object]) -> str:
+    """Values for a message: the first ``NAMED`` of them, and how many more there are."""
+    more = f" and {len(values) - NAMED:,} more" if len(values) > NAMED else ""
+    return ", ".join(map(shown, islice(values, NAMED))) + more
 
 
 def shown(value: object) -> str:

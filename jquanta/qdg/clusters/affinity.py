@@ -22,6 +22,7 @@ from jquanta.errors import BadInput
 from jquanta.masks import unmasked
 from jquanta.qdg.config import ABSOLUTE, AFFINITIES, ANGULAR, SHIFTED
 from jquanta.run.progress import Monitor, Silence
+from jquanta.run.shown import listed
 
 Matrix = Float[np.ndarray, "Q Q"]
 
@@ -31,9 +32,6 @@ ASYMMETRY = 1e-3
 ABOVE = 1e-2
 """How far above 1 a cosine may be, through rounding (bfloat16 rounds by 4e-3). A matrix with larger
 entries is refused: it holds inner products of vectors that were not normalised."""
-
-FEW = 8
-"""Samples that a message names."""
 
 HELD = 2**26
 """Cosines in memory at a time in the search for neighbours: 2^26 × 4 bytes = 256 MiB."""
@@ -121,10 +119,9 @@ def _require_finite(matrix: Matrix) -> None:
         counts -= wrong[worst]
         counts[worst] = 0
         wrong[worst] = wrong[:, worst] = False
-    shown = ", ".join(map(str, sorted(left_out)[:FEW])) + " …" * (len(left_out) > FEW)
     raise BadInput(
-        f"cosine: NaN or infinite for {len(left_out)} of {len(matrix)} samples: leave out {shown} "
-        "(a gradient of norm zero has no cosine)"
+        f"cosine: NaN or infinite for {len(left_out)} of {len(matrix)} samples: leave out "
+        f"{listed(sorted(left_out))} (a gradient of norm zero has no cosine)"
     )
 
 

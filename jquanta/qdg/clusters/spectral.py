@@ -23,16 +23,13 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from jquanta.errors import BadInput, RunFailed
 from jquanta.qdg.config import ABSOLUTE, ANGULAR, SHIFTED
+from jquanta.run.shown import listed
 
 Affinity: TypeAlias = "np.ndarray | sparse.csr_array"
 
 SHIFT = -1e-5
 """The shift of scikit-learn's shift-invert mode, which finds the eigenvalues nearest to it: just
 below the smallest, which is 0."""
-
-
-FEW = 8
-"""Samples that a message names."""
 
 
 class Embedding(NamedTuple):
@@ -156,13 +153,8 @@ def refuse_disconnected(affinity: Affinity, name: str = "") -> None:
     if parts > 1:
         raise BadInput(
             f"the affinity falls apart: {parts} parts or more without any likeness between them, "
-            f"one of {len(small)} samples ({_listed(small)}); {remedy}"
+            f"one of {len(small)} samples ({listed(small.tolist())}); {remedy}"
         )
-
-
-def _listed(samples: np.ndarray) -> str:
-    """The first samples, for a message."""
-    return ", ".join(map(str, samples[:FEW].tolist())) + ", …" * (len(samples) > FEW)
 
 
 def _reached(affinity: Float[np.ndarray, "Q Q"]) -> np.ndarray:

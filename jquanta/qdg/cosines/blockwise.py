@@ -21,6 +21,7 @@ from jquanta.qdg.cosines.panels import Panel, assemble, padded, panels, products
 from jquanta.qdg.views.source import Source, at_once
 from jquanta.run.progress import Monitor, Silence
 from jquanta.run.settings import as_bytes
+from jquanta.run.shown import listed
 from jquanta.run.stop import Interrupts, shortage_in_one_line
 
 BATCH = 32
@@ -34,9 +35,6 @@ CPU_PANEL, GPU_PANEL = 2**31, 2**33
 
 AHEAD = 2
 """Products given to the devices before the first of them is waited for."""
-
-NAMED = 8
-"""Bad rows that a message names."""
 
 
 @dataclass(frozen=True)
@@ -233,8 +231,10 @@ class BadRows(BadInput):
 
     def __init__(self, zero: NDArray[np.int64], infinite: NDArray[np.int64], what: str = "row"):
         self.zero, self.infinite = zero, infinite
-        found = [f"{len(zero):,} zero: {what} {_listed(zero)}"] if len(zero) else []
-        found += [f"{len(infinite):,} not finite: {what} {_listed(infinite)}"] * bool(len(infinite))
+        found = [f"{len(zero):,} zero: {what} {listed(zero.tolist())}"] if len(zero) else []
+        found += [f"{len(infinite):,} not finite: {what} {listed(infinite.tolist())}"] * bool(
+            len(infinite)
+        )
         super().__init__(f"{'; '.join(found)}; a cosine needs a direction: leave them out")
 
 
@@ -328,8 +328,3 @@ def _bad(panel: Panel) -> tuple[list[int], list[int]] | None:
     norms = np.concatenate([np.asarray(norms) for norms in panel.norms])
     zero, infinite = panel.samples[norms == 0], panel.samples[~np.isfinite(norms)]
     return (zero.tolist(), infinite.tolist()) if len(zero) or len(infinite) else None
-
-
-def _listed(rows: NDArray[np.int64]) -> str:
-    more = "" if len(rows) <= NAMED else f" and {len(rows) - NAMED:,} more"
-    return ", ".join(map(str, rows[:NAMED].tolist())) + more
