@@ -216,7 +216,9 @@ def test_the_command(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     copy = tmp_path / "copy"
     shutil.copytree(tiny, copy)
     assert check.main([str(copy)]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == "whole  results  results.zarr"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "whole  results  results.zarr"
+    assert lines[-1] == f"{len(lines) - 1} parts: {len(lines) - 1} whole"
     (copy / "weights" / "00001.safetensors").unlink()
     assert check.main([str(copy)]) == 2
     said = capsys.readouterr()

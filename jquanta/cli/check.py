@@ -1,6 +1,7 @@
 """``jquanta check``."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,14 +50,13 @@ def check(options: Options) -> None:
     found = integrity.check(folder)
     print(table(folder, found))
     if damaged := [part for part in found if part.state == integrity.DAMAGED]:
-        first = damaged[0]
+        more = f", as are {len(damaged) - 1:,} more" if damaged[1:] else ""
         raise BadInput(
-            f"{first.path}: damaged, as are {len(damaged) - 1:,} more of {len(found):,} parts; "
-            "delete them, then run the commands that made them"
-            if damaged[1:]
-            else f"{first.path}: damaged ({len(found):,} parts were checked); delete it, then run "
-            "the command that made it"
+            f"{damaged[0].path}: damaged{more} ({len(found):,} parts were checked); delete what is "
+            "damaged, or the run folder that holds it, then run the command that made it"
         )
+    counts = Counter(part.state for part in found)
+    print(f"{len(found):,} parts: {', '.join(f'{n:,} {state}' for state, n in counts.items())}")
 
 
 def table(folder: Path, found: Sequence["Part"]) -> str:
