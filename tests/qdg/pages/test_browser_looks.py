@@ -153,6 +153,13 @@ def test_nothing_moves_while_it_opens(some: Page, show: Open) -> None:
     assert moved < 0.02  # of a page; 0.1 counts as good
 
 
+def test_nothing_is_shown_before_it_is_drawn(some: Page, show: Open) -> None:
+    """What a browser would paint until the script has run: no empty frame that fills up later."""
+    tab = show(some, java_script_enabled=False)
+    assert not tab.locator("#top").is_visible()
+    assert not tab.locator("#content").is_visible()
+
+
 def test_a_phone(some: Page, show: Open, tmp_path: Path) -> None:
     tab = show(some, "#count=10&cluster=2", **PHONE)
     assert tab.evaluate("document.documentElement.scrollWidth") == 390
