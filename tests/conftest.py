@@ -6,6 +6,7 @@ pyproject.toml.
 
 import os
 import signal
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +60,12 @@ def x64() -> Iterator[None]:
     """Run the test in float64: what is compared is then the mathematics, not the rounding."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of version 0.1, which wrote no check sums. Tests only read them."""
+    place = tmp_path_factory.mktemp("old")
+    with tarfile.open(Path(__file__).parent / "stored" / "0.1.tar.xz") as archive:
+        archive.extractall(place, filter="data")
+    return place

@@ -2,7 +2,6 @@
 
 import random
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import open_corpus
 from jquanta.qdg.questions.emergence import save_emergence
 from jquanta.run import arrays, sums
-from tests.damage import assert_refused_or_right
 from tests.lm.corpus.samples import write_corpus
 from tests.lm.pretrain import examples
 from tests.shared import made_once
 from tests.sweep.examples import TINY
+from tests.trust.damage import damaged
 
 Folder = Callable[[pytest.TempPathFactory], Path]
 
@@ -39,13 +38,24 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.fixture(scope="module")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of version 0.1, which wrote no check sums."""
-    place = tmp_path_factory.mktemp("old")
-    with tarfile.open(Path(__file__).parent / "stored" / "0.1.tar.xz") as archive:
-        archive.extractall(place, filter="data")
-    return place
+def assert_refused_or_right(
+    folder: Path, copy: Path, count: int, read: Callable[[Path], Any], least: int
+) -> None:
+    """Damaged in ``count`` ways, one after another, a copy is read as it was written or refused in
+    one line; at least ``least`` of the ways are refused."""
+    shutil.copytree(folder, copy)
+    right, refused = read(copy), 0
+    for number in range(count):
+        with damaged(copy, random.Random(number)) as damage:
+            try:
+                found = read(copy)
+            except BadInput as error:
+                said = str(error)
+                refused += 1
+            else:
+                said = "" if found == right else f"read as if nothing were wrong:\n{damage}"
+        assert "\n" not in said, said
+    assert refused >= least
 
 
 def numbers(*datasets: Any) -> list[bytes]:

@@ -6,7 +6,6 @@ with ``-cut`` or ``.part`` in its name was interrupted; the one beside it withou
 """
 
 import shutil
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +37,10 @@ SWEEP: dict[str, Any] = {
 MODEL, REVISION = "12.8k", "step16"
 
 
-@pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("stored")
-    with tarfile.open(Path(__file__).parent / "stored" / "0.1.tar.xz") as archive:
-        archive.extractall(place, filter="data")
-    return place
-
-
 @pytest.fixture
-def place(unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of all folders, which is the working directory: paths in them are relative to it."""
-    shutil.copytree(unpacked, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(old, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -13,7 +13,11 @@ from jquanta.figures.qdg.panels import matrix_panel, sizes_panel
 from jquanta.qdg.clusters.cluster import imported, open_clusters
 from jquanta.qdg.clusters.ranks import envelope_slope, rank_frequency, window_table
 from jquanta.qdg.results import chosen_count
+from jquanta.run import npy
 from jquanta.run.arrays import read
+
+LABELS = "give integers [counts, samples] (.npy)"
+"""What a file of clusters must hold."""
 
 
 def draw(source: Path, folder: Path) -> Drawing:
@@ -58,12 +62,9 @@ def _clusters(source: Path) -> xr.Dataset:
     if source.suffix != ".npy":
         return open_clusters(source)
     try:
-        labels = np.load(source, allow_pickle=False)
-    except (OSError, ValueError):
-        raise BadInput(
-            f"--qdg {source}: no such file, or no array; give integers [counts, samples] (.npy)"
-        ) from None
-    return imported(labels)
+        return imported(npy.read(source, LABELS))
+    except FileNotFoundError:
+        raise BadInput(f"--qdg {source}: no such file; {LABELS}") from None
 
 
 def _cosine(source: Path, samples: int) -> Float[np.ndarray, "Q Q"] | None:

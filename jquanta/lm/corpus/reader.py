@@ -22,6 +22,7 @@ from jquanta.lm.corpus.layout import (
 )
 from jquanta.lm.corpus.tokenizer import parse_tokenizer
 from jquanta.masks import unmasked
+from jquanta.run import npy
 from jquanta.run.files import as_path
 from jquanta.run.sums import SMALL, sha256_of
 
@@ -285,12 +286,9 @@ class _Pieces:
 def _load(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Map a one-dimensional ``.npy`` file of this dtype. Raises ``BadInput`` if it is another."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = npy.read(path, "build the corpus again", mapped=True)
     except FileNotFoundError:
         raise BadInput(f"{path}: missing; delete the folder and build the corpus again") from None
-    except (ValueError, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"{path}: damaged ({reason}); build the corpus again") from None
     if array.dtype != dtype or array.ndim != 1:
         raise BadInput(
             f"{path}: holds {array.dtype} of shape {array.shape}, not a list of {dtype}; build the "

@@ -15,8 +15,12 @@ from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses.column import CHUNK
 from jquanta.lm.losses.reader import open_losses, require_corpus, require_written
 from jquanta.lm.models.pythia import PYTHIA
+from jquanta.run import npy
 from jquanta.run.files import as_path
 from jquanta.run.progress import Monitor, Silence
+
+WANTED = "give floats [predictions, models]: losses in nats"
+"""What a ``.npy`` file of losses must hold."""
 
 LEAST_SIZES = 3
 """Smallest number of sizes for a curve over N."""
@@ -217,17 +221,11 @@ def _require_losses(part: NDArray[Any], first: int, losses: xr.Dataset) -> None:
 def _open_array(path: Path, sizes: tuple[int, ...]) -> xr.Dataset:
     """Open a ``.npy`` file: see ``open_table``."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = npy.read(path, WANTED, mapped=True)
     except FileNotFoundError:
-        raise BadInput(f"{path}: no such file") from None
-    except (ValueError, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"{path}: cannot be read as a .npy array ({reason})") from None
+        raise BadInput(f"{path}: no such file; {WANTED}") from None
     if array.ndim != 2 or array.dtype.kind != "f":
-        raise BadInput(
-            f"{path}: holds {array.dtype} of shape {array.shape}; give floats "
-            "[predictions, models]: losses in nats"
-        )
+        raise BadInput(f"{path}: holds {array.dtype} of shape {array.shape}; {WANTED}")
     models = array.shape[1]
     names = [f"pythia-{size}-v0" for size in PUBLISHED]
     if not sizes and models in (len(PUBLISHED) - 1, len(PUBLISHED)):

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from jquanta.errors import BadInput, RunFailed
-from jquanta.run import parse
+from jquanta.run import npy, parse
 from jquanta.run.arrays import CHUNK, Variable, finish, write
 from jquanta.run.checkpoint import Due
 from jquanta.run.files import LOCK, remove, whole, write_whole
@@ -277,8 +277,8 @@ def _cosines(blocks: Blocks, same: bool) -> Iterator[Float32[np.ndarray, "q r"]]
 def _done(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """The blocks that are marked; none if the marks are of other panels."""
     try:
-        stored: NDArray[np.bool_] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # missing, or damaged: everything is done again
+        stored = npy.read(path, "delete it")
+    except (FileNotFoundError, BadInput):  # missing, or damaged: everything is done again
         return np.zeros(shape, bool)
     fits = stored.shape == shape and stored.dtype == bool
     return stored if fits else np.zeros(shape, bool)

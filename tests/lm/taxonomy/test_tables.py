@@ -92,7 +92,7 @@ def test_arrays_that_are_none(tmp_path: Path) -> None:
         (four, (1, 2, 3), "--sizes: 3 given, .*four.npy has 4 models"),
         (four, (1, 2, 3, 3), "a different positive number for each"),
         (four, (0, 1, 2, 3), "a different positive number for each"),
-        (tmp_path / "text.npy", (), "text.npy: cannot be read"),
+        (tmp_path / "text.npy", (), "text.npy: damaged, or no .npy array"),
         (tmp_path / "none.npy", (), "none.npy: no such file"),
         (tmp_path, (1, 2, 3), "--sizes is for a .npy file"),
     ):
