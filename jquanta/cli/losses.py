@@ -50,13 +50,14 @@ def losses(options: Options) -> None:
     require_corpus(options.corpus)
     for model in options.model:
         require_model(model, options.revision)
-    import jax
+    import numpy as np
 
     from jquanta.lm.corpus.reader import open_corpus
     from jquanta.lm.losses.compute import plan_for, run_job
-    from jquanta.lm.losses.estimate import estimate, product_rate
+    from jquanta.lm.losses.estimate import estimate, plan_on
     from jquanta.lm.losses.job import make_job
     from jquanta.lm.models.network import count
+    from jquanta.machine.computer import H200, here
     from jquanta.run.progress import Bar
 
     with Bar() as line, warnings.catch_warnings():
@@ -75,13 +76,13 @@ def losses(options: Options) -> None:
         }
         print(*sorted(set(map(str, plans.values()))), sep="\n", flush=True)
         if options.plan:
-            rate = product_rate(job.dtype)
-            kind = jax.local_devices()[0].device_kind
-            print(f"{jax.local_device_count()} x {kind}: {rate:.1e} operations a second measured")
-            for checkpoint in job.checkpoints:
-                config = checkpoint.config
-                taken = estimate(config, plans[config], job.dtype, rate)
-                print(f"{checkpoint.label}: {taken}")
+            predictions = np.diff(job.corpus.starts)
+            for computer in (here(), H200):
+                print(f"{computer.name}, {computer.measured}:")
+                for checkpoint in job.checkpoints:
+                    config, tokens = checkpoint.config, options.batch_tokens
+                    batches = plan_on(computer, predictions, config, job.dtype, tokens)
+                    print(f"  {checkpoint.label}: {estimate(config, batches, job.dtype, computer)}")
         else:
             run_job(job, batch_tokens=options.batch_tokens, monitor=line)
     if not options.plan:

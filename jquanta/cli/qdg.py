@@ -35,6 +35,7 @@ class Options:
       jquanta pretrain --mini && jquanta qdg --mini     # two minutes on two cores
       jquanta pretrain && jquanta qdg
       jquanta qdg --cluster.counts "50, 100, 200, 400"
+      jquanta qdg pythia-70m --plan                     # time, memory and disk, here and on an H200
       jquanta qdg pythia-70m --out runs/pythia
 
     Next: jquanta figures fig5 --qdg DIR, jquanta explore, emergence, assign and mechanism.
@@ -45,6 +46,10 @@ class Options:
         "TOML file, or a name such as stdlib; jquanta configs lists them", "CONFIG", default=None
     )
     out: Path | None = knob(None, "run folder (default: runs/NAME, after the configuration)", "DIR")
+    plan: bool = knob(
+        False,
+        "print each stage with its time, memory and disk, here and on an H200; compute nothing",
+    )
     mini: bool = knob(False, "apply the configuration's [mini] table: a small variant")
     fields: Mapping[str, str] = configured(SCHEMA)
 
@@ -59,6 +64,11 @@ def qdg(options: Options) -> None:
     from jquanta.run.progress import Bar
 
     out = options.out or Path("runs") / config.name
+    if options.plan:
+        from jquanta.qdg.plan import plan
+
+        print(plan(config, out))
+        return
     with Bar() as line:
         clusters = run(config, out, monitor=line)
     print(summary(clusters))

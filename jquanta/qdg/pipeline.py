@@ -81,7 +81,7 @@ def run(
     """
     if not isinstance(config, QDGConfig):
         config = load_qdg(config, mini=mini)
-    config = dataclasses.replace(config, input=_anchored(config.input))
+    config = dataclasses.replace(config, input=anchored(config.input))
     monitor = monitor or Silence()
     folder = RunFolder(Path("runs") / config.name if out is None else out)
     before = stored_config(folder.path) if folder.require_place() else None
@@ -122,7 +122,7 @@ class _Inputs(NamedTuple):
     checkpoints: Sequence[Checkpoint]
 
 
-def _anchored(wanted: InputConfig) -> InputConfig:
+def anchored(wanted: InputConfig) -> InputConfig:
     """With paths that hold from every folder; what is no file, such as the hub's id of a model,
     stays as it is."""
 
@@ -172,7 +172,7 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
     )
     corpus.verify()
     require_room(Path(wanted.losses), corpus)
-    models = [(wanted.model, wanted.revision), *map(_named, wanted.others)]
+    models = [(wanted.model, wanted.revision), *map(named, wanted.others)]
     found = [open_checkpoint(model, revision or None, corpus) for model, revision in models]
     newly = config.select.newly_model
     if newly and newly not in {checkpoint.label for checkpoint in found}:
@@ -180,7 +180,8 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
     return _Inputs(corpus, found)
 
 
-def _named(text: str) -> tuple[str, str]:
+def named(text: str) -> tuple[str, str]:
+    """``model@revision`` in its two parts; the second may be empty."""
     model, _, revision = text.partition("@")
     return model, revision
 
@@ -216,9 +217,20 @@ def _selection(
 ) -> Predictions:
     if (path / SELECTION).exists():
         return open_selection(path, corpus)
+    predictions = selected(config, corpus, losses, model)
+    predictions.save(path)
+    monitor.say(
+        f"{len(predictions):,} samples selected, loss of {model} below {config.select.threshold} "
+        "nats"
+    )
+    return predictions
+
+
+def selected(config: QDGConfig, corpus: Corpus, losses: xr.Dataset, model: str) -> Predictions:
+    """The samples of a configuration, by the losses of the model with this label."""
     rule = config.select
     newly = Newly(rule.newly_model, rule.newly_above) if rule.newly_model else None
-    predictions = select(
+    return select(
         corpus,
         losses,
         model,
@@ -228,11 +240,6 @@ def _selection(
         count=rule.count,
         newly=newly,
     )
-    predictions.save(path)
-    monitor.say(
-        f"{len(predictions):,} samples selected, loss of {model} below {rule.threshold} nats"
-    )
-    return predictions
 
 
 def _similarity(

@@ -45,6 +45,7 @@ from jquanta.lm.weights.load import (
     warn_of_shared,
 )
 from jquanta.machine import devices
+from jquanta.machine.memory import usable
 from jquanta.run.environment import environment
 from jquanta.run.files import PART, as_path, remove
 from jquanta.run.folder import RunFolder
@@ -306,7 +307,8 @@ def plan_for(
     """
     _require_batch(batch_tokens)
     left = left_by(np.diff(corpus.starts), legs)
-    return way_here().plan(left, config, dtype, batch_tokens, jax.local_device_count())
+    count = jax.local_device_count()
+    return way_here().plan(left, config, dtype, batch_tokens, count, usable())
 
 
 def _require_batch(tokens: int | None) -> None:

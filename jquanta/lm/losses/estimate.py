@@ -1,19 +1,23 @@
-"""Estimate time, memory and disk space of a column of losses, from one measured rate."""
+"""Estimate time, memory and disk space of a column of losses, here or on a card that is elsewhere.
 
-import time
+The batches are those that would be computed, and the time follows from the rate of a large product.
+"""
+
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
+from numpy.typing import NDArray
 
 from jquanta.lm.losses.batches import Plan
 from jquanta.lm.losses.column import CHUNK, NUMBER
-from jquanta.lm.losses.rows import algorithm, batch_bytes, logits_bytes, parameter_bytes
-from jquanta.lm.losses.ways import ROWS, way_here
+from jquanta.lm.losses.rows import FLOAT32, algorithm, batch_bytes, logits_bytes, parameter_bytes
+from jquanta.lm.losses.ways import ROWS, way_of
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import count
-from jquanta.machine import devices
+from jquanta.machine.computer import Computer
+from jquanta.run.progress import duration
 
 SHARES = {"cpu": 0.6}
 """The rate that a whole forward pass reaches, as a share of the rate of one large matrix product:
@@ -29,50 +33,74 @@ class Estimate:
 
     Attributes:
         seconds: of computing, without reading weights and compiling.
-        memory: bytes on all local devices together, for the parameters and one batch.
+        memory: bytes on all devices together, for the parameters and one batch.
         disk: bytes of the stored losses.
+        programs: to be compiled.
     """
 
     seconds: float
     memory: int
     disk: int
+    programs: int
 
     def __str__(self) -> str:
-        if self.seconds < 120:
-            duration = f"{max(1, round(self.seconds))} s"
-        elif self.seconds < 7200:
-            duration = f"{self.seconds / 60:.0f} min"
-        else:
-            duration = f"{self.seconds / 3600:,.1f} h"
+        programs = f"{self.programs} program{'s' * (self.programs != 1)}"
         return (
-            f"about {duration} of computing, {self.memory / 1e9:,.1f} GB of memory, "
-            f"{self.disk / 1e6:,.0f} MB of disk"
+            f"about {duration(max(1, self.seconds))} of computing, {programs} to compile, "
+            f"{self.memory / 1e9:,.1f} GB of memory, {self.disk / 1e6:,.0f} MB of disk"
         )
 
 
-def estimate(config: LMConfig, plan: Plan, dtype: DTypeLike, rate: float) -> Estimate:
-    """Estimate what a column needs on the local devices.
+def plan_on(
+    computer: Computer,
+    predictions: NDArray[np.int64],
+    config: LMConfig,
+    dtype: DTypeLike,
+    tokens: int | None = None,
+) -> Plan:
+    """The batches in which a computer would take documents.
+
+    Args:
+        computer: whose kind and memory decide.
+        predictions: [documents] number of predictions of each document.
+        config: the model's shape.
+        dtype: of parameters and of the factors of matrix products.
+        tokens: positions of a batch on each device; what suits the devices if None.
+    """
+    way = way_of(computer.kind)
+    return way.plan(predictions, config, dtype, tokens, computer.devices, computer.memory)
+
+
+def estimate(config: LMConfig, plan: Plan, dtype: DTypeLike, computer: Computer) -> Estimate:
+    """Estimate what a column needs.
 
     Args:
         config: the model's shape.
-        plan: the batches, of ``plan_for``.
+        plan: the batches, of ``plan_on`` this computer.
         dtype: of parameters and of the factors of matrix products.
-        rate: floating-point operations per second of a large matrix product, of all devices
-            together (``product_rate``).
+        computer: the devices.
     """
-    share = SHARES.get(jax.default_backend(), OTHER_SHARE)
-    devices = jax.local_device_count()
     own = parameter_bytes(config, dtype)
-    if way_here() is ROWS:
+    if way_of(computer.kind) is ROWS:
         own += logits_bytes(config)  # on a CPU their tiles are small
     shapes = [(batch.rows, batch.length) for batch in plan.batches]
     largest = max((batch_bytes(config, dtype, *shape) for shape in set(shapes)), default=0)
+    work = sum(operations(config, *shape) for shape in shapes)
+    share = SHARES.get(computer.kind, OTHER_SHARE)
     return Estimate(
-        seconds=sum(operations(config, *shape) for shape in shapes) / (share * rate),
-        memory=devices * own + largest,
+        seconds=work / (share * rate(computer, dtype)),
+        memory=computer.devices * own + largest,
         # Chunks are written whole, the last one too.
         disk=-(-plan.predictions // CHUNK) * CHUNK * NUMBER.itemsize,
+        programs=len(set(shapes)),
     )
+
+
+def rate(computer: Computer, dtype: DTypeLike) -> float:
+    """Operations a second of large products as losses take them."""
+    if jnp.dtype(dtype) == jnp.bfloat16:
+        return computer.half
+    return computer.triple if algorithm(dtype, computer.kind) == FLOAT32 else computer.single
 
 
 def operations(config: LMConfig, rows: int, length: int) -> float:
@@ -90,27 +118,3 @@ def operations(config: LMConfig, rows: int, length: int) -> float:
     kernels = count(config)[1] + config.vocab * config.width
     pairs = 2 * config.layers * config.width * length
     return 2.0 * rows * length * (kernels + pairs)
-
-
-def product_rate(dtype: DTypeLike, seconds: float = 0.2) -> float:
-    """Measure the rate of a large matrix product, in floating-point operations per second.
-
-    One device is measured; the result is for all local devices together.
-
-    Args:
-        dtype: of the factors.
-        seconds: how long to measure.
-    """
-    backend = jax.default_backend()
-    size = 1024 if backend == "cpu" else 8192
-    with jax.default_matmul_precision(algorithm(dtype, devices.kind())):
-        product = jax.jit(lambda a: jnp.matmul(a, a) / size)
-        matrix = jax.block_until_ready(product(jnp.ones((size, size), dtype)))  # compiles
-        number, began = 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            matrix = jax.block_until_ready(product(matrix))
-            number += 1
-    took = time.perf_counter() - began
-    # Several devices of a CPU (for tests) share its cores, and a single product uses all of them.
-    count = 1 if backend == "cpu" else jax.local_device_count()
-    return count * 2 * size**3 * number / took  # size³ multiplications and additions each

@@ -25,7 +25,6 @@ from jquanta.lm.losses.rows import algorithm, packed_losses, rows_that_fit
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import Params, stack
 from jquanta.machine import devices
-from jquanta.machine.memory import usable
 
 CPU_TOKENS = 2**9
 """Positions of a batch on a CPU. At the shapes of Pythia 14m and 70m, larger batches do not compute
@@ -41,7 +40,8 @@ class Way:
 
     Attributes:
         plan: takes (number of predictions of each document, config, dtype, positions of a batch
-            on each device or None, number of devices); returns the batches.
+            on each device or None, number of devices, bytes that may be used on each of them);
+            returns the batches. Pure.
         prepare: takes (config, params, put); returns the parameters in the layout that ``losses``
             takes, copied to the devices by ``put``.
         losses: takes (config, prepared parameters, inputs [B, T], targets [B, T] with -1 where
@@ -49,14 +49,19 @@ class Way:
             the losses [B, T] in nats. Pure.
     """
 
-    plan: Callable[[NDArray[np.int64], LMConfig, DTypeLike, int | None, int], Plan]
+    plan: Callable[[NDArray[np.int64], LMConfig, DTypeLike, int | None, int, int], Plan]
     prepare: Callable[[LMConfig, Params, Put], Any]
     losses: Callable[..., Array]
 
 
 def way_here() -> Way:
     """The method for JAX's default kind of device."""
-    return WAYS.get(jax.default_backend(), ROWS)
+    return way_of(jax.default_backend())
+
+
+def way_of(kind: str) -> Way:
+    """The method for a kind of device, by the name that JAX or ``devices.kind`` has for it."""
+    return WAYS.get(kind, ROWS)
 
 
 def _plan_lengths(
@@ -65,6 +70,7 @@ def _plan_lengths(
     dtype: DTypeLike,
     tokens: int | None,
     devices: int,
+    memory: int,
 ) -> Plan:
     return plan_batches(predictions, config.context, tokens or CPU_TOKENS, devices)
 
@@ -92,11 +98,12 @@ def _plan_rows(
     dtype: DTypeLike,
     tokens: int | None,
     devices: int,
+    memory: int,
 ) -> Plan:
     length = row_length(predictions)
     # Without a wish of the user's, the batch is as large as the device's free memory allows.
     if tokens is None:
-        most = rows_that_fit(config, dtype, length, usable())
+        most = rows_that_fit(config, dtype, length, memory)
     else:
         most = max(1, tokens // length)
     return plan_rows(predictions, length, most, devices)

@@ -120,8 +120,9 @@ def kmeans(
     # Centred and scaled to unit variance: float32 then keeps most digits of the differences.
     centred = points - points.mean(axis=0)
     scale = float(np.sqrt((centred.astype(np.float64) ** 2).mean())) or 1.0
-    layout = _layout(samples, k, n_init)
-    padded = np.zeros((samples, _size(dimensions)), np.float32)
+    host = jax.default_backend() == "cpu"
+    layout = layout_for(samples, k, n_init, host)
+    padded = np.zeros((samples, padded_size(dimensions, host)), np.float32)
     padded[:, :dimensions] = centred / scale
     keys = jax.random.key_data(jax.random.split(jax.random.key(seed, impl=_IMPL), n_init))
     label, inertia, iterations = _best(
@@ -130,7 +131,7 @@ def kmeans(
     return KMeans(np.asarray(label), float(inertia) * scale**2, int(iterations))
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
     """What a compiled program depends on besides the shape of its points. Nothing here changes a
     result beyond rounding.
 
@@ -152,10 +153,11 @@ class _Layout(NamedTuple):
     candidates: int
 
 
-def _layout(samples: int, k: int, n_init: int) -> _Layout:
-    clusters, host = _size(k), jax.default_backend() == "cpu"
+def layout_for(samples: int, k: int, n_init: int, host: bool) -> Layout:
+    """The program for k clusters: on a CPU, or on an accelerator."""
+    clusters = padded_size(k, host)
     batch = 1 if host else max(1, min(n_init, AT_ONCE // (samples * clusters)))
-    return _Layout(clusters, _kept(samples), host, batch, _candidates(samples, clusters))
+    return Layout(clusters, _kept(samples), host, batch, _candidates(samples, clusters))
 
 
 def _kept(samples: int) -> bool:
@@ -167,9 +169,9 @@ def _candidates(samples: int, k: int) -> int:
     return (CANDIDATES if _kept(samples) else 1) * (2 + int(math.log(_padded(k))))
 
 
-def _size(count: int) -> int:
-    """A number of clusters or dimensions, padded as suits the device."""
-    if jax.default_backend() == "cpu":
+def padded_size(count: int, host: bool) -> int:
+    """A number of clusters or dimensions, padded as suits a CPU or an accelerator."""
+    if host:
         return _padded(count)
     return next((size for size in SIZES if size >= count), -(-count // SIZES[-1]) * SIZES[-1])
 
@@ -199,7 +201,7 @@ def _best(
     candidates: int | Int[Array, ""],
     keys: UInt32[Array, "restarts 2"],
     tol: Float32[Array, ""],
-    layout: _Layout,
+    layout: Layout,
     max_iter: int,
 ) -> tuple[Int32[Array, " Q"], Float32[Array, ""], Int32[Array, ""]]:
     """Labels, inertia and iterations of the best of all restarts."""
@@ -224,7 +226,7 @@ def _seeds(
     k: int | Int[Array, ""],
     candidates: int | Int[Array, ""],
     keys: UInt32[Array, "restarts 2"],
-    layout: _Layout,
+    layout: Layout,
 ) -> Int32[Array, "restarts K"]:
     """Greedy k-means++: the samples at which each restart puts its first centres; 0 beyond k.
 
@@ -310,7 +312,7 @@ def _lloyd(
     apart: Float32[Array, "Q Q"] | None,
     k: int | Int[Array, ""],
     tol: Float32[Array, ""],
-    layout: _Layout,
+    layout: Layout,
     max_iter: int,
     first: Int32[Array, " K"],
 ) -> tuple[Int32[Array, " Q"], Float32[Array, ""], Int32[Array, ""]]:

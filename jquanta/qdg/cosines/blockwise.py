@@ -152,6 +152,7 @@ def fill(
         panel=panel or matrices.panel,
         devices=devices,
         batches=at_once() + 1,
+        largest=largest_panel(on_host(), devices),
     )
     cuts = panels(sizes, found.panel, devices)
     monitor = monitor or Silence()
@@ -185,8 +186,9 @@ def tiling(
     panel: int | None = None,
     devices: int = 1,
     batches: int = 2,
+    largest: int = CPU_PANEL,
 ) -> Tiling:
-    """How many rows to multiply at once, and how many to hold.
+    """How many rows to multiply at once, and how many to hold. A function of its arguments only.
 
     Args:
         sizes: rows of each batch.
@@ -197,6 +199,7 @@ def tiling(
         panel: rows of a panel; as many as suit their size if None.
         devices: over which the rows are cut.
         batches: batches in memory at once, being made or being copied into a panel.
+        largest: bytes of a panel on all devices together, at most.
 
     Raises:
         BadInput: if three panels and the batches do not fit.
@@ -205,8 +208,7 @@ def tiling(
     row = numbers * width
     free = memory - taken - batches * batch * numbers * 4
     if panel is None:
-        most = (CPU_PANEL if on_host() else GPU_PANEL * devices) // row
-        fitting = max(1, min(PANEL, most, free // (4 * row)))
+        fitting = max(1, min(PANEL, largest // row, free // (4 * row)))
         panel = 2 ** (fitting.bit_length() - 1)
     panel = padded(max(batch, min(panel, sum(sizes))), devices)
     count = len(panels(sizes, panel, devices))
@@ -220,6 +222,43 @@ def tiling(
             f"{need / 1e9:.3g} GB, fewer parameters, or the sketch"
         )
     return Tiling(panel, held)
+
+
+def largest_panel(host: bool, devices: int) -> int:
+    """Bytes of a panel on all devices together, at most: in the machine's main memory, or on
+    accelerators."""
+    return CPU_PANEL if host else GPU_PANEL * devices
+
+
+class Step(NamedTuple):
+    """A panel is made and multiplied.
+
+    Attributes:
+        first: the first of the panels that are held meanwhile.
+        made: the panel.
+        partners: the held panels that it is multiplied with.
+    """
+
+    first: int
+    made: int
+    partners: list[int]
+
+
+def steps(done: NDArray[np.bool_], held: int) -> list[Step]:
+    """All steps that are left, in order.
+
+    Args:
+        done: [panels, panels] which products of two panels are there.
+        held: see ``Tiling``.
+    """
+    found, count = [], len(done)
+    for first in range(0, count, held):
+        last = min(first + held, count)
+        for j in range(first, count):
+            partners = [i for i in range(first, min(j + 1, last)) if not done[i, j]]
+            if partners or (j < last and not done[j, j:].all()):
+                found.append(Step(first, j, partners))
+    return found
 
 
 class BadRows(BadInput):
@@ -256,7 +295,7 @@ class _Work:
         self.monitor, self.interrupts = monitor, interrupts
         self.absolute = COSINE_ABS in matrices.names
         self.pending: deque[tuple[int, int, Panel, Panel, Any]] = deque()
-        self.steps = self._steps()
+        self.steps = steps(matrices.done, tiling.held)
         sizes = [sum(len(source.batches[number]) for number in batches) for batches in cuts]
         self.made, self.total = 0, sum(sizes[j] for _, j, _ in self.steps)
 
@@ -287,17 +326,6 @@ class _Work:
                     self._write()
         while self.pending:
             self._write()
-
-    def _steps(self) -> list[tuple[int, int, list[int]]]:
-        """(first panel held, panel to make, held panels to multiply it with), in order."""
-        steps, done, count = [], self.matrices.done, len(self.cuts)
-        for first in range(0, count, self.tiling.held):
-            last = min(first + self.tiling.held, count)
-            for j in range(first, count):
-                partners = [i for i in range(first, min(j + 1, last)) if not done[i, j]]
-                if partners or (j < last and not done[j, j:].all()):
-                    steps.append((first, j, partners))
-        return steps
 
     def _make(self, j: int) -> Panel:
         return assemble(self.source, self.cuts[j], self.tiling.panel, self.dtype, self._report)

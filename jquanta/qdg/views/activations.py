@@ -11,7 +11,7 @@ from jquanta.errors import BadInput
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, count, residuals
-from jquanta.qdg.views.view import Function
+from jquanta.qdg.views.view import Cost, Function
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,13 @@ class Activations:
             raise BadInput(
                 f"layer = {layer}: this model has layers 0 (embedding) to {config.layers}"
             )
-        # A multiplication and an addition for each parameter.
-        operations = 2.0 * count(config)[1]
+        operations = self.cost(config).operations
         return Function(_activation(config, layer), dict(model.params), operations)
+
+    def cost(self, config: LMConfig) -> Cost:
+        """See ``View``."""
+        # A multiplication and an addition for each parameter.
+        return Cost(2.0 * count(config)[1], config.width)
 
     def attributes(self, config: LMConfig) -> dict[str, Any]:
         """See ``View``."""

@@ -16,8 +16,9 @@ from jquanta.machine.memory import usable_together
 from jquanta.qdg.samples.predictions import Predictions
 from jquanta.qdg.views import scanned
 from jquanta.qdg.views.parameters import PAPER, as_attribute, as_option, chosen
+from jquanta.qdg.views.parameters import count as numbers_in
 from jquanta.qdg.views.per_sample import view_of
-from jquanta.qdg.views.view import Function, require_float32
+from jquanta.qdg.views.view import Cost, Function, require_float32
 from jquanta.qdg.views.ways import way_here
 from jquanta.run.settings import as_bytes
 
@@ -43,14 +44,19 @@ class Gradients:
         require_float32(model)
         config, params = model.config, model.params
         names = chosen(config, self.parameters)
-        # A multiplication and an addition for each parameter, in the forward pass and twice in the
-        # backward pass.
-        operations = 6.0 * count(config)[1]
+        operations = self.cost(config).operations
         if not way_here().scanned:
             return Function(gradient(config, names), dict(params), operations)
         stacked = scanned.stacked(config, params, names)
         by_name = partial(scanned.by_name, config, names)
         return Function(scanned.gradient(config, names), stacked, operations, by_name)
+
+    def cost(self, config: LMConfig) -> Cost:
+        """See ``View``."""
+        # A multiplication and an addition for each parameter, in the forward pass and twice in the
+        # backward pass.
+        numbers = numbers_in(config, chosen(config, self.parameters))
+        return Cost(6.0 * count(config)[1], numbers)
 
     def attributes(self, config: LMConfig) -> dict[str, Any]:
         """See ``View``."""

@@ -20,12 +20,13 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import count
 from jquanta.machine.devices import DEVICES, copied, cut, mesh
+from jquanta.machine.memory import usable
 from jquanta.qdg.samples.predictions import Predictions
 from jquanta.qdg.samples.prefixes import Batch, Prefixes, batches, prefixes
 from jquanta.qdg.views.programs import Programs
 from jquanta.qdg.views.source import at_once, computed, is_wide
 from jquanta.qdg.views.view import Function, OneSample, View
-from jquanta.qdg.views.ways import way_here
+from jquanta.qdg.views.ways import Way, way_here
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,34 +152,80 @@ def per_sample(
     """
     if batch_tokens is not None and batch_tokens < 1:
         raise BadInput(f"batch_tokens = {batch_tokens}: give 1 or more")
-    way, devices = way_here(), jax.local_device_count()
     made = sum(
         math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(_shapes_of_one(function))
     )
-
-    def fit(length: int) -> float:
-        if batch_tokens:
-            return batch_tokens / length
-        # In the backward pass the activations that were kept are freed as gradients are made,
-        # stacked by layer. At its end the gradients are copied into one row a sample: both copies
-        # exist at once, and no activations.
-        return way.fit(length, made + max(made, kept(config, length)))
-
-    plan = batches(
+    plan = plan_for(
         prefixes.lengths,
-        config.context,
-        fit=fit,
-        most=way.lengths,
-        alignment=way.alignment,
-        devices=devices,
-        # The scores of all pairs of positions, and the sums of values that they weigh.
-        attention=2.0 * config.layers * config.width / count(config)[1],
-        compile_tokens=way.compile_seconds * way.rate * devices / function.operations,
+        config,
+        made=made,
+        operations=function.operations,
+        way=way_here(),
+        devices=jax.local_device_count(),
+        memory=usable(),
+        batch_tokens=batch_tokens,
     )
     shapes = jax.eval_shape(lambda: function.constants)
     build = partial(_compiled, function.one, shapes, is_wide())
     programs = Programs(build, [(batch.rows, batch.length) for batch in plan], at_once())
     return PerSample(function, prefixes, plan, programs)
+
+
+def plan_for(
+    lengths: NDArray[np.int64],
+    config: LMConfig,
+    *,
+    made: int,
+    operations: float,
+    way: Way,
+    devices: int,
+    memory: int,
+    batch_tokens: int | None = None,
+) -> tuple[Batch, ...]:
+    """The batches in which a function of samples is computed. A function of its arguments only.
+
+    Args:
+        lengths: [Q] tokens of each prefix.
+        config: the model's shape.
+        made: bytes of what the function gives for a sample.
+        operations: what a token costs, attention apart.
+        way: how the devices compute.
+        devices: how many.
+        memory: bytes that may be used on each of them.
+        batch_tokens: see ``per_sample``.
+    """
+
+    def fit(length: int) -> float:
+        if batch_tokens:
+            return batch_tokens / length
+        return way.fit(length, sample_bytes(config, length, made), memory)
+
+    return batches(
+        lengths,
+        config.context,
+        fit=fit,
+        most=way.lengths,
+        alignment=way.alignment,
+        devices=devices,
+        attention=bend(config),
+        compile_tokens=way.compile_seconds * way.rate * devices / operations,
+    )
+
+
+def bend(config: LMConfig) -> float:
+    """The cost of attention between two positions, in tokens without attention: the score of the
+    pair, and the value that it weighs."""
+    return 2.0 * config.layers * config.width / count(config)[1]
+
+
+def sample_bytes(config: LMConfig, length: int, made: int) -> float:
+    """Bytes that a sample of T tokens takes of a batch, where many are computed at once.
+
+    In the backward pass the activations that were kept are freed as gradients are made, stacked by
+    layer. At its end the gradients are copied into one row a sample: both copies exist at once, and
+    no activations.
+    """
+    return made + max(made, kept(config, length))
 
 
 def kept(config: LMConfig, length: int) -> float:

@@ -29,8 +29,9 @@ from jquanta.machine.memory import usable_together
 from jquanta.qdg.samples.predictions import Predictions
 from jquanta.qdg.views.gradient import cross_entropy
 from jquanta.qdg.views.parameters import PAPER, as_attribute, as_option, chosen
+from jquanta.qdg.views.parameters import count as numbers_in
 from jquanta.qdg.views.per_sample import view_of
-from jquanta.qdg.views.view import Function, OneSample, require_float32
+from jquanta.qdg.views.view import Cost, Function, OneSample, require_float32
 from jquanta.run.settings import as_bytes
 
 SIZE = 16
@@ -67,10 +68,19 @@ class Sketch:
         names = chosen(config, self.parameters)
         around = projections(config, names, self.size, jax.random.key(self.seed))
         norms = tuple(name for name in names if role(name) == Role.LAYER_NORM)
+        operations = self.cost(config).operations
+        return Function(_sketch(config, norms), (dict(model.params), around), operations)
+
+    def cost(self, config: LMConfig) -> Cost:
+        """See ``View``."""
+        names = chosen(config, self.parameters)
+        draw = partial(projections, config, names, self.size)
+        around = jax.eval_shape(draw, jax.random.key(self.seed))
+        middles = sum(_size(p) * p.out.shape[0] for p in around.values())
+        norms = [name for name in names if role(name) == Role.LAYER_NORM]
         # A multiplication and an addition for each parameter, in the forward pass and once in the
         # backward pass: gradients of kernels are not computed.
-        operations = 4.0 * count(config)[1]
-        return Function(_sketch(config, norms), (dict(model.params), around), operations)
+        return Cost(4.0 * count(config)[1], middles + numbers_in(config, norms))
 
     def attributes(self, config: LMConfig) -> dict[str, Any]:
         """See ``View``."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jquanta.machine import cores
-from jquanta.qdg.views.ways import way_here
+from jquanta.qdg.views.ways import Way, way_here
 
 
 @runtime_checkable
@@ -63,8 +63,12 @@ def at_once() -> int:
 
     The matrix products of a single sample are too small to be shared between cores.
     """
-    whole = way_here().one_by_one and jax.local_device_count() == 1
-    return cores.count() if whole else 1
+    return at_once_by(way_here(), jax.local_device_count())
+
+
+def at_once_by(way: Way, devices: int) -> int:
+    """The same for a way of computing on so many devices."""
+    return cores.count() if way.one_by_one and devices == 1 else 1
 
 
 def is_wide() -> bool:

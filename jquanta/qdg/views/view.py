@@ -34,6 +34,18 @@ class Function(NamedTuple):
     by_name: Callable[[Any], Any] = lambda found: found
 
 
+class Cost(NamedTuple):
+    """What a view of a sample costs, by which a run is planned.
+
+    Attributes:
+        operations: of a token, attention apart: multiplications and additions.
+        numbers: of what is made, in float32: those whose inner products are taken.
+    """
+
+    operations: float
+    numbers: int
+
+
 @runtime_checkable
 class View(Protocol):
     """How samples are looked at. Views are frozen dataclasses of their options.
@@ -50,6 +62,9 @@ class View(Protocol):
 
     def function(self, model: Model) -> Function:
         """The view for a model. Raises ``BadInput`` if the options do not fit the model."""
+
+    def cost(self, config: LMConfig) -> Cost:
+        """What the view of a sample costs. Raises ``BadInput`` as ``function``."""
 
     def attributes(self, config: LMConfig) -> dict[str, Any]:
         """The options as attributes of what is stored, ``mode`` among them."""

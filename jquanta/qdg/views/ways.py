@@ -14,7 +14,6 @@ import jax
 
 from jquanta.lm.losses.batches import MOST_LENGTHS
 from jquanta.lm.losses.packing import ALIGNMENT
-from jquanta.machine.memory import usable
 
 CPU_TOKENS = 2**11
 """Tokens of a batch on a CPU, at most: the work that a core is given at a time."""
@@ -57,7 +56,8 @@ class Way:
         alignment: padded lengths are multiples of this.
         compile_seconds: of a program.
         rate: operations a second and device.
-        fit: of (length, bytes that a sample takes): samples of a batch on each device.
+        fit: of (length, bytes that a sample takes, bytes that may be used on each device): samples
+            of a batch on each device. Pure.
     """
 
     one_by_one: bool
@@ -66,16 +66,25 @@ class Way:
     alignment: int
     compile_seconds: float
     rate: float
-    fit: Callable[[int, float], float]
+    fit: Callable[[int, float, int], float]
 
 
 def way_here() -> Way:
     """The way for JAX's default devices."""
-    return WAYS.get(jax.default_backend(), ACCELERATOR)
+    return way_of(jax.default_backend())
 
 
-def _fit_accelerator(length: int, size: float) -> float:
-    return min(GPU_TOKENS / length, BATCH_SHARE * usable() / size)
+def way_of(kind: str) -> Way:
+    """The way for a kind of device, by the name that JAX or ``devices.kind`` has for it."""
+    return WAYS.get(kind, ACCELERATOR)
+
+
+def _fit_cpu(length: int, size: float, memory: int) -> float:
+    return min(MOST_ROWS, CPU_TOKENS / length)
+
+
+def _fit_accelerator(length: int, size: float, memory: int) -> float:
+    return min(GPU_TOKENS / length, BATCH_SHARE * memory / size)
 
 
 CPU = Way(
@@ -85,7 +94,7 @@ CPU = Way(
     alignment=1,
     compile_seconds=CPU_COMPILE,
     rate=CPU_RATE,
-    fit=lambda length, size: min(MOST_ROWS, CPU_TOKENS / length),
+    fit=_fit_cpu,
 )
 
 ACCELERATOR = Way(

@@ -17,7 +17,7 @@ from jquanta.qdg.clusters.kmeans import TOLERANCE, kmeans
 from tests.cuda import as_on_a_gpu
 from tests.qdg.clusters.vectors import groups
 
-CPU = fast._Layout(clusters=128, kept=True, scatter=True, batch=1, candidates=6)
+CPU = fast.Layout(clusters=128, kept=True, scatter=True, batch=1, candidates=6)
 LAYOUTS = {
     "cpu": CPU,
     "many samples": CPU._replace(kept=False),
@@ -44,7 +44,7 @@ def squared_distances(points: np.ndarray) -> jax.Array:
     return jnp.asarray(((points[:, None] - points) ** 2).sum(axis=2))
 
 
-def solve(points: np.ndarray, first: np.ndarray, layout: fast._Layout) -> tuple[np.ndarray, ...]:
+def solve(points: np.ndarray, first: np.ndarray, layout: fast.Layout) -> tuple[np.ndarray, ...]:
     """One restart of ours from the samples ``first``."""
     apart = squared_distances(points) if layout.kept else None
     padded = np.zeros(layout.clusters, np.int32)
@@ -65,7 +65,7 @@ def solve(points: np.ndarray, first: np.ndarray, layout: fast._Layout) -> tuple[
     ids=["apart", "some alike"],
 )
 def test_a_restart_takes_scikit_learns_path(
-    points: np.ndarray, first: np.ndarray, layout: fast._Layout
+    points: np.ndarray, first: np.ndarray, layout: fast.Layout
 ) -> None:
     label, cost, iterations = solve(points, first, layout)
     # centred already, but for rounding; given centres, not drawn ones
@@ -77,7 +77,7 @@ def test_a_restart_takes_scikit_learns_path(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_layouts_agree(points: np.ndarray, layout: fast._Layout) -> None:
+def test_layouts_agree(points: np.ndarray, layout: fast.Layout) -> None:
     keys = jax.random.key_data(jax.random.split(jax.random.key(0, impl="threefry2x32"), 7))
     results = [
         fast._best(points, 13, 6, keys, np.float32(TOLERANCE), some, 300) for some in (CPU, layout)
@@ -132,7 +132,7 @@ def test_a_gpus_padding_gives_a_cpus_labels(spread: float, k: int) -> None:
     data, _ = groups([120, 100, 80, 60, 40, 20], 40, spread)
     wanted = kmeans(data, k, n_init=3)
     with as_on_a_gpu():
-        assert fast._layout(len(data), k, 3).clusters in fast.SIZES
+        assert fast.layout_for(len(data), k, 3, host=False).clusters in fast.SIZES
         found = kmeans(data, k, n_init=3)
     np.testing.assert_array_equal(found.label, wanted.label)
     assert found.iterations == wanted.iterations
@@ -152,17 +152,16 @@ def test_padding_changes_no_label_at_all(points: np.ndarray) -> None:
         assert int(found[2]) == int(results[0][2])
 
 
-def programs(counts: Sequence[int], samples: int) -> set[object]:
+def programs(counts: Sequence[int], samples: int, host: bool) -> set[object]:
     """What tells the programs of ``counts`` apart, where points have as many dimensions."""
-    return {(fast._layout(samples, k, 30), fast._size(k)) for k in counts}
+    return {(fast.layout_for(samples, k, 30, host), fast.padded_size(k, host)) for k in counts}
 
 
 def test_the_papers_counts_are_three_programs_on_a_gpu() -> None:
-    assert len(programs(COUNTS, 10_000)) == 8
-    with as_on_a_gpu():
-        assert len(programs(COUNTS, 10_000)) == 3
-        assert all(fast._size(k) >= k for k in range(1, 5000))
-        assert fast._size(1537) == 2 * fast._size(1536)
+    assert len(programs(COUNTS, 10_000, host=True)) == 8
+    assert len(programs(COUNTS, 10_000, host=False)) == 3
+    assert all(fast.padded_size(k, host=False) >= k for k in range(1, 5000))
+    assert fast.padded_size(1537, host=False) == 2 * fast.padded_size(1536, host=False)
 
 
 def test_the_sizes_of_a_gpu_need_the_fewest_multiplications() -> None:
@@ -181,8 +180,8 @@ def test_candidates_are_those_of_a_cpu_everywhere() -> None:
     assert sorted(set(wanted)) == [24, 28, 32, 36]
     with as_on_a_gpu():
         assert [fast._candidates(10_000, k) for k in COUNTS] == wanted
-        for k, candidates in zip(COUNTS, wanted, strict=True):
-            assert fast._layout(10_000, k, 30).candidates >= candidates
+    for k, candidates in zip(COUNTS, wanted, strict=True):
+        assert fast.layout_for(10_000, k, 30, host=False).candidates >= candidates
 
 
 def test_a_number_that_rounding_put_beyond_the_last_place_is_in_it() -> None:

@@ -1,0 +1,309 @@
+"""What each stage of a QDG run takes on a computer: pure arithmetic, no work.
+
+Batches, padded lengths, panels, rounds and programs come from the functions that the work itself
+calls, so they are those of the run; only the seconds are estimates. They follow from the computer's
+rates and from shares of them, which are constants here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from jquanta.lm.losses import estimate as losses_estimate
+from jquanta.lm.losses.batches import work
+from jquanta.lm.models.config import LMConfig
+from jquanta.machine.computer import Computer
+from jquanta.qdg.clusters.kmeans import layout_for, padded_size
+from jquanta.qdg.cosines.blockwise import largest_panel, steps, tiling
+from jquanta.qdg.cosines.panels import panels
+from jquanta.qdg.samples.prefixes import Batch
+from jquanta.qdg.views.per_sample import bend, plan_for, sample_bytes
+from jquanta.qdg.views.source import at_once_by
+from jquanta.qdg.views.view import View
+from jquanta.qdg.views.ways import way_of
+
+FLOAT = 4
+"""Bytes of a float32 number; float64 takes two of them."""
+
+
+class Shares(NamedTuple):
+    """What stages reach of a computer's rates.
+
+    Attributes:
+        gradients: of ``Computer.single``: operations of gradients, padding included.
+        products: the same in products of panels.
+        eigenvectors: the same in float64 for the embedding, counted as 4/3 · Q³ + 2 · Q² · K.
+        distances: the same in k-means, counted as in ``_kmeans_operations``.
+        launch: seconds that a batch, a panel or a step of k-means takes beside its arithmetic.
+        compile: seconds to compile a program.
+    """
+
+    gradients: float
+    products: float
+    eigenvectors: float
+    distances: float
+    launch: float
+    compile: float
+
+
+CPU = Shares(gradients=0.4, products=0.7, eigenvectors=0.1, distances=0.1, launch=1e-3, compile=2.0)
+"""Measured with ``jquanta qdg`` on 2 cores of an AMD EPYC (docs/quanta.md)."""
+
+CARD = Shares(
+    gradients=0.4, products=0.9, eigenvectors=0.03, distances=0.5, launch=5e-3, compile=15.0
+)
+"""Assumed: no run of QDG was measured on a card yet. Only its rates were, and that the program for
+losses of the 70m shape took 13 seconds to compile (docs/gpu.md)."""
+
+ITERATIONS = 25
+"""Of k-means in a restart, about."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a run on a computer.
+
+    Attributes:
+        name: of the stage.
+        work: what is done, in words.
+        seconds: of computing.
+        programs: to be compiled.
+        compiling: seconds that this takes.
+        memory: bytes at the peak, on all devices together.
+        disk: bytes of what is stored.
+    """
+
+    name: str
+    work: str
+    seconds: float = 0.0
+    programs: int = 0
+    compiling: float = 0.0
+    memory: float = 0.0
+    disk: float = 0.0
+
+
+def shares_of(computer: Computer) -> Shares:
+    """What stages reach of its rates."""
+    return CPU if computer.on_host else CARD
+
+
+def losses(
+    configs: Sequence[LMConfig], predictions: NDArray[np.int64], computer: Computer
+) -> Stage:
+    """The losses of models on a corpus, in float32.
+
+    Args:
+        configs: the shape of each model whose losses are missing.
+        predictions: [documents] of each document.
+        computer: the devices.
+    """
+    plans = [losses_estimate.plan_on(computer, predictions, c, "float32") for c in configs]
+    found = [
+        losses_estimate.estimate(config, plan, "float32", computer)
+        for config, plan in zip(configs, plans, strict=True)
+    ]
+    programs = sum(own.programs for own in dict(zip(configs, found, strict=True)).values())
+    shapes = sorted({batch.length for plan in plans for batch in plan.batches})
+    return Stage(
+        "losses",
+        f"of {len(configs)} model{'s' * (len(configs) != 1)}: {int(predictions.sum()):,} tokens "
+        f"each, in {sum(len(plan.batches) for plan in plans):,} batches, {_lengths(shapes)}",
+        seconds=sum(own.seconds for own in found),
+        programs=programs,
+        compiling=programs * shares_of(computer).compile,
+        memory=max((own.memory for own in found), default=0),
+        disk=sum(own.disk for own in found),
+    )
+
+
+def similarity(
+    view: View,
+    lengths: NDArray[np.int64],
+    config: LMConfig,
+    computer: Computer,
+    *,
+    dtype: str = "float32",
+    absolute: bool = False,
+    memory: int | None = None,
+) -> tuple[Stage, Stage]:
+    """What is made of samples, such as gradients, and the products of all pairs.
+
+    Args:
+        view: of the samples.
+        lengths: [Q] tokens of each prefix.
+        config: the model's shape.
+        computer: the devices.
+        dtype, absolute, memory: see ``cosines.similarity``.
+
+    Raises:
+        BadInput: if three panels do not fit into the memory.
+    """
+    cost, way, share = view.cost(config), way_of(computer.kind), shares_of(computer)
+    made = FLOAT * cost.numbers
+    batches = plan_for(
+        lengths,
+        config,
+        made=made,
+        operations=cost.operations,
+        way=way,
+        devices=computer.devices,
+        memory=computer.memory,
+    )
+    sizes = [len(batch.samples) for batch in batches]
+    width = jnp.dtype(dtype).itemsize
+    alive = at_once_by(way, computer.devices) + 1
+    found = tiling(
+        sizes,
+        numbers=cost.numbers,
+        width=width,
+        memory=computer.memory * computer.devices if memory is None else memory,
+        devices=computer.devices,
+        batches=alive,
+        largest=largest_panel(computer.on_host, computer.devices),
+    )
+    cuts = panels(sizes, found.panel, computer.devices)
+    todo = steps(np.zeros((len(cuts), len(cuts)), bool), found.held)
+    each = np.array(
+        [
+            sum(_operations(b, cost.operations, config) for b in batches[c.start : c.stop])
+            for c in cuts
+        ]
+    )
+    rows = np.array([sum(sizes[c.start : c.stop]) for c in cuts])
+    makes = np.array([step.made for step in todo])
+    operations, remade = float(each[makes].sum()), rows[makes].sum() / len(lengths)
+    runs = sum(len(cuts[j]) for j in makes)
+    shapes = sorted({batch.length for batch in batches})
+    largest = max(
+        batch.rows * (sample_bytes(config, batch.length, made) if not way.one_by_one else made)
+        for batch in batches
+    )
+    first = Stage(
+        "gradients" if view.what == "gradients" else view.what,
+        f"{len(batches):,} batches of {_span([b.rows for b in batches])} rows, {_lengths(shapes)}, "
+        f"{cost.numbers:,} numbers a sample, each made {_times(remade)}: {_power(operations)}",
+        seconds=operations / (share.gradients * computer.single) + runs * share.launch,
+        programs=len(shapes),
+        compiling=len(shapes) * share.compile,
+        memory=alive * largest,
+    )
+    pairs = sum(len(step.partners) for step in todo)
+    kinds = 1 + absolute
+    product = 2.0 * cost.numbers * found.panel**2 * kinds
+    rounds = len({step.first for step in todo})
+    second = Stage(
+        "products",
+        f"{pairs:,} of panels of {found.panel:,} rows, {len(cuts):,} panels in {rounds:,} "
+        f"round{'s' * (rounds != 1)}: {_power(pairs * product)}",
+        seconds=pairs * (product / (share.products * computer.single) + share.launch),
+        programs=1,
+        compiling=share.compile,
+        memory=min(len(cuts), found.held + 2) * found.panel * cost.numbers * width,
+        disk=FLOAT * len(lengths) ** 2 * kinds,
+    )
+    return first, second
+
+
+def clusters(
+    samples: int, counts: Sequence[int], n_init: int, computer: Computer
+) -> tuple[Stage, Stage]:
+    """The embedding of a dense affinity, and k-means for every count.
+
+    Args:
+        samples: Q.
+        counts: numbers of clusters, ascending.
+        n_init: restarts.
+        computer: the devices; one of them works.
+    """
+    share, host = shares_of(computer), computer.on_host
+    one = computer.single / computer.devices
+    vectors = counts[-1] if host else samples  # an accelerator has no solver for a part of them
+    operations = 4 / 3 * samples**3 + 2.0 * samples**2 * vectors
+    embedding = Stage(
+        "embedding",
+        f"{counts[-1]:,} eigenvectors of {samples:,} samples",
+        seconds=operations / (share.eigenvectors * one) + 40 * samples**2 / computer.copy,
+        programs=0 if host else 1,
+        compiling=0 if host else share.compile,
+        # The affinity in float32 and float64, and the solver's own copy.
+        memory=5.0 * FLOAT * samples**2,
+    )
+    work = [_kmeans_operations(samples, k, n_init, host) for k in counts]
+    layouts = [layout_for(samples, k, n_init, host) for k in counts]
+    programs = len({(own, padded_size(k, host)) for own, k in zip(layouts, counts, strict=True)})
+    launches = 0 if host else sum(counts) + len(counts) * ITERATIONS * n_init
+    most = max(own.batch * own.clusters * samples for own in layouts)
+    kmeans = Stage(
+        "k-means",
+        f"{len(counts)} counts, {counts[0]:,} to {counts[-1]:,}, {n_init} restarts each",
+        seconds=sum(work) / (share.distances * one) + launches * 1e-4,
+        programs=programs,
+        compiling=programs * share.compile,
+        memory=FLOAT * (samples**2 * layouts[0].kept + 2 * most),
+        disk=FLOAT * samples * len(counts),
+    )
+    return embedding, kmeans
+
+
+def page(samples: int, tokens: int, computer: Computer) -> Stage:
+    """The page.
+
+    Args:
+        samples: Q.
+        tokens: shown of each.
+        computer: the devices.
+    """
+    return Stage(
+        "page",
+        f"{samples:,} samples of up to {tokens:,} tokens",
+        seconds=1 + samples**2 * FLOAT * 10 / computer.copy,
+        disk=samples * (tokens * 4 + 400),
+    )
+
+
+def _operations(batch: Batch, operations: float, config: LMConfig) -> float:
+    """Of a batch, padding included."""
+    return batch.rows * operations * float(work(np.array([batch.length]), bend(config))[0])
+
+
+def _kmeans_operations(samples: int, k: int, n_init: int, host: bool) -> float:
+    """Of one count: what is added up or compared, twice."""
+    own = layout_for(samples, k, n_init, host)
+    size = padded_size(k, host)
+    seeds = 2.0 * k * (own.candidates + 1) * samples * (1 if own.kept else size)
+    # Means over the members of clusters and distances to centres: on a CPU sums of rows of the
+    # distances, elsewhere two products.
+    step = (
+        2.0 * samples * (samples + 3 * own.clusters)
+        if own.kept and own.scatter
+        else (4.0 * samples * own.clusters * size)
+    )
+    return n_init * (seeds + ITERATIONS * step)
+
+
+def _lengths(lengths: Sequence[int]) -> str:
+    """Padded lengths in words."""
+    if len(lengths) < 2:
+        return f"padded to {', '.join(map(str, lengths))} tokens"
+    return f"padded to {len(lengths)} lengths from {lengths[0]:,} to {lengths[-1]:,} tokens"
+
+
+def _span(numbers: Sequence[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return f"{most:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _times(number: float) -> str:
+    return "once" if round(number, 1) == 1 else f"{number:.1f} times"
+
+
+def _power(operations: float) -> str:
+    """Operations in words."""
+    for size, name in ((1e15, "Pflop"), (1e12, "Tflop"), (1e9, "Gflop")):
+        if operations >= size:
+            return f"{operations / size:,.3g} {name}"
+    return f"{operations / 1e6:,.3g} Mflop"
