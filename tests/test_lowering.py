@@ -122,7 +122,8 @@ def test_similarity(absolute: bool) -> None:
     panel = jax.tree.map(lambda x: jnp.tile(x, (4, *[1] * (x.ndim - 1))), ROWS)
     programs = (
         lowered_for_cuda(panels._place(devices), panel, ROWS, jnp.int32(4)),
-        lowered_for_cuda(panels._products(devices, absolute), panel, panel),
+        lowered_for_cuda(panels._products(devices, absolute, False), panel, panel),
+        lowered_for_cuda(panels._products(devices, absolute, True), panel, panel),
         lowered_for_cuda(_product(absolute), panel, ROWS),
         lowered_for_cuda(_weighted, ROWS, jnp.ones((2, 4))),
         lowered_for_cuda(_inner(), ROWS, ROWS),
@@ -132,7 +133,7 @@ def test_similarity(absolute: bool) -> None:
 
 @pytest.mark.parametrize("k", [3, 200])
 def test_kmeans(k: int) -> None:
-    layout = kmeans._layout(300, k, 5)
+    layout = kmeans.layout_for(300, k, 5, host=False)
     assert not layout.scatter
     points, keys = jnp.zeros((300, layout.clusters)), jnp.zeros((5, 2), jnp.uint32)
     arguments = points, jnp.int32(k), jnp.int32(24), keys, jnp.float32(0)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from jquanta.lm.models.network import PRECISION
 from jquanta.machine.devices import DEVICES, cut, mesh
+from jquanta.qdg.cosines import kernel
 from jquanta.qdg.views.source import Source, computed
 
 
@@ -97,18 +98,22 @@ def products(one: Panel, other: Panel, absolute: bool) -> tuple[Float[Array, "pa
 
     By place in the panels, not by sample: ``Panel.places`` says which is which.
     """
-    return _products(mesh(), absolute)(one.rows, other.rows)
+    return _products(mesh(), absolute, kernel.here())(one.rows, other.rows)
 
 
-def inner(one: Any, other: Any) -> Float[Array, "rows others"]:
+Product = Callable[[Array, Array], Array]
+"""[rows, numbers] and [others, numbers] → [rows, others]."""
+
+
+def in_float32(one: Array, other: Array) -> Float[Array, "rows others"]:
+    """Inner products of all rows of two matrices, each product and sum in float32."""
+    return jnp.matmul(one, other.T, precision=PRECISION, preferred_element_type=jnp.float32)
+
+
+def inner(one: Any, other: Any, product: Product = in_float32) -> Float[Array, "rows others"]:
     """Inner products of all rows of two trees: the sum over their arrays, in float32."""
     parts = jax.tree.map(
-        lambda x, y: jnp.matmul(
-            _flat(x),
-            _flat(y).T,
-            precision=PRECISION,
-            preferred_element_type=jnp.float32,
-        )[: len(x), : len(y)],
+        lambda x, y: product(_flat(x), _flat(y))[: len(x), : len(y)],
         one,
         other,
     )
@@ -195,13 +200,29 @@ def _place(devices: Mesh) -> Any:
 
 
 @functools.cache
-def _products(devices: Mesh, absolute: bool) -> Any:
-    """The first panel stays where it is; the second is gathered on every device."""
+def _products(devices: Mesh, absolute: bool, units: bool) -> Any:
+    """The first panel stays where it is; the second is gathered on every device.
+
+    Args:
+        devices: over which both are cut.
+        absolute: also of absolute values.
+        units: on the matrix units of GPUs, by ``kernel``.
+    """
+    product = kernel.inner if units else in_float32
 
     def program(one: Any, other: Any) -> tuple[Array, ...]:
-        signed = inner(one, other)
+        signed = inner(one, other, product)
         if not absolute:
             return (signed,)
-        return signed, inner(jax.tree.map(jnp.abs, one), jax.tree.map(jnp.abs, other))
+        return signed, inner(jax.tree.map(jnp.abs, one), jax.tree.map(jnp.abs, other), product)
 
+    if units:  # XLA does not know how to cut a kernel of ours
+        batched = P(DEVICES)
+        program = jax.shard_map(
+            program,
+            mesh=devices,
+            in_specs=(batched, P()),
+            out_specs=batched,
+            check_vma=False,  # devices share nothing
+        )
     return jax.jit(program, out_shardings=cut(devices))
