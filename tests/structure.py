@@ -31,7 +31,7 @@ FLOORS = (
     ("qdg.questions", "qdg.known"),
     ("qdg.pages",),
     ("qdg.pipeline", "integrity"),
-    ("qdg.plan",),
+    ("qdg.forecast",),
     ("figures.catalogue", "figures.drawing"),
     ("figures.style",),
     ("figures.models", "figures.sweep.select", "figures.sweep.panels"),

@@ -65,7 +65,7 @@ def qdg(options: Options) -> None:
 
     out = options.out or Path("runs") / config.name
     if options.plan:
-        from jquanta.qdg.plan import plan
+        from jquanta.qdg.forecast import plan
 
         print(plan(config, out))
         return

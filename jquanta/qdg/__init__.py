@@ -7,6 +7,7 @@
 
 Or all of it at once, and what can be asked of the result::
 
+    print(qdg.plan("stdlib"))  # what it takes, here and on an H200
     clusters = qdg.run("stdlib", "runs/stdlib-quanta")
     r = qdg.open_run("runs/stdlib-quanta")
     qdg.assign(r.model(), r.predictions, r.clusters, r.similarity, "def __init__(self")
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from jquanta.qdg.clusters.cluster import cluster, cluster_features, imported, open_clusters
     from jquanta.qdg.cosines.blockwise import exact
     from jquanta.qdg.cosines.similarity import open_similarity, similarity
+    from jquanta.qdg.forecast import plan
     from jquanta.qdg.pipeline import run
     from jquanta.qdg.questions.assignment import assign
     from jquanta.qdg.questions.emergence import cluster_losses, emerged
@@ -54,6 +56,7 @@ _HOMES = {
     "open_run": "jquanta.qdg.results",
     "open_selection": "jquanta.qdg.samples.predictions",
     "open_similarity": "jquanta.qdg.cosines.similarity",
+    "plan": "jquanta.qdg.forecast",
     "run": "jquanta.qdg.pipeline",
     "select": "jquanta.qdg.samples.selection",
     "similarity": "jquanta.qdg.cosines.similarity",
@@ -81,6 +84,7 @@ __all__ = [
     "open_run",
     "open_selection",
     "open_similarity",
+    "plan",
     "run",
     "select",
     "similarity",

@@ -31,35 +31,35 @@ FLOAT = 4
 
 
 class Shares(NamedTuple):
-    """What stages reach of a computer's rates.
+    """What stages reach of ``Computer.single``, the rate of a large float32 product.
 
     Attributes:
-        gradients: of ``Computer.single``: operations of gradients, padding included.
-        products: the same in products of panels.
-        eigenvectors: the same in float64 for the embedding, counted as 4/3 · Q³ + 2 · Q² · K.
-        distances: the same in k-means, counted as in ``_kmeans_operations``.
-        launch: seconds that a batch, a panel or a step of k-means takes beside its arithmetic.
+        gradients: operations of gradients, padding included, and of dividing them by their norms.
+        products: operations of products of panels.
+        eigenvectors: operations in float64 of the embedding, counted as 4/3 · Q³ + 2 · Q² · K.
+        kmeans: what ``_kmeans_operations`` counts.
+        launch: seconds that a batch or a product takes beside its arithmetic.
         compile: seconds to compile a program.
     """
 
     gradients: float
     products: float
     eigenvectors: float
-    distances: float
+    kmeans: float
     launch: float
     compile: float
 
 
-CPU = Shares(gradients=0.4, products=0.7, eigenvectors=0.1, distances=0.1, launch=1e-3, compile=2.0)
-"""Measured with ``jquanta qdg`` on 2 cores of an AMD EPYC (docs/quanta.md)."""
+CPU = Shares(gradients=0.6, products=0.75, eigenvectors=0.08, kmeans=0.02, launch=1e-3, compile=2.0)
+"""Measured with 1,000 and 4,000 samples of the small suite's largest model, on 2 cores of an AMD
+EPYC (docs/quanta.md)."""
 
-CARD = Shares(
-    gradients=0.4, products=0.9, eigenvectors=0.03, distances=0.5, launch=5e-3, compile=15.0
-)
-"""Assumed: no run of QDG was measured on a card yet. Only its rates were, and that the program for
-losses of the 70m shape took 13 seconds to compile (docs/gpu.md)."""
+CARD = Shares(gradients=0.4, products=1.5, eigenvectors=0.03, kmeans=0.5, launch=5e-3, compile=15.0)
+"""Assumed: no run of QDG was measured on a card yet. Products on matrix units
+(``cosines.kernel``) have 1.8 times the rate of those in float32, and reading panels takes a share;
+the program for losses of the 70m shape took 13 seconds to compile (docs/gpu.md)."""
 
-ITERATIONS = 25
+ITERATIONS = 12
 """Of k-means in a restart, about."""
 
 
@@ -106,12 +106,14 @@ def losses(
         losses_estimate.estimate(config, plan, "float32", computer)
         for config, plan in zip(configs, plans, strict=True)
     ]
+    if not configs:
+        return Stage("losses", "all that are wanted")
     programs = sum(own.programs for own in dict(zip(configs, found, strict=True)).values())
     shapes = sorted({batch.length for plan in plans for batch in plan.batches})
     return Stage(
         "losses",
-        f"of {len(configs)} model{'s' * (len(configs) != 1)}: {int(predictions.sum()):,} tokens "
-        f"each, in {sum(len(plan.batches) for plan in plans):,} batches, {_lengths(shapes)}",
+        f"of {_counted(len(configs), 'model')}: {int(predictions.sum()):,} tokens each, in "
+        f"{_counted(sum(len(plan.batches) for plan in plans), 'batch', 'es')}, {_lengths(shapes)}",
         seconds=sum(own.seconds for own in found),
         programs=programs,
         compiling=programs * shares_of(computer).compile,
@@ -184,7 +186,8 @@ def similarity(
     )
     first = Stage(
         "gradients" if view.what == "gradients" else view.what,
-        f"{len(batches):,} batches of {_span([b.rows for b in batches])} rows, {_lengths(shapes)}, "
+        f"{_counted(len(batches), 'batch', 'es')} of {_span([b.rows for b in batches])} rows, "
+        f"{_lengths(shapes)}, "
         f"{cost.numbers:,} numbers a sample, each made {_times(remade)}: {_power(operations)}",
         seconds=operations / (share.gradients * computer.single) + runs * share.launch,
         programs=len(shapes),
@@ -197,8 +200,8 @@ def similarity(
     rounds = len({step.first for step in todo})
     second = Stage(
         "products",
-        f"{pairs:,} of panels of {found.panel:,} rows, {len(cuts):,} panels in {rounds:,} "
-        f"round{'s' * (rounds != 1)}: {_power(pairs * product)}",
+        f"{_counted(len(cuts), 'panel')} of {found.panel:,} rows in {_counted(rounds, 'round')}, "
+        f"{_counted(pairs, 'product')}: {_power(pairs * product)}",
         seconds=pairs * (product / (share.products * computer.single) + share.launch),
         programs=1,
         compiling=share.compile,
@@ -240,7 +243,7 @@ def clusters(
     kmeans = Stage(
         "k-means",
         f"{len(counts)} counts, {counts[0]:,} to {counts[-1]:,}, {n_init} restarts each",
-        seconds=sum(work) / (share.distances * one) + launches * 1e-4,
+        seconds=sum(work) / (share.kmeans * one) + launches * 1e-4,
         programs=programs,
         compiling=programs * share.compile,
         memory=FLOAT * (samples**2 * layouts[0].kept + 2 * most),
@@ -271,18 +274,16 @@ def _operations(batch: Batch, operations: float, config: LMConfig) -> float:
 
 
 def _kmeans_operations(samples: int, k: int, n_init: int, host: bool) -> float:
-    """Of one count: what is added up or compared, twice."""
+    """Of all restarts for one count. On a CPU: numbers that are read, most of them distances; what
+    the stages of a step weigh was fitted to measured times. Elsewhere: operations of products."""
     own = layout_for(samples, k, n_init, host)
+    drawn = float(k) * (own.candidates + 1) * samples
+    if own.kept and own.scatter:
+        return n_init * (6.5 * drawn + ITERATIONS * samples * (samples + 3.0 * own.clusters))
     size = padded_size(k, host)
-    seeds = 2.0 * k * (own.candidates + 1) * samples * (1 if own.kept else size)
-    # Means over the members of clusters and distances to centres: on a CPU sums of rows of the
-    # distances, elsewhere two products.
-    step = (
-        2.0 * samples * (samples + 3 * own.clusters)
-        if own.kept and own.scatter
-        else (4.0 * samples * own.clusters * size)
-    )
-    return n_init * (seeds + ITERATIONS * step)
+    # Distances to candidates, where they are not kept; then means and distances to centres.
+    seeds = drawn * (1 if own.kept else 2 * size)
+    return n_init * (seeds + ITERATIONS * 4.0 * samples * own.clusters * size)
 
 
 def _lengths(lengths: Sequence[int]) -> str:
@@ -290,6 +291,11 @@ def _lengths(lengths: Sequence[int]) -> str:
     if len(lengths) < 2:
         return f"padded to {', '.join(map(str, lengths))} tokens"
     return f"padded to {len(lengths)} lengths from {lengths[0]:,} to {lengths[-1]:,} tokens"
+
+
+def _counted(number: int, thing: str, plural: str = "s") -> str:
+    """A number of things in words."""
+    return f"{number:,} {thing}{plural * (number != 1)}"
 
 
 def _span(numbers: Sequence[int]) -> str:

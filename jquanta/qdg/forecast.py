@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus, open_corpus
+from jquanta.lm.losses.column import read_column
 from jquanta.lm.losses.job import Job, open_checkpoint
 from jquanta.lm.losses.reader import open_losses
 from jquanta.lm.models.config import LMConfig
@@ -165,7 +166,7 @@ def _missing(config: QDGConfig, corpus: Corpus, shapes: Sequence[LMConfig]) -> l
     return [
         shape
         for checkpoint, shape in zip(checkpoints, shapes, strict=True)
-        if not job.finished(checkpoint)
+        if "finished" not in (read_column(job.column(checkpoint)) or {})
     ]
 
 
@@ -250,29 +251,29 @@ def _title(computer: Computer) -> str:
 
 def _table(stages: Sequence[Stage], there: frozenset[str]) -> list[str]:
     """Stages in lines, and their sum."""
-    lines, left = [], []
+    lines, left = [_line("stage", f"{'time':>7} {'memory':>9} {'disk':>8}", "what is done")], []
     for stage in stages:
         done = PARTS.get(stage.name, stage.name) in there
         if not done:
             left.append(stage)
-        lines.append(_line(stage.name, "there" if done else _took(stage), stage.work))
+        lines.append(_line(stage.name, f"{'there':>7}" if done else _took(stage), stage.work))
     seconds = sum(stage.seconds for stage in left)
     compiling = sum(stage.compiling for stage in left)
     programs = sum(stage.programs for stage in left)
     memory, disk = max((s.memory for s in left), default=0.0), sum(s.disk for s in left)
-    words = f"{_bytes(disk)} on disk, {_bytes(memory)} of memory at most"
-    if programs:
-        words += f"; compiling {programs} programs takes {duration(compiling)} more, once"
-    return [*lines, _line("all", duration(seconds), words)]
+    words = f"and {duration(compiling)} to compile {programs} programs, once" if programs else ""
+    return [*lines, _line("all", _took(Stage("", "", seconds, memory=memory, disk=disk)), words)]
 
 
 def _line(name: str, took: str, words: str) -> str:
-    return f"  {name:10} {took:>18}  {words}"
+    return f"  {name:11} {took:26}  {words}"
 
 
 def _took(stage: Stage) -> str:
-    memory = f", {_bytes(stage.memory)}" if stage.memory else ""
-    return f"{duration(max(stage.seconds, 1))}{memory}"
+    """Time, memory and disk."""
+    memory = _bytes(stage.memory) if stage.memory else "-"
+    disk = _bytes(stage.disk) if stage.disk else "-"
+    return f"{duration(max(stage.seconds, 1)):>7} {memory:>9} {disk:>8}"
 
 
 def _rate(operations: float) -> str:
