@@ -52,8 +52,8 @@ class Options(command.Options):
 def measure(options: Options) -> "Record":
     """Time all contestants on the runs of the workload, which differ in width only."""
     from benchmarks import contest, machine, memory, record
+    from jquanta.machine.computer import device_name
     from jquanta.sweep.config import load_config
-    from jquanta.sweep.estimate import device_name
     from jquanta.sweep.plan import use_cores
 
     begun = machine.start()

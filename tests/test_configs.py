@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import pytest
 
 from jquanta.cli.sweep_plan import print_plan
+from jquanta.machine.computer import H200
 from jquanta.parity import packed
 from jquanta.parity.config import RunConfig, from_values, to_values
 from jquanta.parity.layout import Way
 from jquanta.sweep.config import load_config, varying
 from jquanta.sweep.estimate import (
-    H200,
     card_seconds,
     pack_bytes,
     pack_operations,

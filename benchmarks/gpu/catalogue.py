@@ -64,6 +64,7 @@ PARTS = (
     Part("gradients-70m", "QDG's gradients, 70m", 50, "gradients", ("70m",)),
     Part("similarity", "exact similarity of 1,000 samples, 70m", 45, "similarity", ("1000",)),
     Part("kmeans", "thirty cluster counts of 10,000 samples", 60, "kmeans"),
+    Part("products", "products of panels: rates and errors", 90, "products", spare=True),
     Part("kernels", "packed training against solo: errors", 90, "kernels", spare=True),
     Part("stacks", "a step of stacked networks by several algorithms", 40, "stacks", spare=True),
     Part("gradients-14m", "QDG's gradients, 14m", 30, "gradients", ("14m",), spare=True),

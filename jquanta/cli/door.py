@@ -106,6 +106,7 @@ def enter(
     argv = sys.argv[1:] if argv is None else argv
     if computes:
         malloc.keep_freed()
+        malloc.take_card()
     keeps_programs = keeps_programs and computes and not {"--help", "-h"} & set(argv)
     if keeps_programs and (note := cache.keep_programs()):
         print(f"jquanta: {note}", file=sys.stderr)

@@ -58,6 +58,7 @@ def losses(options: Options) -> None:
     from jquanta.lm.losses.job import make_job
     from jquanta.lm.models.network import count
     from jquanta.machine.computer import H200, here
+    from jquanta.machine.prices import noted
     from jquanta.run.progress import Bar
 
     with Bar() as line, warnings.catch_warnings():
@@ -84,7 +85,8 @@ def losses(options: Options) -> None:
                     batches = plan_on(computer, predictions, config, job.dtype, tokens)
                     print(f"  {checkpoint.label}: {estimate(config, batches, job.dtype, computer)}")
         else:
-            run_job(job, batch_tokens=options.batch_tokens, monitor=line)
+            with noted():
+                run_job(job, batch_tokens=options.batch_tokens, monitor=line)
     if not options.plan:
         print(f"losses    {job.out}")
 

@@ -3,13 +3,13 @@
 import jax
 
 from jquanta.machine import devices
-from jquanta.machine.memory import DEVICE_SHARE, usable
+from jquanta.machine.computer import H200, Computer, device_name, here, product_rate
+from jquanta.machine.memory import usable
 from jquanta.parity.config import RunConfig, Scalar
 from jquanta.parity.layout import packable, way_of
 from jquanta.run.progress import duration
 from jquanta.sweep import estimate, plan
 from jquanta.sweep.config import SweepConfig, varying
-from jquanta.sweep.estimate import H200, Card
 from jquanta.sweep.plan import Pack
 
 SHOWN_VALUES = 6
@@ -40,21 +40,21 @@ def print_plan(config: SweepConfig, memory: int | None = None) -> None:
     )
     print(f"results   about {_bytes(estimate.stored_bytes(runs))} on disk")
     if devices.kind() == "gpu":
-        card = estimate.this_card()
+        card = here()
         seconds = sum(estimate.card_seconds(pack, card) for pack in packs)
         print(
             f"time      {about} {duration(seconds / jax.local_device_count())} here "
-            f"({estimate.device_name()}), and compiling {estimate.programs(packs, 'gpu')} programs"
+            f"({device_name()}), and compiling {estimate.programs(packs, 'gpu')} programs"
             f"\n          {_rates(card)}"
         )
         return
-    rate = estimate.product_rate()
+    rate = product_rate()
     print(
         f"time      {about} {duration(estimate.cpu_seconds(packs, rate))} here, within a factor "
-        f"of two or three ({estimate.device_name()}, {rate / 1e9:,.0f} Gflop/s in a matrix product)"
+        f"of two or three ({device_name()}, {rate / 1e9:,.0f} Gflop/s in a matrix product)"
     )
-    card = estimate.H200
-    packs = _packed(runs, plan.plan(runs, int(DEVICE_SHARE * card.memory), backend="gpu"))
+    card = H200
+    packs = _packed(runs, plan.plan(runs, card.memory, backend="gpu"))
     most = max(estimate.pack_bytes(pack, "gpu") for pack in packs)
     print(
         f"GPU       {about} {duration(sum(map(estimate.card_seconds, packs)))} on one {card.name}, "
@@ -71,7 +71,7 @@ def _way(pack: list[RunConfig]) -> str:
     return "networks stacked by equal shape: they are not of one hidden layer of ReLUs"
 
 
-def _rates(card: Card) -> str:
+def _rates(card: Computer) -> str:
     """What an estimate for a GPU rests on."""
     scaled = "" if card == H200 else f", scaled by the rates of {card.name}"
     return (

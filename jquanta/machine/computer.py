@@ -13,7 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from jquanta.machine.devices import kind, on_host
+from jquanta.machine.malloc import CARD_SHARE
 from jquanta.machine.memory import DEVICE_SHARE, usable
+from jquanta.machine.prices import price
+
+COMPILE = {True: 2.0, False: 15.0}
+"""Seconds to compile a program on a CPU, and on accelerators, where it was not noted yet
+(``prices``). An H200 took 13 for the losses of the 70m shape (docs/gpu.md)."""
 
 SECONDS = 0.2
 """How long a rate is measured."""
@@ -33,6 +39,7 @@ class Computer:
             TF32.
         half: the same in bfloat16.
         copy: bytes a second, those read and those written added up.
+        compile: seconds to compile a program.
         measured: where the rates are from, in words.
     """
 
@@ -44,6 +51,7 @@ class Computer:
     triple: float
     half: float
     copy: float
+    compile: float
     measured: str
 
     @property
@@ -56,11 +64,12 @@ H200 = Computer(
     name="NVIDIA H200",
     kind="gpu",
     devices=1,
-    memory=int(DEVICE_SHARE * 141e9),
+    memory=int(CARD_SHARE * DEVICE_SHARE * 150.75e9),
     single=50e12,
     triple=107e12,
     half=767e12,
     copy=4.0e12,
+    compile=COMPILE[False],
     measured="rates measured on one on 27 November 2026 (docs/gpu.md)",
 )
 """By ``python -m benchmarks.gpu --parts rates``."""
@@ -83,6 +92,7 @@ def here() -> Computer:
         triple=times * product_rate(side, precision="TF32_TF32_F32_X3") if gpu else single,
         half=times * product_rate(side, jnp.bfloat16),
         copy=times * copy_rate(2**24 if on_host() else 2**28),
+        compile=price(COMPILE[on_host()]),
         measured="rates measured just now",
     )
 

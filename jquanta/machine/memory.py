@@ -10,7 +10,7 @@ import jax
 
 from jquanta.machine import devices
 
-HOST_SHARE, DEVICE_SHARE = 0.6, 0.75
+HOST_SHARE, DEVICE_SHARE = 0.6, 0.95
 """Share of the free memory, of the machine or of an accelerator, that arrays may take. The rest is
 left for what estimates do not count: the program itself, other processes, the compiler's buffers.
 """

@@ -21,7 +21,7 @@ from jquanta.qdg.clusters.kmeans import layout_for, padded_size
 from jquanta.qdg.cosines.blockwise import largest_panel, steps, tiling
 from jquanta.qdg.cosines.panels import panels
 from jquanta.qdg.samples.prefixes import Batch
-from jquanta.qdg.views.per_sample import bend, plan_for, sample_bytes
+from jquanta.qdg.views.per_sample import bend, plan_for, working_bytes
 from jquanta.qdg.views.source import at_once_by
 from jquanta.qdg.views.view import View
 from jquanta.qdg.views.ways import way_of
@@ -39,7 +39,6 @@ class Shares(NamedTuple):
         eigenvectors: operations in float64 of the embedding, counted as 4/3 · Q³ + 2 · Q² · K.
         kmeans: what ``_kmeans_operations`` counts.
         launch: seconds that a batch or a product takes beside its arithmetic.
-        compile: seconds to compile a program.
     """
 
     gradients: float
@@ -47,17 +46,16 @@ class Shares(NamedTuple):
     eigenvectors: float
     kmeans: float
     launch: float
-    compile: float
 
 
-CPU = Shares(gradients=0.6, products=0.75, eigenvectors=0.08, kmeans=0.02, launch=1e-3, compile=2.0)
+CPU = Shares(gradients=0.6, products=0.75, eigenvectors=0.08, kmeans=0.03, launch=1e-3)
 """Measured with 1,000 and 4,000 samples of the small suite's largest model, on 2 cores of an AMD
 EPYC (docs/quanta.md)."""
 
-CARD = Shares(gradients=0.4, products=1.5, eigenvectors=0.03, kmeans=0.5, launch=5e-3, compile=15.0)
+CARD = Shares(gradients=0.4, products=1.5, eigenvectors=0.03, kmeans=0.5, launch=5e-3)
 """Assumed: no run of QDG was measured on a card yet. Products on matrix units
-(``cosines.kernel``) have 1.8 times the rate of those in float32, and reading panels takes a share;
-the program for losses of the 70m shape took 13 seconds to compile (docs/gpu.md)."""
+(``cosines.kernel``) have 1.8 times the rate of those in float32 (docs/gpu.md), and reading panels
+takes a share."""
 
 ITERATIONS = 12
 """Of k-means in a restart, about."""
@@ -116,7 +114,7 @@ def losses(
         f"{_counted(sum(len(plan.batches) for plan in plans), 'batch', 'es')}, {_lengths(shapes)}",
         seconds=sum(own.seconds for own in found),
         programs=programs,
-        compiling=programs * shares_of(computer).compile,
+        compiling=programs * computer.compile,
         memory=max((own.memory for own in found), default=0),
         disk=sum(own.disk for own in found),
     )
@@ -158,11 +156,13 @@ def similarity(
     sizes = [len(batch.samples) for batch in batches]
     width = jnp.dtype(dtype).itemsize
     alive = at_once_by(way, computer.devices) + 1
+    working = working_bytes(batches, config, made, way, computer.devices)
     found = tiling(
         sizes,
         numbers=cost.numbers,
         width=width,
         memory=computer.memory * computer.devices if memory is None else memory,
+        taken=working,
         devices=computer.devices,
         batches=alive,
         largest=largest_panel(computer.on_host, computer.devices),
@@ -180,10 +180,7 @@ def similarity(
     operations, remade = float(each[makes].sum()), rows[makes].sum() / len(lengths)
     runs = sum(len(cuts[j]) for j in makes)
     shapes = sorted({batch.length for batch in batches})
-    largest = max(
-        batch.rows * (sample_bytes(config, batch.length, made) if not way.one_by_one else made)
-        for batch in batches
-    )
+    largest = made * max(batch.rows for batch in batches)
     first = Stage(
         "gradients" if view.what == "gradients" else view.what,
         f"{_counted(len(batches), 'batch', 'es')} of {_span([b.rows for b in batches])} rows, "
@@ -191,8 +188,8 @@ def similarity(
         f"{cost.numbers:,} numbers a sample, each made {_times(remade)}: {_power(operations)}",
         seconds=operations / (share.gradients * computer.single) + runs * share.launch,
         programs=len(shapes),
-        compiling=len(shapes) * share.compile,
-        memory=alive * largest,
+        compiling=len(shapes) * computer.compile,
+        memory=working + alive * largest,
     )
     pairs = sum(len(step.partners) for step in todo)
     kinds = 1 + absolute
@@ -204,8 +201,10 @@ def similarity(
         f"{_counted(pairs, 'product')}: {_power(pairs * product)}",
         seconds=pairs * (product / (share.products * computer.single) + share.launch),
         programs=1,
-        compiling=share.compile,
-        memory=min(len(cuts), found.held + 2) * found.panel * cost.numbers * width,
+        compiling=computer.compile,
+        memory=working
+        + alive * largest
+        + min(len(cuts), found.held + 2) * found.panel * cost.numbers * width,
         disk=FLOAT * len(lengths) ** 2 * kinds,
     )
     return first, second
@@ -231,7 +230,7 @@ def clusters(
         f"{counts[-1]:,} eigenvectors of {samples:,} samples",
         seconds=operations / (share.eigenvectors * one) + 40 * samples**2 / computer.copy,
         programs=0 if host else 1,
-        compiling=0 if host else share.compile,
+        compiling=0 if host else computer.compile,
         # The affinity in float32 and float64, and the solver's own copy.
         memory=5.0 * FLOAT * samples**2,
     )
@@ -245,7 +244,7 @@ def clusters(
         f"{len(counts)} counts, {counts[0]:,} to {counts[-1]:,}, {n_init} restarts each",
         seconds=sum(work) / (share.kmeans * one) + launches * 1e-4,
         programs=programs,
-        compiling=programs * share.compile,
+        compiling=programs * computer.compile,
         memory=FLOAT * (samples**2 * layouts[0].kept + 2 * most),
         disk=FLOAT * samples * len(counts),
     )

@@ -24,6 +24,7 @@ from jquanta.lm.losses.reader import open_losses
 from jquanta.lm.models.model import Model
 from jquanta.lm.weights.load import read_config, read_params
 from jquanta.lm.weights.sources import open_source
+from jquanta.machine.prices import noted
 from jquanta.qdg.clusters.cluster import (
     STORE,
     cluster,
@@ -99,7 +100,8 @@ def run(
         write_whole(folder.config, config.to_toml())  # clusters and page may differ from before
         folder.begin(config.name, config.to_toml(), folder=os.path.abspath(folder.path))
         try:
-            with folder.failures_recorded("give similarity.memory a size, such as '4 GB'"):
+            remedy = "give similarity.memory a size, such as '4 GB'"
+            with noted(), folder.failures_recorded(remedy):
                 clusters = _stages(folder.path, config, inputs, monitor)
         except BadInput:
             if before is None and not (folder.path / SIMILARITY).exists():

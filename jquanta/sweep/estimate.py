@@ -4,15 +4,12 @@ In all functions, ``backend`` is a device kind, ``cpu`` or ``gpu``; None is the 
 devices.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 
 from jquanta.machine import devices
+from jquanta.machine.computer import H200, Computer
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import (
     CPU_TILE,
@@ -170,28 +167,6 @@ def _samples_with_padding(tiling: Tiling) -> float:
     return tiling.batch + tiling.blocks * half
 
 
-@dataclass(frozen=True)
-class Card:
-    """The memory and rates of a GPU.
-
-    Attributes:
-        name: to be shown.
-        memory: bytes.
-        half: operations per second in large matrix products of float16 or bfloat16.
-        single: the same of float32, without tensor cores.
-        copy: bytes per second, those read and those written added up.
-    """
-
-    name: str
-    memory: int
-    half: float
-    single: float
-    copy: float
-
-
-H200 = Card("NVIDIA H200", 141 * 10**9, 767e12, 50e12, 4.0e12)
-"""Measured by ``python -m benchmarks.gpu --parts rates``."""
-
 # Constants fitted to times measured on an H200: of the 30 networks of Figure 2, of 160 networks of
 # the grid (``--parts step,grid``), and of single networks.
 KERNEL_SHARE = 0.41  # share of the float16 rate that the forward and backward kernels reach
@@ -206,7 +181,7 @@ WHOLE_UNITS, WHOLE_HIDDEN = 0.0066, 0.029
 STACK_SHARE, STACK_PASSES = 0.5, 12
 
 
-def card_seconds(runs: Sequence[RunConfig], card: Card = H200) -> float:
+def card_seconds(runs: Sequence[RunConfig], card: Computer = H200) -> float:
     """Estimated seconds of a pack on a GPU: those of an H200, scaled by the rates of the card."""
     first, way = runs[0], way_here(runs[0], "gpu")
     steps = max(run.train.steps for run in runs)
@@ -246,43 +221,6 @@ def programs(packs: Sequence[Sequence[RunConfig]], backend: str | None = None) -
     return 2 * len(layouts)
 
 
-def this_card() -> Card:
-    """The local GPU with its rates, which are measured in a few seconds."""
-    device = jax.local_devices()[0]
-    memory = int((device.memory_stats() or {}).get("bytes_limit", H200.memory))
-    return replace(
-        H200,
-        name=device.device_kind,
-        memory=memory,
-        half=product_rate(8192, jnp.bfloat16),
-        single=product_rate(4096),
-        copy=_copy_rate(),
-    )
-
-
-def product_rate(size: int = 1024, dtype: Any = jnp.float32, seconds: float = 0.2) -> float:
-    """Measured floating-point operations per second of a square matrix product on this device."""
-    precision = jax.lax.Precision.HIGHEST
-    product = jax.jit(lambda a: jnp.matmul(a, a, precision=precision) / size)
-    return 2 * size**3 * _rate(product, jnp.ones((size, size), dtype), seconds)
-
-
-def _copy_rate(size: int = 2**28, seconds: float = 0.2) -> float:
-    """Measured bytes per second of a copy, those read and those written added up."""
-    return 2 * BYTES * size * _rate(jax.jit(lambda a: a + 1), jnp.ones(size, jnp.float32), seconds)
-
-
-def _rate(program: Callable[[Any], Any], array: Any, seconds: float) -> float:
-    """Calls per second of a program, each on the result of the one before."""
-    # The first call compiles and is not timed.
-    array = jax.block_until_ready(program(array))
-    count, began = 0, time.perf_counter()
-    while time.perf_counter() - began < seconds:
-        array = jax.block_until_ready(program(array))
-        count += 1
-    return count / (time.perf_counter() - began)
-
-
 EFFICIENCY = 0.8
 """About the share of a CPU's rate in matrix products that training a large pack reaches."""
 
@@ -296,11 +234,6 @@ def cpu_seconds(packs: Sequence[Sequence[RunConfig]], rate: float) -> float:
     """
     work = sum(map(pack_operations, packs))
     return work / (rate * EFFICIENCY) / jax.local_device_count()
-
-
-def device_name() -> str:
-    """Number and kind of the local devices, which a sweep would train on, in words."""
-    return f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}"
 
 
 def stored_bytes(runs: Sequence[RunConfig]) -> int:

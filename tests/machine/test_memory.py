@@ -1,13 +1,14 @@
 """Freed memory is kept: the second use of a large array costs no page faults. And what the control
 groups of a container leave."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from jquanta.machine import memory
+from jquanta.machine import malloc, memory
 
 PROGRAM = """
 import resource, sys
@@ -123,3 +124,19 @@ def test_damaged_files_are_no_limit(tmp_path: Path) -> None:
     files: dict[str, str | int] = {"memory.max": "lots", "memory.stat": "inactive_file"}
     mount = V2_MOUNT.format(inner="/", place="")
     assert machine(tmp_path / "a", "0::/\nnonsense\n", mount, "x - y", **files) == sys.maxsize
+
+
+@pytest.mark.parametrize("said", [*malloc.SAID, ""])
+def test_most_of_a_card_is_taken_unless_the_user_says_how_much(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in malloc.SAID:
+        monkeypatch.delenv(name, raising=False)
+    if said:
+        monkeypatch.setenv(said, "0.5")
+    before = dict(os.environ)
+    monkeypatch.setattr(os, "environ", dict(before))
+    malloc.take_card()
+    assert os.environ == (before if said else before | {malloc.FRACTION: "0.95"})
+    # What arrays may take of a card is nine tenths of it.
+    assert pytest.approx(0.9, abs=0.01) == malloc.CARD_SHARE * memory.DEVICE_SHARE

@@ -120,6 +120,7 @@ def fill(
     dtype: str = "float32",
     memory: int | str | None = None,
     panel: int | None = None,
+    working: int = 0,
     monitor: Monitor | None = None,
 ) -> None:
     """Compute what is missing of the matrices.
@@ -132,6 +133,7 @@ def fill(
         matrices: where cosines go, by the numbers of the samples.
         source: of the rows.
         dtype, memory, panel, monitor: as for ``exact``.
+        working: bytes on all devices that the source takes to make a batch, beside what it gives.
 
     Raises:
         BadRows: naming samples whose rows are zero or not finite.
@@ -149,7 +151,7 @@ def fill(
         numbers=sum(math.prod(x.shape) for x in jax.tree.leaves(source.row)),
         width=jax.numpy.dtype(dtype).itemsize,
         memory=usable_together() if memory is None else as_bytes(memory),
-        taken=matrices.nbytes if on_host() else 0,
+        taken=working + (matrices.nbytes if on_host() else 0),
         panel=panel or matrices.panel,
         devices=devices,
         batches=at_once() + 1,

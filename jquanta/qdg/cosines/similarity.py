@@ -97,7 +97,15 @@ def similarity(
     def filled(matrices: Matrices) -> None:
         """Raises ``BadRows`` that names predictions."""
         try:
-            fill(matrices, source, memory=memory, dtype=dtype, panel=panel, monitor=monitor)
+            fill(
+                matrices,
+                source,
+                memory=memory,
+                dtype=dtype,
+                panel=panel,
+                working=source.working,
+                monitor=monitor,
+            )
         except BadRows as bad:
             zero, infinite = (predictions.index[np.sort(x)] for x in (bad.zero, bad.infinite))
             raise BadRows(zero, infinite, "prediction") from None

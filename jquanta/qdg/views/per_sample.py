@@ -38,12 +38,14 @@ class PerSample:
         prefixes: and targets.
         plan: the batches, the longest prefixes first.
         programs: compiled for the shapes of the batches.
+        working: bytes on all devices that making a batch takes, beside what it gives.
     """
 
     function: Function
     prefixes: Prefixes
     plan: tuple[Batch, ...]
     programs: Programs[Any]
+    working: int
 
     @cached_property
     def batches(self) -> list[NDArray[np.int64]]:
@@ -168,7 +170,8 @@ def per_sample(
     shapes = jax.eval_shape(lambda: function.constants)
     build = partial(_compiled, function.one, shapes, is_wide())
     programs = Programs(build, [(batch.rows, batch.length) for batch in plan], at_once())
-    return PerSample(function, prefixes, plan, programs)
+    working = working_bytes(plan, config, made, way_here(), jax.local_device_count())
+    return PerSample(function, prefixes, plan, programs, working)
 
 
 def plan_for(
@@ -226,6 +229,18 @@ def sample_bytes(config: LMConfig, length: int, made: int) -> float:
     no activations.
     """
     return made + max(made, kept(config, length))
+
+
+def working_bytes(
+    plan: Sequence[Batch], config: LMConfig, made: int, way: Way, devices: int
+) -> int:
+    """Bytes on all devices that making a batch takes, beside what it gives: the parameters, and on
+    accelerators what ``sample_bytes`` counts. On a CPU samples are made one by one."""
+    own = 4 * count(config)[0] * devices
+    if way.one_by_one:
+        return own
+    each = {batch.rows * (sample_bytes(config, batch.length, made) - made) for batch in plan}
+    return own + int(max(each))
 
 
 def kept(config: LMConfig, length: int) -> float:
