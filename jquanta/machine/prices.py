@@ -30,8 +30,8 @@ KEPT, ENOUGH = 50, 3
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 READ = "/jax/compilation_cache/cache_retrieval_time_sec"
-"""JAX's events: of a program that was compiled or read from the cache, with the seconds that took; and
-before it, in the same thread, of one that was read."""
+"""JAX's events: of a program that was compiled or read from the cache, with the seconds that took;
+and before it, in the same thread, of one that was read."""
 
 
 class _Listener:
