@@ -130,7 +130,7 @@ def test_batches_fit_the_memory(
     samples = examples.predictions(corpus)
 
     def rows(memory: float) -> int:
-        monkeypatch.setattr(ways, "usable", lambda: memory)
+        monkeypatch.setattr("jquanta.qdg.views.per_sample.usable", lambda: int(memory))
         return view_of(examples.model(), samples, Gradients()).plan[0].rows
 
     assert rows(64 * 2**20) == 4 * rows(16 * 2**20) > 4
