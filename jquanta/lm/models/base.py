@@ -131,10 +131,10 @@ class Network(nnx.Module):
     """A decoder: embedding, L blocks, a last norm, the unembedding.
 
     A subclass sets the attributes below in ``__init__`` (``unembed`` is None where the unembedding
-    is the embedding transposed), and defines ``deviation`` unless the usual one will do. Its blocks are called with the residual
-    stream and a layout. Parameters are named by their attributes' path, such as
-    ``layers.3.mlp.up.kernel``; ``roles`` tells from the names what a parameter is for, so call a
-    block's modules ``attention`` and ``mlp``, and layer norms ``…_norm``.
+    is the embedding transposed), and defines ``deviation`` unless the usual one will do. Its blocks
+    are called with the residual stream and a layout. Parameters are named by their attributes'
+    path, such as ``layers.3.mlp.up.kernel``; ``roles`` tells from the names what a parameter is
+    for, so call a block's modules ``attention`` and ``mlp``, and norms ``…_norm``.
 
     The blocks are a Python loop, not a ``jax.lax.scan`` over stacked parameters: on 2 cores, at the
     14m and 70m shapes, the forward pass of a scan compiles up to twice as fast, but its gradients

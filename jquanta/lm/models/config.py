@@ -11,7 +11,6 @@ from typing import ClassVar
 from jquanta.errors import BadInput
 from jquanta.run.settings import Range
 
-
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "silu", "relu")
 """Of the MLP, as transformers calls them; ``base.ACTIVATIONS`` computes them."""
 
@@ -93,7 +92,7 @@ class LMConfig:
 
     @property
     def attended(self) -> int:
-        """Numbers of all heads together: of the queries of a position, and of what it attends to."""
+        """Numbers of all heads together: of a position's queries, and of what they attend to."""
         return self.heads * self.head_dim
 
     @property

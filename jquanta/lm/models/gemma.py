@@ -1,4 +1,4 @@
-"""Gemma (the first): Llama with larger embeddings, and with norms whose scale is written 1 + gain."""
+"""Gemma (the first): Llama with larger embeddings, and norms whose scale is written 1 + gain."""
 
 import math
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Llama and Mistral: rotary positions, grouped queries, RMSNorm, a gated MLP.
 
-The decoders since (``qwen``, ``olmo2``, ``gemma``) are this one with other norms, and are written as
-differences from it.
+The decoders since (``qwen``, ``olmo2``, ``gemma``) are this one with other norms, and are written
+as differences from it.
 """
 
 import math

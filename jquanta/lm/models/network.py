@@ -216,8 +216,8 @@ def build(config: LMConfig, params: Params, taps: Mapping[str, Tap] = NO_TAPS) -
 def init(config: LMConfig, key: Array, dtype: DTypeLike = jnp.float32) -> dict[str, Array]:
     """Parameters to start training from, a function of the key and the shape only.
 
-    Scales of norms are 1, biases and gains 0, kernels and embeddings normal numbers with the deviation
-    that the architecture states (``Network.deviation``).
+    Scales of norms are 1, biases and gains 0, kernels and embeddings normal numbers with the
+    deviation that the architecture states (``Network.deviation``).
 
     Args:
         config: the model's shape.

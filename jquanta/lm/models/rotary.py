@@ -1,8 +1,9 @@
 """By how much rotary position embeddings turn: rates, and how long-context models stretch them."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -20,6 +21,14 @@ class Scaling:
         BadInput: if a number is outside its range.
     """
 
+    RANGES: ClassVar[Mapping[str, Range]] = {
+        "factor": Range(False, 1e-3, 1e6),
+        "low": Range(False, 1e-3, 1e6),
+        "high": Range(False, 1e-3, 1e6),
+        "original": Range(True, 1, 2**24),
+    }
+    """What each number may be."""
+
     kind: Literal["linear", "llama3"]
     """``linear`` divides all rates by the factor. ``llama3`` (Grattafiori et al., 2024) divides
     those of long wavelengths, leaves those of short ones, and goes from one to the other between
@@ -33,18 +42,10 @@ class Scaling:
     """The context, in tokens, that the model was first trained on."""
 
     def __post_init__(self) -> None:
-        numbers = {
-            "factor": self.factor,
-            "low_freq_factor": self.low,
-            "high_freq_factor": self.high,
-        }
-        for name, value in numbers.items():
-            Range(False, 1e-3, 1e6).require(name, value)
-        Range(True, 1, 2**24).require("original_max_position_embeddings", self.original)
+        for name, allowed in self.RANGES.items():
+            allowed.require(name, getattr(self, name))
         if self.kind == "llama3" and self.low >= self.high:
-            raise BadInput(
-                f"low_freq_factor = {self.low}: is to be below high_freq_factor = {self.high}"
-            )
+            raise BadInput(f"low = {self.low}: give a factor below high = {self.high}")
 
     def __call__(self, rates: Float64[np.ndarray, " half"]) -> Float64[np.ndarray, " half"]:
         """The rates, lowered."""

@@ -10,43 +10,46 @@ from jquanta.lm.models.rotary import Scaling
 from jquanta.lm.weights.architecture import FULL, SCALED, Architecture, anywhere
 from jquanta.run.shown import shown
 
-_LLAMA3 = {
-    "low": "low_freq_factor",
-    "high": "high_freq_factor",
-    "original": "original_max_position_embeddings",
+_SCALINGS: Mapping[str, Mapping[str, str]] = {
+    "default": {},
+    "linear": {"factor": "factor"},
+    "llama3": {
+        "factor": "factor",
+        "low": "low_freq_factor",
+        "high": "high_freq_factor",
+        "original": "original_max_position_embeddings",
+    },
 }
-"""Fields of a table of rotary embeddings whose type is llama3, by our names."""
+"""Fields of a table of rotary embeddings by our names, for each type of table."""
 
 
 def _read_scaling(stored: Mapping[str, Any]) -> dict[str, Any]:
     """How the rates of rotations are lowered. Raises ``BadInput`` for a way that is not ours."""
-    table = next((stored[name] for name in SCALED if stored.get(name)), {})
+    table: Mapping[str, Any] = next((stored[name] for name in SCALED if stored.get(name)), {})
     kinds = [table[name] for name in ("rope_type", "type") if name in table]
-    kind = kinds[0] if kinds else "default"
+    kind: Any = kinds[0] if kinds else "default"
     if any(other != kind for other in kinds):
         raise BadInput(f"rope_type and type disagree: {shown(repr(kinds))}")
-    if kind not in ("default", "linear", "llama3"):
-        raise BadInput(f"rope_type = {shown(repr(kind))}; supported: default, linear, llama3")
-    own = _LLAMA3 if kind == "llama3" else {}
+    if not isinstance(kind, str) or kind not in _SCALINGS:
+        raise BadInput(f"rope_type = {shown(repr(kind))}; supported: {', '.join(_SCALINGS)}")
+    own = _SCALINGS[kind]
     known = {"rope_type", "type", "rope_theta", "partial_rotary_factor", *own.values()}
-    if surplus := sorted(set(table) - known - ({"factor"} if kind != "default" else set())):
+    if surplus := sorted(set(table) - known):
         raise BadInput(f"rope_type = {kind!r} with {shown(', '.join(surplus))}, which it has not")
-    if kind == "default":
-        return {}
-    wanted = ["factor", *own.values()]
-    if missing := [name for name in wanted if name not in table]:
+    if missing := [name for name in own.values() if name not in table]:
         raise BadInput(f"rope_type = {kind!r} without {', '.join(missing)}")
-    numbers = {ours: table[theirs] for ours, theirs in own.items()}
-    return {"scaling": Scaling(kind, table["factor"], **numbers)}
+    for ours, theirs in own.items():
+        Scaling.RANGES[ours].require(theirs, table[theirs])
+    numbers: dict[str, Any] = {ours: table[theirs] for ours, theirs in own.items()}
+    return {"scaling": Scaling(kind, **numbers)} if own else {}  # type: ignore[arg-type]
 
 
 def _write_scaling(config: LlamaConfig) -> dict[str, Any]:
     scaling = config.scaling
     if scaling is None:
         return {"rope_scaling": None}
-    own = _LLAMA3 if scaling.kind == "llama3" else {}
-    numbers = {theirs: getattr(scaling, ours) for ours, theirs in own.items()}
-    return {"rope_scaling": {"rope_type": scaling.kind, "factor": scaling.factor, **numbers}}
+    numbers = {theirs: getattr(scaling, own) for own, theirs in _SCALINGS[scaling.kind].items()}
+    return {"rope_scaling": {"rope_type": scaling.kind, **numbers}}
 
 
 def _read_windows(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +121,7 @@ LLAMA = Architecture(
     read=_read_scaling,
     write=_write_scaling,
     needed=_NEEDED,
-    fixed=FULL | {name: 1.0 for name in anywhere("partial_rotary_factor", "partial_rotary_factor")},
+    fixed=FULL | dict.fromkeys(anywhere("partial_rotary_factor", "partial_rotary_factor"), 1.0),
     modules=_MODULES,
     ignored=re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"),
     prefix="model.",
@@ -169,5 +172,5 @@ GEMMA = LLAMA._replace(
     fields=_FIELDS | _BIAS,
     agree={"hidden_activation": "activation"},
     needed=(*_NEEDED, "num_key_value_heads", "head_dim"),
-    fixed=LLAMA.fixed | {"use_bidirectional_attention": None},
+    fixed={**LLAMA.fixed, "use_bidirectional_attention": None},
 )

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from jquanta.errors import BadInput
@@ -18,7 +17,6 @@ from jquanta.lm.weights import gpt, llama
 from jquanta.lm.weights.architecture import SCALED, Architecture
 from jquanta.run.settings import require_one_of
 from jquanta.run.shown import shown
-
 
 ARCHITECTURES: Mapping[type[LMConfig], Architecture] = {
     GPTNeoXConfig: gpt.NEOX,
