@@ -9,6 +9,7 @@ import pytest
 
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.gpt_neo import GPTNeoConfig
+from jquanta.lm.models.llama import LlamaConfig
 from jquanta.lm.models.network import Params, init
 from jquanta.lm.pretrain.config import TrainConfig
 from jquanta.lm.pretrain.step import initial, make_step
@@ -27,7 +28,8 @@ from tests.parity.twins import small_run
 
 NEOX = GPTNeoXConfig(layers=2, width=32, heads=2, vocab=103, context=256)
 NEO = GPTNeoConfig(layers=2, width=24, heads=2, vocab=103, context=256, window=5)
-MODELS = pytest.mark.parametrize("config", [NEOX, NEO], ids=["neox", "neo"])
+LLAMA = LlamaConfig(layers=2, width=32, heads=4, vocab=103, context=256, kv_heads=2)
+MODELS = pytest.mark.parametrize("config", [NEOX, NEO, LLAMA], ids=["neox", "neo", "llama"])
 
 
 @pytest.fixture(autouse=True, scope="module")

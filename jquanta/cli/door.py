@@ -24,6 +24,7 @@ COMMANDS = (
     "tour",
     "sweep",
     "corpus",
+    "model",
     "pretrain",
     "losses",
     "qdg",

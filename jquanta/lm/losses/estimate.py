@@ -114,7 +114,7 @@ def operations(config: LMConfig, rows: int, length: int) -> float:
         length: T, positions of a row.
     """
     # Multiplications at each position: the kernels and the unembedding, and in each layer, for each
-    # of T positions, ``width`` for the attention scores and ``width`` for the weighted values.
+    # of T positions, the numbers of all heads for the scores and again for the weighted values.
     kernels = count(config)[1] + config.vocab * config.width
-    pairs = 2 * config.layers * config.width * length
+    pairs = 2 * config.layers * config.attended * length
     return 2.0 * rows * length * (kernels + pairs)

@@ -4,8 +4,7 @@ Modules own parameters and structure. Arithmetic is the layout's (``layout.Layou
 call takes beside its input.
 """
 
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -55,6 +54,17 @@ class LayerNorm(nnx.Module):
         return layout.norm(x, self.scale[...], self.bias[...], self.eps)
 
 
+class RMSNorm(nnx.Module):
+    """Division by the root of the mean square, with a scale (Zhang and Sennrich, 2019)."""
+
+    def __init__(self, size: int, eps: float):
+        self.eps = eps
+        self.scale = parameter(size)
+
+    def __call__(self, x: Stream, layout: Layout) -> Stream:
+        return layout.root_norm(x, self.scale[...], self.eps)
+
+
 class Embedding(nnx.Module):
     """A table of vectors, one for each token or position."""
 
@@ -66,15 +76,30 @@ class Embedding(nnx.Module):
 
 
 class MLP(nnx.Module):
-    """Two dense layers with an activation between them, 4 D wide."""
+    """Two dense layers with an activation between them."""
 
-    def __init__(self, width: int, activation: Callable[[Array], Array]):
-        self.activation = activation
-        self.up = Linear(width, 4 * width)
-        self.down = Linear(4 * width, width)
+    def __init__(self, config: LMConfig):
+        self.activation = ACTIVATIONS[config.activation]
+        self.up = Linear(config.width, config.hidden)
+        self.down = Linear(config.hidden, config.width)
 
     def __call__(self, x: Stream, layout: Layout) -> Stream:
         return self.down(self.activation(self.up(x, layout)), layout)
+
+
+class GatedMLP(nnx.Module):
+    """An MLP whose hidden layer is multiplied by another one that went through the activation
+    (Shazeer, 2020): SwiGLU where that is ``silu``."""
+
+    def __init__(self, config: LMConfig, *, bias: bool = False):
+        self.activation = ACTIVATIONS[config.activation]
+        self.gate = Linear(config.width, config.hidden, bias=bias)
+        self.up = Linear(config.width, config.hidden, bias=bias)
+        self.down = Linear(config.hidden, config.width, bias=bias)
+
+    def __call__(self, x: Stream, layout: Layout) -> Stream:
+        gate = self.activation(self.gate(x, layout))
+        return self.down(gate * self.up(x, layout), layout)
 
 
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -90,14 +115,26 @@ def gelu_new(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jax.nn.gelu(x, approximate=True)
 
 
-class Network(nnx.Module):
-    """A decoder: embedding, L blocks, a last layer norm, the unembedding.
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "gelu": gelu,
+    # Three names of one function.
+    "gelu_new": gelu_new,
+    "gelu_fast": gelu_new,
+    "gelu_pytorch_tanh": gelu_new,
+    "silu": jax.nn.silu,
+    "relu": jax.nn.relu,
+}
+"""Of MLPs, by the names that transformers gives them."""
 
-    A subclass sets the attributes below in ``__init__`` (``unembed`` only where the unembedding is
-    no transposed embedding), and defines ``deviation``. Its blocks are called with the residual
-    stream and a layout. Parameters are named by their attributes' path, such as
-    ``layers.3.mlp.up.kernel``; ``roles`` tells from the names what a parameter is for, so call a
-    block's modules ``attention`` and ``mlp``, and layer norms ``…_norm``.
+
+class Network(nnx.Module):
+    """A decoder: embedding, L blocks, a last norm, the unembedding.
+
+    A subclass sets the attributes below in ``__init__`` (``unembed`` is None where the unembedding
+    is the embedding transposed), and defines ``deviation`` unless the usual one will do. Its blocks
+    are called with the residual stream and a layout. Parameters are named by their attributes'
+    path, such as ``layers.3.mlp.up.kernel``; ``roles`` tells from the names what a parameter is
+    for, so call a block's modules ``attention`` and ``mlp``, and norms ``…_norm``.
 
     The blocks are a Python loop, not a ``jax.lax.scan`` over stacked parameters: on 2 cores, at the
     14m and 70m shapes, the forward pass of a scan compiles up to twice as fast, but its gradients
@@ -107,11 +144,11 @@ class Network(nnx.Module):
     config: LMConfig
     embed: Embedding
     layers: nnx.List[Any]
-    final_norm: LayerNorm
-    unembed: Linear
+    final_norm: Any
+    unembed: Linear | None
 
     def features(self, tokens: Int[Array, "*positions"], layouts: Sequence[Layout]) -> Stream:
-        """The output of the last layer norm, which the unembedding multiplies."""
+        """The output of the last norm, which the unembedding multiplies."""
         return self.final_norm(self.residuals(tokens, layouts)[-1], layouts[-1])
 
     def residuals(
@@ -164,8 +201,9 @@ class Network(nnx.Module):
     @property
     def unembedding(self) -> Float[Array, "D V"]:
         """The matrix from features to logits."""
-        return self.unembed.kernel[...]
+        return self.embed.embedding[...].T if self.unembed is None else self.unembed.kernel[...]
 
-    @abstractmethod
     def deviation(self, name: str) -> float:
-        """The standard deviation of the normal numbers that a kernel or embedding starts with."""
+        """The standard deviation of the normal numbers that a kernel or embedding starts with: as
+        GPT-2 starts, and most decoders since."""
+        return 0.02

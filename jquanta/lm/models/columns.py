@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Float64, Int
 
 from jquanta.lm.models.layout import Layout, angles, tile_mask, tiles, visible
 
@@ -65,14 +65,20 @@ class Columns(Layout):
         normal = centred * jax.lax.rsqrt(jnp.square(centred).mean(0) + eps)
         return normal * scale[:, None] + bias[:, None]
 
+    def root_norm(
+        self, x: Float[Array, "*heads n T"], scale: Float[Array, " n"], eps: float
+    ) -> Float[Array, "*heads n T"]:
+        size = jnp.square(x).mean(-2, keepdims=True)
+        return x * jax.lax.rsqrt(size + eps) * scale[:, None]
+
     def split_heads(self, x: Stream, heads: int) -> Heads:
         return x.reshape(heads, -1, x.shape[-1])
 
     def join_heads(self, x: Heads) -> Stream:
         return x.reshape(-1, x.shape[-1])
 
-    def rotate(self, x: Heads, n: int, base: float) -> Heads:
-        return rotate(x, n, base)
+    def rotate(self, x: Heads, rates: Float64[np.ndarray, " half"]) -> Heads:
+        return rotate(x, rates)
 
     def attend(self, query: Heads, key: Heads, value: Heads) -> Float[Array, "H head_dim T_out"]:
         if self.at is None:
@@ -119,11 +125,11 @@ def transposed(x: Float[Array, "n m"]) -> Float[Array, "m n"]:
     return jax.lax.optimization_barrier(x.T)
 
 
-def rotate(x: Heads, n: int, base: float) -> Heads:
+def rotate(x: Heads, rates: Float64[np.ndarray, " half"]) -> Heads:
     """Rotary position embedding: see ``Layout.rotate``; tables are exact to the dtype."""
-    turned = angles(x.shape[2], n, base).T
+    turned = angles(x.shape[2], rates).T
     cos, sin = (jnp.asarray(table, x.dtype) for table in (np.cos(turned), np.sin(turned)))
-    first, second, rest = jnp.split(x, [n // 2, n], axis=1)
+    first, second, rest = jnp.split(x, [len(rates), 2 * len(rates)], axis=1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=1)
 
 

@@ -11,6 +11,9 @@ from typing import ClassVar
 from jquanta.errors import BadInput
 from jquanta.run.settings import Range
 
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "silu", "relu")
+"""Of the MLP, as transformers calls them; ``base.ACTIVATIONS`` computes them."""
+
 
 @dataclass(frozen=True)
 class LMConfig:
@@ -27,6 +30,7 @@ class LMConfig:
         "vocab": Range(True, 1, 2**24),
         "context": Range(True, 1, 2**24),
         "eps": Range(False, 0, 1),
+        "hidden": Range(True, 1, 2**20),
     }
     """What each number of the shape may be, whoever gives it: Python, a suite's configuration, or a
     model's ``config.json`` under Hugging Face's name (``lm/weights/tables.py``)."""
@@ -43,10 +47,38 @@ class LMConfig:
     """The most tokens a sequence may have."""
     eps: float = 1e-5
     """Added to the variance in layer norms."""
+    hidden: int = 0
+    """Width of the MLP's hidden layer; 0 stands for 4 D, which takes its place."""
+    activation: str = "gelu"
+    """Of the MLP's hidden layer, as transformers calls it."""
 
     def __post_init__(self) -> None:
+        for name in ("width", "heads"):  # what others follow from
+            self.RANGES[name].require(name, getattr(self, name))
+        self._complete()
         for name, allowed in self.RANGES.items():
-            allowed.require(name, getattr(self, name))
+            if getattr(self, name) is not None:
+                allowed.require(name, getattr(self, name))
+        if self.activation not in ACTIVATIONS:
+            raise BadInput(
+                f"activation = {self.activation!r}: give one of {', '.join(ACTIVATIONS)}"
+            )
+
+    def _complete(self) -> None:
+        """Put numbers in the place of those that are 0, so that equal shapes are equal objects.
+
+        Raises:
+            BadInput: if there are none.
+        """
+        self._settle("hidden", 4 * self.width)
+        self._require_divided()
+
+    def _settle(self, name: str, value: int) -> None:
+        if getattr(self, name) == 0:
+            object.__setattr__(self, name, value)
+
+    def _require_divided(self) -> None:
+        """Raise ``BadInput`` unless the width is a multiple of the heads."""
         if self.width % self.heads:
             raise BadInput(
                 f"heads = {self.heads}: does not divide the width {self.width}; "
@@ -59,9 +91,15 @@ class LMConfig:
         return self.width // self.heads
 
     @property
-    def hidden(self) -> int:
-        """Width of the MLP's hidden layer."""
-        return 4 * self.width
+    def attended(self) -> int:
+        """Numbers of all heads together: of a position's queries, and of what they attend to."""
+        return self.heads * self.head_dim
+
+    @property
+    def hidden_layers(self) -> int:
+        """Arrays as wide as the MLP's hidden layer that its forward pass makes: the layer before
+        and after the activation function."""
+        return 2
 
     @property
     def windows(self) -> tuple[int | None, ...]:
@@ -76,7 +114,7 @@ class LMConfig:
 
 @dataclass(frozen=True)
 class GPTNeoXConfig(LMConfig):
-    """GPT-NeoX as Pythia uses it (paper, section 3)."""
+    """The shape of a GPT-NeoX model. By default as Pythia uses it (paper, section 3)."""
 
     RANGES: ClassVar[Mapping[str, Range]] = {
         **LMConfig.RANGES,
@@ -88,6 +126,13 @@ class GPTNeoXConfig(LMConfig):
     """Share of each head's numbers that is rotated by an angle that grows with the position."""
     rotary_base: float = 10000.0
     """The longest wavelength of the rotations is nearly 2π times this many tokens."""
+    parallel: bool = True
+    """Whether attention and MLP both read the block's input; otherwise the MLP reads what attention
+    has added to it."""
+    attention_bias: bool = True
+    """Whether attention's linear layers have a bias."""
+    tied: bool = False
+    """Whether the unembedding is the embedding transposed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,15 +1,15 @@
-"""GPT-Neo as TinyStories uses it: learned positions, local attention, tied embeddings."""
+"""GPT-Neo as TinyStories uses it: GPT-2 with local attention in every second block."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from flax import nnx
-from jaxtyping import Array, Float, Int
 
 from jquanta.errors import BadInput
-from jquanta.lm.models.base import MLP, Embedding, LayerNorm, Linear, Network, gelu_new
+from jquanta.lm.models.base import Linear
 from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.gpt2 import GPT2, Block
 from jquanta.lm.models.layout import Layout, Stream
 from jquanta.run.settings import Range
 
@@ -22,6 +22,7 @@ class GPTNeoConfig(LMConfig):
 
     RANGES: ClassVar[Mapping[str, Range]] = {**LMConfig.RANGES, "window": Range(True, 1, 2**24)}
 
+    activation: str = "gelu_new"
     reach: tuple[Reach, ...] = ()
     """Of each block's attention: global sees all earlier positions, local the last few. Empty
     alternates the two, global first."""
@@ -65,38 +66,13 @@ class Attention(nnx.Module):
         return self.out(layout.join_heads(layout.attend(query, key, value)), layout)
 
 
-class Block(nnx.Module):
-    """Attention, then an MLP that reads what attention has added, each behind its layer norm."""
+class GPTNeoBlock(Block):
+    """A block of GPT-2 with that attention."""
 
-    def __init__(self, config: GPTNeoConfig):
-        self.attention_norm = LayerNorm(config)
-        self.attention = Attention(config)
-        self.mlp_norm = LayerNorm(config)
-        self.mlp = MLP(config.width, gelu_new)
-
-    def __call__(self, x: Stream, layout: Layout) -> Stream:
-        x = layout.select(x) + self.attention(self.attention_norm(x, layout), layout)
-        return x + self.mlp(self.mlp_norm(x, layout), layout)
+    attends: ClassVar[Any] = Attention
 
 
-class GPTNeo(Network):
+class GPTNeo(GPT2):
     """A GPT-Neo language model (paper, section 3). ``network.build`` makes one with parameters."""
 
-    def __init__(self, config: GPTNeoConfig):
-        self.config = config
-        self.embed = Embedding(config.vocab, config.width)
-        self.positions = Embedding(config.context, config.width)
-        self.layers = nnx.List(Block(config) for _ in range(config.layers))
-        self.final_norm = LayerNorm(config)
-
-    def embedded(self, tokens: Int[Array, "*positions"], layout: Layout) -> Stream:
-        places = layout.places(tokens)
-        return self.embed(tokens, layout) + self.positions(places, layout)
-
-    @property
-    def unembedding(self) -> Float[Array, "D V"]:
-        return self.embed.embedding[...].T
-
-    def deviation(self, name: str) -> float:
-        """As GPT-2 and GPT-Neo start."""
-        return 0.02
+    block: ClassVar[Any] = GPTNeoBlock

@@ -1,12 +1,13 @@
-"""GPT-NeoX as Pythia uses it: rotary positions, parallel residual, untied embeddings."""
+"""GPT-NeoX: rotary positions, queries, keys and values of one product, layer norms."""
 
 import math
 
 from flax import nnx
 
-from jquanta.lm.models.base import MLP, Embedding, LayerNorm, Linear, Network, gelu
+from jquanta.lm.models.base import MLP, Embedding, LayerNorm, Linear, Network
 from jquanta.lm.models.config import GPTNeoXConfig
 from jquanta.lm.models.layout import Layout, Stream
+from jquanta.lm.models.rotary import rates
 
 
 class Attention(nnx.Module):
@@ -14,34 +15,36 @@ class Attention(nnx.Module):
 
     def __init__(self, config: GPTNeoXConfig):
         self.config = config
-        self.qkv = Linear(config.width, 3 * config.width)
-        self.out = Linear(config.width, config.width)
+        self.qkv = Linear(config.width, 3 * config.width, bias=config.attention_bias)
+        self.out = Linear(config.width, config.width, bias=config.attention_bias)
 
     def __call__(self, x: Stream, layout: Layout) -> Stream:
         config = self.config
         # The product's 3 D numbers lie as [H, 3 head_dim]: a head's query, key and value together.
         query, key, value = layout.split(layout.split_heads(self.qkv(x, layout), config.heads), 3)
-        query, key = (
-            layout.rotate(part, config.rotary_dim, config.rotary_base) for part in (query, key)
-        )
+        turns = rates(config.rotary_dim, config.rotary_base)
+        query, key = (layout.rotate(part, turns) for part in (query, key))
         # Scores are divided by √head_dim.
         attended = layout.attend(query / math.sqrt(config.head_dim), key, value)
         return self.out(layout.join_heads(attended), layout)
 
 
 class Block(nnx.Module):
-    """Attention and MLP side by side: both read the block's input, each behind its layer norm."""
+    """Attention and MLP, each behind its layer norm. In parallel both read the block's input; in
+    sequence the MLP reads what attention has added to it."""
 
     def __init__(self, config: GPTNeoXConfig):
+        self.parallel = config.parallel
         self.attention_norm = LayerNorm(config)
         self.attention = Attention(config)
         self.mlp_norm = LayerNorm(config)
-        self.mlp = MLP(config.width, gelu)
+        self.mlp = MLP(config)
 
     def __call__(self, x: Stream, layout: Layout) -> Stream:
         own = layout.select(x)  # keys and values need all positions, all else those wanted
         attention = self.attention(self.attention_norm(x, layout), layout)
-        return own + attention + self.mlp(self.mlp_norm(own, layout), layout)
+        read = own if self.parallel else own + attention
+        return own + attention + self.mlp(self.mlp_norm(read, layout), layout)
 
 
 class GPTNeoX(Network):
@@ -52,7 +55,7 @@ class GPTNeoX(Network):
         self.embed = Embedding(config.vocab, config.width)
         self.layers = nnx.List(Block(config) for _ in range(config.layers))
         self.final_norm = LayerNorm(config)
-        self.unembed = Linear(config.width, config.vocab, bias=False)
+        self.unembed = None if config.tied else Linear(config.width, config.vocab, bias=False)
 
     def deviation(self, name: str) -> float:
         """As Pythia starts: √(2 / 5D) (Nguyen & Salazar, 2019), but 2 / (L·√D) for the two kernels

@@ -78,6 +78,11 @@ class Layout(ABC):
         """Layer norm: (x - mean) / √(variance + eps) · scale + bias, at each position."""
 
     @abstractmethod
+    def root_norm(self, x: Stream, scale: Float[Array, " n"], eps: float) -> Stream:
+        """RMSNorm: x / √(mean of squares + eps) · scale, at each position (Zhang and Sennrich,
+        2019). Also of ``Heads``: of each head by itself, with ``scale`` [head_dim]."""
+
+    @abstractmethod
     def split_heads(self, x: Stream, heads: int) -> Heads:
         """Cut each position's vector into the parts of its heads, which lie one after another."""
 
@@ -90,12 +95,21 @@ class Layout(ABC):
         ``Heads``."""
         return jnp.split(x, parts, axis=self.axis)
 
+    def shared(self, x: Heads, times: int) -> Heads:
+        """Each head of keys or values ``times`` times in a row: once for each query that it serves
+        (grouped queries; Ainslie et al., 2023)."""
+        heads = x.ndim + self.axis - 1  # heads lie before a head's numbers
+        shape = (*x.shape[: heads + 1], times, *x.shape[heads + 1 :])
+        # A broadcast, whose derivative is a sum over the group.
+        wide = jnp.broadcast_to(jnp.expand_dims(x, heads + 1), shape)
+        return wide.reshape(*x.shape[:heads], -1, *x.shape[heads + 1 :])
+
     @abstractmethod
-    def rotate(self, x: Heads, n: int, base: float) -> Heads:
+    def rotate(self, x: Heads, rates: Float64[np.ndarray, " half"]) -> Heads:
         """Rotary position embedding of queries or keys (Su et al., 2021).
 
-        Number i < n/2 of a head pairs with number i + n/2, and at position t the pair turns by the
-        angle t · base^(-2i/n). Numbers from n on stay as they are.
+        With n = 2 · half, number i < n/2 of a head pairs with number i + n/2, and at position t the
+        pair turns by the angle t · rates[i], in radians. Numbers from n on stay as they are.
         """
 
     @abstractmethod
@@ -112,9 +126,9 @@ class Layout(ABC):
         """The vectors at the positions wanted."""
 
 
-def angles(length: int, n: int, base: float) -> Float64[np.ndarray, "T half"]:
-    """Angles of rotary position embedding, in radians: [T, n / 2]."""
-    return np.arange(length)[:, None] * base ** (-np.arange(0, n, 2) / n)
+def angles(length: int, rates: Float64[np.ndarray, " half"]) -> Float64[np.ndarray, "T half"]:
+    """Angles of rotary position embedding, in radians."""
+    return np.arange(length)[:, None] * rates
 
 
 def visible(distance: Int[Distances, "*shape"], window: int | None) -> Bool[Distances, "*shape"]:

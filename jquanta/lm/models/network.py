@@ -28,15 +28,27 @@ from jquanta.lm.models import columns
 from jquanta.lm.models.base import Linear, Network, Tap
 from jquanta.lm.models.columns import Columns
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gemma import Gemma, GemmaConfig
+from jquanta.lm.models.gpt2 import GPT2, GPT2Config
 from jquanta.lm.models.gpt_neo import GPTNeo, GPTNeoConfig
 from jquanta.lm.models.gpt_neox import GPTNeoX
 from jquanta.lm.models.layout import Layout
+from jquanta.lm.models.llama import Llama, LlamaConfig, MistralConfig
+from jquanta.lm.models.olmo2 import Olmo2, Olmo2Config
+from jquanta.lm.models.qwen import Qwen2Config, Qwen3, Qwen3Config
 from jquanta.lm.models.roles import Role, role
 from jquanta.lm.models.rows import Apart, Packed, Stream
 
 NETWORKS: Mapping[type[LMConfig], Callable[..., Network]] = {
     GPTNeoXConfig: GPTNeoX,
     GPTNeoConfig: GPTNeo,
+    GPT2Config: GPT2,
+    LlamaConfig: Llama,
+    MistralConfig: Llama,
+    Qwen2Config: Llama,
+    Qwen3Config: Qwen3,
+    Olmo2Config: Olmo2,
+    GemmaConfig: Gemma,
 }
 """The architectures: the network of each class of shapes.
 
@@ -204,8 +216,8 @@ def build(config: LMConfig, params: Params, taps: Mapping[str, Tap] = NO_TAPS) -
 def init(config: LMConfig, key: Array, dtype: DTypeLike = jnp.float32) -> dict[str, Array]:
     """Parameters to start training from, a function of the key and the shape only.
 
-    Scales of layer norms are 1, biases 0, kernels and embeddings normal numbers with the deviation
-    that the architecture states (``Network.deviation``).
+    Scales of norms are 1, biases and gains 0, kernels and embeddings normal numbers with the
+    deviation that the architecture states (``Network.deviation``).
 
     Args:
         config: the model's shape.
@@ -217,7 +229,7 @@ def init(config: LMConfig, key: Array, dtype: DTypeLike = jnp.float32) -> dict[s
     def initial(i: int, name: str, shape: tuple[int, ...]) -> Array:
         if name.endswith(".scale"):
             return jnp.ones(shape, dtype)
-        if name.endswith(".bias"):
+        if name.endswith((".bias", ".gain")):
             return jnp.zeros(shape, dtype)
         numbers = jax.random.normal(jax.random.fold_in(key, i), shape)
         return (network.deviation(name) * numbers).astype(dtype)

@@ -29,10 +29,12 @@ def role(name: str) -> Role:
 
     A tied embedding, which serves as unembedding too, counts as embedding.
 
+    A norm counts as layer norm wherever it stands, that of queries in attention too.
+
     Raises:
         KeyError: if a model has no such parameter.
     """
-    module = re.fullmatch(r"(?:layers\.\d+\.)?(\w+)\..*", name)
+    module = re.fullmatch(r"(?:layers\.\d+\.)?(?:attention\.(?=\w+_norm\.))?(\w+)\..*", name)
     for pattern, found in _ROLES.items():
         if module is not None and re.fullmatch(pattern, module[1]):
             return found

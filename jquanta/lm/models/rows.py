@@ -11,7 +11,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Float64, Int
 
 from jquanta.lm.models.layout import Layout, angles, tile_mask, tiles, visible
 
@@ -54,14 +54,21 @@ class Rows(Layout):
         variance = jnp.square(centred).mean(-1, keepdims=True)
         return (centred * jax.lax.rsqrt(variance + eps) * scale + bias).astype(x.dtype)
 
+    def root_norm(
+        self, x: Float[Array, "*positions n"], scale: Float[Array, " n"], eps: float
+    ) -> Float[Array, "*positions n"]:
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        size = jnp.square(wide).mean(-1, keepdims=True)
+        return (wide * jax.lax.rsqrt(size + eps) * scale).astype(x.dtype)
+
     def split_heads(self, x: Stream, heads: int) -> Heads:
         return x.reshape(*x.shape[:-1], heads, -1)
 
     def join_heads(self, x: Heads) -> Stream:
         return x.reshape(*x.shape[:-2], -1)
 
-    def rotate(self, x: Heads, n: int, base: float) -> Heads:
-        return rotate(x, n, base)
+    def rotate(self, x: Heads, rates: Float64[np.ndarray, " half"]) -> Heads:
+        return rotate(x, rates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +110,8 @@ class Packed(Rows):
         """The position of each token in its document."""
         return jnp.arange(self.start.shape[1]) - self.start
 
-    def rotate(self, x: Heads, n: int, base: float) -> Heads:
-        return rotate(x, n, base, jnp.arange(self.start.shape[1]) - self.start)
+    def rotate(self, x: Heads, rates: Float64[np.ndarray, " half"]) -> Heads:
+        return rotate(x, rates, jnp.arange(self.start.shape[1]) - self.start)
 
     def attend(self, query: Heads, key: Heads, value: Heads) -> Heads:
         return attend_packed(query, key, value, self.start, self.window)
@@ -145,7 +152,9 @@ def single(x: Float[Array, "B T *rest"], at: Int[Array, ""]) -> Float[Array, "B 
     return jnp.where(chosen, x, 0).sum(1, keepdims=True)
 
 
-def rotate(x: Heads, n: int, base: float, places: Int[Array, "B T"] | None = None) -> Heads:
+def rotate(
+    x: Heads, rates: Float64[np.ndarray, " half"], places: Int[Array, "B T"] | None = None
+) -> Heads:
     """Rotary position embedding: see ``Layout.rotate``.
 
     The cosines and sines are exact to the dtype. transformers multiplies positions and rates in
@@ -153,15 +162,14 @@ def rotate(x: Heads, n: int, base: float, places: Int[Array, "B T"] | None = Non
 
     Args:
         x: queries or keys.
-        n: how many of a head's numbers are rotated; even.
-        base: 2π · base is nearly the longest wavelength, in tokens.
+        rates: by how much each pair turns from one position to the next, in radians.
         places: the position of each token in its document, less than T; None for 0, 1, 2, …
     """
-    turned = angles(x.shape[1], n, base)[:, None]  # an axis for the heads
+    turned = angles(x.shape[1], rates)[:, None]  # an axis for the heads
     cos, sin = (jnp.asarray(table, x.dtype) for table in (np.cos(turned), np.sin(turned)))
     if places is not None:
         cos, sin = cos[places], sin[places]
-    first, second, rest = jnp.split(x, [n // 2, n], axis=-1)
+    first, second, rest = jnp.split(x, [len(rates), 2 * len(rates)], axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
 
 

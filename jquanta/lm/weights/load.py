@@ -21,6 +21,7 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, shapes
 from jquanta.lm.weights import files, tables
+from jquanta.lm.weights.architecture import Architecture
 from jquanta.lm.weights.sources import Folder, Source, open_source
 from jquanta.run import kinds, parse, sums
 
@@ -133,13 +134,15 @@ def read_params(
 
     # Called for each tensor of the files. Problems are collected, for one message that lists all.
     def take(stored: str, tensor: np.ndarray) -> None:
-        key = table.aliases.get(stored, stored)
+        key = _usual(stored, table, wanted)
         if table.ignored.fullmatch(key):
             return
         if key in found:
             problems.append(f"{stored}: stored twice")
         found.add(key)
-        if key in table.ties:  # a copy of a tied weight: compared with its original at the end
+        if (
+            key in table.ties and key not in wanted
+        ):  # a copy of a tied weight: compared with its original at the end
             copies[key] = tensor.astype(dtype)
         elif key not in wanted:
             problems.append(f"{stored}: unknown")
@@ -171,6 +174,13 @@ def read_params(
             f"{source.label}: does not fit its config.json: {'; '.join(problems[:FEW])}{more}"
         )
     return {name: params[name] for name in sizes}  # in the order of the network, not of the files
+
+
+def _usual(stored: str, table: Architecture, wanted: Mapping[str, str]) -> str:
+    """The usual name of a tensor of the files."""
+    key = table.aliases.get(stored, stored)
+    full = table.prefix + key
+    return full if key not in wanted and (full in wanted or table.ignored.fullmatch(full)) else key
 
 
 def _each(paths: Sequence[Path], take: Callable[[str, np.ndarray], None]) -> None:

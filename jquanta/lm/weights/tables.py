@@ -1,168 +1,52 @@
-"""Hugging Face's names of settings and parameters, and ours: one table for each architecture."""
+"""Hugging Face's names of settings and parameters, and ours, by the tables of the architectures."""
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from jquanta.errors import BadInput
-from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.config import ACTIVATIONS, GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gemma import GemmaConfig
+from jquanta.lm.models.gpt2 import GPT2Config
 from jquanta.lm.models.gpt_neo import GPTNeoConfig
+from jquanta.lm.models.llama import LlamaConfig, MistralConfig
 from jquanta.lm.models.network import shapes
+from jquanta.lm.models.olmo2 import Olmo2Config
+from jquanta.lm.models.qwen import Qwen2Config, Qwen3Config
+from jquanta.lm.weights import gpt, llama
+from jquanta.lm.weights.architecture import SCALED, Architecture
+from jquanta.run.settings import require_one_of
 from jquanta.run.shown import shown
 
-
-class Architecture(NamedTuple):
-    """How Hugging Face stores an architecture.
-
-    Attributes:
-        kind: ``model_type`` in ``config.json``.
-        loads: the name of the class of transformers that loads the model.
-        fields: for each attribute of our configuration, the fields of ``config.json`` that say it:
-            the first is the one that is written; a dot leads into a table. Those that are there
-            must agree. What each may be: ``RANGES`` of the configuration.
-        agree: further fields, which transformers does not read, or computes: where they are there,
-            they must be as the attribute of our configuration.
-        read: computes the other attributes of our configuration from ``config.json``.
-        write: the reverse: computes further fields of ``config.json`` from our configuration.
-        needed: fields of ``config.json`` that ``read`` requires.
-        fixed: fields of ``config.json`` that, where they are there, must have these values.
-        modules: our name of each module and theirs; {} stands for the number of the layer.
-        ignored: buffers that old files contain, such as masks and rotary frequencies; they follow
-            from the configuration and are not read.
-        aliases: other names of their parameters, and the usual one.
-        ties: copies of tied weights that some files contain, and the parameter that each must
-            equal.
-        transposed: whether kernels are stored as [out, in], as in ``torch.nn.Linear``; ours are
-            [in, out].
-    """
-
-    kind: str
-    loads: str
-    fields: Mapping[str, tuple[str, ...]]
-    agree: Mapping[str, str]
-    read: Callable[[Mapping[str, Any]], dict[str, Any]]
-    write: Callable[[Any], dict[str, Any]]
-    needed: tuple[str, ...]
-    fixed: Mapping[str, Any]
-    modules: Mapping[str, str]
-    ignored: re.Pattern[str]
-    aliases: Mapping[str, str] = {}
-    ties: Mapping[str, str] = {}
-    transposed: bool = True
-
-
-_SCALED = "rope_parameters", "rope_scaling"
-"""Tables of rotary embeddings: transformers 5 writes the first one, and older versions, which have
-fields for the two numbers, the second, or null."""
-
-NEOX = Architecture(
-    kind="gpt_neox",
-    loads="GPTNeoXForCausalLM",
-    fields={
-        "layers": ("num_hidden_layers",),
-        "width": ("hidden_size",),
-        "heads": ("num_attention_heads",),
-        "vocab": ("vocab_size",),
-        "context": ("max_position_embeddings",),
-        "eps": ("layer_norm_eps",),
-        "rotary": ("rotary_pct", *(f"{table}.partial_rotary_factor" for table in _SCALED)),
-        "rotary_base": ("rotary_emb_base", *(f"{table}.rope_theta" for table in _SCALED)),
-    },
-    agree={
-        "intermediate_size": "hidden",
-        "partial_rotary_factor": "rotary",
-        "rope_theta": "rotary_base",
-    },
-    read=lambda stored: {},
-    write=lambda config: {"rope_scaling": None},
-    needed=(),
-    fixed={
-        "hidden_act": "gelu",
-        "use_parallel_residual": True,
-        "attention_bias": True,
-        "tie_word_embeddings": False,
-        "quantization_config": None,
-        **{f"{table}.{name}": "default" for table in _SCALED for name in ("rope_type", "type")},
-    },
-    modules={
-        "embed": "gpt_neox.embed_in",
-        "layers.{}.attention_norm": "gpt_neox.layers.{}.input_layernorm",
-        "layers.{}.attention.qkv": "gpt_neox.layers.{}.attention.query_key_value",
-        "layers.{}.attention.out": "gpt_neox.layers.{}.attention.dense",
-        "layers.{}.mlp_norm": "gpt_neox.layers.{}.post_attention_layernorm",
-        "layers.{}.mlp.up": "gpt_neox.layers.{}.mlp.dense_h_to_4h",
-        "layers.{}.mlp.down": "gpt_neox.layers.{}.mlp.dense_4h_to_h",
-        "final_norm": "gpt_neox.final_layer_norm",
-        "unembed": "embed_out",
-    },
-    ignored=re.compile(
-        r"gpt_neox\.layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)"
-    ),
-    aliases={"lm_head.weight": "embed_out.weight"},  # the name in transformers 5
-)
-
-
-def _read_neo(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Which layers have local attention."""
-    # attention_types = [[["global", "local"], 6]] stands for six times (global, local).
-    reach: list[str] = []
-    for group, times in stored["attention_types"]:
-        LMConfig.RANGES["layers"].require("attention_types: times", times)
-        reach += [str(word) for word in group] * times
-        LMConfig.RANGES["layers"].require("attention_types: layers", len(reach))
-    return {"reach": tuple(reach)}
-
-
-NEO = Architecture(
-    kind="gpt_neo",
-    loads="GPTNeoForCausalLM",
-    fields={
-        "layers": ("num_layers", "num_hidden_layers"),
-        "width": ("hidden_size",),
-        "heads": ("num_heads", "num_attention_heads"),
-        "vocab": ("vocab_size",),
-        "context": ("max_position_embeddings",),
-        "eps": ("layer_norm_epsilon",),
-        "window": ("window_size",),
-    },
-    agree={"intermediate_size": "hidden", "attention_layers": "reach"},
-    read=_read_neo,
-    write=lambda config: {"attention_types": [[[reach], 1] for reach in config.reach]},
-    needed=("attention_types",),
-    fixed={
-        "activation_function": "gelu_new",
-        "tie_word_embeddings": True,
-        "quantization_config": None,
-    },
-    modules={
-        "embed": "transformer.wte",
-        "positions": "transformer.wpe",
-        "layers.{}.attention_norm": "transformer.h.{}.ln_1",
-        "layers.{}.attention.query": "transformer.h.{}.attn.attention.q_proj",
-        "layers.{}.attention.key": "transformer.h.{}.attn.attention.k_proj",
-        "layers.{}.attention.value": "transformer.h.{}.attn.attention.v_proj",
-        "layers.{}.attention.out": "transformer.h.{}.attn.attention.out_proj",
-        "layers.{}.mlp_norm": "transformer.h.{}.ln_2",
-        "layers.{}.mlp.up": "transformer.h.{}.mlp.c_fc",
-        "layers.{}.mlp.down": "transformer.h.{}.mlp.c_proj",
-        "final_norm": "transformer.ln_f",
-    },
-    ignored=re.compile(r"transformer\.h\.\d+\.attn\.attention\.(bias|masked_bias)"),
-    ties={"lm_head.weight": "transformer.wte.weight"},
-)
-
-ARCHITECTURES: Mapping[type[LMConfig], Architecture] = {GPTNeoXConfig: NEOX, GPTNeoConfig: NEO}
+ARCHITECTURES: Mapping[type[LMConfig], Architecture] = {
+    GPTNeoXConfig: gpt.NEOX,
+    GPTNeoConfig: gpt.NEO,
+    GPT2Config: gpt.GPT2,
+    LlamaConfig: llama.LLAMA,
+    MistralConfig: llama.MISTRAL,
+    Qwen2Config: llama.QWEN2,
+    Qwen3Config: llama.QWEN3,
+    Olmo2Config: llama.OLMO2,
+    GemmaConfig: llama.GEMMA,
+}
 """The table of each architecture, by the class of its configuration."""
 
 _KINDS = {table.kind: (config, table) for config, table in ARCHITECTURES.items()}
 _NEEDED = ("layers", "width", "heads", "vocab", "context")
 """Attributes of our configurations that ``config.json`` must have; the others have defaults."""
 
-_LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "gain": "weight",
+    "embedding": "weight",
+    "bias": "bias",
+}
 """Flax's names of a module's parameters, and torch's."""
 
-# transformers' defaults are ids of Pythia's and GPT-2's vocabularies.
-_NO_TOKENS = {"bos_token_id": None, "eos_token_id": None}
+# transformers' defaults are ids of the families' own vocabularies. The embedding of the token that
+# pads would take no part in training.
+_NO_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
 
 def architecture(config: LMConfig) -> Architecture:
@@ -220,9 +104,9 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
     try:
         for ours, by_name in said.items():
             for name, value in by_name.items():
-                make.RANGES[ours].require(name, value)
+                _require(make, ours, name, value)
         plain = {ours: next(iter(by_name.values())) for ours, by_name in said.items() if by_name}
-        for ours in plain.keys() - {ours for ours, allowed in make.RANGES.items() if allowed.whole}:
+        for ours in plain.keys() & {ours for ours, own in make.RANGES.items() if not own.whole}:
             plain[ours] = float(plain[ours])
         config = make(**plain, **table.read(stored))
     except (TypeError, KeyError, ValueError) as error:
@@ -231,13 +115,23 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
     return config
 
 
+def _require(make: type[LMConfig], ours: str, name: str, value: Any) -> None:
+    """Raise ``BadInput``, which calls it ``name``, unless a value may be an attribute's."""
+    if ours in make.RANGES:
+        make.RANGES[ours].require(name, value)
+    elif ours == "activation":
+        require_one_of(ACTIVATIONS, name, value)
+    elif not isinstance(value, bool):
+        raise BadInput(f"{name} = {shown(repr(value))}: give true or false")
+
+
 def _said(stored: Mapping[str, Any], table: Architecture, file: str) -> dict[str, dict[str, Any]]:
     """For each attribute of our configuration, the values of the fields that say it, by name.
 
     Raises:
         BadInput: if what should be a table is none.
     """
-    for name in _SCALED:
+    for name in SCALED:
         if not isinstance(stored.get(name) or {}, Mapping):
             raise BadInput(f"{file}: {name} = {shown(repr(stored[name]))}: give a table, or null")
     found = {}
@@ -246,7 +140,8 @@ def _said(stored: Mapping[str, Any], table: Architecture, file: str) -> dict[str
         found[ours] = {
             name: value
             for name, value in values.items()
-            if value is not _ABSENT and (value is not None or name == first)
+            if value is not _ABSENT
+            and (value is not None or (name == first and ours not in table.nullable))
         }
     return found
 
@@ -267,9 +162,9 @@ def _require_agreement(
             other = next(iter(said.get(ours, {})), "attention_types" if ours == "reach" else "")
             where = f"where {other} says {shown(wanted)}" if other else f"(only {wanted!r})"
             wrong.append(f"{name} = {shown(repr(value))} {where}")
-    tables = [stored[name] for name in _SCALED if stored.get(name)]
+    tables = [stored[name] for name in SCALED if stored.get(name)]
     if len(tables) == 2 and tables[0] != tables[1]:
-        wrong.append(f"{_SCALED[1]} is another table than {_SCALED[0]}")
+        wrong.append(f"{SCALED[1]} is another table than {SCALED[0]}")
     if wrong:
         raise BadInput(f"{file}: not supported: {'; '.join(wrong)}")
 
@@ -292,15 +187,28 @@ def to_json(config: LMConfig, dtype: str) -> dict[str, Any]:
     Args:
         config: the network's shape.
         dtype: name of the dtype of the stored parameters.
+
+    Raises:
+        BadInput: if the format has no place for something of the shape, such as biases that a
+            family does not have.
     """
     table = architecture(config)
-    return {
+    described = {
         "architectures": [table.loads],
         "model_type": table.kind,
         **{names[0]: getattr(config, ours) for ours, names in table.fields.items()},
-        "intermediate_size": config.hidden,
         **table.write(config),
         "torch_dtype": dtype,
         **{k: v for k, v in table.fixed.items() if "." not in k and v is not None},
         **_NO_TOKENS,
     }
+    try:
+        same = from_json(described, "config.json") == config
+    except BadInput:
+        same = False
+    if not same:
+        raise BadInput(
+            f"{config}: transformers' {table.kind} has no such network, so it cannot be stored as "
+            "one; give another shape, or another family"
+        )
+    return described

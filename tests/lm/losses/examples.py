@@ -14,6 +14,7 @@ from jquanta.lm.losses.compute import compute_losses
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.network import Params, forward, init
+from jquanta.lm.models.qwen import Qwen3Config
 from jquanta.lm.weights.save import save_model
 from tests.lm.corpus.samples import write_corpus
 from tests.monitors import Watch
@@ -24,6 +25,8 @@ TOKENS = 100
 USED, VOCAB = 97, 101  # tokens of the tokenizer, rows of the embedding: the rest is padding
 NEOX = GPTNeoXConfig(layers=2, width=32, heads=2, vocab=VOCAB, context=64)
 NEO = GPTNeoConfig(layers=2, width=24, heads=2, vocab=VOCAB, context=64, window=5)
+LLAMA = Qwen3Config(layers=2, width=32, heads=4, vocab=VOCAB, context=64, kv_heads=2, window=9)
+"""Of Llama's kin the one with most parts: grouped queries, norms of heads, local attention."""
 
 LENGTHS = (0, 1, 2, 3, 17, 64, 1, 0, 33, 40, 5, 64, 16, 48, 7, 0)  # tokens of documents
 

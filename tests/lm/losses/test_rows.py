@@ -1,5 +1,6 @@
 """Packed documents against documents alone, whatever lies beside them; and the program itself."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -18,13 +19,14 @@ from jquanta.lm.losses.compute import _arrays, _program, batch_losses, on_device
 from jquanta.lm.losses.packing import plan_rows
 from jquanta.lm.losses.rows import algorithm, packed_losses, rows_that_fit
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.network import Params, build, packed_features, stack
+from jquanta.lm.models.gpt_neo import GPTNeoConfig
+from jquanta.lm.models.network import Params, build, packed_features, shapes, stack
 from jquanta.lm.models.pythia import pythia
 from jquanta.lm.models.rows import Packed
 from jquanta.machine import devices
 from jquanta.machine.devices import mesh
 from tests.lm.losses import examples
-from tests.lm.losses.examples import NEO, NEOX, VOCAB, parameters, plain
+from tests.lm.losses.examples import LLAMA, NEO, NEOX, VOCAB, parameters, plain
 
 ROUNDING = 1e-5
 
@@ -35,6 +37,7 @@ MODELS = {
     "neox": replace(NEOX, layers=3),
     "neo": replace(NEO, layers=3, reach=()),  # global, local, global
     "neo of locals": replace(NEO, layers=3, reach=("local", "local", "global")),
+    "llama": replace(LLAMA, layers=3, local_from=1),
 }
 models = pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 
@@ -238,13 +241,15 @@ def for_cuda(program: Any, config: LMConfig, dtype: DTypeLike = jnp.float32) -> 
 )
 def test_the_program_lowers_for_a_gpu(config: LMConfig, dtype: str, precision: str) -> None:
     """It has each product once, however many layers, and no scatter, which a GPU does in turn."""
-    deeper = replace(config, layers=5, **({"reach": ()} if any(config.windows) else {}))
+    deeper = replace(
+        config, layers=5, **({"reach": ()} if isinstance(config, GPTNeoConfig) else {})
+    )
     texts = [
         for_cuda(jax.jit(partial(packed_losses, shape, precision=precision)), shape, dtype)
         for shape in (config, deeper)
     ]
-    into_heads = 3 if any(config.windows) else 1
-    products = into_heads + 5 + 1  # scores, mixed values, out, up, down; and the unembedding
+    kernels = [name for name in shapes(config) if re.match(r"layers\.0\..*kernel", name)]
+    products = len(kernels) + 3  # scores, mixed values, the unembedding
     for text in texts:
         assert text.count("stablehlo.dot_general") == products
         assert "scatter" not in text

@@ -1,8 +1,8 @@
 """What holds of every architecture, and so of one that is added: all its layouts agree with one
 another, in float64, and with transformers.
 
-A new entry of ``network.NETWORKS`` is tested here, in ``test_network`` and in ``test_columns``
-without further ado.
+A new entry of ``network.NETWORKS`` is tested here without further ado; its switches are to be
+entered in ``switches``, for ``test_families``.
 """
 
 from pathlib import Path

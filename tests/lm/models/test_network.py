@@ -15,8 +15,8 @@ from jquanta.lm.models import rows
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.layout import TILE
+from jquanta.lm.models.llama import LlamaConfig
 from jquanta.lm.models.network import (
-    NETWORKS,
     build,
     count,
     features,
@@ -33,8 +33,11 @@ from jquanta.lm.models.rows import Apart
 from tests.lm.models import examples
 
 SIZES: dict[str, Any] = {"layers": 2, "width": 64, "heads": 2, "vocab": 50, "context": 256}
-MODELS: dict[str, LMConfig] = {kind.__name__: kind(**SIZES) for kind in NETWORKS}
-MODELS["GPTNeoConfig"] = GPTNeoConfig(**SIZES, window=5)  # far below the length of TOKENS
+MODELS: dict[str, LMConfig] = {
+    "GPTNeoXConfig": GPTNeoXConfig(**SIZES),
+    "GPTNeoConfig": GPTNeoConfig(**SIZES, window=5),  # far below the length of TOKENS
+    "LlamaConfig": LlamaConfig(**SIZES, kv_heads=1, window=5, local_from=1),
+}
 TOKENS = np.random.default_rng(0).integers(0, 50, (3, 150))
 SHORT = jnp.asarray(TOKENS[:, :9])
 

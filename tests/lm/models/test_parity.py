@@ -23,6 +23,7 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.layout import TILE
 from jquanta.lm.models.network import build, init
 from jquanta.lm.models.pythia import pythia
+from jquanta.lm.models.rotary import rates
 from jquanta.lm.models.rows import Apart
 from jquanta.lm.weights.save import save_model
 from tests.lm.models import examples, twins
@@ -83,7 +84,7 @@ def close(mine: Any, theirs: Any, tolerance: float) -> None:
 def test_rotary(head_dim: int) -> None:
     n, length = head_dim // 4, 2048
     x = np.random.default_rng(0).normal(size=(1, length, 3, head_dim))
-    mine = rows.rotate(jnp.asarray(x), n, 10000.0)
+    mine = rows.rotate(jnp.asarray(x), rates(n, 10000.0))
     heads = [twins.rotate(torch.tensor(x[0, :, h]), n).numpy() for h in range(3)]
     close(mine[0], np.stack(heads, 1), EXACT)
     np.testing.assert_array_equal(mine[..., n:], x[..., n:])

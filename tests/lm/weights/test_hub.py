@@ -192,7 +192,9 @@ def test_no_configuration(hub: Hub) -> None:
     del hub.models[MODEL]["config.json"]
     with pytest.raises(BadInput, match=r"has no config\.json"):
         jq.load_model(MODEL)
-    hub.models[MODEL]["config.json"] = json.dumps({"model_type": "gpt2"}).encode()
+    hub.models[MODEL]["config.json"] = json.dumps({"model_type": "bert"}).encode()
     hub.revisions["main"] = "a" * 40
-    with pytest.raises(BadInput, match="model_type 'gpt2'; supported: gpt_neox, gpt_neo"):
+    with pytest.raises(
+        BadInput, match="model_type 'bert'; supported: gpt_neox, gpt_neo, gpt2, llama"
+    ):
         jq.load_model(MODEL)

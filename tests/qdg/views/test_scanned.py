@@ -25,7 +25,7 @@ from jquanta.qdg.views import scanned, ways
 from jquanta.qdg.views.gradient import Gradients, gradient, gradients, loss_function
 from jquanta.qdg.views.parameters import chosen, count
 from jquanta.qdg.views.per_sample import per_sample, view_of
-from tests.lm.losses.examples import NEO, NEOX
+from tests.lm.losses.examples import LLAMA, NEO, NEOX
 from tests.monitors import Watch
 from tests.qdg import examples
 
@@ -55,6 +55,7 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
         (replace(NEOX, layers=1), "paper"),
         (WINDOWS, "."),
         (LAST_LOCAL, "reference"),
+        (replace(LLAMA, layers=3, local_from=1), "paper"),
     ],
 )
 def test_loops_give_the_gradients_of_layers_written_out(
@@ -92,7 +93,7 @@ def test_which_layers_are_a_loop() -> None:
         assert [(run.first, run.stop) for run in found] == wanted
 
 
-@pytest.mark.parametrize("config", [NEOX, NEO])
+@pytest.mark.parametrize("config", [NEOX, NEO, LLAMA])
 def test_the_program_lowers_for_cuda_without_scatters(config: LMConfig) -> None:
     """XLA's code for a GPU begins from this text, which needs no GPU to be made."""
     deep = replace(config, layers=6, **({"reach": ()} if config is NEO else {}))  # alternating

@@ -17,7 +17,7 @@ from jquanta.lm.models.network import logits_at
 from jquanta.qdg.views.gradient import Gradients, gradient
 from jquanta.qdg.views.parameters import chosen
 from jquanta.qdg.views.sketch import Projection, Sketch, projections, sketch
-from tests.lm.losses.examples import NEO, NEOX, USED, parameters
+from tests.lm.losses.examples import LLAMA, NEO, NEOX, USED, parameters
 from tests.qdg import examples
 
 SAMPLES, LENGTH, SEEDS = 4, 12, 1500
@@ -57,7 +57,7 @@ def stacked(grads: Grads, module: str) -> np.ndarray:
     return kernel if bias is None else np.concatenate([kernel, bias[:, None]], 1)
 
 
-@pytest.mark.parametrize("config", [NEOX, NEO])
+@pytest.mark.parametrize("config", [NEOX, NEO, LLAMA])
 def test_a_sketch_is_the_gradient_between_its_projections(config: LMConfig) -> None:
     """Aᵀ·G·Bᵀ, made here from G. Two programs' float32 gradients: GPT-Neo's scores are not scaled,
     so that rounding them moves a whole gradient by 6e-5 of itself."""
