@@ -145,21 +145,22 @@ def _fill(rows: "_OnDisk", source: PerSample, predictions: Predictions, monitor:
     for line in rows.begin():
         monitor.say(line)
     missing = [i for i, own in enumerate(source.batches) if not rows.done[own].all()]
-    bad: list[NDArray[np.int64]] = []
+    zero, infinite = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     with Interrupts("interrupted; the same command continues") as interrupts:
         try:
             for samples, batch in computed(source, missing):
                 unit, length = map(np.asarray, _unit(batch))
                 good = np.isfinite(length) & (length > 0)
-                bad.append(samples[~good])
+                zero.append(samples[length == 0])
+                infinite.append(samples[~np.isfinite(length)])
                 rows.write(samples[good], unit[good], length[good])
                 monitor.work("features", float(rows.done.mean()))
                 interrupts.check()
         finally:
             rows.save()
-    if len(wrong := np.sort(np.concatenate([np.empty(0, np.int64), *bad]))):
-        zero = rows.lengths[wrong] == 0
-        raise BadRows(predictions.index[wrong[zero]], predictions.index[wrong[~zero]], "prediction")
+    bad = [predictions.index[np.sort(np.concatenate(found))] for found in (zero, infinite)]
+    if any(map(len, bad)):
+        raise BadRows(bad[0], bad[1], "prediction")
 
 
 @jax.jit

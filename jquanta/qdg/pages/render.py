@@ -81,12 +81,12 @@ def payload(page: Page) -> tuple[dict[str, Any], bytes]:
     """
     arrays = Arrays()
     words: dict[str, int] = {}
-    pieces = (
+    numbered = (
         words.setdefault(word, len(words))
         for text in page.texts
         for word in (*text.before, text.target, *text.after)
     )
-    pieces = np.fromiter(pieces, np.uint32)
+    pieces = np.fromiter(numbered, np.uint32)
     starts = np.cumsum([0, *(len(t.before) + 1 + len(t.after) for t in page.texts)])
     found = {
         "title": page.title,
