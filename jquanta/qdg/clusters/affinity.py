@@ -247,8 +247,8 @@ def _nearest(
     points = jnp.asarray(unit)
     every = jnp.arange(len(unit))
 
-    @jax.jit
-    def nearest(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+    @jax.jit  # points are an argument: what a program closes over becomes part of it
+    def nearest(points: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
         own = start + jnp.arange(rows)
         some = jax.lax.dynamic_slice_in_dim(points, start, rows)
         cosine = jnp.matmul(some, points.T, precision=jax.lax.Precision.HIGHEST)
@@ -263,6 +263,6 @@ def _nearest(
     near = np.empty((len(unit), neighbours), np.int32)
     for start in starts:
         place = slice(start, start + rows)
-        cosine[place], near[place] = map(np.asarray, nearest(jnp.int32(start)))
+        cosine[place], near[place] = map(np.asarray, nearest(points, jnp.int32(start)))
         monitor.work("neighbours", place.stop / len(unit))
     return near, cosine

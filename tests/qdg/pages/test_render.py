@@ -1,9 +1,7 @@
 """The page as a file: whole in itself, its data as they were, whatever the corpus holds."""
 
 import base64
-import gzip
 import hashlib
-import json
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -14,7 +12,9 @@ import pytest
 from jquanta.qdg.pages import latex
 from jquanta.qdg.pages.page import Page, most_central, shown
 from jquanta.qdg.pages.render import SCRIPTS, Arrays, _file, embedded, payload, render
+from jquanta.qdg.pages.texts import Text
 from tests.qdg.pages.examples import HOSTILE, page
+from tests.qdg.pages.reading import unpacked
 
 
 class Elements(HTMLParser):
@@ -43,14 +43,6 @@ class Elements(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.inside in self.raw:
             self.raw[self.inside][-1] += data
-
-
-def unpacked(text: str) -> tuple[dict[str, Any], bytes]:
-    """The table and the numbers of what ``embedded`` gives."""
-    whole = gzip.decompress(base64.b64decode(text))
-    end = 4 + int.from_bytes(whole[:4], "little")
-    assert end % 8 == 0  # where typed arrays may begin
-    return json.loads(whole[4:end]), whole[end:]
 
 
 def numbers(place: dict[str, Any], found: bytes) -> np.ndarray:
@@ -102,6 +94,25 @@ def test_data_arrive_as_they_were() -> None:
     assert told["index"] == made.index.tolist()
     assert told["counts"] == made.counts.tolist()
     assert told["stability"] == made.stability
+
+
+def test_a_hundred_thousand_samples_take_less_than_30_megabytes() -> None:
+    """2,000 of them, of texts that share nothing but their words, and those as frequent as words
+    are (Zipf): more is the same again, but for the words themselves."""
+    chance = np.random.default_rng(0)
+    weights = 1 / np.arange(1, 20_001)
+    drawn = chance.choice(20_000, (2000, 101), p=weights / weights.sum())
+    texts = [
+        Text(tuple(row[:80]), row[80], tuple(row[81:]))
+        for row in ([f" word{i}" for i in row] for row in drawn.tolist())
+    ]
+
+    def size(samples: int) -> int:
+        made = vars(page([" a"], samples=samples, counts=(100, 400, 1000)))
+        labels = chance.permuted(made["labels"], axis=1)
+        return len(render(Page(**{**made, "texts": texts[:samples], "labels": labels})))
+
+    assert 100_000 * (size(2000) - size(1200)) / 800 < 30e6
 
 
 def test_many_words_take_wider_numbers() -> None:
