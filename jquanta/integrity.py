@@ -13,14 +13,17 @@ from jquanta.lm.losses.column import label_of, read_attributes, read_root
 from jquanta.lm.pretrain.config import load_suite
 from jquanta.lm.pretrain.folder import SuiteFolder
 from jquanta.lm.weights.files import SAFETENSORS
-from jquanta.qdg.cosines.similarity import WORK
-from jquanta.qdg.results import PAGE, STAGES, stored_config
+from jquanta.qdg.cosines import features, similarity
+from jquanta.qdg.results import PAGE, stages, stored_config
 from jquanta.run import arrays, kinds, parse, sums
 from jquanta.run.arrays import METADATA
 from jquanta.run.files import PART, as_path
 from jquanta.run.folder import CHECKPOINTS, CONFIG, RECORD, RunFolder
 from jquanta.sweep.folder import SweepFolder
 from jquanta.sweep.store import open_results
+
+WORKS = (similarity.WORK, features.WORK)
+"""Folders of work that continues."""
 
 WHOLE, UNSUMMED, UNFINISHED, DAMAGED = "whole", "no check sums", "unfinished", "damaged"
 """States of a part. ``no check sums``: an older version wrote it; nothing is missing, and whether
@@ -70,7 +73,7 @@ def check(path: Path | str) -> list[Part]:
 
 def _parts(path: Path) -> Iterator[Part]:
     """The parts of a folder: itself if it is one, and those in it."""
-    if path.name == CHECKPOINTS or path.suffix == PART or path.name == WORK:
+    if path.name == CHECKPOINTS or path.suffix == PART or path.name in WORKS:
         yield Part(path, "work in progress", UNFINISHED, "the command that began it continues")
         return
     if (path / CONFIG).is_file() or (path / RECORD).is_file():
@@ -127,8 +130,7 @@ def _suite(path: Path) -> list[str]:
 
 
 def _quanta(path: Path) -> list[str]:
-    stored_config(path)
-    return [*STAGES, PAGE]
+    return [*stages(stored_config(path)), PAGE]
 
 
 def _lacks(path: Path) -> bool:

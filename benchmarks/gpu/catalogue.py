@@ -93,6 +93,9 @@ PARTS = (
         ("10000",),
         spare=True,
     ),
+    Part(
+        "many", "100,000 samples without a matrix, 70m: sketches, clusters", 180, "many", spare=True
+    ),
 )
 
 

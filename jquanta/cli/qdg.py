@@ -29,6 +29,9 @@ class Options:
     the same folder continues where it stopped; with other --cluster or --page settings, only
     clusters and page are made anew.
 
+    For more samples than a matrix of all pairs takes (10,000 are 0.4 GB, 100,000 are 40), keep a
+    sketch of each gradient and cluster those: --similarity.mode sketch --cluster.method spherical.
+
     Without CONFIG: the largest model of the suite that jquanta pretrain makes (in runs/stdlib).
 
     Examples:
@@ -37,6 +40,7 @@ class Options:
       jquanta qdg --cluster.counts "50, 100, 200, 400"
       jquanta qdg pythia-70m --plan                     # time, memory and disk, here and on an H200
       jquanta qdg pythia-70m --out runs/pythia
+      jquanta qdg pythia-70m-100k
 
     Next: jquanta figures fig5 --qdg DIR, jquanta explore, emergence, assign and mechanism.
     In Python: jq.qdg.run(CONFIG), and each stage by itself.

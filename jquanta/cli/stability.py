@@ -46,6 +46,7 @@ class Options:
 def stability(options: Options) -> None:
     """Compute, store and print."""
     require_run(options.results)
+    from jquanta.qdg.clusters.likeness import likeness_of
     from jquanta.qdg.questions import stability
     from jquanta.qdg.results import chosen_count, open_run
     from jquanta.run.progress import Bar
@@ -57,7 +58,7 @@ def stability(options: Options) -> None:
     absolute = chosen.attrs.get("affinity") == "absolute"
     with Bar() as line, shortage_in_one_line("cluster fewer samples"):
         found = stability.stability(
-            run.similarity["cosine_abs" if absolute else "cosine"],
+            likeness_of(run.similarity, absolute),
             chosen,
             seeds=options.seeds,
             subsamples=options.subsamples,

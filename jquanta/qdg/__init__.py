@@ -22,6 +22,7 @@ from jquanta.lazy import attributes
 if TYPE_CHECKING:
     from jquanta.qdg.clusters.cluster import cluster, cluster_features, imported, open_clusters
     from jquanta.qdg.cosines.blockwise import exact
+    from jquanta.qdg.cosines.features import features, open_features
     from jquanta.qdg.cosines.similarity import open_similarity, similarity
     from jquanta.qdg.forecast import plan
     from jquanta.qdg.pipeline import run
@@ -48,11 +49,13 @@ _HOMES = {
     "cluster_losses": "jquanta.qdg.questions.emergence",
     "emerged": "jquanta.qdg.questions.emergence",
     "exact": "jquanta.qdg.cosines.blockwise",
+    "features": "jquanta.qdg.cosines.features",
     "given": "jquanta.qdg.samples.predictions",
     "gradients": "jquanta.qdg.views.gradient",
     "imported": "jquanta.qdg.clusters.cluster",
     "mechanisms": "jquanta.qdg.questions.mechanism",
     "open_clusters": "jquanta.qdg.clusters.cluster",
+    "open_features": "jquanta.qdg.cosines.features",
     "open_run": "jquanta.qdg.results",
     "open_selection": "jquanta.qdg.samples.predictions",
     "open_similarity": "jquanta.qdg.cosines.similarity",
@@ -76,11 +79,13 @@ __all__ = [
     "cluster_losses",
     "emerged",
     "exact",
+    "features",
     "given",
     "gradients",
     "imported",
     "mechanisms",
     "open_clusters",
+    "open_features",
     "open_run",
     "open_selection",
     "open_similarity",

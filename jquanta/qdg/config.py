@@ -22,8 +22,15 @@ TRIGRAM, BIGRAM, NONE = INDUCTION = ("trigram", "bigram", "none")
 EXACT, SKETCH, ACTIVATIONS = MODES = ("exact", "sketch", "activations")
 """What stands for a sample: its gradient, a sketch of it, or the model's activations."""
 
+COMPACT = (SKETCH, ACTIVATIONS)
+"""Those that are one short vector a sample."""
+
 ANGULAR, ABSOLUTE, SHIFTED = AFFINITIES = ("angular", "absolute", "shifted")
 """How cosines become affinities, which are not negative (``clusters.affinity``)."""
+
+SPECTRAL, NEIGHBOURS, SPHERICAL = METHODS = ("spectral", "neighbours", "spherical")
+"""How samples are clustered: by a matrix of the cosines of all pairs, by the graph of nearest
+neighbours, or by k-means of their features on the unit sphere."""
 
 KMEANS = ("jax", "scikit-learn")
 """Implementations of k-means."""
@@ -152,14 +159,21 @@ class SimilarityConfig:
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """Spectral clustering for each count."""
+    """Clustering for each count."""
 
     counts: str = knob(
         "", "numbers of clusters (empty: the paper's, to a fifth of the samples)", list=True
     )
+    method: str = knob(
+        SPECTRAL,
+        "spectral: the paper's, with a matrix of all pairs, to 20,000 samples; without a matrix, "
+        "of sketches or activations: neighbours (spectral clustering of the graph of nearest "
+        "neighbours), spherical (k-means of the unit vectors: quick, thousands of clusters)",
+    )
+    neighbours: int = knob(50, "for method neighbours: nearest others that a sample is joined to")
     affinity: str = knob(ANGULAR, f"of cosines: {', '.join(AFFINITIES)} (angular: the paper's)")
     kmeans: str = knob(KMEANS[0], f"implementation: {', '.join(KMEANS)}")
-    n_init: int = knob(30, "restarts of k-means")
+    n_init: int = knob(30, "restarts of k-means (spherical: 1 or 2 do for 100,000 samples)")
     seed: int = knob(0, "of everything random")
 
     def __post_init__(self) -> None:
@@ -167,12 +181,31 @@ class ClusterConfig:
         require(0 <= self.seed <= MAX_SEED, "cluster.seed", self.seed, f"give 0 to {MAX_SEED}")
         require_one_of(AFFINITIES, "cluster.affinity", self.affinity)
         require_one_of(KMEANS, "cluster.kmeans", self.kmeans)
+        require_one_of(METHODS, "cluster.method", self.method)
+        require_count("cluster.neighbours", self.neighbours, MAX_PREDICTIONS)
+        require(
+            self.method == SPECTRAL or self.affinity == ANGULAR,
+            "cluster.affinity",
+            f"{self.affinity!r}",
+            f"is of a matrix of all pairs, and method {self.method} has none; leave it angular",
+        )
+        require(
+            self.method != SPHERICAL or self.kmeans == KMEANS[0],
+            "cluster.kmeans",
+            f"{self.kmeans!r}",
+            f"has no spherical k-means; give {KMEANS[0]}",
+        )
         settings.numbers("cluster.counts", self.counts)
 
     @property
     def chosen(self) -> tuple[int, ...] | None:
         """The counts, or None for the paper's."""
         return settings.numbers("cluster.counts", self.counts) or None
+
+    @property
+    def has_matrix(self) -> bool:
+        """Whether a matrix of all pairs is made; else features are stored."""
+        return self.method == SPECTRAL
 
 
 @dataclass(frozen=True)
@@ -258,11 +291,27 @@ class QDGConfig:
             "'absolute'",
             "is of absolute values, which similarity.absolute = true makes; give both",
         )
+        has_matrix, mode = self.cluster.has_matrix, self.similarity.mode
+        require(
+            has_matrix or mode in COMPACT,
+            "cluster.method",
+            f"{self.cluster.method!r}",
+            f"takes one short vector a sample, and mode {mode} keeps all numbers of its gradient; "
+            "give similarity.mode = 'sketch' (or 'activations')",
+        )
+        require(
+            has_matrix or not self.similarity.absolute,
+            "similarity.absolute",
+            "true",
+            f"is of a matrix of all pairs, and method {self.cluster.method} has none; leave it out",
+        )
 
     def differences(self, other: "QDGConfig") -> list[str]:
         """The fields that differ, of those after which gradients would have to be computed anew,
         which is expensive."""
-        return [name for name in EXPENSIVE if attrgetter(name)(self) != attrgetter(name)(other)]
+        names = [name for name in EXPENSIVE if attrgetter(name)(self) != attrgetter(name)(other)]
+        stage = self.cluster.has_matrix != other.cluster.has_matrix
+        return [*names, *["cluster.method"] * stage]
 
     def to_toml(self) -> str:
         """As TOML that reads back the same."""

@@ -28,15 +28,17 @@ from jquanta.machine.prices import noted
 from jquanta.qdg.clusters.cluster import (
     STORE,
     cluster,
+    cluster_features,
     open_clusters,
     save_clusters,
 )
-from jquanta.qdg.config import InputConfig, QDGConfig, chosen_counts, load_qdg
+from jquanta.qdg.config import ClusterConfig, InputConfig, QDGConfig, chosen_counts, load_qdg
+from jquanta.qdg.cosines.features import VECTOR, features
 from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS
-from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity, similarity
+from jquanta.qdg.cosines.similarity import similarity
 from jquanta.qdg.pages.data import page_from
 from jquanta.qdg.pages.render import render
-from jquanta.qdg.results import PAGE, STAGES, stored_config
+from jquanta.qdg.results import PAGE, open_likeness, stages, stored_config
 from jquanta.qdg.samples.predictions import (
     SELECTION,
     Predictions,
@@ -68,7 +70,8 @@ def run(
         config: a ``QDGConfig``, the path of a TOML file, its content as a mapping, or None for
             the embedded default, which takes the suite that ``jquanta pretrain`` makes.
         out: the run folder; ``runs/NAME`` by default. It holds ``selection.zarr``,
-            ``similarity.zarr``, ``clusters.zarr`` and the page.
+            ``similarity.zarr`` (``features.zarr`` where there is no matrix of all pairs),
+            ``clusters.zarr`` and the page.
         mini: apply the configuration's ``[mini]`` table.
         monitor: sees the progress.
 
@@ -88,10 +91,10 @@ def run(
     before = stored_config(folder.path) if folder.require_place() else None
     if before is not None:
         _require_same_samples(folder.path, before, config)
-    whole = all((folder.path / name).exists() for name in (*STAGES, PAGE))
+    whole = all((folder.path / name).exists() for name in (*stages(config), PAGE))
     if before == config and folder.done and whole:
         folder.tidy()
-        stored_selection(folder.path), open_similarity(folder.path)  # whole, or refused
+        stored_selection(folder.path), open_likeness(folder.path)  # whole, or refused
         monitor.say(f"{folder.path}: already finished; nothing to do")
         return open_clusters(folder.path)
     inputs = _inputs(config, monitor)  # what is wrong with them is said before anything is written
@@ -104,7 +107,7 @@ def run(
             with noted(), folder.failures_recorded(remedy):
                 clusters = _stages(folder.path, config, inputs, monitor)
         except BadInput:
-            if before is None and not (folder.path / SIMILARITY).exists():
+            if before is None and not (folder.path / stages(config)[1]).exists():
                 folder.withdraw(made)  # nothing expensive is lost
             raise
         folder.finish()
@@ -251,11 +254,16 @@ def _similarity(
     predictions: Predictions,
     monitor: Monitor,
 ) -> xr.Dataset:
+    """The cosines of all pairs; of a run without a matrix, the samples' features."""
     wanted = config.similarity
+    model = Model(checkpoint.config, read_params(checkpoint.source, checkpoint.config))
+    view = view_from(dataclasses.asdict(wanted))
+    if not config.cluster.has_matrix:
+        return features(model, predictions, view, out=path, monitor=monitor)
     return similarity(
-        Model(checkpoint.config, read_params(checkpoint.source, checkpoint.config)),
+        model,
         predictions,
-        view_from(dataclasses.asdict(wanted)),
+        view,
         absolute=wanted.absolute,
         out=path,
         memory=wanted.memory or None,
@@ -266,25 +274,41 @@ def _similarity(
 
 def _clusters(path: Path, config: QDGConfig, cosines: xr.Dataset, monitor: Monitor) -> xr.Dataset:
     wanted = config.cluster
-    settings = json.dumps(dataclasses.asdict(wanted))
     if (path / STORE).exists():
         stored = open_clusters(path)
-        same = stored.attrs.get("settings") == settings
+        same = _settings(stored) == dataclasses.asdict(wanted)
         if same and stored.attrs.get("samples") == cosines.attrs["samples"]:
             return stored
         monitor.say("clusters: other settings than before; making them anew")
-    matrix = cosines[COSINE_ABS if wanted.affinity == "absolute" else COSINE]
-    clusters = cluster(
-        matrix.assign_attrs(cosines.attrs),
-        wanted.chosen,
-        affinity=wanted.affinity,
-        seed=wanted.seed,
-        kmeans=wanted.kmeans,
-        n_init=wanted.n_init,
-        monitor=monitor,
-    ).assign_attrs(settings=settings)
+    made: dict[str, Any] = {"seed": wanted.seed, "n_init": wanted.n_init, "kmeans": wanted.kmeans}
+    if wanted.has_matrix:
+        matrix = cosines[COSINE_ABS if wanted.affinity == "absolute" else COSINE]
+        clusters = cluster(
+            matrix.assign_attrs(cosines.attrs),
+            wanted.chosen,
+            affinity=wanted.affinity,
+            monitor=monitor,
+            **made,
+        )
+    else:
+        clusters = cluster_features(
+            cosines[VECTOR].assign_attrs(cosines.attrs),
+            wanted.chosen,
+            method=wanted.method,
+            neighbours=wanted.neighbours,
+            monitor=monitor,
+            **made,
+        )
+    clusters = clusters.assign_attrs(settings=json.dumps(dataclasses.asdict(wanted)))
     save_clusters(clusters, path)
     return clusters
+
+
+def _settings(clusters: xr.Dataset) -> dict[str, Any]:
+    """The settings that clusters were made with; those that there were not yet, at what they do by
+    default."""
+    defaults = {field.name: field.default for field in dataclasses.fields(ClusterConfig)}
+    return defaults | json.loads(clusters.attrs.get("settings", "{}"))
 
 
 def _page(path: Path, config: QDGConfig, monitor: Monitor) -> None:

@@ -16,16 +16,15 @@ from jquanta.lm.models.model import Model
 from jquanta.lm.weights.load import fingerprint, read_params
 from jquanta.qdg.clusters.cluster import STORE, open_clusters
 from jquanta.qdg.config import QDGConfig, load_qdg
+from jquanta.qdg.cosines.features import FEATURES, open_features
 from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity
 from jquanta.qdg.samples.predictions import SELECTION, Predictions, open_selection
 from jquanta.run import kinds
 from jquanta.run.files import as_path
 from jquanta.run.folder import CONFIG, RunFolder
 
-STAGES = (SELECTION, SIMILARITY, STORE)
-"""What a finished run holds ..."""
 PAGE = "quanta.html"
-"""... beside the page."""
+"""The page of a finished run."""
 
 REMEDY = "give a folder that jquanta qdg made"
 
@@ -41,7 +40,8 @@ class Results:
         path: of the folder.
         config: that it was made with.
         predictions: the samples, of the corpus that ``[input]`` names.
-        similarity, clusters: as the stages give them.
+        similarity, clusters: as the stages give them. Of a run without a matrix of all pairs, the
+            similarity is what ``features`` gives.
     """
 
     path: Path
@@ -74,13 +74,27 @@ def open_run(path: Path | str | None) -> Results:
     path = as_path(path)
     kinds.require(path, "quanta", remedy=REMEDY, marker=CONFIG)
     config = stored_config(path)
-    for stage in STAGES:
+    for stage in stages(config):
         if not (path / stage).is_dir():
             raise BadInput(f"{path}: lacks {stage}; finish it with jquanta qdg")
     predictions = open_selection(path, open_corpus(config.input.corpus))
     clusters = open_clusters(path)
     require_samples(predictions, clusters)
-    return Results(path, config, predictions, open_similarity(path), clusters)
+    return Results(path, config, predictions, open_likeness(path), clusters)
+
+
+def stages(config: QDGConfig) -> tuple[str, str, str]:
+    """What a finished run holds beside the page."""
+    return SELECTION, SIMILARITY if config.cluster.has_matrix else FEATURES, STORE
+
+
+def open_likeness(folder: Path) -> xr.Dataset:
+    """The similarity of a run's samples; where there is no matrix of all pairs, their features.
+
+    Raises:
+        BadInput: if there is neither.
+    """
+    return open_features(folder) if (folder / FEATURES).exists() else open_similarity(folder)
 
 
 def stored_config(folder: Path) -> QDGConfig:

@@ -14,9 +14,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
 
 from jquanta.errors import BadInput
 from jquanta.masks import unmasked
@@ -171,6 +172,58 @@ def neighbour_graph(
     return graph.maximum(graph.T)
 
 
+def joined(
+    graph: csr_array, unit: Float[np.ndarray, "Q F"], monitor: Monitor | None = None
+) -> csr_array:
+    """A graph whose parts are joined to one: between separate parts the eigenvectors of eigenvalue
+    0 are not unique.
+
+    Each part but the largest is joined to what lies outside by its most alike pair of samples, and
+    so again until there is one part: the missing edges of a maximum spanning tree (Borůvka's
+    algorithm).
+
+    Args:
+        graph: from ``neighbour_graph``.
+        unit: [Q, F] the samples' features, of unit length.
+        monitor: is told of parts.
+    """
+    parts, part = connected_components(graph, directed=False)
+    if parts > 1 and monitor is not None:
+        small = len(part) - np.bincount(part).max()
+        monitor.say(
+            f"the graph of nearest neighbours has {parts:,} parts, {small:,} samples outside the "
+            "largest: each is joined to the others by its most alike pair"
+        )
+    while parts > 1:
+        order = np.argsort(part, kind="stable")
+        members = np.split(order, np.cumsum(np.bincount(part))[:-1])
+        largest = max(range(parts), key=lambda number: len(members[number]))
+        pairs = [_nearest_outside(unit, own) for i, own in enumerate(members) if i != largest]
+        cosine, one, other = (np.array(column) for column in zip(*pairs, strict=True))
+        # An angle of 180° would be an edge of no weight, which joins nothing.
+        weight = np.maximum(angular(cosine.astype(np.float32)), np.float32(1e-6))
+        edges = coo_array((weight, (one, other)), graph.shape).tocsr()
+        graph = graph.maximum(edges).maximum(edges.T)
+        parts, part = connected_components(graph, directed=False)
+    return graph
+
+
+def _nearest_outside(
+    unit: Float[np.ndarray, "Q F"], own: Int[np.ndarray, " n"]
+) -> tuple[float, int, int]:
+    """The highest cosine between some samples and all others, and between which it is."""
+    best = (-np.inf, -1, -1)
+    rows = max(1, HELD // len(unit))
+    for start in range(0, len(own), rows):
+        some = own[start : start + rows]
+        cosine = unit[some] @ unit.T
+        cosine[:, own] = -np.inf
+        place = int(cosine.argmax())
+        i, j = divmod(place, len(unit))
+        best = max(best, (float(cosine[i, j]), int(some[i]), j))
+    return best
+
+
 def normalised(features: ArrayLike) -> Float[np.ndarray, "Q F"]:
     """Rows scaled to unit length, float32. Raises ``BadInput`` for rows of length zero."""
     features = _numbers(features, "features", "samples × features").astype(np.float32)
@@ -194,8 +247,8 @@ def _nearest(
     points = jnp.asarray(unit)
     every = jnp.arange(len(unit))
 
-    @jax.jit
-    def nearest(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+    @jax.jit  # points are an argument: what a program closes over becomes part of it
+    def nearest(points: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
         own = start + jnp.arange(rows)
         some = jax.lax.dynamic_slice_in_dim(points, start, rows)
         cosine = jnp.matmul(some, points.T, precision=jax.lax.Precision.HIGHEST)
@@ -210,6 +263,6 @@ def _nearest(
     near = np.empty((len(unit), neighbours), np.int32)
     for start in starts:
         place = slice(start, start + rows)
-        cosine[place], near[place] = map(np.asarray, nearest(jnp.int32(start)))
+        cosine[place], near[place] = map(np.asarray, nearest(points, jnp.int32(start)))
         monitor.work("neighbours", place.stop / len(unit))
     return near, cosine

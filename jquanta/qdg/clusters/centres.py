@@ -1,4 +1,5 @@
-"""The centres of clusters and how close samples are to them, from cosines alone (no gradients).
+"""The centres of clusters and how close samples are to them, from cosines alone (no gradients), or
+from a vector for each sample where there is no matrix of cosines.
 
 Notation: the n samples of a cluster have unit gradients g_i, and c_ij = g_i · g_j are their
 cosines. The cluster's centre is the mean m = Σ_j g_j / n. With the row sums s_i = Σ_j c_ij over the
@@ -8,9 +9,11 @@ members of the cluster,
     cos(g_i, m)    = s_i / √(Σ_i s_i)                    cosine to the centre
     cos(g_i, m_-i) = (s_i - c_ii) / √(Σ_k s_k - 2 s_i + c_ii)    to the centre of the others
 
-so the row sums of the blocks within clusters and the diagonal are all that is needed.
+so the row sums of the blocks within clusters and the diagonal are all that is needed. From vectors
+they are s_i = g_i · Σ_j g_j, without any cosine of a pair.
 
-Shapes: Q samples, ``counts`` numbers of clusters, K clusters of one count, ``new`` gradients.
+Shapes: Q samples, F features, ``counts`` numbers of clusters, K clusters of one count, ``new``
+gradients.
 """
 
 from dataclasses import dataclass
@@ -27,6 +30,10 @@ from jquanta.run.progress import Monitor, Silence
 
 STRIP = CHUNK
 """Rows of the matrix in memory at a time. A strip is a row of chunks, so that each is read once."""
+
+
+ROWS = 2**12
+"""Vectors in memory at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +138,48 @@ def centres_of_counts(
                 found[here] = strip[np.ix_(here - start, mine)].sum(1, dtype=np.float64)
         monitor.work("similarity", stop / samples)
     return [Centres(label, found, own) for label, found in zip(labels, sums, strict=True)]
+
+
+def centres_of_vectors(
+    unit: xr.DataArray | Float[np.ndarray, "Q F"],
+    labels: Int[np.ndarray, "counts labels"],
+    *,
+    monitor: Monitor | None = None,
+) -> list[Centres]:
+    """The clusters of every count, in two passes over the samples' vectors: sums over clusters,
+    then products with them, in float64.
+
+    Args:
+        unit: [Q, F] vectors of unit length. They may be on disk: ``ROWS`` are in memory at a time.
+        labels, monitor: as of ``centres_of_counts``.
+
+    Raises:
+        BadInput: for labels of another number of samples.
+    """
+    monitor = monitor or Silence()
+    samples, labels = len(unit), unmasked(labels, "labels")
+    if labels.shape[1] != samples:
+        raise BadInput(f"{labels.shape[1]} labels for {samples} samples; give one a sample")
+    starts = range(0, samples, ROWS)
+    totals = [np.zeros((int(label.max()) + 1, unit.shape[1])) for label in labels]
+    for start in starts:
+        rows = unmasked(unit[start : start + ROWS], "unit")
+        for label, total in zip(labels, totals, strict=True):
+            own = label[start : start + len(rows)]
+            # Sorted by cluster, each cluster's rows are one run, which reduceat adds up.
+            order = np.argsort(own, kind="stable")
+            there, first = np.unique(own[order], return_index=True)
+            total[there] += np.add.reduceat(rows[order], first, axis=0, dtype=np.float64)
+        monitor.work("centres", 0.5 * (start + len(rows)) / samples)
+    sums, squares = np.empty(labels.shape), np.empty(samples)
+    for start in starts:
+        rows = unmasked(unit[start : start + ROWS], "unit").astype(np.float64)
+        place = slice(start, start + len(rows))
+        squares[place] = np.einsum("if,if->i", rows, rows)
+        for label, total, found in zip(labels, totals, sums, strict=True):
+            found[place] = np.einsum("if,if->i", rows, total[label[place]])
+        monitor.work("centres", 0.5 + 0.5 * place.stop / samples)
+    return [Centres(label, found, squares) for label, found in zip(labels, sums, strict=True)]
 
 
 def to_centres(cosines: Float[np.ndarray, "new Q"], centres: Centres) -> Float[np.ndarray, "new K"]:

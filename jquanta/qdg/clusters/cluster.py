@@ -13,20 +13,21 @@ Shapes: Q samples, F features, ``counts`` numbers of clusters, ``seeds``.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import sklearn.cluster
 import xarray as xr
-from jaxtyping import Float, Float64, Int, Int32, Integer
+from jaxtyping import Float, Float32, Float64, Int, Int32, Integer
 from numpy.typing import ArrayLike
 
 from jquanta.errors import BadInput
 from jquanta.masks import unmasked
-from jquanta.qdg.clusters.affinity import affinity_of, neighbour_graph
+from jquanta.qdg.clusters.affinity import affinity_of, joined, neighbour_graph, normalised
 from jquanta.qdg.clusters.kmeans import kmeans as jax_kmeans
+from jquanta.qdg.clusters.likeness import Cosines, Vectors
 from jquanta.qdg.clusters.spectral import (
     Affinity,
     Embedding,
@@ -35,14 +36,19 @@ from jquanta.qdg.clusters.spectral import (
     refuse_disconnected,
     start_vector,
 )
-from jquanta.qdg.config import COUNTS, KMEANS, chosen_counts
+from jquanta.qdg.clusters.spherical import points, spherical
+from jquanta.qdg.config import ANGULAR, COUNTS, KMEANS, NEIGHBOURS, SPHERICAL, chosen_counts
 from jquanta.run import arrays
 from jquanta.run.files import as_path
-from jquanta.run.progress import Monitor, Silence
+from jquanta.run.progress import Monitor, Part, Silence
 
 CLEAR_GAP = 1e-7
 """Between eigenvalues k and k + 1: the solver's error of about 1e-15 over this gap turns the space
 of the first k eigenvectors by about 1e-8, however many further ones are computed with them."""
+
+N_INIT, SPHERICAL_INIT = 30, 1
+"""Restarts of k-means: the paper's; and of features, where a restart takes long and changes the
+inertia by a thousandth."""
 
 STORE = "clusters.zarr"
 
@@ -91,13 +97,14 @@ def cluster(
 
 
 def cluster_features(
-    features: ArrayLike,
+    features: ArrayLike | xr.DataArray,
     counts: Sequence[int] | ArrayLike | None = None,
     *,
+    method: str = NEIGHBOURS,
     neighbours: int = 50,
     seed: int = 0,
     kmeans: str = "jax",
-    n_init: int = 30,
+    n_init: int | None = None,
     monitor: Monitor | None = None,
     **attributes: Any,
 ) -> xr.Dataset:
@@ -105,34 +112,91 @@ def cluster_features(
     samples and more.
 
     Args:
-        features: [Q, F], such as sketches of gradients.
+        features: [Q, F], such as sketches of gradients; a DataArray's attributes are kept.
         counts: as in ``cluster``, below Q.
+        method: ``"neighbours"``: spectral clustering of the graph of nearest neighbours.
+            ``"spherical"``: k-means of the features on the unit sphere (``clusters.spherical``),
+            which also makes thousands of clusters in minutes.
         neighbours: how many nearest others each sample is joined to (``affinity.neighbour_graph``).
-            With too few the graph is not connected, which is refused.
-        seed: as in ``cluster``, as are ``kmeans``, ``n_init``, ``monitor`` and errors.
+            A graph that falls apart is joined by its most alike pairs
+            (``affinity.joined``). For ``"neighbours"`` only.
+        seed: as in ``cluster``, as are ``monitor`` and errors.
+        kmeans: as in ``cluster``, for ``"neighbours"`` only.
+        n_init: restarts; by default 30 as in ``cluster``, and ``SPHERICAL_INIT`` for
+            ``"spherical"``.
         attributes: kept in the Dataset's attributes.
     """
     monitor = monitor or Silence()
-    graph = neighbour_graph(features, neighbours, monitor=monitor)
-    settings = {"affinity": "angular", "neighbours": neighbours, **attributes}
-    return _clustered(graph, counts, seed, kmeans, n_init, monitor, settings)
+    if method not in (NEIGHBOURS, SPHERICAL):
+        raise BadInput(f"method = {method!r}: give {NEIGHBOURS} or {SPHERICAL}")
+    unit = normalised(features)
+    chosen = _chosen(counts, len(unit), monitor)
+    made = {**getattr(features, "attrs", {}), "method": method, **attributes}
+    if method == SPHERICAL:
+        made |= {"n_init": SPHERICAL_INIT if n_init is None else n_init}
+    else:
+        made |= {"affinity": ANGULAR, "neighbours": neighbours, "kmeans": kmeans}
+        made |= {"n_init": N_INIT if n_init is None else n_init}
+    labels, inertia = _of_features(unit, chosen, [seed], made, monitor)
+    return _dataset(labels[0], chosen, made | {"seed": seed}, inertia[0])
 
 
 def labels_by_seed(
-    cosine: ArrayLike,
+    likeness: Cosines | Vectors,
     counts: Sequence[int],
     seeds: Sequence[int],
     *,
-    affinity: str = "angular",
-    kmeans: str = "jax",
-    n_init: int = 30,
+    made: Mapping[Any, Any],
     monitor: Monitor | None = None,
 ) -> Int32[np.ndarray, "seeds counts Q"]:
-    """The labels that ``cluster`` gives at each seed. With ``kmeans="jax"`` the eigenvectors, which
-    do not depend on the seed, are computed once for all of them."""
-    matrix = affinity_of(cosine, affinity)
-    chosen = chosen_counts(counts, len(matrix))
-    return _solved(matrix, chosen, seeds, kmeans, n_init, monitor or Silence(), affinity)[0]
+    """The labels that clusters have at each seed, otherwise made as those with the attributes
+    ``made``. Eigenvectors that do not depend on the seed are computed once for all of them."""
+    chosen, monitor = chosen_counts(counts, len(likeness)), monitor or Silence()
+    if isinstance(likeness, Vectors):
+        return _of_features(normalised(likeness.unit), chosen, seeds, made, monitor)[0]
+    matrix, name = affinity_of(likeness.matrix, made["affinity"]), made["affinity"]
+    return _solved(matrix, chosen, seeds, made["kmeans"], int(made["n_init"]), monitor, name)[0]
+
+
+def _of_features(
+    unit: Float32[np.ndarray, "Q F"],
+    counts: Sequence[int],
+    seeds: Sequence[int],
+    made: Mapping[Any, Any],
+    monitor: Monitor,
+) -> tuple[Int32[np.ndarray, "seeds counts Q"], Float64[np.ndarray, "seeds counts"]]:
+    """Labels and inertias for every seed and count, made as the attributes say."""
+    n_init = int(made["n_init"])
+    _require(seeds, n_init)
+    if made["method"] == SPHERICAL:
+        return _stacked(_spherical_solutions(unit, counts, seeds, n_init, monitor), seeds, counts)
+    graph = joined(neighbour_graph(unit, int(made["neighbours"]), monitor=monitor), unit, monitor)
+    return _solved(graph, counts, seeds, made["kmeans"], n_init, monitor, ANGULAR)
+
+
+def _spherical_solutions(
+    unit: Float32[np.ndarray, "Q F"],
+    counts: Sequence[int],
+    seeds: Sequence[int],
+    n_init: int,
+    monitor: Monitor,
+) -> Iterator["_Solution"]:
+    """Seed by seed, for each its counts."""
+    there = points(unit)
+    # An iteration multiplies with all centres, and adds samples up.
+    work = np.cumsum([0.0, *(count + 128.0 for _ in seeds for count in counts)])
+    number = 0
+    for seed in seeds:
+        for count in counts:
+            before, own = work[number] / work[-1], (work[number + 1] - work[number]) / work[-1]
+            part = Part(monitor, float(before), float(own))
+
+            def watch(share: float, detail: str, part: Part = part) -> None:
+                part.work("clusters", share, detail)
+
+            found = spherical(there, count, seed=seed, n_init=n_init, watch=watch)
+            yield _Solution(found.label, found.inertia)
+            number += 1
 
 
 def _clustered(
@@ -144,18 +208,32 @@ def _clustered(
     monitor: Monitor,
     settings: dict[str, Any],
 ) -> xr.Dataset:
-    samples = affinity.shape[0]
+    chosen = _chosen(counts, affinity.shape[0], monitor)
+    labels, inertia = _solved(
+        affinity, chosen, [seed], kmeans, n_init, monitor, settings["affinity"]
+    )
+    made = {"seed": seed, "kmeans": kmeans, "n_init": n_init}
+    return _dataset(labels[0], chosen, settings | made, inertia[0])
+
+
+def _chosen(counts: Sequence[int] | ArrayLike | None, samples: int, monitor: Monitor) -> list[int]:
+    """The counts of clusters; what is left out is said."""
     chosen = chosen_counts(counts, samples)
     if counts is None and len(chosen) < len(COUNTS):
         monitor.say(
             f"cluster counts {COUNTS[len(chosen)]} to {COUNTS[-1]} are left out: above a fifth of "
             f"{samples} samples"
         )
-    labels, inertia = _solved(
-        affinity, chosen, [seed], kmeans, n_init, monitor, settings["affinity"]
-    )
-    made = {"seed": seed, "kmeans": kmeans, "n_init": n_init}
-    return _dataset(labels[0], chosen, settings | made, inertia[0])
+    return chosen
+
+
+def _require(seeds: Sequence[int], n_init: int) -> None:
+    """Raise ``BadInput`` for no restarts, or a seed out of range."""
+    if n_init < 1:
+        raise BadInput(f"n_init = {n_init}: give at least 1 restart")
+    for seed in seeds:
+        if not 0 <= seed < 2**32:
+            raise BadInput(f"seed = {seed}: give a number from 0 to 2^32 - 1")
 
 
 def _solved(
@@ -170,23 +248,31 @@ def _solved(
     """Labels and inertias for every seed and count; ``name`` is the affinity's, for messages."""
     if kmeans not in KMEANS:
         raise BadInput(f"kmeans = {kmeans!r}: give one of {', '.join(KMEANS)}")
-    if n_init < 1:
-        raise BadInput(f"n_init = {n_init}: give at least 1 restart")
-    for seed in seeds:
-        if not 0 <= seed < 2**32:
-            raise BadInput(f"seed = {seed}: give a number from 0 to 2^32 - 1")
+    _require(seeds, n_init)
     refuse_disconnected(affinity, name)
     solve = _jax_solutions if kmeans == "jax" else _scikit_learn_solutions
     # The work of k-means for a count k: k clusters × k dimensions, and a share that every count
     # takes however small it is.
     work = np.cumsum(np.tile(np.array(counts, float) ** 2 + 100**2, len(seeds)))
-    labels, inertias = [], []
     monitor.work("embedding", 0.0)
-    solutions = solve(affinity, counts, seeds, n_init)
-    for share, solution in zip(work / work[-1], solutions, strict=True):
+
+    def watched() -> Iterator[_Solution]:
+        solutions = solve(affinity, counts, seeds, n_init)
+        for share, solution in zip(work / work[-1], solutions, strict=True):
+            yield solution
+            monitor.work("clusters", float(share))
+
+    return _stacked(watched(), seeds, counts)
+
+
+def _stacked(
+    solutions: "Iterator[_Solution]", seeds: Sequence[int], counts: Sequence[int]
+) -> tuple[Int32[np.ndarray, "seeds counts Q"], Float64[np.ndarray, "seeds counts"]]:
+    """Labels, ranked, and inertias."""
+    labels, inertias = [], []
+    for solution in solutions:
         labels.append(ranked(solution.label))
         inertias.append(solution.inertia)
-        monitor.work("clusters", float(share))
     shape = (len(seeds), len(counts))
     return np.stack(labels).reshape(*shape, -1), np.array(inertias).reshape(shape)
 

@@ -1,12 +1,12 @@
 """How good clusters are: agreement of two clusterings, tightness, and null models to compare with.
 
-A null model is a similarity matrix with the same gross statistics and without clusters: what
-clustering finds there is what it finds anywhere.
+A null model is a similarity with the same gross statistics and without clusters: what clustering
+finds there is what it finds anywhere.
 
 Shapes: Q samples, F features, ``counts`` numbers of clusters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from jquanta.masks import unmasked
 from jquanta.qdg.clusters.affinity import normalised, symmetric
-from jquanta.qdg.clusters.centres import centres_of_counts
+from jquanta.qdg.clusters.centres import Centres
 
 
 def agreement(
@@ -31,16 +31,14 @@ def agreement(
     return np.array([adjusted_rand_score(a, b) for a, b in pairs])
 
 
-def tightness(
-    cosine: Float[np.ndarray, "Q Q"], labels: Int[np.ndarray, "counts Q"]
-) -> Float64[np.ndarray, " counts"]:
-    """For each row of labels: the mean over samples of their mean cosine to the others of their
-    cluster. Samples that are a cluster by themselves do not count."""
-    return np.array([np.nanmean(found.to_others) for found in centres_of_counts(cosine, labels)])
+def tightness(found: Sequence[Centres]) -> Float64[np.ndarray, " counts"]:
+    """For the clusters of each count: the mean over samples of their mean cosine to the others of
+    their cluster. Samples that are a cluster by themselves do not count."""
+    return np.array([np.nanmean(centres.to_others) for centres in found])
 
 
-def shuffled(features: ArrayLike, seed: int = 0) -> Float[np.ndarray, "Q Q"]:
-    """Null model: cosines of samples after each feature was permuted among the samples, each
+def shuffled(features: ArrayLike, seed: int = 0) -> Float[np.ndarray, "Q F"]:
+    """Null model: vectors of unit length after each feature was permuted among the samples, each
     feature by a permutation of its own.
 
     Kept: the values of each feature, hence its distribution, and the mean gradient. Lost: which
@@ -57,8 +55,7 @@ def shuffled(features: ArrayLike, seed: int = 0) -> Float[np.ndarray, "Q Q"]:
     matrix = np.array(unmasked(features, "features"), np.float32)
     normalised(matrix)  # refuses samples that have no direction
     np.random.default_rng(seed).permuted(matrix, axis=0, out=matrix)
-    unit = normalised(matrix)
-    return unit @ unit.T
+    return normalised(matrix)
 
 
 def rotated(cosine: ArrayLike, seed: int = 0) -> Float[np.ndarray, "Q Q"]:

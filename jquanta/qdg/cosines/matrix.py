@@ -166,7 +166,7 @@ class OnDisk:
         self.names = tuple(name for name, array in variables.items() if not array.parts)
         self.n = variables[self.names[0]].shape[0]
         self.strip = strip_shape(self.n)[0]
-        self.state = _state(work, self.identity)
+        self.state = stored_state(work, self.identity)
         self.panel: int | None = self.state.get("panel")
         self.done: NDArray[np.bool_] = np.zeros((0, 0), bool)
         self.due = Due(LEAST_INTERVAL, COST_SHARE)
@@ -183,7 +183,7 @@ class OnDisk:
         shape = len(starts), len(starts)
         layout = {"version": VERSION, "names": list(self.names), "starts": [*starts, self.n]}
         before = {key: self.state.get(key) for key in layout}
-        self.done = _done(self.work / DONE, shape)
+        self.done = marks(self.work / DONE, shape)
         if before == layout and all(strip.is_whole for strip in self._strips()):
             share = self.done[np.triu_indices(len(starts))].mean()
             return [f"similarity: continuing after {share:.0%}"]
@@ -192,7 +192,7 @@ class OnDisk:
             if path.name not in (STATE, LOCK):
                 remove(path)
         write(self.group, self.variables, self.identity)
-        _reserve(self._strips())
+        reserve(self._strips())
         fresh = "starts" not in self.state
         self.state = {"identity": self.identity, "panel": panel, **layout}
         write_whole(self.work / STATE, json.dumps(self.state))
@@ -274,8 +274,8 @@ def _cosines(blocks: Blocks, same: bool) -> Iterator[Float32[np.ndarray, "q r"]]
         yield found
 
 
-def _done(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The blocks that are marked; none if the marks are of other panels."""
+def marks(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """What is marked as done; nothing if the marks are of another shape."""
     try:
         stored = npy.read(path, "delete it")
     except (FileNotFoundError, BadInput):  # missing, or damaged: everything is done again
@@ -284,7 +284,7 @@ def _done(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return stored if fits else np.zeros(shape, bool)
 
 
-def _state(work: Path, identity: dict[str, Any]) -> dict[str, Any]:
+def stored_state(work: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """The stored state, empty where there is none."""
     try:
         stored = parse.read_json(work / STATE)
@@ -303,7 +303,7 @@ def _state(work: Path, identity: dict[str, Any]) -> dict[str, Any]:
     return dict(stored)
 
 
-def _reserve(strips: Sequence[Strip]) -> None:
+def reserve(strips: Sequence[Strip]) -> None:
     """Make files of zeros. A disk that is full says so here, and not by a signal (SIGBUS) when a
     page of a mapped file is written."""
     size = strips[0].size

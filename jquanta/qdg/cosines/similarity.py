@@ -122,11 +122,11 @@ def similarity(
     if (out / SIMILARITY).exists():
         _require_same(out / SIMILARITY, identity, absolute)
         if (out / WORK).exists():  # a process was killed just after its last step
-            with contextlib.suppress(BadInput), _work_folder(out) as work:
+            with contextlib.suppress(BadInput), work_folder(out / WORK) as work:
                 remove(work / STATE)
         return open_similarity(out)
     require_place(out)
-    with _work_folder(out) as work:
+    with work_folder(out / WORK) as work:
         matrices = OnDisk(work, wanted, identity)
         try:
             filled(matrices)
@@ -150,10 +150,10 @@ def open_similarity(path: Path | str) -> xr.Dataset:
 
 
 @contextlib.contextmanager
-def _work_folder(out: Path) -> Any:
-    """A locked folder for work on the similarity. At the end it is deleted unless it holds a state
-    to continue from, and with it ``out`` if that was made for it."""
-    work, new = out / WORK, not out.exists()
+def work_folder(work: Path) -> Any:
+    """A locked folder for work, which is yielded. At the end it is deleted unless it holds a state
+    to continue from, and with it the folder that it lies in if that was made for it."""
+    out, new = work.parent, not work.parent.exists()
     try:
         with (
             RunFolder(work).locked(),

@@ -1,25 +1,32 @@
 // What the page holds: arrays, texts, clusters, and samples as LaTeX. Nothing here draws.
 
 const ARRAYS = {
-  int8: Int8Array, uint16: Uint16Array, uint32: Uint32Array, int32: Int32Array,
+  int8: Int8Array, int16: Int16Array, uint16: Uint16Array, uint32: Uint32Array,
   float32: Float32Array,
 };
 
-/** A typed array from base64. Little-endian, as every machine with a browser is. */
-function decoded({ dtype, data }) {
-  const text = atob(data);
+/** Bytes from base64 of what gzip has made. */
+async function unpacked(base64) {
+  const text = atob(base64);
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  return new ARRAYS[dtype](bytes.buffer);
+  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
+  return new Response(plain).arrayBuffer();
 }
 
-/** The embedded data, with arrays in place of base64, and a row for each count and column. */
-function opened(raw) {
+/** What jquanta.qdg.pages.render.embedded has packed, with arrays in place of where they lie, and a
+ * row for each count. Little-endian, as every machine with a browser is. */
+function opened(buffer) {
+  const length = new DataView(buffer).getUint32(0, true);
+  const raw = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
   const samples = raw.index.length;
+  const decoded = ({ dtype, at, length: n }) => new ARRAYS[dtype](buffer, 4 + length + at, n);
   const rows = (packed, number) => {
     const flat = decoded(packed);
     return Array.from({ length: number }, (_, i) => flat.subarray(i * samples, (i + 1) * samples));
   };
+  const cosines = (packed) =>
+    Float32Array.from(packed, (step) => (step === -32768 ? NaN : step / 32767));
   return {
     ...raw,
     samples,
@@ -27,10 +34,11 @@ function opened(raw) {
     starts: decoded(raw.starts),
     targets: decoded(raw.targets),
     labels: rows(raw.labels, raw.counts.length),
-    centrality: rows(raw.centrality, raw.counts.length),
+    centrality: rows(raw.centrality, raw.counts.length).map(cosines),
     tightness: raw.tightness.map(decoded),
     loss: decoded(raw.loss),
-    losses: rows(raw.losses, raw.columns.length),
+    means: raw.means.map(decoded), // of each count: [model, cluster]
+    everyone: decoded(raw.everyone),
     drawn: decoded(raw.drawn),
     cosine: decoded(raw.cosine),
     latex: { ...raw.latex, pattern: new RegExp(raw.latex.invisible, 'u') },
@@ -178,4 +186,4 @@ function latexOf(latex, samples, title) {
   return [latex.definitions, `\\noindent\\textbf{${escaped(title)}}\\par`, ...made].join('\n\n') + '\n';
 }
 
-const data = opened(JSON.parse(document.getElementById('data').textContent));
+const data = opened(await unpacked(document.getElementById('data').textContent));

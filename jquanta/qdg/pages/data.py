@@ -13,13 +13,14 @@ from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import Corpus, open_corpus
 from jquanta.lm.losses.reader import open_losses, require_corpus
 from jquanta.lm.taxonomy.tables import notes
-from jquanta.qdg.clusters.centres import centres_of_counts
 from jquanta.qdg.clusters.cluster import open_clusters
-from jquanta.qdg.cosines.similarity import SIMILARITY, open_similarity
+from jquanta.qdg.clusters.likeness import likeness_of
+from jquanta.qdg.cosines.features import FEATURES
+from jquanta.qdg.cosines.similarity import SIMILARITY
 from jquanta.qdg.pages.page import Column, Page
 from jquanta.qdg.pages.texts import Text, texts
 from jquanta.qdg.questions import stability
-from jquanta.qdg.results import stored_config
+from jquanta.qdg.results import open_likeness, stored_config
 from jquanta.qdg.samples.predictions import Predictions, open_selection, stored_selection
 from jquanta.run.files import as_path
 from jquanta.run.folder import CONFIG
@@ -101,7 +102,8 @@ def _open_results(
     if corpus is None:
         raise BadInput(f"--corpus is missing: {results} does not tell; give the corpus folder")
     predictions = open_selection(results, open_corpus(corpus))
-    similarity = open_similarity(results) if (results / SIMILARITY).exists() else None
+    there = any((results / name).exists() for name in (SIMILARITY, FEATURES))
+    similarity = open_likeness(results) if there else None
     for name, other in (("clusters", clusters), ("similarity", similarity)):
         if other is None:
             continue
@@ -156,22 +158,23 @@ class _Similarities(NamedTuple):
 def _similarities(
     similarity: xr.Dataset | None, labels: NDArray[np.int32], drawn: int, monitor: Monitor
 ) -> _Similarities:
-    """In one pass over the matrix on disk; NaN, and nothing to draw, where there is none."""
+    """Read from the matrix or the features on disk; NaN, and nothing to draw, where there are
+    none."""
     if similarity is None:
         unknown = np.full(labels.shape, np.nan, np.float32)
         tightness = [np.full(int(row.max()) + 1, np.nan, np.float32) for row in labels]
         return _Similarities(
             unknown, tightness, np.empty(0, np.int64), np.empty((0, 0), np.float32)
         )
-    cosine = similarity["cosine"]
-    found = centres_of_counts(cosine, labels, monitor=monitor)
+    likeness = likeness_of(similarity)
+    found = likeness.centres(labels, monitor)
     last = labels.shape[1] - 1
     at = np.unique(np.linspace(0, last, min(last + 1, drawn)).round().astype(np.int64))
     return _Similarities(
         np.stack([one.to_centre for one in found]).astype(np.float32),
         [one.tightness.astype(np.float32) for one in found],
         at,
-        cosine[at, at].to_numpy().astype(np.float32),
+        likeness.between(at).astype(np.float32),
     )
 
 
@@ -200,7 +203,7 @@ def _about(
 ) -> list[tuple[str, str]]:
     """What was done, in words: settings as they are recorded."""
     likeness = similarity.attrs if similarity is not None else {}
-    made = ("affinity", "kmeans", "n_init", "seed")
+    made = ("method", "affinity", "neighbours", "kmeans", "n_init", "seed")
     told = {
         "Model": predictions.model,
         "Corpus": predictions.corpus.meta.source,

@@ -128,9 +128,10 @@ function chart({ title, axis, series }) {
 }
 
 /** What the charts show of a cluster: mean losses over sizes, and over checkpoints. */
-function lossCharts(data, members, all) {
+function lossCharts(data, count, label) {
+  const clusters = data.tightness[count].length;
   const told = data.columns.map((column, i) => ({
-    ...column, mean: mean(data.losses[i], members), all: all[i],
+    ...column, mean: data.means[count][i * clusters + label], all: data.everyone[i],
   }));
   const models = [...Map.groupBy(told, (column) => column.name).values()];
   const lasts = models.map((columns) =>

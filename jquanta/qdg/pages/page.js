@@ -13,7 +13,6 @@ const DEFAULTS = {
 let state = { ...DEFAULTS, samples: FEW, rows: ROWS };
 let view = null; // what is derived from the state: clusters, listed, found, order
 const known = new Map(); // clusters of each count, made once
-const everyone = data.losses.map((losses) => mean(losses, [...losses.keys()]));
 
 function nearest(counts, wanted) {
   const away = counts.map((count) => Math.abs(count - wanted));
@@ -222,14 +221,14 @@ function drawStability() {
 
 function drawCluster() {
   const cluster = view.clusters[state.cluster];
-  const { label, members } = cluster;
+  const { label } = cluster;
   $('name').textContent = `Cluster ${label}`;
   $('of').textContent = `of ${number.format(data.counts[state.count])}`;
   document.title = `Cluster ${label} of ${data.counts[state.count]} · ${data.title}`;
   $('facts').replaceChildren(...factsOf(cluster));
   $('predicts').replaceChildren(...predictionsOf(cluster));
   drawMark();
-  drawCharts(members);
+  drawCharts();
 }
 
 /** How many samples a cluster has, how alike they are, and their mean loss. */
@@ -298,9 +297,9 @@ function drawMark() {
   $('cell').textContent = `${drawn}; ${here}.`;
 }
 
-function drawCharts(members) {
+function drawCharts() {
   if (!$('charts')) return;
-  const { told, charts } = lossCharts(data, members, everyone);
+  const { told, charts } = lossCharts(data, state.count, state.cluster);
   $('charts').replaceChildren(...charts.map((one) => {
     const names = one.series.map(({ name, kind }) =>
       make('li', {}, make('i', { className: `swatch ${kind}` }), name));
@@ -413,6 +412,7 @@ document.querySelector('.skip').addEventListener('click', (event) => {
 });
 window.addEventListener('hashchange', () => {
   if (location.hash !== address()) go(...asked(location.hash));
+
 });
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawPicture);
 $('matrix')?.addEventListener('pointermove', (event) => {
@@ -435,3 +435,6 @@ $('matrix')?.addEventListener('click', (event) => {
 for (const part of ['top', 'content']) $(part).hidden = false;
 $('explain').open = !location.hash; // who follows a link has been here, or was told
 go(...asked(location.hash));
+// For the console, and for tests: a module keeps its names to itself.
+globalThis.quanta = { data, escapeLatex, go, get view() { return view; } };
+

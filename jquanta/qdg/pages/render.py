@@ -1,20 +1,22 @@
 """A page as one self-contained HTML file: no server, no network, no other file.
 
-The data are JSON, escaped so that the browser cannot read any of it as HTML, whatever the corpus
-holds; the scripts insert them as text only. A content security policy in the page allows only the
-page's own script and style, identified by their hashes, and loads nothing else.
+The data are compressed, in base64, so that the browser cannot read any of it as HTML, whatever the
+corpus holds; the scripts insert them as text only. A content security policy in the page allows
+only the page's own script and style, identified by their hashes, and loads nothing else.
 """
 
 import base64
+import gzip
 import hashlib
 import json
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from jquanta.qdg.pages import latex
 from jquanta.qdg.pages.page import Page
@@ -22,10 +24,13 @@ from jquanta.qdg.pages.page import Page
 SCRIPTS = ("labels.js", "data.js", "text.js", "notes.js", "help.js", "drawing.js", "page.js")
 """In this order: each uses those before it."""
 
+ALIGNED = 8
+"""Bytes: arrays begin at multiples of this, as typed arrays must."""
+
 
 def render(page: Page) -> str:
     """The page as HTML. Apart from the template's own characters it is ASCII."""
-    script = "\n".join(["'use strict';", *map(_file, SCRIPTS)])
+    script = "\n".join(map(_file, SCRIPTS))  # a module, and so strict
     style = _file("page.css")
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -49,33 +54,59 @@ def render(page: Page) -> str:
     )
 
 
-def payload(page: Page) -> dict[str, Any]:
-    """What the scripts read. Each distinct piece of text is stored once, and a sample's text is a
-    list of their numbers; arrays are base64, little-endian."""
+class Arrays:
+    """Numbers one after another, as bytes: what a browser's typed arrays read, little-endian."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+
+    def add(self, values: Any, dtype: DTypeLike) -> dict[str, Any]:
+        """Take numbers up; where they lie and what they are."""
+        kind = np.dtype(dtype)
+        numbers: NDArray[Any] = np.asarray(values).astype(kind.newbyteorder("<"))
+        place = {"dtype": kind.name, "at": self.size, "length": numbers.size}
+        missing = -numbers.nbytes % ALIGNED
+        self.parts += [numbers.tobytes(), bytes(missing)]
+        self.size += numbers.nbytes + missing
+        return place
+
+
+def payload(page: Page) -> tuple[dict[str, Any], bytes]:
+    """What the scripts read: a table, and the numbers that it points into.
+
+    Each distinct piece of text is stored once, and a sample's text is a list of their numbers. Of
+    losses only the means of clusters are told, which are fewer numbers than the losses of many
+    samples under many checkpoints.
+    """
+    arrays = Arrays()
     words: dict[str, int] = {}
-    pieces = [
-        [words.setdefault(word, len(words)) for word in (*text.before, text.target, *text.after)]
+    numbered = (
+        words.setdefault(word, len(words))
         for text in page.texts
-    ]
-    few = len(words) <= 2**16
-    return {
+        for word in (*text.before, text.target, *text.after)
+    )
+    pieces = np.fromiter(numbered, np.uint32)
+    starts = np.cumsum([0, *(len(t.before) + 1 + len(t.after) for t in page.texts)])
+    found = {
         "title": page.title,
         "about": dict(page.about),
         "words": list(words),
-        "pieces": array([i for row in pieces for i in row], np.uint16 if few else np.uint32),
-        "starts": array(np.cumsum([0, *map(len, pieces)]), np.uint32),
-        "targets": array([len(text.before) for text in page.texts], np.uint32),
+        "pieces": arrays.add(pieces, np.uint16 if len(words) <= 2**16 else np.uint32),
+        "starts": arrays.add(starts, np.uint32),
+        "targets": arrays.add([len(text.before) for text in page.texts], np.uint32),
         "index": page.index.tolist(),
         "counts": page.counts.tolist(),
-        "labels": array(page.labels, np.int32),
-        "centrality": array(page.centrality, np.float32),
-        "tightness": [array(row, np.float32) for row in page.tightness],
+        "labels": arrays.add(page.labels, np.uint16 if page.labels.max() < 2**16 else np.uint32),
+        "centrality": arrays.add(_sixteen_bits(page.centrality), np.int16),
+        "tightness": [arrays.add(row, np.float32) for row in page.tightness],
         "stability": [*page.stability],
-        "loss": array(page.loss, np.float32),
+        "loss": arrays.add(page.loss, np.float32),
         "columns": [column._asdict() for column in page.columns],
-        "losses": array(page.losses, np.float32),
-        "drawn": array(page.drawn, np.uint32),
-        "cosine": array(np.nan_to_num(np.round(page.cosine * 127)).clip(-127, 127), np.int8),
+        "means": [arrays.add(row, np.float32) for row in _means(page.losses, page.labels)],
+        "everyone": arrays.add(page.losses.mean(axis=1, dtype=np.float64), np.float32),
+        "drawn": arrays.add(page.drawn, np.uint32),
+        "cosine": arrays.add(np.nan_to_num(np.round(page.cosine * 127)).clip(-127, 127), np.int8),
         "latex": {
             "definitions": latex.DEFINITIONS,
             "escapes": latex.ESCAPES,
@@ -83,19 +114,30 @@ def payload(page: Page) -> dict[str, Any]:
             "run": latex.RUN,
         },
     }
+    return found, b"".join(arrays.parts)
 
 
-def array(values: Any, dtype: type[np.generic]) -> dict[str, str]:
-    """Numbers in the form that the browser's typed arrays read."""
-    kind = np.dtype(dtype)
-    numbers: NDArray[Any] = np.asarray(values).astype(kind.newbyteorder("<"))
-    return {"dtype": kind.name, "data": base64.b64encode(numbers.tobytes()).decode("ascii")}
+def _sixteen_bits(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosines in steps of 1/32767; -32768 for NaN."""
+    return np.nan_to_num(np.round(values * 32767), nan=-32768).clip(-32768, 32767)
 
 
-def embedded(data: Any) -> str:
-    """JSON that is safe within a script element: ASCII without ``<``, ``>`` and ``&``."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+def _means(losses: NDArray[np.float32], labels: NDArray[np.int32]) -> Iterator[NDArray[np.float64]]:
+    """For each count the mean loss [M, K] of each cluster under each model, nats."""
+    for label in labels:
+        sizes = np.bincount(label)
+        yield np.array([np.bincount(label, row) / sizes for row in losses])
+
+
+def embedded(found: tuple[dict[str, Any], bytes]) -> str:
+    """What ``payload`` gives as base64, which is safe within a script element: the length of the
+    table as four bytes, the table as JSON, spaces up to a multiple of ``ALIGNED``, and the numbers;
+    all compressed by gzip."""
+    table, numbers = found
+    text = json.dumps(table, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
+    text += b" " * (-(4 + len(text)) % ALIGNED)
+    whole = len(text).to_bytes(4, "little") + text + numbers
+    return base64.b64encode(gzip.compress(whole, mtime=0)).decode("ascii")
 
 
 def _file(name: str) -> str:

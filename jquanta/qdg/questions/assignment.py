@@ -19,8 +19,9 @@ from jquanta.lm.corpus.layout import Recipe
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.models.model import Model
 from jquanta.machine.memory import usable_together
-from jquanta.qdg.clusters.centres import Centres, centres, to_centres
-from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS
+from jquanta.qdg.clusters.centres import Centres, to_centres
+from jquanta.qdg.clusters.likeness import likeness_of
+from jquanta.qdg.cosines.features import Stored
 from jquanta.qdg.cosines.panels import inner, unit
 from jquanta.qdg.results import chosen_count, require_corpus, require_samples, require_weights
 from jquanta.qdg.samples.predictions import Predictions, given
@@ -56,8 +57,8 @@ def assign(
 ) -> xr.Dataset:
     """The nearest samples and cluster of new predictions' gradients, and how well they fit.
 
-    The samples' gradients are not stored: they are computed again, a batch at a time, by the view
-    that the similarity was made by. The new ones stay in memory.
+    The samples' gradients are computed again, a batch at a time, by the view that the similarity
+    was made by, unless they are stored (``features``). The new ones stay in memory.
 
     A new gradient is assigned to the cluster to whose centre, the mean of its unit gradients, it
     has the highest cosine. The score says how well it fits: the share of the cluster's own samples
@@ -68,7 +69,7 @@ def assign(
         model: that the similarity was made with.
         predictions: the samples of the similarity; their corpus' tokenizer is used for text.
         clusters: of ``cluster``.
-        similarity: of ``similarity``; the cosines within clusters are read from it.
+        similarity: of ``similarity`` or ``features``; the cosines within clusters are read from it.
         what: a text, whose tokens but for the first are predictions (of a text longer than the
             model's context, its end is taken); or numbers of predictions of the corpus, which are
             taken in ascending order, each once.
@@ -102,16 +103,15 @@ def assign(
     require_weights(model, similarity.attrs)
     _require_view(clusters, similarity)
     absolute = clusters.attrs.get("affinity") == "absolute"
-    name = COSINE_ABS if absolute else COSINE
-    if name not in similarity:
-        raise BadInput(f"the clusters are of {name}, which the similarity lacks; make it with that")
+    likeness = likeness_of(similarity, absolute)
     monitor = monitor or Silence()
     new, before = _new_predictions(model, predictions.corpus, what, last, monitor)
     view = view_from(similarity.attrs)
     own = view_of(model, new, view)
     _require_room(own, usable_together() // 2 if memory is None else as_bytes(memory))
-    found = cosines(own, view_of(model, predictions, view), absolute, monitor)
-    middles = centres(similarity[name], clusters.label.sel(count=count).to_numpy())
+    samples = likeness.stored(own.row) or view_of(model, predictions, view)
+    found = cosines(own, samples, absolute, monitor)
+    (middles,) = likeness.centres(clusters.label.sel(count=[count]).to_numpy())
     itself = np.zeros(found.shape, bool)
     if new.corpus is predictions.corpus:
         itself = new.index[:, None] == predictions.index
@@ -137,7 +137,10 @@ def _require_view(clusters: xr.Dataset, similarity: xr.Dataset) -> None:
 
 
 def cosines(
-    new: PerSample, samples: PerSample, absolute: bool = False, monitor: Monitor | None = None
+    new: PerSample,
+    samples: PerSample | Stored,
+    absolute: bool = False,
+    monitor: Monitor | None = None,
 ) -> Float[np.ndarray, "new Q"]:
     """Cosines of new rows with those of all samples; NaN where a new row has no direction."""
     monitor = monitor or Silence()

@@ -16,10 +16,9 @@ from jaxtyping import Float64, Int
 from numpy.typing import ArrayLike
 
 from jquanta.errors import BadInput
-from jquanta.qdg.clusters.affinity import symmetric
 from jquanta.qdg.clusters.cluster import labels_by_seed, labels_hash, open_clusters
-from jquanta.qdg.clusters.quality import agreement, rotated, shuffled, tightness
-from jquanta.qdg.config import KMEANS
+from jquanta.qdg.clusters.likeness import Cosines, Vectors, as_likeness, of_vectors
+from jquanta.qdg.clusters.quality import agreement, shuffled, tightness
 from jquanta.qdg.results import chosen_count
 from jquanta.run import arrays
 from jquanta.run.progress import Monitor, Part, Silence
@@ -32,7 +31,7 @@ STORE = "stability.zarr"
 
 
 def stability(
-    cosine: ArrayLike,
+    cosine: ArrayLike | Cosines | Vectors,
     clusters: xr.Dataset,
     *,
     features: ArrayLike | None = None,
@@ -42,14 +41,16 @@ def stability(
 ) -> xr.Dataset:
     """How stable clusters are, beside those of a null model.
 
-    Everything is clustered again with the settings that the clusters were made with (affinity,
-    k-means, restarts), and drawn from their seed.
+    Everything is clustered again with the settings that the clusters were made with (method,
+    affinity, k-means, restarts), and drawn from their seed.
 
     Args:
-        cosine: [Q, Q]; products of absolute values for clusters of the absolute affinity.
+        cosine: [Q, Q]; products of absolute values for clusters of the absolute affinity. Or what
+            is known instead of a matrix: see ``clusters.likeness``.
         clusters: of these cosines, from ``cluster``; ``clusters.sel(count=[…])`` for some counts.
         features: [Q, F], such as sketches of the gradients. The null model then permutes them (see
-            ``shuffled``); without them it rotates ``cosine`` (see ``rotated``).
+            ``shuffled``); without them it rotates ``cosine`` (see ``rotated``). Where the vectors
+            of the samples are what is known, it permutes those.
         seeds: further seeds of k-means.
         subsamples: subsets of ``SUBSAMPLE`` of the samples.
         monitor: receives the progress.
@@ -68,25 +69,18 @@ def stability(
     if min(seeds, subsamples) < 1:
         raise BadInput("seeds and subsamples: give at least 1 of each")
     made = clusters.attrs
-    if made.get("kmeans") not in KMEANS:
+    if "n_init" not in made:
         raise BadInput(
             "the clusters were imported, and how they were made is not known; give some of cluster"
         )
     monitor = monitor or Silence()
-    matrix, base, seed = symmetric(cosine), clusters.label.to_numpy(), int(made["seed"])
-    if base.shape[1] != len(matrix):
-        raise BadInput(f"{base.shape[1]} labels for {len(matrix)} samples; give one a sample")
+    known = as_likeness(cosine, made.get("affinity") == "absolute")
+    base, seed = clusters.label.to_numpy(), int(made["seed"])
+    if base.shape[1] != len(known):
+        raise BadInput(f"{base.shape[1]} labels for {len(known)} samples; give one a sample")
     counts: list[int] = clusters["count"].to_numpy().tolist()
-    null = rotated(matrix, seed) if features is None else shuffled(features, seed)
-    if made["affinity"] == "absolute":
-        # An affinity is not negative: what the rotation made negative is no likeness at all.
-        null = np.clip(null, 0, 1)
-    again = partial(
-        labels_by_seed,
-        affinity=made["affinity"],
-        kmeans=made["kmeans"],
-        n_init=int(made["n_init"]),
-    )
+    null = known.null(seed) if features is None else of_vectors(shuffled(features, seed))
+    again = partial(labels_by_seed, made=made)
     # Progress: about the same work for each clustering.
     total = 2 * seeds + 1 + subsamples
 
@@ -94,14 +88,13 @@ def stability(
         return Part(monitor, before / total, clusterings / total, "stability")
 
     further = range(seed + 1, seed + 1 + seeds)
-    others = again(matrix, counts, further, monitor=part(0, seeds))
+    others = again(known, counts, further, monitor=part(0, seeds))
     of_null = again(null, counts, range(seed, seed + 1 + seeds), monitor=part(seeds, seeds + 1))
     chance = np.random.default_rng(seed)
     drawn = []
     for i in range(subsamples):
-        kept = np.sort(chance.permutation(len(matrix))[: round(SUBSAMPLE * len(matrix))])
-        subset = matrix[np.ix_(kept, kept)]
-        (found,) = again(subset, counts, [seed], monitor=part(2 * seeds + 1 + i, 1))
+        kept = np.sort(chance.permutation(len(known))[: round(SUBSAMPLE * len(known))])
+        (found,) = again(known.subset(kept), counts, [seed], monitor=part(2 * seeds + 1 + i, 1))
         drawn.append(agreement(base[:, kept], found))
     return xr.Dataset(
         {
@@ -109,11 +102,14 @@ def stability(
             "ari_subsample": (("count", "subsample"), np.stack(drawn, axis=1)),
             "ari_next": ("count", np.append(agreement(base[:-1], base[1:]), np.nan)),
             "null_ari_seed": (("count", "seed"), _against(of_null[0], of_null[1:])),
-            "tightness": ("count", tightness(matrix, base)),
-            "null_tightness": ("count", tightness(null, of_null[0])),
+            "tightness": ("count", tightness(known.centres(base))),
+            "null_tightness": ("count", tightness(null.centres(of_null[0]))),
         },
         {"count": np.asarray(counts), "seed": list(further)},
-        {"null": "rotated" if features is None else "shuffled", "base_seed": seed},
+        {
+            "null": "shuffled" if isinstance(null, Vectors) or features is not None else "rotated",
+            "base_seed": seed,
+        },
     )
 
 

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
 from jquanta.errors import BadInput
 from jquanta.qdg.clusters import spectral
-from jquanta.qdg.clusters.affinity import affinity_of
+from jquanta.qdg.clusters.affinity import affinity_of, joined, neighbour_graph, normalised
 from jquanta.qdg.clusters.cluster import (
     COUNTS,
     cluster,
@@ -22,6 +24,7 @@ from jquanta.qdg.clusters.cluster import (
     ranked,
     save_clusters,
 )
+from jquanta.qdg.clusters.likeness import as_likeness
 from tests.monitors import Watch
 from tests.qdg.clusters.vectors import cosines, groups
 
@@ -96,8 +99,25 @@ def test_neighbour_graphs_find_planted_groups() -> None:
     assert found.attrs["neighbours"] == 130
     assert found.attrs["model"] == "planted"
     assert adjusted_rand_score(group, found.label[0]) > 0.95  # cosines of 0.3 ± 0.07
-    with pytest.raises(BadInput, match="falls apart"):
-        cluster_features(np.repeat(np.eye(2), 9, axis=0), [2], neighbours=3)
+
+
+def test_a_neighbour_graph_that_falls_apart_is_joined() -> None:
+    """Three groups on axes that are alike in part: their nearest neighbours are their own."""
+    mean = np.array([[1, 0, 0], [0.6, 0.8, 0], [0, 0.6, 0.8]])
+    chance = np.random.default_rng(0)
+    points = np.repeat(mean, [12, 9, 7], axis=0) + 0.02 * chance.standard_normal((28, 3))
+    heard = Watch()
+    found = cluster_features(points, [3], neighbours=3, n_init=3, monitor=heard)
+    assert adjusted_rand_score(np.repeat([0, 1, 2], [12, 9, 7]), found.label[0]) == 1
+    assert any("3 parts, 16 samples outside the largest" in line for line in heard.lines)
+    unit = normalised(points)
+    graph = joined(neighbour_graph(unit, 3), unit)
+    assert connected_components(graph, directed=False)[0] == 1
+    added = sparse.triu(graph - neighbour_graph(unit, 3)).tocoo()
+    cosine = unit @ unit.T
+    between = {(0, 1): cosine[:12, 12:21].max(), (1, 2): cosine[12:21, 21:].max()}
+    wanted = [1 - np.arccos(c) / np.pi for c in between.values()]  # (0, 2) are least alike
+    np.testing.assert_allclose(sorted(added.data), sorted(wanted), atol=1e-6)  # float32
 
 
 def test_what_a_clustering_says_of_itself() -> None:
@@ -226,7 +246,8 @@ def test_counts_share_an_eigendecomposition(monkeypatch: pytest.MonkeyPatch) -> 
     cosine = cosines(groups(SIZES, 50, 0.7)[0])
     cluster(cosine, [2, 4, 6], n_init=1)
     assert calls == [6]
-    labels_by_seed(cosine, [2, 4, 6], [0, 1, 2], n_init=1)
+    made = {"affinity": "angular", "kmeans": "jax", "n_init": 1}
+    labels_by_seed(as_likeness(cosine), [2, 4, 6], [0, 1, 2], made=made)
     assert calls == [6, 6]
 
 
@@ -237,7 +258,7 @@ def test_labels_of_several_seeds_are_those_of_each(kmeans: str, affinity: str) -
     cosine = abs(cosine) if affinity == "absolute" else cosine
     settings: Any = {"kmeans": kmeans, "affinity": affinity, "n_init": 2}
     heard = Watch()
-    found = labels_by_seed(cosine, [5, 8], [3, 7], **settings, monitor=heard)
+    found = labels_by_seed(as_likeness(cosine), [5, 8], [3, 7], made=settings, monitor=heard)
     for labels, seed in zip(found, (3, 7), strict=True):
         np.testing.assert_array_equal(labels, cluster(cosine, [5, 8], seed=seed, **settings).label)
     assert (found[0] != found[1]).any()

@@ -11,7 +11,7 @@ import pytest
 from jquanta.qdg.pages.page import Page
 from jquanta.qdg.pages.render import render
 from tests.qdg.pages.examples import page
-from tests.qdg.pages.reading import WORDS
+from tests.qdg.pages.reading import WORDS, until
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -71,6 +71,8 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Open]:
         tab.on("request", lambda request: asked.append(request.url.split("#")[0]))
         tab.on("dialog", lambda dialog: troubles.append(dialog.message))
         tab.goto(path.as_uri() + address)
+        if settings.get("java_script_enabled", True):  # unpacking does not hold up the load event
+            until(tab, "globalThis.quanta !== undefined")
         return tab
 
     yield opened

@@ -1,6 +1,11 @@
 """What a reader sees of an open page, and what it should show."""
 
+import base64
+import gzip
+import json
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 from jquanta.qdg.pages.page import Page, most_central
@@ -45,3 +50,18 @@ def copied(tab: Any, button: str) -> str:
     tab.click(button)
     until(tab, "navigator.clipboard.readText().then((text) => text !== 'nothing yet')")
     return tab.evaluate("navigator.clipboard.readText()")
+
+
+def unpacked(text: str) -> tuple[dict[str, Any], bytes]:
+    """The table and the numbers of what ``embedded`` gives."""
+    whole = gzip.decompress(base64.b64decode(text))
+    end = 4 + int.from_bytes(whole[:4], "little")
+    assert end % 8 == 0  # where typed arrays may begin
+    return json.loads(whole[4:end]), whole[end:]
+
+
+def held(file: Path) -> dict[str, Any]:
+    """The table in a page on disk."""
+    found = re.search(r'<script id="data"[^>]*>([^<]*)<', file.read_text("utf-8"))
+    assert found
+    return unpacked(found[1])[0]

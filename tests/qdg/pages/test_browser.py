@@ -207,7 +207,10 @@ def test_copies_are_those_of_python(show: Open) -> None:
         assert (sample["before"], sample["target"]) == ("".join(text.before), text.target)
         assert sample["index"] == made.index[i]
         assert sample["loss_nats"] == pytest.approx(float(made.loss[i]), rel=1e-6)
-        assert sample["similarity"] == pytest.approx(float(made.centrality[0, i]), rel=1e-6)
+        assert sample["similarity"] == pytest.approx(
+            float(made.centrality[0, i]),
+            abs=0.51 / 32767,  # half a step of what is embedded
+        )
     title = f"Cluster 1 of 2: {len(members)} of {len(members)} samples"
     expected = latex.fragment([shown(made, 0, int(i)) for i in members], title)
     assert copied(tab, "#copy-latex") == expected
@@ -222,7 +225,8 @@ def test_latex_of_every_character(show: Open) -> None:
     texts += [c + " " + c for c in characters[:128]]
     for boxed in (False, True):
         found = tab.evaluate(
-            "([texts, boxed]) => texts.map((text) => escapeLatex(data.latex, text, boxed))",
+            "([texts, boxed]) => texts.map((text) =>"
+            " quanta.escapeLatex(quanta.data.latex, text, boxed))",
             [texts, boxed],
         )
         assert found == [latex.escape(text, boxed) for text in texts]

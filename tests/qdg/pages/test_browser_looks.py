@@ -22,7 +22,7 @@ def test_the_matrix_shows_cosines_by_cluster(some: Page, show: Open) -> None:
         range(side),
         key=lambda i: (some.labels[0, some.drawn[i]], -some.centrality[0, some.drawn[i]]),
     )
-    assert tab.evaluate("view.order") == order
+    assert tab.evaluate("quanta.view.order") == order
     pixels = tab.evaluate(
         "Array.from(document.getElementById('matrix').getContext('2d')"
         f".getImageData(0, 0, {side}, {side}).data)"

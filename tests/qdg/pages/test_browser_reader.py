@@ -143,7 +143,8 @@ def test_a_file_of_something_else(
 def test_too_many_notes_for_a_link(some: Page, show: Open) -> None:
     tab = show(some, "#count=40&cluster=0")
     tab.evaluate(
-        "go({ notes: new Map(Array.from({ length: 40 }, (_, i) => [`40/${i}`, 'x'.repeat(200)])) })"
+        "quanta.go({ notes: new Map(Array.from({ length: 40 },"
+        " (_, i) => [`40/${i}`, 'x'.repeat(200)])) })"
     )
     assert "save them as a file" in tab.inner_text("#notes-where")
     tab.wait_for_timeout(400)  # longer than the address waits

@@ -16,10 +16,11 @@ from jquanta.qdg.config import load_qdg
 from jquanta.qdg.cosines.similarity import SIMILARITY
 from jquanta.qdg.pages.data import page_from
 from jquanta.qdg.pages.page import most_central, shown
-from jquanta.qdg.pages.render import render
+from jquanta.qdg.pages.render import payload, render
 from jquanta.qdg.questions.stability import save_stability
 from tests.lm.corpus.samples import tree, write_corpus
 from tests.qdg.pages.examples import COUNTS, Made, made, stored
+from tests.qdg.pages.reading import held
 from tests.qdg.questions.test_stability import values
 
 
@@ -112,14 +113,14 @@ def test_stability_is_shown_of_the_counts_that_have_it(
     line = "stability: ARI 0.50 over seeds (null model 0.15), 0.45 over subsamples"
     found = page_from("results", corpus="corpus")
     assert found.stability == ["", line]
-    assert line in render(found)
+    assert line in payload(found)[0]["stability"]
     assert explore.main([*FLAGS]) == 0
-    assert line in (here / "new/page.html").read_text("utf-8")
+    assert line in held(here / "new/page.html")["stability"]
     # Of other clusters: the page is made, without it, and says so.
     capsys.readouterr()
     save_clusters(imported(original.labels[:, ::-1], COUNTS), "results")
     assert explore.main([*FLAGS]) == 0
-    assert line not in (here / "new/page.html").read_text("utf-8")
+    assert line not in held(here / "new/page.html")["stability"]
     said = capsys.readouterr().err
     assert "the page shows no stability" in said
     assert "make it: jquanta stability results" in said

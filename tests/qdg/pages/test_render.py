@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -12,8 +11,10 @@ import pytest
 
 from jquanta.qdg.pages import latex
 from jquanta.qdg.pages.page import Page, most_central, shown
-from jquanta.qdg.pages.render import SCRIPTS, _file, array, embedded, payload, render
+from jquanta.qdg.pages.render import SCRIPTS, Arrays, _file, embedded, payload, render
+from jquanta.qdg.pages.texts import Text
 from tests.qdg.pages.examples import HOSTILE, page
+from tests.qdg.pages.reading import unpacked
 
 
 class Elements(HTMLParser):
@@ -44,8 +45,9 @@ class Elements(HTMLParser):
             self.raw[self.inside][-1] += data
 
 
-def numbers(packed: dict[str, str]) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(packed["data"]), np.dtype(packed["dtype"]))
+def numbers(place: dict[str, Any], found: bytes) -> np.ndarray:
+    kind = np.dtype(place["dtype"]).newbyteorder("<")
+    return np.frombuffer(found, kind, place["length"], place["at"])
 
 
 def hostile() -> Page:
@@ -57,7 +59,7 @@ def test_hostile_text_makes_no_element() -> None:
     assert [tag for tag, _ in seen.found] == [tag for tag, _ in plain.found]
     assert seen.raw["title"][0] == HOSTILE[1]
     data, script = seen.raw["script"]
-    assert not re.search(r"[<>&\u2028\u2029]", data)
+    assert re.fullmatch(r"[A-Za-z0-9+/=]+", data)
     assert script == plain.raw["script"][1]
     for tag, attributes in seen.found:
         assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
@@ -65,29 +67,60 @@ def test_hostile_text_makes_no_element() -> None:
 
 def test_data_arrive_as_they_were() -> None:
     made = hostile()
-    told = json.loads(Elements(render(made)).raw["script"][0])
-    starts, targets, pieces = (numbers(told[name]) for name in ("starts", "targets", "pieces"))
+    told, found = unpacked(Elements(render(made)).raw["script"][0])
+    starts, targets, pieces = (
+        numbers(told[name], found) for name in ("starts", "targets", "pieces")
+    )
     for i, text in enumerate(made.texts):
         words = [told["words"][piece] for piece in pieces[starts[i] : starts[i + 1]]]
         at = targets[i]
         assert (tuple(words[:at]), words[at], tuple(words[at + 1 :])) == text
-    for name in ("labels", "centrality", "loss", "losses", "drawn"):
-        np.testing.assert_array_equal(numbers(told[name]), getattr(made, name).ravel(), name)
+    for name in ("labels", "loss", "drawn"):
+        np.testing.assert_array_equal(numbers(told[name], found), getattr(made, name).ravel(), name)
     for packed, wanted in zip(told["tightness"], made.tightness, strict=True):
-        np.testing.assert_array_equal(numbers(packed), wanted)
-    # 254 steps over -1 to 1: half a step of rounding.
-    np.testing.assert_allclose(numbers(told["cosine"]) / 127, made.cosine.ravel(), atol=0.5 / 127)
+        np.testing.assert_array_equal(numbers(packed, found), wanted)
+    # So many steps over 0 to 1: half a step of rounding.
+    for name, steps in (("cosine", 127), ("centrality", 32767)):
+        given = getattr(made, name).ravel()
+        rounded = numbers(told[name], found) / steps
+        np.testing.assert_allclose(rounded, given, atol=0.501 / steps)
+    for label, packed in zip(made.labels, told["means"], strict=True):
+        wanted = [
+            [losses[label == k].mean() for k in range(label.max() + 1)] for losses in made.losses
+        ]
+        np.testing.assert_allclose(numbers(packed, found), np.ravel(wanted), rtol=1e-6)  # float32
+    every = numbers(told["everyone"], found)
+    np.testing.assert_allclose(every, made.losses.mean(axis=1), rtol=1e-6)  # float32
     assert told["index"] == made.index.tolist()
     assert told["counts"] == made.counts.tolist()
     assert told["stability"] == made.stability
 
 
+def test_a_hundred_thousand_samples_take_less_than_30_megabytes() -> None:
+    """2,000 of them, of texts that share nothing but their words, and those as frequent as words
+    are (Zipf): more is the same again, but for the words themselves."""
+    chance = np.random.default_rng(0)
+    weights = 1 / np.arange(1, 20_001)
+    drawn = chance.choice(20_000, (2000, 101), p=weights / weights.sum())
+    texts = [
+        Text(tuple(row[:80]), row[80], tuple(row[81:]))
+        for row in ([f" word{i}" for i in row] for row in drawn.tolist())
+    ]
+
+    def size(samples: int) -> int:
+        made = vars(page([" a"], samples=samples, counts=(100, 400, 1000)))
+        labels = chance.permuted(made["labels"], axis=1)
+        return len(render(Page(**{**made, "texts": texts[:samples], "labels": labels})))
+
+    assert 100_000 * (size(2000) - size(1200)) / 800 < 30e6
+
+
 def test_many_words_take_wider_numbers() -> None:
     words = [f"w{i}" for i in range(2**16 + 10)]
     made = page(words, samples=len(words), counts=(2,), tokens=1, drawn=2)
-    packed = payload(made)["pieces"]
-    assert packed["dtype"] == "uint32"
-    assert numbers(packed).max() == len(words) - 1
+    told, found = payload(made)
+    assert told["pieces"]["dtype"] == "uint32"
+    assert numbers(told["pieces"], found).max() == len(words) - 1
 
 
 def test_the_file_needs_nothing_else() -> None:
@@ -137,13 +170,23 @@ def test_a_page_without_losses_or_similarity() -> None:
 
 
 def test_arrays_are_little_endian() -> None:
-    packed = array(np.array([1], ">i4"), np.int32)
-    assert base64.b64decode(packed["data"]) == b"\x01\x00\x00\x00"
+    arrays = Arrays()
+    assert arrays.add(np.array([1], ">i4"), np.int32) == {"dtype": "int32", "at": 0, "length": 1}
+    assert arrays.add(np.array([2], ">i2"), np.int16)["at"] == 8  # typed arrays are aligned
+    assert b"".join(arrays.parts) == bytes([1, *[0] * 7, 2, *[0] * 7])
+
+
+def test_cosines_that_are_unknown_have_a_step_of_their_own() -> None:
+    made = page(["word"], samples=20, counts=(2,))
+    some = np.array([*[-1.0, 1.0, np.nan], *[0.5] * 17], np.float32)[None]
+    told, found = payload(Page(**{**vars(made), "centrality": some}))
+    steps = numbers(told["centrality"], found)
+    assert steps[:4].tolist() == [-32767, 32767, -32768, 16384]
 
 
 def test_numbers_that_json_lacks_are_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
-        embedded({"x": float("nan")})
+        embedded(({"x": float("nan")}, b""))
 
 
 def test_most_central_first_and_its_note() -> None:
