@@ -119,7 +119,11 @@ class PerSample:
 
 
 def view_of(
-    model: Model, predictions: Predictions, view: View, batch_tokens: int | None = None
+    model: Model,
+    predictions: Predictions,
+    view: View,
+    batch_tokens: int | None = None,
+    most: int | None = None,
 ) -> PerSample:
     """A view of predictions.
 
@@ -127,18 +131,21 @@ def view_of(
         model: that makes them.
         predictions: of a corpus of the model's own tokenizer.
         view: how to look at them.
-        batch_tokens: see ``per_sample``.
+        batch_tokens, most: see ``per_sample``.
 
     Raises:
         BadInput: if model, predictions and view do not go together.
     """
-    return per_sample(
-        view.function(model), prefixes(predictions, model.config), model.config, batch_tokens
-    )
+    samples = prefixes(predictions, model.config)
+    return per_sample(view.function(model), samples, model.config, batch_tokens, most)
 
 
 def per_sample(
-    function: Function, prefixes: Prefixes, config: LMConfig, batch_tokens: int | None = None
+    function: Function,
+    prefixes: Prefixes,
+    config: LMConfig,
+    batch_tokens: int | None = None,
+    most: int | None = None,
 ) -> PerSample:
     """A function for every sample, on all local devices.
 
@@ -148,6 +155,7 @@ def per_sample(
         config: the model's shape.
         batch_tokens: tokens of a batch on each device; one sample at least. What suits the devices
             by default.
+        most: samples of a batch on each device, at most.
     """
     if batch_tokens is not None and batch_tokens < 1:
         raise BadInput(f"batch_tokens = {batch_tokens}: give 1 or more")
@@ -158,11 +166,12 @@ def per_sample(
 
     def fit(length: int) -> float:
         if batch_tokens:
-            return batch_tokens / length
+            return min(most or math.inf, batch_tokens / length)
         # In the backward pass the activations that were kept are freed as gradients are made,
         # stacked by layer. At its end the gradients are copied into one row a sample: both copies
         # exist at once, and no activations.
-        return way.fit(length, made + max(made, kept(config, length)))
+        made_so_far = made + function.inside
+        return min(most or math.inf, way.fit(length, made + max(made_so_far, kept(config, length))))
 
     plan = batches(
         prefixes.lengths,

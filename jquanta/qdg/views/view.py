@@ -26,12 +26,14 @@ class Function(NamedTuple):
         operations: what a token costs, attention apart: multiplications and additions.
         by_name: of a tree of [q, …] that ``one`` gave for q samples, the same numbers by the names
             of the parameters that they belong to.
+        inside: bytes that a sample takes on the way, beside activations and the arrays given.
     """
 
     one: OneSample
     constants: Any
     operations: float
     by_name: Callable[[Any], Any] = lambda found: found
+    inside: float = 0.0
 
 
 @runtime_checkable
