@@ -74,13 +74,14 @@ def orthonormal(rows: Float[Array, "r n"]) -> Float[Array, "r n"]:
     rows = rows / jnp.where(length == 0, 1, length)
     least = DEPENDENT * float(np.finfo(rows.dtype).eps)
 
-    def add(carry: tuple[Array, Array], row: Array) -> tuple[tuple[Array, Array], None]:
-        found, number = carry
+    def add(found: Array, row_and_place: tuple[Array, Array]) -> tuple[Array, None]:
+        row, place = row_and_place
         for _ in range(2):
             row = row - _matmul(_matmul(found, row), found)
         length = jnp.linalg.norm(row)
         row = jnp.where(length <= least, 0, row / length)  # what is not finite stays so
-        return (jax.lax.dynamic_update_index_in_dim(found, row, number, 0), number + 1), None
+        # Chosen, not written: for many samples at once, writing a row is a scatter.
+        return jnp.where(place[:, None], row, found), None
 
-    (found, _), _ = jax.lax.scan(add, (jnp.zeros_like(rows), jnp.int32(0)), rows)
+    found, _ = jax.lax.scan(add, jnp.zeros_like(rows), (rows, jnp.eye(len(rows), dtype=bool)))
     return found
