@@ -219,15 +219,18 @@ def test_samples_that_lose_too_much_are_whole(corpus: Corpus) -> None:
     assert none.attrs["error_pairs"] == 0
 
 
-@pytest.mark.parametrize("stage", ["gradients", "similarity", "errors of cosines"])
+@pytest.mark.parametrize(
+    ("stage", "at"), [("gradients", 3), ("similarity", 1), ("errors of cosines", 1)]
+)
 def test_what_was_interrupted_gives_the_same_bits(
-    corpus: Corpus, tmp_path: Path, stage: str
+    corpus: Corpus, tmp_path: Path, stage: str, at: int
 ) -> None:
-    model, samples = examples.model(), examples.predictions(corpus, every=15)
+    model, samples = examples.model(), examples.predictions(corpus, every=30)
     settings: dict[str, Any] = {"batch_tokens": 128, "panel": 4, "memory": 64 * 2**20}
-    view = Factors(rank=2, tolerance=0.02)
+    # Errors are of samples that are kept as factors; otherwise some are made again, too.
+    view = Factors(rank=2, tolerance=1.0 if stage.startswith("errors") else 0.02)
     wanted = qdg.similarity(model, samples, view, **settings)
-    out, watch = tmp_path / "run", Watch(stop_at=3, counts=lambda name: name == stage)
+    out, watch = tmp_path / "run", Watch(stop_at=at, counts=lambda name: name == stage)
     with pytest.raises(Interrupted):
         qdg.similarity(model, samples, view, out=out, monitor=watch, **settings)
     with pytest.raises(BadInput, match="begun with another rank"):
