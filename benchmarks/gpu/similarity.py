@@ -17,7 +17,7 @@ ONCE = 5_000
 
 
 def measure(small: bool, samples: str, mode: str = "exact") -> Iterator[Row]:
-    """Time the whole matrix by a view of that mode, including compiling, and again with the compiled programs."""
+    """Time the whole matrix by a view, including compiling, and again with what is compiled."""
     count = int(samples) // (200 if small else 1)
     with subject(SIZE, tokens_for(count), small) as (config, params, corpus):
         predictions = samples_of(corpus, count)
