@@ -86,6 +86,14 @@ PARTS = (
         spare=True,
     ),
     Part(
+        "similarity-factors",
+        "similarity of 1,000 samples by factors, 70m",
+        90,
+        "similarity",
+        ("1000", "factors"),
+        spare=True,
+    ),
+    Part(
         "similarity-10000",
         "exact similarity of 10,000 samples, 70m",
         200,

@@ -2,6 +2,7 @@
 
     predictions = qdg.select(corpus, losses, "EleutherAI/pythia-70m-v0@main")
     similarity = qdg.similarity(model, predictions, out="qdg/pythia-70m-v0")
+    by_factors = qdg.similarity(model, predictions, qdg.Factors(rank=16))
     sketched = qdg.similarity(model, predictions, qdg.Sketch(size=32))
     clusters = qdg.cluster(similarity.cosine)
 
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
     from jquanta.qdg.samples.predictions import Predictions, given, open_selection
     from jquanta.qdg.samples.selection import Newly, select
     from jquanta.qdg.views.activations import Activations
+    from jquanta.qdg.views.factors import Factors
     from jquanta.qdg.views.gradient import Gradients, gradients
     from jquanta.qdg.views.sketch import Sketch, sketches
 
 _HOMES = {
     "Activations": "jquanta.qdg.views.activations",
+    "Factors": "jquanta.qdg.views.factors",
     "Gradients": "jquanta.qdg.views.gradient",
     "Newly": "jquanta.qdg.samples.selection",
     "Predictions": "jquanta.qdg.samples.predictions",
@@ -69,6 +72,7 @@ _HOMES = {
 
 __all__ = [
     "Activations",
+    "Factors",
     "Gradients",
     "Newly",
     "Predictions",

@@ -19,8 +19,9 @@ from jquanta.run.settings import MAX_SEED, knob, parse_bytes, require, require_c
 TRIGRAM, BIGRAM, NONE = INDUCTION = ("trigram", "bigram", "none")
 """What a sample may not be predicted by: an n-gram that occurred before in its document."""
 
-EXACT, SKETCH, ACTIVATIONS = MODES = ("exact", "sketch", "activations")
-"""What stands for a sample: its gradient, a sketch of it, or the model's activations."""
+EXACT, FACTORS, SKETCH, ACTIVATIONS = MODES = ("exact", "factors", "sketch", "activations")
+"""What stands for a sample: its gradient, the leading directions of it, a sketch of it, or the
+model's activations."""
 
 COMPACT = (SKETCH, ACTIVATIONS)
 """Those that are one short vector a sample."""
@@ -131,6 +132,10 @@ class SimilarityConfig:
     mode: str = knob(EXACT, ", ".join(MODES))
     parameters: str = knob("paper", "of which gradients are taken: paper, reference, or a pattern")
     absolute: bool = knob(False, "of absolute values, too, as the public code does")
+    rank: int = knob(16, "of factors: directions that are kept of each matrix's gradient")
+    tolerance: float = knob(
+        0.05, "of factors: a gradient that loses more of its squared length is kept whole"
+    )
     sketch_size: int = knob(16, "rows and columns that a sketch keeps of each matrix's gradient")
     memory: str = knob("", "such as '8 GB' (empty: most of what is free)")
     dtype: str = knob(DTYPES[0], f"in which gradients are held: {', '.join(DTYPES)}")
@@ -140,6 +145,9 @@ class SimilarityConfig:
         require_one_of(DTYPES, "similarity.dtype", self.dtype)
         size, pattern = self.sketch_size, self.parameters
         require_count("similarity.sketch_size", size, 2**15)
+        require_count("similarity.rank", self.rank, 2**15)
+        share, remedy = self.tolerance, "give a share from 0 to 1"
+        require(0 <= share <= 1, "similarity.tolerance", share, remedy)
         require(bool(pattern), "similarity.parameters", "''", "give paper, reference or a pattern")
         try:
             re.compile(pattern)

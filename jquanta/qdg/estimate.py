@@ -6,7 +6,7 @@ rates and from shares of them, which are constants here.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -18,9 +18,12 @@ from jquanta.lm.losses.batches import work
 from jquanta.lm.models.config import LMConfig
 from jquanta.machine.computer import Computer
 from jquanta.qdg.clusters.kmeans import layout_for, padded_size
+from jquanta.qdg.clusters.spherical import padded_clusters
 from jquanta.qdg.cosines.blockwise import largest_panel, steps, tiling
 from jquanta.qdg.cosines.panels import panels
 from jquanta.qdg.samples.prefixes import Batch
+from jquanta.qdg.views.factors import Factors
+from jquanta.qdg.views.kept import built_at_once
 from jquanta.qdg.views.per_sample import bend, plan_for, working_bytes
 from jquanta.qdg.views.source import at_once_by
 from jquanta.qdg.views.view import View
@@ -59,6 +62,14 @@ takes a share."""
 
 ITERATIONS = 12
 """Of k-means in a restart, about."""
+
+
+SPHERICAL_ITERATIONS = 20
+"""Of spherical k-means in a restart, about: measured at 100,000 sketches of 512 numbers."""
+
+LANCZOS = 2.5e-8
+"""Seconds for a sample and the square of the number of eigenvectors by ARPACK: 400 s for 400 of
+100,000 samples on 2 cores of an AMD EPYC, about."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +153,90 @@ def similarity(
     Raises:
         BadInput: if three panels do not fit into the memory.
     """
-    cost, way, share = view.cost(config), way_of(computer.kind), shares_of(computer)
+    share, way = shares_of(computer), way_of(computer.kind)
+    kept, cost = isinstance(view, Factors), view.cost(config)
+    row = cost.row if cost.row and (kept or way.scanned) else cost.numbers
+    total = computer.memory * computer.devices if memory is None else memory
+    making, batches, each = _making(view, lengths, config, computer)
+    sizes = [len(batch.samples) for batch in batches]
+    width = jnp.dtype(dtype).itemsize
+    alive = at_once_by(way, computer.devices) + 1
+    made = FLOAT * cost.numbers
+    working = working_bytes(batches, config, made, way, computer.devices, cost.inside)
+    largest = made * max(batch.rows for batch in batches)
+    if kept:  # panels are of rows that are built, so many at once
+        size = built_at_once(FLOAT * row, total)
+        sizes = np.diff([*range(0, len(lengths), size), len(lengths)]).tolist()
+        largest, working = FLOAT * row * size, 0
+    found = tiling(
+        sizes,
+        numbers=row,
+        width=width,
+        memory=total,
+        taken=working,
+        devices=computer.devices,
+        batches=alive,
+        largest=largest_panel(computer.on_host, computer.devices),
+    )
+    cuts = panels(sizes, found.panel, computer.devices)
+    todo = steps(np.zeros((len(cuts), len(cuts)), bool), found.held)
+    makes = np.array([step.made for step in todo])
+    rows = np.array([sum(sizes[c.start : c.stop]) for c in cuts])
+    remade, runs = rows[makes].sum() / len(lengths), sum(len(cuts[j]) for j in makes)
+    if kept:
+        operations, batched = float(each.sum()), len(batches)
+        building = float(rows[makes].sum()) * cost.building
+        words = f"{cost.numbers:,} numbers kept of each, made once"
+    else:
+        operations = float(sum(each[cuts[j].start : cuts[j].stop].sum() for j in makes))
+        batched, building = runs, 0.0
+        words = f"{cost.numbers:,} numbers a sample, each made {_times(remade)}"
+    first = replace(
+        making,
+        work=f"{making.work}{words}: {_power(operations)}",
+        seconds=operations / (share.gradients * computer.single) + batched * share.launch,
+        disk=made * len(lengths) if kept else 0.0,
+    )
+    pairs = sum(len(step.partners) for step in todo)
+    kinds = 1 + absolute
+    product = 2.0 * row * found.panel**2 * kinds
+    rounds = len({step.first for step in todo})
+    built = f"rows built {_times(remade)} ({_power(building)}), " if kept else ""
+    second = Stage(
+        "products",
+        f"{built}{_counted(len(cuts), 'panel')} of {found.panel:,} rows in "
+        f"{_counted(rounds, 'round')}, {_counted(pairs, 'product')}: {_power(pairs * product)}",
+        seconds=pairs * (product / (share.products * computer.single) + share.launch)
+        + building / (share.products * computer.single)
+        + kept * runs * share.launch,
+        programs=1 + kept,
+        compiling=(1 + kept) * computer.compile,
+        memory=working
+        + alive * largest
+        + min(len(cuts), found.held + 2) * found.panel * row * width,
+        disk=FLOAT * len(lengths) ** 2 * kinds,
+    )
+    return first, second
+
+
+def features(view: View, lengths: NDArray[np.int64], config: LMConfig, computer: Computer) -> Stage:
+    """A vector of each sample, made once and stored; the arguments are those of ``similarity``."""
+    making, batches, each = _making(view, lengths, config, computer)
+    share, numbers = shares_of(computer), view.cost(config).numbers
+    return replace(
+        making,
+        work=f"{making.work}{numbers:,} numbers of each, made once: {_power(float(each.sum()))}",
+        seconds=each.sum() / (share.gradients * computer.single) + len(batches) * share.launch,
+        disk=FLOAT * len(lengths) * (numbers + 1),
+    )
+
+
+def _making(
+    view: View, lengths: NDArray[np.int64], config: LMConfig, computer: Computer
+) -> tuple[Stage, Sequence[Batch], NDArray[np.float64]]:
+    """What is made of samples: its stage as far as it does not depend on how often, the batches,
+    and the operations of each."""
+    cost, way = view.cost(config), way_of(computer.kind)
     made = FLOAT * cost.numbers
     batches = plan_for(
         lengths,
@@ -152,62 +246,20 @@ def similarity(
         way=way,
         devices=computer.devices,
         memory=computer.memory,
+        inside=cost.inside,
     )
-    sizes = [len(batch.samples) for batch in batches]
-    width = jnp.dtype(dtype).itemsize
-    alive = at_once_by(way, computer.devices) + 1
-    working = working_bytes(batches, config, made, way, computer.devices)
-    found = tiling(
-        sizes,
-        numbers=cost.numbers,
-        width=width,
-        memory=computer.memory * computer.devices if memory is None else memory,
-        taken=working,
-        devices=computer.devices,
-        batches=alive,
-        largest=largest_panel(computer.on_host, computer.devices),
-    )
-    cuts = panels(sizes, found.panel, computer.devices)
-    todo = steps(np.zeros((len(cuts), len(cuts)), bool), found.held)
-    each = np.array(
-        [
-            sum(_operations(b, cost.operations, config) for b in batches[c.start : c.stop])
-            for c in cuts
-        ]
-    )
-    rows = np.array([sum(sizes[c.start : c.stop]) for c in cuts])
-    makes = np.array([step.made for step in todo])
-    operations, remade = float(each[makes].sum()), rows[makes].sum() / len(lengths)
-    runs = sum(len(cuts[j]) for j in makes)
     shapes = sorted({batch.length for batch in batches})
-    largest = made * max(batch.rows for batch in batches)
-    first = Stage(
-        "gradients" if view.what == "gradients" else view.what,
+    working = working_bytes(batches, config, made, way, computer.devices, cost.inside)
+    alive = at_once_by(way, computer.devices) + 1
+    stage = Stage(
+        view.what,
         f"{_counted(len(batches), 'batch', 'es')} of {_span([b.rows for b in batches])} rows, "
-        f"{_lengths(shapes)}, "
-        f"{cost.numbers:,} numbers a sample, each made {_times(remade)}: {_power(operations)}",
-        seconds=operations / (share.gradients * computer.single) + runs * share.launch,
+        f"{_lengths(shapes)}, ",
         programs=len(shapes),
         compiling=len(shapes) * computer.compile,
-        memory=working + alive * largest,
+        memory=working + alive * made * max(batch.rows for batch in batches),
     )
-    pairs = sum(len(step.partners) for step in todo)
-    kinds = 1 + absolute
-    product = 2.0 * cost.numbers * found.panel**2 * kinds
-    rounds = len({step.first for step in todo})
-    second = Stage(
-        "products",
-        f"{_counted(len(cuts), 'panel')} of {found.panel:,} rows in {_counted(rounds, 'round')}, "
-        f"{_counted(pairs, 'product')}: {_power(pairs * product)}",
-        seconds=pairs * (product / (share.products * computer.single) + share.launch),
-        programs=1,
-        compiling=computer.compile,
-        memory=working
-        + alive * largest
-        + min(len(cuts), found.held + 2) * found.panel * cost.numbers * width,
-        disk=FLOAT * len(lengths) ** 2 * kinds,
-    )
-    return first, second
+    return stage, batches, np.array([_operations(b, cost.operations, config) for b in batches])
 
 
 def clusters(
@@ -249,6 +301,62 @@ def clusters(
         disk=FLOAT * samples * len(counts),
     )
     return embedding, kmeans
+
+
+def spherical(
+    samples: int, numbers: int, counts: Sequence[int], n_init: int, computer: Computer
+) -> Stage:
+    """Spherical k-means of vectors for every count.
+
+    Args:
+        samples: Q.
+        numbers: of a vector: F.
+        counts, n_init, computer: as for ``clusters``.
+    """
+    share, host = shares_of(computer), computer.on_host
+    padded = [padded_clusters(k, host) for k in counts]
+    passes = n_init * (SPHERICAL_ITERATIONS + 2)  # first centres cost about two
+    operations = 2.0 * samples * numbers * sum(padded) * passes * (1 if host else 2)
+    sizes = len(set(padded))
+    return Stage(
+        "k-means",
+        f"{len(counts)} counts, {counts[0]:,} to {counts[-1]:,}, {_counted(n_init, 'restart')} "
+        f"each, spherical: {_power(operations)}",
+        seconds=operations / (share.products * computer.single / computer.devices),
+        programs=sizes,
+        compiling=sizes * computer.compile,
+        memory=2.0 * FLOAT * samples * numbers,  # on the host, and where it is computed
+        disk=FLOAT * samples * len(counts),
+    )
+
+
+def neighbours(
+    samples: int, numbers: int, counts: Sequence[int], n_init: int, near: int, computer: Computer
+) -> tuple[Stage, Stage, Stage]:
+    """Spectral clustering of the graph of nearest neighbours.
+
+    Args:
+        samples, numbers, counts, n_init, computer: as for ``spherical``.
+        near: neighbours of each sample.
+    """
+    share = shares_of(computer)
+    operations = 2.0 * samples**2 * numbers
+    graph = Stage(
+        "neighbours",
+        f"the {near} nearest of each of {samples:,} samples: {_power(operations)}",
+        seconds=operations / (share.products * computer.single / computer.devices),
+        programs=1,
+        compiling=computer.compile,
+        memory=2.0 * FLOAT * samples * numbers,
+    )
+    _, kmeans = clusters(samples, counts, n_init, computer)
+    embedding = Stage(
+        "embedding",
+        f"{counts[-1]:,} eigenvectors of a sparse matrix, on the host",
+        seconds=LANCZOS * samples * counts[-1] ** 2,
+        memory=6.0 * FLOAT * samples * counts[-1],
+    )
+    return graph, embedding, kmeans
 
 
 def page(samples: int, tokens: int, computer: Computer) -> Stage:

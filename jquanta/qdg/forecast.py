@@ -25,7 +25,8 @@ from jquanta.lm.weights.sources import open_source
 from jquanta.machine.computer import H200, Computer, here
 from jquanta.qdg import estimate
 from jquanta.qdg.clusters.cluster import STORE
-from jquanta.qdg.config import QDGConfig, chosen_counts, load_qdg
+from jquanta.qdg.config import SPHERICAL, QDGConfig, chosen_counts, load_qdg
+from jquanta.qdg.cosines.features import FEATURES
 from jquanta.qdg.cosines.similarity import SIMILARITY
 from jquanta.qdg.estimate import Stage
 from jquanta.qdg.pipeline import anchored, named, selected
@@ -142,7 +143,8 @@ def found(config: QDGConfig, out: Path) -> Inputs:
         there.add("losses")
     if (out / SELECTION).exists():
         there.add("selection")
-    names = {"similarity": SIMILARITY, "clusters": STORE, "page": PAGE}
+    likeness = SIMILARITY if config.cluster.has_matrix else FEATURES
+    names = {"similarity": likeness, "clusters": STORE, "page": PAGE}
     there |= {name for name, file in names.items() if (out / file).exists()}
     lengths, note = _samples(config, out, corpus, shapes[0], predictions, bool(missing))
     return Inputs(
@@ -218,26 +220,37 @@ def _stages(inputs: Inputs, computer: Computer) -> Sequence[Stage] | str:
         Stage("selection", f"{samples:,} of them", seconds=total / SELECTED_A_SECOND),
     ]
     memory = parse_bytes(similar.memory, "similarity.memory =") if similar.memory else None
-    try:
-        stages += estimate.similarity(
-            view_from(dataclasses.asdict(similar)),
-            inputs.lengths,
-            inputs.shape,
-            computer,
-            dtype=similar.dtype,
-            absolute=similar.absolute,
-            memory=memory,
-        )
-    except BadInput as error:
-        return f"does not fit: {error}"
-    counts = chosen_counts(config.cluster.chosen, samples)
-    stages += estimate.clusters(samples, counts, config.cluster.n_init, computer)
+    view = view_from(dataclasses.asdict(similar))
+    counts, wanted = chosen_counts(config.cluster.chosen, samples), config.cluster
+    if wanted.has_matrix:
+        try:
+            stages += estimate.similarity(
+                view,
+                inputs.lengths,
+                inputs.shape,
+                computer,
+                dtype=similar.dtype,
+                absolute=similar.absolute,
+                memory=memory,
+            )
+        except BadInput as error:
+            return f"does not fit: {error}"
+        stages += estimate.clusters(samples, counts, wanted.n_init, computer)
+    else:
+        stages.append(estimate.features(view, inputs.lengths, inputs.shape, computer))
+        numbers, n_init = view.cost(inputs.shape).numbers, wanted.n_init
+        if wanted.method == SPHERICAL:
+            stages.append(estimate.spherical(samples, numbers, counts, n_init, computer))
+        else:
+            stages += estimate.neighbours(
+                samples, numbers, counts, n_init, wanted.neighbours, computer
+            )
     stages.append(estimate.page(samples, config.page.before + config.page.after, computer))
     return stages
 
 
 PARTS = {"gradients": "similarity", "activations": "similarity", "products": "similarity"}
-PARTS |= {"embedding": "clusters", "k-means": "clusters"}
+PARTS |= dict.fromkeys(("neighbours", "embedding", "k-means"), "clusters")
 """Of which stored stage a row of the table is a part."""
 
 

@@ -234,15 +234,15 @@ def _moved(sums: Float32[Array, "K F"], before: Float32[Array, "K F"]) -> Float3
     return jnp.where(length > 0, sums / jnp.where(length > 0, length, 1), before)
 
 
-def _size(k: int) -> int:
-    """A number of clusters, padded as suits the device."""
-    if on_host():
+def padded_clusters(k: int, host: bool) -> int:
+    """A number of clusters, padded as suits a CPU (``host``) or an accelerator."""
+    if host:
         return -(-k // CPU_SIZE) * CPU_SIZE
     return next((size for size in SIZES if size >= k), -(-k // SIZES[-1]) * SIZES[-1])
 
 
 def _padded(centres: Float32[np.ndarray, "k F"], k: int) -> Float32[np.ndarray, "K F"]:
-    out = np.zeros((_size(k), centres.shape[1]), np.float32)
+    out = np.zeros((padded_clusters(k, on_host()), centres.shape[1]), np.float32)
     out[: len(centres)] = centres
     return out
 

@@ -25,6 +25,9 @@ DONE = "done"
 
 GROUP = "matrices.zarr"
 
+FACTORS = "factors"
+"""Folder of what rows are built from, which other panels need, too."""
+
 VERSION = 2
 """Of the state on disk. Version 1, without a number, kept the matrices in the order in which the
 samples were computed, and sorted them at the end."""
@@ -189,7 +192,7 @@ class OnDisk:
             return [f"similarity: continuing after {share:.0%}"]
         self.done = np.zeros(shape, bool)
         for path in self.work.iterdir():  # of other panels, or of an earlier version
-            if path.name not in (STATE, LOCK):
+            if path.name not in (STATE, LOCK, FACTORS):
                 remove(path)
         write(self.group, self.variables, self.identity)
         reserve(self._strips())
@@ -260,6 +263,16 @@ def strip_shape(n: int) -> tuple[int, int]:
     if n <= CHUNK:
         return n, n
     return 2 ** (max(1, CHUNK**2 // n).bit_length() - 1), n
+
+
+def claim(work: Path, identity: Mapping[str, Any]) -> None:
+    """Write into a folder whose beginnings it holds, before there are any matrices.
+
+    Raises:
+        BadInput: if it holds the beginnings of something else.
+    """
+    if not stored_state(work, dict(identity)):
+        write_whole(work / STATE, json.dumps({"identity": dict(identity)}))
 
 
 def _cosines(blocks: Blocks, same: bool) -> Iterator[Float32[np.ndarray, "q r"]]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from jquanta.lm.models.network import PRECISION
 from jquanta.machine.devices import DEVICES, cut, mesh
 from jquanta.qdg.cosines import kernel
+from jquanta.qdg.views.lowrank import LowRank, is_low
 from jquanta.qdg.views.source import Source, computed
 
 
@@ -111,13 +112,24 @@ def in_float32(one: Array, other: Array) -> Float[Array, "rows others"]:
 
 
 def inner(one: Any, other: Any, product: Product = in_float32) -> Float[Array, "rows others"]:
-    """Inner products of all rows of two trees: the sum over their arrays, in float32."""
-    parts = jax.tree.map(
-        lambda x, y: product(_flat(x), _flat(y))[: len(x), : len(y)],
-        one,
-        other,
-    )
+    """Inner products of all rows of two trees: the sum over their arrays, in float32. Those of
+    matrices of low rank, u·vᵀ + … and x·yᵀ + …, are sums of (u·x)·(v·y): no matrix is formed."""
+
+    def of_one(x: Any, y: Any) -> Array:
+        if is_low(x):
+            return jnp.einsum("ij...,ij...->ij", *map(_pairs, x, y))
+        return product(_flat(x), _flat(y))[: len(x), : len(y)]
+
+    parts = jax.tree.map(of_one, one, other, is_leaf=is_low)
     return functools.reduce(jnp.add, jax.tree.leaves(parts))
+
+
+def _pairs(x: Array, y: Array) -> Array:
+    """Of vectors [rows, …, r, n] and [others, …, s, n] the inner products [rows, others, …, r, s].
+    All of a layer are one product."""
+    return jnp.einsum(
+        "i...rn,j...sn->ij...rs", x, y, precision=PRECISION, preferred_element_type=jnp.float32
+    )
 
 
 def _flat(x: Array) -> Float[Array, "rows numbers"]:
@@ -133,17 +145,37 @@ def unit(rows: Any) -> tuple[Any, Float[Array, " q"]]:
     Each row is divided by its largest number first: in float32 the squares of numbers below 1e-19
     are 0.
     """
-    leaves = [x.reshape(len(x), -1).astype(jnp.float32) for x in jax.tree.leaves(rows)]
-    largest = jnp.stack([jnp.abs(x).max(1) for x in leaves]).max(0)
+    leaves = jax.tree.leaves(rows, is_leaf=is_low)
+    largest = jnp.stack([_largest(x) for x in leaves]).max(0)
     scaled = 1 / largest
-    squares = sum(jnp.square(x * scaled[:, None]).sum(1) for x in leaves)
+    squares = sum(_squares(_times(x, scaled)) for x in leaves)
     size = jnp.sqrt(squares)
     factor = scaled / size
+    divided = jax.tree.map(lambda x: _times(x, factor), rows, is_leaf=is_low)
+    return divided, jnp.where(largest == 0, 0, largest * size)
 
-    def divided(x: Array) -> Array:
-        return x.astype(jnp.float32) * factor.reshape(-1, *(1,) * (x.ndim - 1))
 
-    return jax.tree.map(divided, rows), jnp.where(largest == 0, 0, largest * size)
+def _times(x: Any, factor: Float[Array, " q"]) -> Any:
+    """Rows times a number each, in float32; of a matrix of low rank one factor is multiplied."""
+    if is_low(x):
+        return LowRank(x.left.astype(jnp.float32), _times(x.right, factor))
+    return x.astype(jnp.float32) * factor.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def _largest(x: Any) -> Float[Array, " q"]:
+    """The largest number of each row; of matrices of low rank, of the factors that are multiplied
+    with others, times that of these, which is as good to scale by."""
+    if is_low(x):
+        return _largest(x.left) * _largest(x.right)
+    return jnp.abs(x.reshape(len(x), -1).astype(jnp.float32)).max(1)
+
+
+def _squares(x: Any) -> Float[Array, " q"]:
+    """The squared length of each row."""
+    if is_low(x):
+        left, right = (jnp.einsum("q...rn,q...sn->q...rs", y, y, precision=PRECISION) for y in x)
+        return jnp.einsum("q...,q...->q", left, right)
+    return jnp.square(x.reshape(len(x), -1)).sum(1)
 
 
 def _spread(found: Any, count: int, devices: Mesh) -> Any:

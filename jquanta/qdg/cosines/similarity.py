@@ -11,25 +11,35 @@ import xarray as xr
 from jquanta.errors import BadInput
 from jquanta.lm.models.model import Model
 from jquanta.lm.weights.load import fingerprint
+from jquanta.machine.memory import usable_together
 from jquanta.qdg.cosines.blockwise import BadRows, fill, names
+from jquanta.qdg.cosines.factored import Rows, rows_of
 from jquanta.qdg.cosines.matrix import (
     COSINE,
     COSINE_ABS,
+    FACTORS,
     STATE,
     InMemory,
     Matrices,
     OnDisk,
+    claim,
     strip_shape,
 )
 from jquanta.qdg.samples.predictions import Predictions
+from jquanta.qdg.samples.prefixes import prefixes
+from jquanta.qdg.views.factors import Factors
 from jquanta.qdg.views.gradient import Gradients
-from jquanta.qdg.views.per_sample import view_of
+from jquanta.qdg.views.kept import Outer, kept
+from jquanta.qdg.views.parameters import chosen
+from jquanta.qdg.views.per_sample import per_sample, view_of
 from jquanta.qdg.views.view import View
+from jquanta.qdg.views.ways import way_here
 from jquanta.run.arrays import Variable, read, variable
 from jquanta.run.environment import environment
 from jquanta.run.files import as_path, remove, require_place
 from jquanta.run.folder import RunFolder
-from jquanta.run.progress import Monitor
+from jquanta.run.progress import Monitor, Silence
+from jquanta.run.settings import as_bytes
 from jquanta.run.stop import shortage_in_one_line
 
 SIMILARITY = "similarity.zarr"
@@ -60,10 +70,11 @@ def similarity(
     Args:
         model: in float32, as ``jquanta.load_model`` gives it.
         predictions: the samples; see ``select``.
-        view: of what the cosines are taken. ``Gradients()``: of whole gradients. ``Sketch()``: of
-            gradients between random projections: cosines have an error, and products and memory
-            hardly grow with the model. ``Activations()``: of the residual stream where the
-            prediction is made.
+        view: of what the cosines are taken. ``Gradients()``: of whole gradients. ``Factors()``: of
+            their leading directions, which are kept, so that each gradient is made once however
+            many there are. ``Sketch()``: of gradients between random projections: cosines have an
+            error, and products and memory hardly grow with the model. ``Activations()``: of the
+            residual stream where the prediction is made.
         absolute: make ``cosine_abs`` too, of absolute values. Sketches have none.
         out: the folder for ``similarity.zarr``; nothing is stored by default.
         memory: what may be taken, in bytes or as ``"8 GB"``; most of what is free by default.
@@ -75,7 +86,11 @@ def similarity(
     Returns:
         ``cosine`` (sample, other), float32, and ``cosine_abs`` if asked for; ``index`` (sample),
         the predictions. Attributes: the view's ``mode`` and options, ``weights``, ``corpus``,
-        ``dtype``, ``samples`` (a hash of the index).
+        ``dtype``, ``samples`` (a hash of the index). By ``Factors`` also ``lost`` (sample), the
+        share of each gradient's squared length that its factors lack; the attributes ``whole``, how
+        many were made again since they lose more than the tolerance; and ``error_rms`` and
+        ``error_max``, of the cosines of ``error_pairs`` pairs of samples, against those of whole
+        gradients.
 
     Raises:
         BadInput: if the parts do not go together, or a gradient is zero or not finite: its
@@ -85,38 +100,52 @@ def similarity(
     """
     if absolute and not view.has_absolute:
         raise BadInput(f"absolute: a {view.mode} keeps no absolute values; use mode exact")
-    source = view_of(model, predictions, view, batch_tokens)
+    monitor = monitor or Silence()
+    memory = usable_together() if memory is None else as_bytes(memory)
     identity = view.attributes(model.config) | {
         "weights": fingerprint(model.params),
         "corpus": predictions.corpus.meta.corpus,
         "dtype": dtype,
         "samples": predictions.hash,
     }
-    wanted = _variables(predictions, view, names(absolute))
+    made = _rows(model, predictions, view, batch_tokens)
 
-    def filled(matrices: Matrices) -> None:
-        """Raises ``BadRows`` that names predictions."""
+    def rows(folder: Path | None) -> Rows:
+        if not isinstance(view, Factors):
+            return Rows(made)
+        place = folder and folder / FACTORS
+        if folder is not None:
+            claim(folder, identity)
+        found = kept(model, predictions, view, made, place, memory=memory, monitor=monitor)
+        return rows_of(found, dtype, memory - found.nbytes, monitor)
+
+    def filled(matrices: Matrices, rows: Rows) -> dict[str, Any]:
+        """What is known then. Raises ``BadRows`` that names predictions."""
+        left = memory - rows.taken
         try:
             fill(
                 matrices,
-                source,
-                memory=memory,
+                rows.source,
+                memory=left,
                 dtype=dtype,
                 panel=panel,
-                working=source.working,
+                working=rows.working,
                 monitor=monitor,
             )
         except BadRows as bad:
             zero, infinite = (predictions.index[np.sort(x)] for x in (bad.zero, bad.infinite))
             raise BadRows(zero, infinite, "prediction") from None
+        return environment() | identity | rows.after()
 
     if out is None:
+        found = rows(None)
+        wanted = _variables(predictions, view, names(absolute)) | dict(found.more)
         matrix = InMemory(len(predictions), names(absolute))
-        filled(matrix)
-        values = {"index": predictions.index, **matrix.arrays}
+        attributes = filled(matrix, found)
+        values = {name: next(iter(v.parts), None) for name, v in wanted.items()} | matrix.arrays
         return xr.Dataset(
             {name: (v.dims, values[name], dict(v.attributes)) for name, v in wanted.items()},
-            attrs=environment() | identity,
+            attrs=attributes,
         )
     out = as_path(out)
     if (out / SIMILARITY).exists():
@@ -127,13 +156,15 @@ def similarity(
         return open_similarity(out)
     require_place(out)
     with work_folder(out / WORK) as work:
+        found = rows(work)
+        wanted = _variables(predictions, view, names(absolute)) | dict(found.more)
         matrices = OnDisk(work, wanted, identity)
         try:
-            filled(matrices)
+            attributes = filled(matrices, found)
         except BadRows:
             remove(work / STATE)  # there is nothing to continue
             raise
-        matrices.finish(out / SIMILARITY, environment() | identity)
+        matrices.finish(out / SIMILARITY, attributes)
         remove(work / STATE)
     return open_similarity(out)
 
@@ -147,6 +178,17 @@ def open_similarity(path: Path | str) -> xr.Dataset:
     path = as_path(path)
     path = path if path.name == SIMILARITY else path / SIMILARITY
     return read(path, "similarity", COSINE, "compute it: jquanta qdg")
+
+
+def _rows(model: Model, predictions: Predictions, view: View, batch_tokens: int | None) -> Any:
+    """The rows as devices make them, and checked: a ``Source``. Of factors, what they lack, too."""
+    if isinstance(view, Factors):
+        samples = prefixes(predictions, model.config)
+        return per_sample(view.measured(model), samples, model.config, batch_tokens)
+    rows = view_of(model, predictions, view, batch_tokens)
+    if isinstance(view, Gradients) and way_here().scanned:
+        return Outer(rows, model.config, chosen(model.config, view.parameters))
+    return rows
 
 
 @contextlib.contextmanager
@@ -168,9 +210,7 @@ def work_folder(work: Path) -> Any:
                 out.rmdir()
 
 
-def _variables(
-    predictions: Predictions, view: View, names: tuple[str, ...]
-) -> Mapping[str, Variable]:
+def _variables(predictions: Predictions, view: View, names: tuple[str, ...]) -> dict[str, Variable]:
     """What is stored, the numbers of the matrices apart."""
     n = len(predictions)
     long_names = {

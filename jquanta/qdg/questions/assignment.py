@@ -29,7 +29,7 @@ from jquanta.qdg.samples.prefixes import prefixes
 from jquanta.qdg.views.gradient import loss_function
 from jquanta.qdg.views.per_sample import PerSample, per_sample, view_of
 from jquanta.qdg.views.source import computed
-from jquanta.qdg.views.stored import view_from
+from jquanta.qdg.views.stored import view_from, whole
 from jquanta.run.parse import whole_text
 from jquanta.run.progress import Monitor, Silence
 from jquanta.run.settings import as_bytes
@@ -58,7 +58,8 @@ def assign(
     """The nearest samples and cluster of new predictions' gradients, and how well they fit.
 
     The samples' gradients are computed again, a batch at a time, by the view that the similarity
-    was made by, unless they are stored (``features``). The new ones stay in memory.
+    was made by (whole gradients where that was factors), unless they are stored (``features``). The
+    new ones stay in memory.
 
     A new gradient is assigned to the cluster to whose centre, the mean of its unit gradients, it
     has the highest cosine. The score says how well it fits: the share of the cluster's own samples
@@ -107,9 +108,10 @@ def assign(
     monitor = monitor or Silence()
     new, before = _new_predictions(model, predictions.corpus, what, last, monitor)
     view = view_from(similarity.attrs)
-    own = view_of(model, new, view)
+    seen = whole(view)  # all gradients are made now, so nothing need be left out
+    own = view_of(model, new, seen)
     _require_room(own, usable_together() // 2 if memory is None else as_bytes(memory))
-    samples = likeness.stored(own.row) or view_of(model, predictions, view)
+    samples = likeness.stored(own.row) or view_of(model, predictions, seen)
     found = cosines(own, samples, absolute, monitor)
     (middles,) = likeness.centres(clusters.label.sel(count=[count]).to_numpy())
     itself = np.zeros(found.shape, bool)
@@ -127,7 +129,7 @@ def assign(
 def _require_view(clusters: xr.Dataset, similarity: xr.Dataset) -> None:
     """Raise ``BadInput`` if the clusters are of another view than the similarity, as far as their
     attributes say."""
-    for name in ("mode", "parameters", "sketch_size", "layer", "weights"):
+    for name in ("mode", "parameters", "rank", "sketch_size", "layer", "weights"):
         own, other = clusters.attrs.get(name), similarity.attrs.get(name)
         if own is not None and other is not None and own != other:
             raise BadInput(

@@ -18,6 +18,7 @@ from jquanta.qdg.views import scanned
 from jquanta.qdg.views.parameters import PAPER, as_attribute, as_option, chosen
 from jquanta.qdg.views.parameters import count as numbers_in
 from jquanta.qdg.views.per_sample import view_of
+from jquanta.qdg.views.ranks import row_of
 from jquanta.qdg.views.view import Cost, Function, require_float32
 from jquanta.qdg.views.ways import way_here
 from jquanta.run.settings import as_bytes
@@ -55,8 +56,8 @@ class Gradients:
         """See ``View``."""
         # A multiplication and an addition for each parameter, in the forward pass and twice in the
         # backward pass.
-        numbers = numbers_in(config, chosen(config, self.parameters))
-        return Cost(6.0 * count(config)[1], numbers)
+        names = chosen(config, self.parameters)
+        return Cost(6.0 * count(config)[1], numbers_in(config, names), row_of(config, names))
 
     def attributes(self, config: LMConfig) -> dict[str, Any]:
         """See ``View``."""

@@ -122,7 +122,11 @@ class PerSample:
 
 
 def view_of(
-    model: Model, predictions: Predictions, view: View, batch_tokens: int | None = None
+    model: Model,
+    predictions: Predictions,
+    view: View,
+    batch_tokens: int | None = None,
+    most: int | None = None,
 ) -> PerSample:
     """A view of predictions.
 
@@ -130,18 +134,21 @@ def view_of(
         model: that makes them.
         predictions: of a corpus of the model's own tokenizer.
         view: how to look at them.
-        batch_tokens: see ``per_sample``.
+        batch_tokens, most: see ``per_sample``.
 
     Raises:
         BadInput: if model, predictions and view do not go together.
     """
-    return per_sample(
-        view.function(model), prefixes(predictions, model.config), model.config, batch_tokens
-    )
+    samples = prefixes(predictions, model.config)
+    return per_sample(view.function(model), samples, model.config, batch_tokens, most)
 
 
 def per_sample(
-    function: Function, prefixes: Prefixes, config: LMConfig, batch_tokens: int | None = None
+    function: Function,
+    prefixes: Prefixes,
+    config: LMConfig,
+    batch_tokens: int | None = None,
+    most: int | None = None,
 ) -> PerSample:
     """A function for every sample, on all local devices.
 
@@ -151,6 +158,7 @@ def per_sample(
         config: the model's shape.
         batch_tokens: tokens of a batch on each device; one sample at least. What suits the devices
             by default.
+        most: samples of a batch on each device, at most.
     """
     if batch_tokens is not None and batch_tokens < 1:
         raise BadInput(f"batch_tokens = {batch_tokens}: give 1 or more")
@@ -165,12 +173,16 @@ def per_sample(
         way=way_here(),
         devices=jax.local_device_count(),
         memory=usable(),
+        inside=function.inside,
         batch_tokens=batch_tokens,
+        most=most,
     )
     shapes = jax.eval_shape(lambda: function.constants)
     build = partial(_compiled, function.one, shapes, is_wide())
     programs = Programs(build, [(batch.rows, batch.length) for batch in plan], at_once())
-    working = working_bytes(plan, config, made, way_here(), jax.local_device_count())
+    working = working_bytes(
+        plan, config, made, way_here(), jax.local_device_count(), function.inside
+    )
     return PerSample(function, prefixes, plan, programs, working)
 
 
@@ -183,7 +195,9 @@ def plan_for(
     way: Way,
     devices: int,
     memory: int,
+    inside: float = 0.0,
     batch_tokens: int | None = None,
+    most: int | None = None,
 ) -> tuple[Batch, ...]:
     """The batches in which a function of samples is computed. A function of its arguments only.
 
@@ -195,13 +209,15 @@ def plan_for(
         way: how the devices compute.
         devices: how many.
         memory: bytes that may be used on each of them.
-        batch_tokens: see ``per_sample``.
+        inside: see ``Function``.
+        batch_tokens, most: see ``per_sample``.
     """
 
     def fit(length: int) -> float:
         if batch_tokens:
-            return batch_tokens / length
-        return way.fit(length, sample_bytes(config, length, made), memory)
+            return min(most or math.inf, batch_tokens / length)
+        size = sample_bytes(config, length, made, inside)
+        return min(most or math.inf, way.fit(length, size, memory))
 
     return batches(
         lengths,
@@ -221,25 +237,30 @@ def bend(config: LMConfig) -> float:
     return 2.0 * config.layers * config.attended / count(config)[1]
 
 
-def sample_bytes(config: LMConfig, length: int, made: int) -> float:
+def sample_bytes(config: LMConfig, length: int, made: int, inside: float = 0.0) -> float:
     """Bytes that a sample of T tokens takes of a batch, where many are computed at once.
 
     In the backward pass the activations that were kept are freed as gradients are made, stacked by
     layer. At its end the gradients are copied into one row a sample: both copies exist at once, and
-    no activations.
+    no activations. ``inside`` is what a function takes at that end besides.
     """
-    return made + max(made, kept(config, length))
+    return made + max(made + inside, kept(config, length))
 
 
 def working_bytes(
-    plan: Sequence[Batch], config: LMConfig, made: int, way: Way, devices: int
+    plan: Sequence[Batch],
+    config: LMConfig,
+    made: int,
+    way: Way,
+    devices: int,
+    inside: float = 0.0,
 ) -> int:
     """Bytes on all devices that making a batch takes, beside what it gives: the parameters, and on
     accelerators what ``sample_bytes`` counts. On a CPU samples are made one by one."""
     own = 4 * count(config)[0] * devices
     if way.one_by_one:
         return own
-    each = {batch.rows * (sample_bytes(config, batch.length, made) - made) for batch in plan}
+    each = (b.rows * (sample_bytes(config, b.length, made, inside) - made) for b in plan)
     return own + int(max(each))
 
 

@@ -5,11 +5,14 @@ from typing import Any
 
 from jquanta.errors import BadInput
 from jquanta.qdg.views.activations import Activations
+from jquanta.qdg.views.factors import Factors
 from jquanta.qdg.views.gradient import Gradients
 from jquanta.qdg.views.sketch import Sketch
 from jquanta.qdg.views.view import View
 
-VIEWS: dict[str, type[View]] = {view.mode: view for view in (Gradients, Sketch, Activations)}
+VIEWS: dict[str, type[View]] = {
+    view.mode: view for view in (Gradients, Factors, Sketch, Activations)
+}
 
 
 def view_from(attributes: Mapping[Any, Any]) -> View:
@@ -21,3 +24,8 @@ def view_from(attributes: Mapping[Any, Any]) -> View:
     if attributes["mode"] not in VIEWS:
         raise BadInput(f"mode = {attributes['mode']}: give one of {', '.join(VIEWS)}")
     return VIEWS[attributes["mode"]].from_attributes(attributes)
+
+
+def whole(view: View) -> View:
+    """The view that another stands for, without its error: gradients for their factors."""
+    return view.exact if isinstance(view, Factors) else view

@@ -26,12 +26,14 @@ class Function(NamedTuple):
         operations: what a token costs, attention apart: multiplications and additions.
         by_name: of a tree of [q, …] that ``one`` gave for q samples, the same numbers by the names
             of the parameters that they belong to.
+        inside: bytes that a sample takes on the way, beside activations and the arrays given.
     """
 
     one: OneSample
     constants: Any
     operations: float
     by_name: Callable[[Any], Any] = lambda found: found
+    inside: float = 0.0
 
 
 class Cost(NamedTuple):
@@ -39,11 +41,18 @@ class Cost(NamedTuple):
 
     Attributes:
         operations: of a token, attention apart: multiplications and additions.
-        numbers: of what is made, in float32: those whose inner products are taken.
+        numbers: of what is made, in float32.
+        row: of a row of a panel, where outer products are held as two vectors; 0 where that makes
+            no difference.
+        building: operations by which such a row is built from what is made and kept.
+        inside: see ``Function``.
     """
 
     operations: float
     numbers: int
+    row: int = 0
+    building: float = 0.0
+    inside: float = 0.0
 
 
 @runtime_checkable

@@ -146,7 +146,7 @@ def test_what_a_clustering_says_of_itself() -> None:
 def test_lowers_for_cuda(k: int) -> None:
     """Sums are products there: scatters' additions wait for one another."""
     with as_on_a_gpu():
-        size = module._size(k)
+        size = module.padded_clusters(k, module.on_host())
         inputs = (np.zeros((9000, 64), np.float32), np.zeros((size, 64), np.float32))
         text = lowered_for_cuda(_pass, *inputs, k, rows=4096, scatter=False)
     assert size in module.SIZES

@@ -22,6 +22,7 @@ from jquanta.lm.weights.load import fingerprint
 from jquanta.qdg.config import MODES
 from jquanta.qdg.samples.predictions import given
 from jquanta.qdg.views.activations import Activations
+from jquanta.qdg.views.factors import Factors
 from jquanta.qdg.views.gradient import Gradients
 from jquanta.qdg.views.per_sample import view_of
 from jquanta.qdg.views.sketch import Sketch
@@ -224,6 +225,8 @@ def test_views_are_found_by_what_is_stored() -> None:
     views = (
         Gradients(),
         Gradients(("mlp", "qkv")),
+        Factors(),
+        Factors(("mlp",), rank=3, seed=5, tolerance=0.5),
         Sketch(),
         Sketch("reference", size=3, seed=5),
         Activations(1),
@@ -234,7 +237,7 @@ def test_views_are_found_by_what_is_stored() -> None:
         assert VIEWS[stored["mode"]] is type(view)
     assert view_from(Activations().attributes(NEOX)) == Activations(NEOX.layers)
     assert set(MODES) <= set(VIEWS)  # what the configuration and the command take
-    with pytest.raises(BadInput, match="mode = fast: give one of exact, sketch, activations"):
+    with pytest.raises(BadInput, match="mode = fast: give one of exact, factors, sketch, act"):
         view_from({"mode": "fast"})
 
 
