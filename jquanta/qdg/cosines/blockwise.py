@@ -16,6 +16,7 @@ from jquanta.errors import BadInput, Interrupted
 from jquanta.lm.losses import DTYPES
 from jquanta.machine.devices import on_host
 from jquanta.machine.memory import usable_together
+from jquanta.qdg.cosines import kernel
 from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS, InMemory, Matrices
 from jquanta.qdg.cosines.panels import Panel, assemble, padded, panels, products
 from jquanta.qdg.views.source import Source, at_once
@@ -159,6 +160,8 @@ def fill(
     )
     cuts = panels(sizes, found.panel, devices)
     monitor = monitor or Silence()
+    if note := kernel.note():
+        monitor.say(note)
     remedy = "give less memory to the similarity, such as memory='4 GB'; then the same command "
     with shortage_in_one_line(f"{remedy}continues"):
         for line in matrices.begin(found.panel, [sum(sizes[: batches.start]) for batches in cuts]):

@@ -12,11 +12,12 @@ and of their nine products the six largest are added, the small ones first (BF16
 On a CPU the kernel runs in Pallas' interpret mode.
 """
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import pallas as pl
 from jax.lax import DotAlgorithmPreset
 from jaxtyping import Array, Float, Float32
@@ -45,9 +46,37 @@ SPLIT = DotAlgorithmPreset.BF16_BF16_F32_X6
 """The algorithm of products of float32 numbers."""
 
 
+TRIED = 32, 2**12
+"""Rows and numbers of the products by which the kernel is tried."""
+
+ALLOWED = 1e-6
+"""Error of a cosine from which on the kernel is not taken."""
+
+
 def here() -> bool:
-    """Whether JAX's devices can run the kernel."""
-    return AVAILABLE and devices.kind() == "gpu"
+    """Whether products are the kernel's: on a GPU on which it was tried, once in a process."""
+    return AVAILABLE and devices.kind() == "gpu" and not _trouble()
+
+
+def note() -> str:
+    """In a line, why a GPU does not take the kernel; empty where all is well."""
+    if not AVAILABLE or devices.kind() != "gpu" or not _trouble():
+        return ""
+    return f"products in float32, without matrix units, at half the speed: {_trouble()}"
+
+
+@cache
+def _trouble() -> str:
+    """What is wrong with the kernel on this device, by its cosines of rows that are alike."""
+    rows = np.random.default_rng(0).standard_normal(TRIED) + np.linspace(0, 4, TRIED[0])[:, None]
+    unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    try:
+        found = np.asarray(jax.jit(inner)(unit, unit), np.float64)
+    except Exception as error:  # whatever compiler and driver say: there is another way
+        return f"the kernel fails here ({type(error).__name__})"
+    exact = unit.astype(np.float64)
+    off = float(np.abs(found - exact @ exact.T).max())
+    return "" if off <= ALLOWED else f"the kernel's cosines are off by {off:.1g} here"
 
 
 def inner(

@@ -1,5 +1,7 @@
 """Inner products on matrix units: the kernel, interpreted, against float64 and the plain way."""
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,9 +59,43 @@ def test_cosines_are_those_of_the_plain_way(
         np.testing.assert_allclose(found[name], cosines, rtol=0, atol=5e-7)  # float32, unit rows
 
 
-def test_only_a_recent_nvidia_gpu_takes_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not kernel.here()
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A kind of device on which the kernel is tried, interpreted."""
     monkeypatch.setattr("jquanta.machine.devices.kind", lambda: "gpu")
+    monkeypatch.setattr(kernel, "SPLIT", Precision.HIGHEST)  # a CPU has no other
+    kernel._trouble.cache_clear()
+    yield
+    kernel._trouble.cache_clear()
+
+
+def test_only_a_recent_nvidia_gpu_takes_the_kernel(
+    gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert kernel.here() == kernel.AVAILABLE
-    monkeypatch.setattr("jquanta.machine.devices.kind", lambda: "other")
+    assert not kernel.note()
+    for other in ("cpu", "other"):
+        monkeypatch.setattr("jquanta.machine.devices.kind", lambda other=other: other)
+        assert not kernel.here()
+        assert not kernel.note()
+
+
+@pytest.mark.skipif(not kernel.AVAILABLE, reason="JAX has no Triton backend")
+def test_a_gpu_on_which_it_is_not_right_takes_the_plain_way(
+    gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "inner", lambda one, other: one @ other.T + 2e-6)
     assert not kernel.here()
+    assert "the kernel's cosines are off by 2e-06 here" in kernel.note()
+
+
+@pytest.mark.skipif(not kernel.AVAILABLE, reason="JAX has no Triton backend")
+def test_a_gpu_on_which_it_does_not_compile_takes_the_plain_way(
+    gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise NotImplementedError("no rule")
+
+    monkeypatch.setattr(kernel, "inner", fails)
+    assert not kernel.here()
+    assert "without matrix units, at half the speed: the kernel fails here" in kernel.note()
