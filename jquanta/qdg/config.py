@@ -72,7 +72,10 @@ class InputConfig:
     """The model, the corpus, and the losses of both."""
 
     model: str = knob("", "a model on the hub, or a folder in Hugging Face layout")
-    revision: str = knob("", "of the model; a subfolder where it is a folder (empty: main)")
+    revision: str = knob(
+        "",
+        "of the model; a subfolder where it is a folder (empty: main, as of another --input.model)",
+    )
     corpus: str = knob("", "a corpus folder; it is built there if [input] has a source")
     losses: str = knob("", "folder of losses on the corpus; what is missing is computed there")
     also: str = knob(
@@ -337,11 +340,15 @@ def load_qdg(
     Args:
         source: path of a TOML file, its content as a mapping, or None for the embedded default:
             the largest model of the suite that ``jquanta pretrain`` makes.
-        flags: dotted field names to values, as text or as they are.
+        flags: dotted field names to values, as text or as they are. With another model the revision
+            is its main one, unless that is given, too.
         mini: apply the configuration's ``[mini]`` table.
 
     Raises:
         BadInput: naming the file, key or field, and the remedy.
     """
+    flags = dict(flags or {})
+    if "input.model" in flags:  # the configuration's revision is one of its own model
+        flags.setdefault("input.revision", "")
     found = settings.load(SCHEMA, source, flags=flags, mini=mini)
     return QDGConfig(found.name, **SCHEMA.build(found.values))

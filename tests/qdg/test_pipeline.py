@@ -311,6 +311,14 @@ def test_a_folder_that_is_no_qdg_run_says_what_it_is(place: Path, tmp_path: Path
         qdg.open_run(folder)
 
 
+def test_another_model_has_its_own_revision() -> None:
+    ours = load_qdg().input
+    assert ours.revision
+    assert load_qdg(flags={"input.model": ours.model}).input.revision == ""
+    both = {"input.model": "other", "input.revision": "step7"}
+    assert load_qdg(flags=both).input.revision == "step7"
+
+
 def test_the_command_prints_clusters_and_page(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
