@@ -20,6 +20,7 @@ from jquanta.qdg import estimate
 from jquanta.qdg.cosines import blockwise
 from jquanta.qdg.estimate import Stage
 from jquanta.qdg.views.activations import Activations
+from jquanta.qdg.views.factors import Factors
 from jquanta.qdg.views.gradient import Gradients
 from jquanta.qdg.views.per_sample import _shapes_of_one, view_of
 from jquanta.qdg.views.sketch import Sketch
@@ -38,6 +39,8 @@ OF_VIEWS = (
     Gradients(),
     Gradients("reference"),
     Gradients(r"layers\.0\.mlp"),
+    Factors(rank=3),
+    Factors("reference", rank=100),
     Sketch(size=3),
     Sketch(("attention.*kernel", "norm"), size=100),
     Activations(),
@@ -59,6 +62,7 @@ def test_costs_are_those_of_the_function(view: View, config: LMConfig) -> None:
     made = jax.tree.leaves(_shapes_of_one(function))
     assert view.cost(config).numbers == sum(x.size for x in made)
     assert view.cost(config).operations == function.operations
+    assert view.cost(config).inside == function.inside
 
 
 def test_every_view_is_tried() -> None:
@@ -69,11 +73,13 @@ def by_name(stages: Any) -> Mapping[str, Stage]:
     return {stage.name: stage for stage in stages}
 
 
+@pytest.mark.parametrize("view", [Gradients(), Factors(rank=3, tolerance=1.0)], ids=str)
 def test_batches_and_panels_are_those_of_the_run(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    view: View, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the plan says, beside what the work's own functions are called with and give."""
-    config = qdg.config.load_qdg(settings(place, similarity={"memory": "20 MB"}))
+    options = {"mode": view.mode, "rank": 3, "tolerance": 1.0, "memory": "20 MB"}
+    config = qdg.config.load_qdg(settings(place, similarity=options))
     seen: list[blockwise.Tiling] = []
     taken: list[list[blockwise.Step]] = []
     tiling, steps = blockwise.tiling, blockwise.steps
@@ -81,16 +87,32 @@ def test_batches_and_panels_are_those_of_the_run(
         blockwise, "tiling", lambda *x, **more: seen.append(tiling(*x, **more)) or seen[-1]
     )
     monkeypatch.setattr(blockwise, "steps", lambda *x: taken.append(steps(*x)) or taken[-1])
-    qdg.run(config, place / "run")
+    qdg.run(config, tmp_path / "run")
     monkeypatch.undo()
-    run = qdg.open_run(place / "run")
-    source = view_of(run.model(), run.predictions, Gradients())
-    stages = by_name(qdg.plan(config, place / "fresh", computers=[HERE]).stages[0][1])
+    run = qdg.open_run(tmp_path / "run")
+    source = view_of(run.model(), run.predictions, view)
+    stages = by_name(qdg.plan(config, tmp_path / "fresh", computers=[HERE]).stages[0][1])
     assert stages["gradients"].work.startswith(f"{len(source.plan):,} batch")
     assert f" of {seen[0].panel:,} rows" in stages["products"].work
     pairs = sum(len(step.partners) for step in taken[0])
     assert f", {pairs:,} product" in stages["products"].work
     assert stages["products"].disk == 4 * len(run.predictions) ** 2
+
+
+@pytest.mark.parametrize("method", ["neighbours", "spherical"])
+def test_without_a_matrix(method: str, place: Path, tmp_path: Path) -> None:
+    cluster = {"method": method, "neighbours": 5}
+    config = settings(place, similarity={"mode": "sketch", "sketch_size": 2}, cluster=cluster)
+    fresh = by_name(qdg.plan(config, tmp_path / "run", computers=[HERE]).stages[0][1])
+    assert "products" not in fresh
+    assert ("neighbours" in fresh) == (method == "neighbours")
+    clusters = qdg.run(config, tmp_path / "run")
+    vectors = qdg.open_run(tmp_path / "run").similarity
+    samples, numbers = vectors.vector.shape
+    assert fresh["gradients"].disk == 4 * samples * (numbers + 1)
+    assert fresh["k-means"].disk == clusters.label.size * 4
+    there = qdg.plan(config, tmp_path / "run", computers=[HERE])
+    assert there.inputs.there >= {"similarity", "clusters", "page"}
 
 
 def test_before_anything_exists(place: Path, tmp_path: Path) -> None:
