@@ -322,7 +322,7 @@ def spherical(
         "k-means",
         f"{len(counts)} counts, {counts[0]:,} to {counts[-1]:,}, {_counted(n_init, 'restart')} "
         f"each, spherical: {_power(operations)}",
-        seconds=operations / (share.products * computer.single / computer.devices),
+        seconds=operations / (min(1, share.products) * computer.single / computer.devices),
         programs=sizes,
         compiling=sizes * computer.compile,
         memory=2.0 * FLOAT * samples * numbers,  # on the host, and where it is computed
@@ -344,7 +344,7 @@ def neighbours(
     graph = Stage(
         "neighbours",
         f"the {near} nearest of each of {samples:,} samples: {_power(operations)}",
-        seconds=operations / (share.products * computer.single / computer.devices),
+        seconds=operations / (min(1, share.products) * computer.single / computer.devices),
         programs=1,
         compiling=computer.compile,
         memory=2.0 * FLOAT * samples * numbers,
@@ -359,19 +359,20 @@ def neighbours(
     return graph, embedding, kmeans
 
 
-def page(samples: int, tokens: int, computer: Computer) -> Stage:
+def page(samples: int, tokens: int, matrix: bool, computer: Computer) -> Stage:
     """The page.
 
     Args:
         samples: Q.
         tokens: shown of each.
+        matrix: whether a matrix of all pairs is read for it.
         computer: the devices.
     """
     return Stage(
         "page",
         f"{samples:,} samples of up to {tokens:,} tokens",
-        seconds=1 + samples**2 * FLOAT * 10 / computer.copy,
-        disk=samples * (tokens * 4 + 400),
+        seconds=1 + 1e-4 * samples + 10 * FLOAT * samples**2 * matrix / computer.copy,
+        disk=samples * (2.2 * tokens + 50),  # compressed, where texts share nothing
     )
 
 

@@ -245,7 +245,8 @@ def _stages(inputs: Inputs, computer: Computer) -> Sequence[Stage] | str:
             stages += estimate.neighbours(
                 samples, numbers, counts, n_init, wanted.neighbours, computer
             )
-    stages.append(estimate.page(samples, config.page.before + config.page.after, computer))
+    tokens = config.page.before + config.page.after
+    stages.append(estimate.page(samples, tokens, wanted.has_matrix, computer))
     return stages
 
 
