@@ -87,8 +87,11 @@ def summary(clusters: "xr.Dataset") -> str:
     counts = clusters["count"].to_numpy()
     count = chosen_count(clusters, None)
     sizes = rank_sizes(clusters.label.sel(count=count).to_numpy())
+    of_counts = f"{len(counts)} counts from {counts[0]} to {counts[-1]}"
+    if len(counts) == 1:
+        of_counts = "1 count"
     lines = [
-        f"clusters  {len(counts)} counts from {counts[0]} to {counts[-1]}; of {count} the largest "
+        f"clusters  {of_counts}; of {count} the largest "
         f"hold {', '.join(map(str, sizes[:8].tolist()))} of {clusters.sizes['sample']:,} samples"
     ]
     curves = rank_frequency(clusters)

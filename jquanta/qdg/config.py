@@ -218,6 +218,21 @@ class ClusterConfig:
         """Whether a matrix of all pairs is made; else features are stored."""
         return self.method == SPECTRAL
 
+    def counts_of(self, samples: int) -> list[int]:
+        """The counts into which so many samples are clustered.
+
+        Raises:
+            BadInput: for too few samples, or neighbours.
+        """
+        counts = chosen_counts(self.chosen, samples)
+        require(
+            self.method != NEIGHBOURS or self.neighbours < samples,
+            "cluster.neighbours",
+            self.neighbours,
+            f"there are {samples:,} samples; give 1 to {samples - 1:,}",
+        )
+        return counts
+
 
 @dataclass(frozen=True)
 class PageConfig:
@@ -295,7 +310,7 @@ class QDGConfig:
     page: PageConfig
 
     def __post_init__(self) -> None:
-        chosen_counts(self.cluster.chosen, self.select.count)
+        self.cluster.counts_of(self.select.count)
         require(
             self.cluster.affinity != "absolute" or self.similarity.absolute,
             "cluster.affinity",

@@ -25,7 +25,7 @@ from jquanta.lm.weights.sources import open_source
 from jquanta.machine.computer import H200, Computer, here
 from jquanta.qdg import estimate
 from jquanta.qdg.clusters.cluster import STORE
-from jquanta.qdg.config import SPHERICAL, QDGConfig, chosen_counts, load_qdg
+from jquanta.qdg.config import SPHERICAL, QDGConfig, load_qdg
 from jquanta.qdg.cosines.features import FEATURES
 from jquanta.qdg.cosines.similarity import SIMILARITY
 from jquanta.qdg.estimate import Stage
@@ -221,7 +221,7 @@ def _stages(inputs: Inputs, computer: Computer) -> Sequence[Stage] | str:
     ]
     memory = parse_bytes(similar.memory, "similarity.memory =") if similar.memory else None
     view = view_from(dataclasses.asdict(similar))
-    counts, wanted = chosen_counts(config.cluster.chosen, samples), config.cluster
+    counts, wanted = config.cluster.counts_of(samples), config.cluster
     if wanted.has_matrix:
         try:
             stages += estimate.similarity(

@@ -32,7 +32,7 @@ from jquanta.qdg.clusters.cluster import (
     open_clusters,
     save_clusters,
 )
-from jquanta.qdg.config import ClusterConfig, InputConfig, QDGConfig, chosen_counts, load_qdg
+from jquanta.qdg.config import ClusterConfig, InputConfig, QDGConfig, load_qdg
 from jquanta.qdg.cosines.features import VECTOR, features
 from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS
 from jquanta.qdg.cosines.similarity import similarity
@@ -150,7 +150,7 @@ def _require_same_samples(path: Path, before: QDGConfig, config: QDGConfig) -> N
             f"--out {path}: its samples are of another configuration, which differs in "
             f"{', '.join(names)}; give another folder, or delete this one"
         )
-    chosen_counts(config.cluster.chosen, stored_selection(path).sizes["sample"])
+    config.cluster.counts_of(stored_selection(path).sizes["sample"])
 
 
 def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
@@ -196,7 +196,7 @@ def _stages(path: Path, config: QDGConfig, inputs: _Inputs, monitor: Monitor) ->
     losses = _losses(config, inputs, monitor)
     label = inputs.checkpoints[0].label
     predictions = _selection(path, config, inputs.corpus, losses, label, monitor)
-    chosen_counts(config.cluster.chosen, len(predictions))
+    config.cluster.counts_of(len(predictions))
     cosines = _similarity(path, config, inputs.checkpoints[0], predictions, monitor)
     clusters = _clusters(path, config, cosines, monitor)
     _page(path, config, monitor)

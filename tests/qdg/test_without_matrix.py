@@ -163,6 +163,10 @@ def test_an_absolute_affinity_needs_a_matrix(done: Path) -> None:
         ({"cluster.method": "best"}, "spectral, neighbours"),
         ({"cluster.neighbours": 0}, "cluster.neighbours"),
         (
+            {"cluster.method": "neighbours", "cluster.neighbours": 60, "select.count": 60},
+            "cluster.neighbours = 60: there are 60 samples; give 1 to 59",
+        ),
+        (
             {"similarity.mode": "activations", "similarity.absolute": True},
             "of a matrix of all pairs, and method spherical has none",
         ),

@@ -28,6 +28,7 @@ class Architecture(NamedTuple):
             they must be as the attribute of our configuration.
         read: computes the other attributes of our configuration from ``config.json``.
         write: the reverse: computes further fields of ``config.json`` from our configuration.
+        legacy: for fields of ``config.json``, a value of old files, and the one that it means.
         needed: fields of ``config.json`` without which its own defaults would have to be guessed.
         fixed: fields of ``config.json`` that, where they are there, must have these values.
         prefix: of the names of parameters that files of the model without its head leave out.
@@ -47,6 +48,7 @@ class Architecture(NamedTuple):
     agree: Mapping[str, str] = {}
     read: Callable[[Mapping[str, Any]], dict[str, Any]] = nothing
     write: Callable[[Any], dict[str, Any]] = nothing
+    legacy: Mapping[str, tuple[Any, Any]] = {}
     needed: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = {}
     prefix: str = ""

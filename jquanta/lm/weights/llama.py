@@ -171,6 +171,8 @@ GEMMA = LLAMA._replace(
     loads="GemmaForCausalLM",
     fields=_FIELDS | _BIAS,
     agree={"hidden_activation": "activation"},
+    # The first releases say gelu, and were trained with its tanh approximation.
+    legacy={"hidden_act": ("gelu", "gelu_pytorch_tanh")},
     needed=(*_NEEDED, "num_key_value_heads", "head_dim"),
     fixed={**LLAMA.fixed, "use_bidirectional_attention": None},
 )

@@ -88,6 +88,10 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
     if not isinstance(kind, str) or kind not in _KINDS:
         raise BadInput(f"{file}: model_type {kind!r}; supported: {', '.join(_KINDS)}")
     make, table = _KINDS[kind]
+    stored = {
+        **stored,
+        **{name: new for name, (old, new) in table.legacy.items() if stored.get(name) == old},
+    }
     said = _said(stored, table, file)
     missing = [table.fields[ours][0] for ours in _NEEDED if not said[ours]]
     missing += [name for name in table.needed if name not in stored]

@@ -12,6 +12,7 @@ import jquanta as jq
 from jquanta.cli.model import main
 from jquanta.errors import BadInput
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
+from jquanta.lm.models.gemma import GemmaConfig
 from jquanta.lm.models.gpt2 import GPT2Config
 from jquanta.lm.models.llama import LlamaConfig, MistralConfig
 from jquanta.lm.models.qwen import Qwen2Config, Qwen3Config
@@ -111,6 +112,14 @@ def test_what_stands_for_a_default() -> None:
     assert from_json(stored(GPT2Config(**SIZE), n_inner=None, n_ctx=64), "") == GPT2Config(**SIZE)
 
 
+@pytest.mark.parametrize("newer", [..., None, "gelu_pytorch_tanh"])
+def test_gelu_of_the_first_gemma_is_the_approximation(newer: Any) -> None:
+    plain = GemmaConfig(**GROUPED)
+    assert from_json(stored(plain, hidden_act="gelu", hidden_activation=newer), "") == plain
+    with pytest.raises(BadInput, match="hidden_activation = 'gelu' where hidden_act says"):
+        from_json(stored(plain, hidden_act="gelu", hidden_activation="gelu"), "")
+
+
 def test_as_transformers_5_writes_rotations() -> None:
     changes = {"rope_theta": ..., "rope_scaling": ..., "rope_parameters": {"rope_theta": 5e5}}
     found = from_json(stored(LLAMA, **changes), "")
@@ -126,6 +135,7 @@ def test_as_transformers_5_writes_rotations() -> None:
         LlamaConfig(**GROUPED, window=7),
         LlamaConfig(**GROUPED, qkv_bias=True),
         MistralConfig(**GROUPED, mlp_bias=True),
+        GemmaConfig(**GROUPED, activation="gelu"),
     ],
 )
 def test_a_shape_that_the_format_cannot_tell(config: LMConfig, tmp_path: Path) -> None:
