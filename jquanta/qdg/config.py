@@ -322,7 +322,7 @@ class QDGConfig:
             has_matrix or mode in COMPACT,
             "cluster.method",
             f"{self.cluster.method!r}",
-            f"takes one short vector a sample, and mode {mode} keeps all numbers of its gradient; "
+            f"takes one short vector a sample, and those of mode {mode} are as long as gradients; "
             "give similarity.mode = 'sketch' (or 'activations')",
         )
         require(

@@ -157,7 +157,7 @@ def test_an_absolute_affinity_needs_a_matrix(done: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"similarity.mode": "exact"}, "mode exact keeps all numbers of its gradient; give"),
+        ({"similarity.mode": "exact"}, "those of mode exact are as long as gradients; give"),
         ({"cluster.affinity": "shifted"}, "method spherical has none; leave it angular"),
         ({"cluster.kmeans": "scikit-learn"}, "has no spherical k-means; give jax"),
         ({"cluster.method": "best"}, "spectral, neighbours"),

@@ -57,6 +57,8 @@ def _read_windows(stored: Mapping[str, Any]) -> dict[str, Any]:
     used = stored.get("use_sliding_window", False)
     if not isinstance(used, bool):
         raise BadInput(f"use_sliding_window = {shown(repr(used))}: give true or false")
+    if used and "sliding_window" not in stored:
+        raise BadInput("use_sliding_window = True, and there is no sliding_window")
     layers, window = stored["num_hidden_layers"], stored.get("sliding_window")
     first = layers
     if used and window is not None:

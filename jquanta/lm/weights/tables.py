@@ -15,7 +15,6 @@ from jquanta.lm.models.olmo2 import Olmo2Config
 from jquanta.lm.models.qwen import Qwen2Config, Qwen3Config
 from jquanta.lm.weights import gpt, llama
 from jquanta.lm.weights.architecture import SCALED, Architecture
-from jquanta.run.settings import require_one_of
 from jquanta.run.shown import shown
 
 ARCHITECTURES: Mapping[type[LMConfig], Architecture] = {
@@ -124,7 +123,9 @@ def _require(make: type[LMConfig], ours: str, name: str, value: Any) -> None:
     if ours in make.RANGES:
         make.RANGES[ours].require(name, value)
     elif ours == "activation":
-        require_one_of(ACTIVATIONS, name, value)
+        if not isinstance(value, str) or value not in ACTIVATIONS:
+            choices = ", ".join(ACTIVATIONS)
+            raise BadInput(f"{name} = {shown(repr(value))}: give one of {choices}")
     elif not isinstance(value, bool):
         raise BadInput(f"{name} = {shown(repr(value))}: give true or false")
 

@@ -80,6 +80,8 @@ QWEN = Qwen2Config(**GROUPED, window=9, local_from=1)
         (LLAMA, {"quantization_config": {"bits": 4}}, "quantization_config"),
         (MISTRAL, {"sliding_window": ...}, "has no sliding_window"),
         (MISTRAL, {"sliding_window": 0}, "sliding_window = 0: give a whole number from 1"),
+        (QWEN, {"sliding_window": ...}, "and there is no sliding_window"),
+        (LLAMA, {"hidden_act": 1}, "hidden_act = 1: give one of gelu"),
         (QWEN, {"use_sliding_window": 1}, "use_sliding_window = 1: give true or false"),
         (
             QWEN,

@@ -17,12 +17,13 @@ from jquanta.lm.models.network import shapes
 from jquanta.machine.devices import mesh
 from jquanta.qdg.cosines.panels import inner, unit
 from jquanta.qdg.views import per_sample, ways
-from jquanta.qdg.views.factors import Factors, outer_products, ranks_of
+from jquanta.qdg.views.factors import Factors
 from jquanta.qdg.views.gradient import Gradients, gradients
 from jquanta.qdg.views.kept import _built, _outer
 from jquanta.qdg.views.lowrank import LowRank, dense, factored, orthonormal
 from jquanta.qdg.views.parameters import chosen
 from jquanta.qdg.views.per_sample import view_of
+from jquanta.qdg.views.ranks import outer_products, ranks_of
 from jquanta.qdg.views.source import computed
 from tests.cuda import as_on_a_gpu, lowered_for_cuda, scatters
 from tests.lm.losses.examples import NEO, NEOX
