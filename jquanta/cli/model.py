@@ -47,6 +47,7 @@ def model(options: Options) -> None:
         print(f"note: {note}", file=sys.stderr)
     config = read_config(source)
     tokenizer = read_tokenizer(source, config)
+    params = read_params(source, config) if options.check else {}  # refused before anything is told
     print(f"{source.label}: {architecture(config).kind}, supported")
     print(*described(config), sep="\n")
     if tokenizer is None:
@@ -54,7 +55,6 @@ def model(options: Options) -> None:
     else:
         print(f"tokenizer   {tokenizer.get_vocab_size():,} tokens, {config.vocab:,} rows")
     if options.check:
-        params = read_params(source, config)
         print(f"weights     whole: {len(params):,} arrays of finite numbers")
 
 

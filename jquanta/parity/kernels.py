@@ -37,14 +37,8 @@ from jax.experimental import pallas as pl
 from jaxtyping import Array, Float16, Float32, Int32, UInt32
 
 from jquanta.machine import devices
+from jquanta.machine.triton import options, plt
 from jquanta.parity.tiling import BACKWARD_SAMPLES, FORWARD_SAMPLES, UNITS, Tiling
-
-try:
-    from jax.experimental.pallas import triton as plt
-except ImportError:  # JAX plans to drop its Triton backend one day
-    AVAILABLE = False
-else:
-    AVAILABLE = True
 
 TOP = 13
 """Before a column is split, it is scaled so that its largest number lies in 2^13 … 2^14: far below
@@ -113,7 +107,7 @@ def forward(
             jax.ShapeDtypeStruct((tiles, tiling.batch), jnp.float32),
             jax.ShapeDtypeStruct((rows, units), ActiveByte),
         ),
-        **_options(warps=4, stages=_forward_stages(tiling)),
+        **options(warps=4, stages=_forward_stages(tiling)),
     )(inputs, segments, distribution, high, low, out)
 
 
@@ -199,7 +193,7 @@ def backward(
             shape((tiling.segments, tiling.n_bits, units)),
             shape((tiling.segments, tiling.block, units)),
         ),
-        **_options(warps=4, stages=3),
+        **options(warps=4, stages=3),
     )(inputs, segments, distribution, network, active, high, low)
 
 
@@ -299,7 +293,7 @@ def losses(
         partial(_losses, points, words.shape[0]),
         grid=(codes // CODES, blocks, networks),
         out_shape=(shape, shape),
-        **_options(warps=1, stages=1),
+        **options(warps=1, stages=1),
     )(hidden, rows, out, shift, spans, words, masks)
 
 
@@ -352,13 +346,6 @@ def _losses(
     right[net, block, code] = jnp.sum(jnp.where(inside & ((z > 0) == odd), 1.0, 0.0), axis=1)
 
 
-def _options(warps: int, stages: int) -> dict[str, Any]:
-    """Options of ``pallas_call``: warps and pipeline stages for Triton, or interpret mode."""
-    if interpreted():
-        return {"interpret": True}
-    return {"compiler_params": plt.CompilerParams(num_warps=warps, num_stages=stages)}
-
-
 def _forward_stages(tiling: Tiling) -> int:
     """Pipeline stages of the forward kernel's loop: how many loads of samples are in flight.
 
@@ -371,8 +358,3 @@ def _forward_stages(tiling: Tiling) -> int:
 AMPLE = (8.0, 9.0, 10.0, 10.3)
 """Compute capabilities of GPUs with at least 163 KB of shared memory for one program: A100, H100
 and H200, B200, B300."""
-
-
-def interpreted() -> bool:
-    """Whether kernels run in Pallas' interpret mode: they do where there is no accelerator."""
-    return jax.default_backend() == "cpu"

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32
 
-from jquanta.parity import kernels
+from jquanta.machine import triton
 from jquanta.parity.config import RunConfig
 from jquanta.parity.solo import Program
 from jquanta.parity.tiling import MOST_BLOCKS, MOST_COLUMNS, UNITS, Tiling, padded_units
@@ -244,7 +244,7 @@ def way_of(run: RunConfig, backend: str, dtype: Any = jnp.float32) -> tuple[Way,
     """
     if backend == "cpu":
         return Way.TILES, "this is a CPU"
-    if backend != "gpu" or not kernels.AVAILABLE:
+    if backend != "gpu" or not triton.AVAILABLE:
         return (
             Way.WHOLE,
             "the kernels are for NVIDIA GPUs since Ampere, through JAX's Triton backend",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jquanta.machine import devices
+from jquanta.machine import devices, triton
 from jquanta.parity import kernels, packed, solo, xla
 from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import Block, Way, way_of
@@ -301,7 +301,7 @@ def test_which_way_a_pack_goes(
 @pytest.fixture
 def compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Kernels as on a GPU: interpret mode hides what Triton refuses."""
-    monkeypatch.setattr(kernels, "interpreted", lambda: False)
+    monkeypatch.setattr(triton, "on_host", lambda: False)
     jax.clear_caches()
     yield
     jax.clear_caches()

@@ -5,7 +5,7 @@ call takes beside its input.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -45,10 +45,10 @@ class Linear(nnx.Module):
 class LayerNorm(nnx.Module):
     """Layer norm with a scale and a bias (Ba et al., 2016)."""
 
-    def __init__(self, config: LMConfig):
-        self.eps = config.eps
-        self.scale = parameter(config.width)
-        self.bias = parameter(config.width)
+    def __init__(self, size: int, eps: float):
+        self.eps = eps
+        self.scale = parameter(size)
+        self.bias = parameter(size)
 
     def __call__(self, x: Stream, layout: Layout) -> Stream:
         return layout.norm(x, self.scale[...], self.bias[...], self.eps)
@@ -87,21 +87,6 @@ class MLP(nnx.Module):
         return self.down(self.activation(self.up(x, layout)), layout)
 
 
-class GatedMLP(nnx.Module):
-    """An MLP whose hidden layer is multiplied by another one that went through the activation
-    (Shazeer, 2020): SwiGLU where that is ``silu``."""
-
-    def __init__(self, config: LMConfig, *, bias: bool = False):
-        self.activation = ACTIVATIONS[config.activation]
-        self.gate = Linear(config.width, config.hidden, bias=bias)
-        self.up = Linear(config.width, config.hidden, bias=bias)
-        self.down = Linear(config.hidden, config.width, bias=bias)
-
-    def __call__(self, x: Stream, layout: Layout) -> Stream:
-        gate = self.activation(self.gate(x, layout))
-        return self.down(gate * self.up(x, layout), layout)
-
-
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """x · Φ(x), where Φ is the standard normal distribution function (Hendrycks & Gimpel, 2016).
 
@@ -125,6 +110,31 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
 }
 """Of MLPs, by the names that transformers gives them."""
+
+
+class Block(nnx.Module):
+    """Attention, then an MLP that reads what attention has added, each behind its norm. A subclass
+    says which; see the attributes.
+
+    Attributes:
+        attends: the module of attention, made of the configuration.
+        norm: that of norms, made of their width and epsilon.
+        feeds: that of the MLP, made of the configuration.
+    """
+
+    attends: ClassVar[Any]
+    norm: ClassVar[Any] = LayerNorm
+    feeds: ClassVar[Any] = MLP
+
+    def __init__(self, config: LMConfig):
+        self.attention_norm = self.norm(config.width, config.eps)
+        self.attention = self.attends(config)
+        self.mlp_norm = self.norm(config.width, config.eps)
+        self.mlp = self.feeds(config)
+
+    def __call__(self, x: Stream, layout: Layout) -> Stream:
+        x = layout.select(x) + self.attention(self.attention_norm(x, layout), layout)
+        return x + self.mlp(self.mlp_norm(x, layout), layout)
 
 
 class Network(nnx.Module):

@@ -9,7 +9,7 @@ from jaxtyping import Array, Int
 
 from jquanta.lm.models.base import parameter
 from jquanta.lm.models.layout import Layout, Stream
-from jquanta.lm.models.llama import Block, Llama, LlamaConfig
+from jquanta.lm.models.llama import Llama, LlamaBlock, LlamaConfig
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class GemmaNorm(nnx.Module):
         return layout.root_norm(x, 1 + self.gain[...], self.eps)
 
 
-class GemmaBlock(Block):
+class GemmaBlock(LlamaBlock):
     """A block of Llama with those norms."""
 
     norm: ClassVar[Any] = GemmaNorm
@@ -41,7 +41,6 @@ class Gemma(Llama):
     """A Gemma language model. ``network.build`` makes one with parameters."""
 
     block: ClassVar[Any] = GemmaBlock
-    norm: ClassVar[Any] = GemmaNorm
 
     def embedded(self, tokens: Int[Array, "*positions"], layout: Layout) -> Stream:
         """The embedding times √D."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from flax import nnx
 from jaxtyping import Array, Int
 
-from jquanta.lm.models.base import MLP, Embedding, LayerNorm, Linear, Network
+from jquanta.lm.models.base import Block, Embedding, LayerNorm, Linear, Network
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.layout import Layout, Stream
 
@@ -38,33 +38,23 @@ class Attention(nnx.Module):
         return self.out(layout.join_heads(attended), layout)
 
 
-class Block(nnx.Module):
-    """Attention, then an MLP that reads what attention has added, each behind its layer norm."""
+class GPT2Block(Block):
+    """A block of GPT-2."""
 
     attends: ClassVar[Any] = Attention
-
-    def __init__(self, config: LMConfig):
-        self.attention_norm = LayerNorm(config)
-        self.attention = self.attends(config)
-        self.mlp_norm = LayerNorm(config)
-        self.mlp = MLP(config)
-
-    def __call__(self, x: Stream, layout: Layout) -> Stream:
-        x = layout.select(x) + self.attention(self.attention_norm(x, layout), layout)
-        return x + self.mlp(self.mlp_norm(x, layout), layout)
 
 
 class GPT2(Network):
     """A GPT-2 language model. ``network.build`` makes one with parameters."""
 
-    block: ClassVar[Any] = Block
+    block: ClassVar[Any] = GPT2Block
 
     def __init__(self, config: LMConfig):
         self.config = config
         self.embed = Embedding(config.vocab, config.width)
         self.positions = Embedding(config.context, config.width)
         self.layers = nnx.List(self.block(config) for _ in range(config.layers))
-        self.final_norm = LayerNorm(config)
+        self.final_norm = LayerNorm(config.width, config.eps)
         self.unembed = None
 
     def embedded(self, tokens: Int[Array, "*positions"], layout: Layout) -> Stream:

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 from flax import nnx
 
 from jquanta.errors import BadInput
-from jquanta.lm.models.base import Linear
+from jquanta.lm.models.base import Block, Linear
 from jquanta.lm.models.config import LMConfig
-from jquanta.lm.models.gpt2 import GPT2, Block
+from jquanta.lm.models.gpt2 import GPT2
 from jquanta.lm.models.layout import Layout, Stream
 from jquanta.run.settings import Range
 
@@ -67,7 +67,7 @@ class Attention(nnx.Module):
 
 
 class GPTNeoBlock(Block):
-    """A block of GPT-2 with that attention."""
+    """A block of GPT-Neo."""
 
     attends: ClassVar[Any] = Attention
 

@@ -1,10 +1,11 @@
 """GPT-NeoX: rotary positions, queries, keys and values of one product, layer norms."""
 
 import math
+from typing import Any, ClassVar
 
 from flax import nnx
 
-from jquanta.lm.models.base import MLP, Embedding, LayerNorm, Linear, Network
+from jquanta.lm.models.base import Block, Embedding, LayerNorm, Linear, Network
 from jquanta.lm.models.config import GPTNeoXConfig
 from jquanta.lm.models.layout import Layout, Stream
 from jquanta.lm.models.rotary import rates
@@ -29,22 +30,22 @@ class Attention(nnx.Module):
         return self.out(layout.join_heads(attended), layout)
 
 
-class Block(nnx.Module):
+class GPTNeoXBlock(Block):
     """Attention and MLP, each behind its layer norm. In parallel both read the block's input; in
     sequence the MLP reads what attention has added to it."""
 
+    attends: ClassVar[Any] = Attention
+
     def __init__(self, config: GPTNeoXConfig):
+        super().__init__(config)
         self.parallel = config.parallel
-        self.attention_norm = LayerNorm(config)
-        self.attention = Attention(config)
-        self.mlp_norm = LayerNorm(config)
-        self.mlp = MLP(config)
 
     def __call__(self, x: Stream, layout: Layout) -> Stream:
+        if not self.parallel:
+            return super().__call__(x, layout)
         own = layout.select(x)  # keys and values need all positions, all else those wanted
         attention = self.attention(self.attention_norm(x, layout), layout)
-        read = own if self.parallel else own + attention
-        return own + attention + self.mlp(self.mlp_norm(read, layout), layout)
+        return own + attention + self.mlp(self.mlp_norm(own, layout), layout)
 
 
 class GPTNeoX(Network):
@@ -53,8 +54,8 @@ class GPTNeoX(Network):
     def __init__(self, config: GPTNeoXConfig):
         self.config = config
         self.embed = Embedding(config.vocab, config.width)
-        self.layers = nnx.List(Block(config) for _ in range(config.layers))
-        self.final_norm = LayerNorm(config)
+        self.layers = nnx.List(GPTNeoXBlock(config) for _ in range(config.layers))
+        self.final_norm = LayerNorm(config.width, config.eps)
         self.unembed = None if config.tied else Linear(config.width, config.vocab, bias=False)
 
     def deviation(self, name: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from flax import nnx
 
 from jquanta.errors import BadInput
-from jquanta.lm.models.base import Embedding, GatedMLP, Linear, Network, RMSNorm
+from jquanta.lm.models.base import ACTIVATIONS, Block, Embedding, Linear, Network, RMSNorm
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.layout import Heads, Layout, Stream
 from jquanta.lm.models.rotary import Scaling, rates
@@ -127,32 +127,37 @@ class Attention(nnx.Module):
         )
 
 
-class Block(nnx.Module):
-    """Attention, then an MLP that reads what attention has added, each behind its norm."""
+class GatedMLP(nnx.Module):
+    """An MLP whose hidden layer is multiplied by another one that went through the activation
+    (Shazeer, 2020): SwiGLU where that is ``silu``."""
+
+    def __init__(self, config: LlamaConfig):
+        self.activation = ACTIVATIONS[config.activation]
+        self.gate = Linear(config.width, config.hidden, bias=config.mlp_bias)
+        self.up = Linear(config.width, config.hidden, bias=config.mlp_bias)
+        self.down = Linear(config.hidden, config.width, bias=config.mlp_bias)
+
+    def __call__(self, x: Stream, layout: Layout) -> Stream:
+        gate = self.activation(self.gate(x, layout))
+        return self.down(gate * self.up(x, layout), layout)
+
+
+class LlamaBlock(Block):
+    """A block of Llama."""
 
     attends: ClassVar[Any] = Attention
     norm: ClassVar[Any] = RMSNorm
-
-    def __init__(self, config: LlamaConfig):
-        self.attention_norm = self.norm(config.width, config.eps)
-        self.attention = self.attends(config)
-        self.mlp_norm = self.norm(config.width, config.eps)
-        self.mlp = GatedMLP(config, bias=config.mlp_bias)
-
-    def __call__(self, x: Stream, layout: Layout) -> Stream:
-        x = layout.select(x) + self.attention(self.attention_norm(x, layout), layout)
-        return x + self.mlp(self.mlp_norm(x, layout), layout)
+    feeds: ClassVar[Any] = GatedMLP
 
 
 class Llama(Network):
     """A Llama or Mistral language model. ``network.build`` makes one with parameters."""
 
-    block: ClassVar[Any] = Block
-    norm: ClassVar[Any] = RMSNorm
+    block: ClassVar[Any] = LlamaBlock
 
     def __init__(self, config: LlamaConfig):
         self.config = config
         self.embed = Embedding(config.vocab, config.width)
         self.layers = nnx.List(self.block(config) for _ in range(config.layers))
-        self.final_norm = self.norm(config.width, config.eps)
+        self.final_norm = self.block.norm(config.width, config.eps)
         self.unembed = None if config.tied else Linear(config.width, config.vocab, bias=False)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from jquanta.lm.models.base import RMSNorm
 from jquanta.lm.models.layout import Heads, Layout, Stream
-from jquanta.lm.models.llama import Attention, Block, Llama, LlamaConfig
+from jquanta.lm.models.llama import Attention, Llama, LlamaBlock, LlamaConfig
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Olmo2Attention(Attention):
         )
 
 
-class Olmo2Block(Block):
+class Olmo2Block(LlamaBlock):
     """Attention, then an MLP, each before its norm: what they add has unit size."""
 
     attends: ClassVar[Any] = Olmo2Attention

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from jquanta.lm.models.base import RMSNorm
 from jquanta.lm.models.layout import Heads, Layout, Stream
-from jquanta.lm.models.llama import Attention, Block, Llama, LlamaConfig
+from jquanta.lm.models.llama import Attention, Llama, LlamaBlock, LlamaConfig
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Qwen3Attention(Attention):
         return self.query_norm(query, layout), self.key_norm(key, layout)
 
 
-class Qwen3Block(Block):
+class Qwen3Block(LlamaBlock):
     """A block of Llama with that attention."""
 
     attends: ClassVar[Any] = Qwen3Attention

@@ -113,9 +113,15 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
             plain[ours] = float(plain[ours])
         config = make(**plain, **table.read(stored))
     except (TypeError, KeyError, ValueError) as error:
-        raise BadInput(f"{file}: {error}") from None
+        raise BadInput(f"{file}: {_in_their_words(str(error), table)}") from None
     _require_agreement(config, said, stored, file)
     return config
+
+
+def _in_their_words(message: str, table: Architecture) -> str:
+    """A complaint about an attribute of our configuration, by the name that the file has for it."""
+    ours, equals, rest = message.partition(" = ")
+    return f"{table.fields.get(ours, (ours,))[0]}{equals}{rest}"
 
 
 def _require(make: type[LMConfig], ours: str, name: str, value: Any) -> None:

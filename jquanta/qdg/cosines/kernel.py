@@ -23,13 +23,7 @@ from jax.lax import DotAlgorithmPreset
 from jaxtyping import Array, Float, Float32
 
 from jquanta.machine import devices
-
-try:
-    from jax.experimental.pallas import triton as plt
-except ImportError:  # JAX plans to drop its Triton backend one day
-    AVAILABLE = False
-else:
-    AVAILABLE = True
+from jquanta.machine.triton import AVAILABLE, options, plt
 
 CHUNK = 64
 """Terms that a matrix unit adds up by itself."""
@@ -102,7 +96,7 @@ def inner(
         partial(_program, each, algorithm, tile),
         grid=(*grid, segments),
         out_shape=jax.ShapeDtypeStruct((segments, rows, others), jnp.float32),
-        **_options(warps=8 if min(tile) == TILES[-1] else 4),
+        **options(warps=8 if min(tile) == TILES[-1] else 4, stages=2),
     )(one, other)
     return parts.sum(0)
 
@@ -145,10 +139,3 @@ def _rows(of: Any, row: Array, place: Array) -> Array:
 def _dot(a: Array, b: Array, algorithm: Any) -> Array:
     both = (((1,), (1,)), ((), ()))
     return jax.lax.dot_general(a, b, both, precision=algorithm, preferred_element_type=jnp.float32)
-
-
-def _options(warps: int) -> dict[str, Any]:
-    """Options of ``pallas_call`` for Triton, or interpret mode where there is no accelerator."""
-    if devices.on_host():
-        return {"interpret": True}
-    return {"compiler_params": plt.CompilerParams(num_warps=warps, num_stages=2)}

@@ -45,8 +45,8 @@ QWEN = Qwen2Config(**GROUPED, window=9, local_from=1)
 @pytest.mark.parametrize(
     ("config", "changes", "message"),
     [
-        (LLAMA, {"num_key_value_heads": 3}, "kv_heads = 3: does not divide the 4 heads"),
-        (LLAMA, {"head_dim": 7}, "head_size = 7: rotations need an even number"),
+        (LLAMA, {"num_key_value_heads": 3}, "num_key_value_heads = 3: does not divide the 4 heads"),
+        (LLAMA, {"head_dim": 7}, "head_dim = 7: rotations need an even number"),
         (LLAMA, {"head_dim": 0}, "head_dim = 0: give a whole number from 1"),
         (LLAMA, {"rope_scaling": {"rope_type": "yarn"}}, "rope_type = 'yarn'; supported: default"),
         (LLAMA, {"rope_scaling": {"type": "dynamic"}}, "rope_type = 'dynamic'; supported"),

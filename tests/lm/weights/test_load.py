@@ -223,7 +223,10 @@ def test_revisions_of_a_folder_are_subfolders(tmp_path: Path) -> None:
         ({"tie_word_embeddings": True}, "embed_out.weight: differs from gpt_neox.embed_in.weight"),
         ({"intermediate_size": 100}, "has shape (128,), not (100,)"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "rope_parameters.rope_type = 'yarn' (only"),
-        ({"num_attention_heads": 3}, "config.json: heads = 3: does not divide the width 32"),
+        (
+            {"num_attention_heads": 3},
+            "num_attention_heads = 3: does not divide the width 32",
+        ),
         ({"num_hidden_layers": None}, "config.json: num_hidden_layers = None: give a whole number"),
         ({"layer_norm_eps": "small"}, "layer_norm_eps = 'small': give a number"),
         (

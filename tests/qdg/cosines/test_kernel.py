@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.lax import Precision
 
+from jquanta.machine.triton import AVAILABLE
 from jquanta.qdg.cosines import kernel
 from jquanta.qdg.cosines.blockwise import exact
 from jquanta.qdg.cosines.kernel import CHUNK, PROGRAMS, TILES, inner
@@ -72,7 +73,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_only_a_recent_nvidia_gpu_takes_the_kernel(
     gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert kernel.here() == kernel.AVAILABLE
+    assert kernel.here() == AVAILABLE
     assert not kernel.note()
     for other in ("cpu", "other"):
         monkeypatch.setattr("jquanta.machine.devices.kind", lambda other=other: other)
@@ -80,7 +81,7 @@ def test_only_a_recent_nvidia_gpu_takes_the_kernel(
         assert not kernel.note()
 
 
-@pytest.mark.skipif(not kernel.AVAILABLE, reason="JAX has no Triton backend")
+@pytest.mark.skipif(not AVAILABLE, reason="JAX has no Triton backend")
 def test_a_gpu_on_which_it_is_not_right_takes_the_plain_way(
     gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +90,7 @@ def test_a_gpu_on_which_it_is_not_right_takes_the_plain_way(
     assert "the kernel's cosines are off by 2e-06 here" in kernel.note()
 
 
-@pytest.mark.skipif(not kernel.AVAILABLE, reason="JAX has no Triton backend")
+@pytest.mark.skipif(not AVAILABLE, reason="JAX has no Triton backend")
 def test_a_gpu_on_which_it_does_not_compile_takes_the_plain_way(
     gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
