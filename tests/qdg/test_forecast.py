@@ -27,7 +27,6 @@ from jquanta.qdg.views.sketch import Sketch
 from jquanta.qdg.views.stored import VIEWS
 from jquanta.qdg.views.view import View
 from tests.lm.losses import examples
-from tests.qdg.clusters import planted
 from tests.qdg.test_pipeline import settings
 
 HERE = replace(
@@ -45,14 +44,6 @@ OF_VIEWS = (
     Sketch(("attention.*kernel", "norm"), size=100),
     Activations(),
 )
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("place")
-    planted.corpus(place / "corpus")
-    examples.model(place / "tiny")
-    return place
 
 
 @pytest.mark.parametrize("config", [examples.NEOX, examples.NEO], ids=["neox", "neo"])

@@ -42,14 +42,6 @@ def settings(place: Path, **changes: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("place")
-    planted.corpus(place / "corpus")
-    examples.model(place / "tiny")
-    return place
-
-
-@pytest.fixture(scope="module")
 def done(place: Path) -> Path:
     qdg.run(settings(place), place / "run")
     return place / "run"

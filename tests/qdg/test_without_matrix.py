@@ -16,10 +16,10 @@ from jquanta.qdg.clusters.centres import centres_of_counts
 from jquanta.qdg.clusters.cluster import cluster_features, open_clusters
 from jquanta.qdg.clusters.likeness import Cosines, Vectors, likeness_of
 from jquanta.qdg.config import SCHEMA, ClusterConfig, load_qdg
+from jquanta.qdg.pages.data import page_from
 from jquanta.qdg.results import PAGE
 from jquanta.qdg.views.sketch import Sketch
 from jquanta.run import arrays
-from tests.lm.losses import examples
 from tests.monitors import Watch
 from tests.qdg.clusters import planted
 from tests.qdg.clusters.vectors import groups
@@ -31,14 +31,6 @@ def without(place: Path, **cluster: Any) -> dict[str, Any]:
     """As ``settings``, of sketches and by spherical k-means."""
     chosen = {"counts": [2, 12], "n_init": 2, "method": "spherical"} | cluster
     return settings(place, similarity={"mode": "sketch", "sketch_size": 4}, cluster=chosen)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("place")
-    planted.corpus(place / "corpus")
-    examples.model(place / "tiny")
-    return place
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +198,19 @@ def test_clusters_of_before_there_were_methods_are_kept(place: Path, tmp_path: P
     assert not any("anew" in line for line in watch.lines)
     assert {"cluster.method", "cluster.neighbours"} <= set(SCHEMA.fields)
     assert ClusterConfig().has_matrix
+
+
+def test_a_page_tells_what_it_shows(place: Path, done: Path, tmp_path: Path) -> None:
+    """Sketches are estimates, activations are no gradients, and what is lost is told."""
+    assert "It is an estimate" in (done / PAGE).read_text("utf-8")
+    config = without(place) | {"similarity": {"mode": "activations"}}
+    qdg.run(config, tmp_path / "run")
+    page = (tmp_path / "run" / PAGE).read_text("utf-8")
+    assert "cosine of activations" in page
+    assert "gradient" not in page[page.index('id="terms"') : page.index("</dl>")]
+    shutil.rmtree(tmp_path / "run" / "features.zarr")
+    watch = Watch()
+    page_from(tmp_path / "run", monitor=watch)
+    assert any(
+        "shows no similarity, which is lost; run jquanta qdg again" in x for x in watch.lines
+    )

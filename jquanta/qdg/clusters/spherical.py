@@ -25,6 +25,7 @@ from jaxtyping import Array, Float32, Float64, Int, Int32
 
 from jquanta.errors import BadInput
 from jquanta.machine.devices import on_host
+from jquanta.machine.memory import usable
 from jquanta.qdg.clusters.kmeans import KMeans
 
 MAX_ITER = 100
@@ -66,7 +67,16 @@ class Points(NamedTuple):
 
 
 def points(unit: Float32[np.ndarray, "Q F"]) -> Points:
-    """Unit vectors, given to the device once for all numbers of clusters."""
+    """Unit vectors, given to the device once for all numbers of clusters.
+
+    Raises:
+        BadInput: if they do not fit there.
+    """
+    if unit.nbytes > usable():
+        raise BadInput(
+            f"{len(unit):,} vectors of {unit.shape[1]:,} numbers take {unit.nbytes / 1e9:.3g} GB, "
+            f"and {usable() / 1e9:.3g} GB are free; give a smaller sketch, or fewer samples"
+        )
     return Points(unit, jnp.asarray(unit))
 
 

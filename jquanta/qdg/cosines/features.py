@@ -35,6 +35,7 @@ from jquanta.qdg.cosines.matrix import (
     UNSAVED,
     Strip,
     marks,
+    require_same,
     reserve,
     stored_state,
 )
@@ -111,7 +112,7 @@ def features(
     }
     out = as_path(out)
     if (out / FEATURES).exists():
-        _require_same(out / FEATURES, identity)
+        require_same(out / FEATURES, open_features(out).attrs, identity)
         if (out / WORK).exists():  # a process was killed just after its last step
             with contextlib.suppress(BadInput), work_folder(out / WORK) as work:
                 remove(work / STATE)
@@ -307,14 +308,3 @@ class Stored:
         parts = np.split(flat, ends, axis=1)
         found = [part.reshape(-1, *x.shape) for part, x in zip(parts, leaves, strict=True)]
         return jax.tree.unflatten(structure, found)
-
-
-def _require_same(path: Path, identity: Mapping[str, Any]) -> None:
-    """Raise ``BadInput`` unless what is stored is what would be computed."""
-    stored = open_features(path)
-    for name, value in identity.items():
-        if stored.attrs.get(name) != value:
-            raise BadInput(
-                f"{path}: has {name} {str(stored.attrs.get(name))[:40]}, not {str(value)[:40]}; "
-                "give another --out, or delete it"
-            )

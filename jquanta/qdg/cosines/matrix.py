@@ -265,6 +265,16 @@ def strip_shape(n: int) -> tuple[int, int]:
     return 2 ** (max(1, CHUNK**2 // n).bit_length() - 1), n
 
 
+def require_same(path: Path, found: Mapping[Any, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise ``BadInput`` unless what is stored has the attributes of what would be computed."""
+    for name, value in wanted.items():
+        if found.get(name) != value:
+            raise BadInput(
+                f"{path}: has {name} {str(found.get(name))[:40]}, not {str(value)[:40]}; give "
+                "another --out, or delete it"
+            )
+
+
 def claim(work: Path, identity: Mapping[str, Any]) -> None:
     """Write into a folder whose beginnings it holds, before there are any matrices.
 

@@ -1,7 +1,6 @@
 """The similarity matrix of samples: cosines of a view of them, of all pairs (paper section 4)."""
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from jquanta.qdg.cosines.matrix import (
     Matrices,
     OnDisk,
     claim,
+    require_same,
     strip_shape,
 )
 from jquanta.qdg.samples.predictions import Predictions
@@ -149,7 +149,9 @@ def similarity(
         )
     out = as_path(out)
     if (out / SIMILARITY).exists():
-        _require_same(out / SIMILARITY, identity, absolute)
+        stored = open_similarity(out)
+        wanted = identity | ({COSINE_ABS: True} if absolute else {})
+        require_same(out / SIMILARITY, stored.attrs | {COSINE_ABS: COSINE_ABS in stored}, wanted)
         if (out / WORK).exists():  # a process was killed just after its last step
             with contextlib.suppress(BadInput), work_folder(out / WORK) as work:
                 remove(work / STATE)
@@ -230,16 +232,3 @@ def _variables(predictions: Predictions, view: View, names: tuple[str, ...]) -> 
     }
     index = variable(("sample",), predictions.index, long_name="prediction of the corpus")
     return {"index": index, **matrices}
-
-
-def _require_same(path: Path, identity: Mapping[str, Any], absolute: bool) -> None:
-    """Raise ``BadInput`` unless what is stored is what would be computed."""
-    stored = open_similarity(path)
-    wanted = dict(identity) | ({COSINE_ABS: True} if absolute else {})
-    found = stored.attrs | {COSINE_ABS: COSINE_ABS in stored}
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise BadInput(
-                f"{path}: has {name} {str(found.get(name))[:40]}, not {str(value)[:40]}; give "
-                "another --out, or delete it"
-            )

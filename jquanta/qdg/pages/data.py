@@ -66,6 +66,10 @@ def page_from(
         if number < 0:
             raise BadInput(f"--{name} {number}: give 0 or more")
     predictions, clusters, similarity = _open_results(results, corpus)
+    if similarity is None and (results / CONFIG).is_file():
+        monitor.say(
+            f"{results}: its similarity is lost, so the page shows none; run jquanta qdg again"
+        )
     text, index = predictions.corpus, predictions.index
     columns, nats, told = _losses(results, text, index, losses, models, monitor)
     labels = clusters["label"].to_numpy()

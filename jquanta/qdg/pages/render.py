@@ -35,8 +35,11 @@ def render(page: Page) -> str:
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(_file("page.html"))
+    mode = dict(page.about).get("Similarity", "")
     return template.render(
         title=page.title,
+        mode=mode,
+        things="activations" if mode == "activations" else "gradients",
         about=page.about,
         model=dict(page.about).get("Model") or "the model",
         notes=page.notes,

@@ -152,3 +152,12 @@ def test_lowers_for_cuda(k: int) -> None:
     assert size in module.SIZES
     assert "stablehlo.while" in text
     assert not scatters(text)
+
+
+def test_vectors_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = np.eye(8, dtype=np.float32)
+    monkeypatch.setattr(module, "usable", lambda: unit.nbytes)
+    module.points(unit)
+    monkeypatch.setattr(module, "usable", lambda: unit.nbytes - 1)
+    with pytest.raises(BadInput, match="8 vectors of 8 numbers take .* give a smaller sketch"):
+        module.points(unit)
