@@ -68,7 +68,7 @@ def page_from(
     predictions, clusters, similarity = _open_results(results, corpus)
     if similarity is None and (results / CONFIG).is_file():
         monitor.say(
-            f"{results}: its similarity is lost, so the page shows none; run jquanta qdg again"
+            f"{results}: the page shows no similarity, which is lost; run jquanta qdg again"
         )
     text, index = predictions.corpus, predictions.index
     columns, nats, told = _losses(results, text, index, losses, models, monitor)

@@ -159,5 +159,5 @@ def test_vectors_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(module, "usable", lambda: unit.nbytes)
     module.points(unit)
     monkeypatch.setattr(module, "usable", lambda: unit.nbytes - 1)
-    with pytest.raises(BadInput, match="8 vectors of 8 numbers take .* give a smaller sketch"):
+    with pytest.raises(BadInput, match="8 vectors of 8 numbers take "):
         module.points(unit)
