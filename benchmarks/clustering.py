@@ -11,9 +11,9 @@ from sklearn.metrics import adjusted_rand_score
 from benchmarks.command import say
 from benchmarks.stopwatch import timed
 from jquanta.qdg.clusters.affinity import affinity_of, normalised
-from jquanta.qdg.clusters.cluster import COUNTS
 from jquanta.qdg.clusters.kmeans import kmeans
 from jquanta.qdg.clusters.spectral import embed
+from jquanta.qdg.config import COUNTS
 from jquanta.qdg.known.toy import LIKE_MODELS, Cell, sizes, vectors
 
 

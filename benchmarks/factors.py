@@ -170,11 +170,12 @@ def _timed(
 ) -> "tuple[float, xr.Dataset, int]":
     """Seconds of a similarity, what it gives, and the bytes that are kept of a sample."""
     import jax
+    import numpy as np
 
     from jquanta.qdg.cosines.similarity import similarity
     from jquanta.qdg.views.per_sample import view_of
 
-    row = jax.tree.leaves(view_of(model, predictions.at([0]), view).row)
+    row = jax.tree.leaves(view_of(model, predictions.at(np.array([0])), view).row)
     seconds, found = timed(partial(similarity, model, predictions, view, memory=memory))
     return seconds, found, 4 * sum(x.size for x in row)
 
@@ -208,9 +209,11 @@ def _entry(
 
 
 def _labels(cosine: "np.ndarray", counts: Sequence[int], seeds: Sequence[int]) -> Any:
-    from jquanta.qdg.clusters.cluster import labels_by_seed
+    import numpy as np
 
-    return labels_by_seed(cosine, counts, seeds)
+    from jquanta.qdg.clusters.cluster import cluster
+
+    return np.stack([cluster(cosine, counts, seed=seed).label.to_numpy() for seed in seeds])
 
 
 def _agreement(one: "np.ndarray", other: "np.ndarray") -> tuple[float, ...]:

@@ -233,7 +233,10 @@ def trained(path: Path, samples: int) -> Subject:
     wanted = load_qdg(path)
     corpus = jq.open_corpus(wanted.input.corpus)
     own = open_checkpoint(wanted.input.model, wanted.input.revision or None, corpus)
-    rule = {"threshold": wanted.select.threshold, "induction": wanted.select.induction}
+    rule: dict[str, Any] = {
+        "threshold": wanted.select.threshold,
+        "induction": wanted.select.induction,
+    }
     losses = jq.open_losses(wanted.input.losses)
     passed = select(corpus, losses, own.label, stride=1, count=None, **rule).index
     picked = np.random.default_rng(2).choice(passed, min(samples, len(passed)), replace=False)

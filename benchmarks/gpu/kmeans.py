@@ -7,7 +7,8 @@ from benchmarks.clustering import cosines, counts_for
 from benchmarks.gpu.record import Row
 from benchmarks.gpu.timing import Programs, peak_row
 from benchmarks.stopwatch import timed
-from jquanta.qdg.clusters.cluster import COUNTS, cluster
+from jquanta.qdg.clusters.cluster import cluster
+from jquanta.qdg.config import COUNTS
 from jquanta.run.progress import Silence
 
 SAMPLES, SMALL_SAMPLES = 10_000, 200

@@ -1,6 +1,6 @@
 """Products of panels: inner products of long rows by several algorithms, whole and in chunks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from benchmarks.gpu.drift import unit
 from benchmarks.gpu.record import Row
-from benchmarks.gpu.timing import median_row, seconds_each
+from benchmarks.gpu.timing import UNSUPPORTED, median_row, seconds_each, unsupported
 from jquanta.qdg.cosines import kernel
 from jquanta.qdg.cosines.panels import in_float32
 
@@ -42,25 +42,24 @@ def _products(name: str, one: np.ndarray, other: np.ndarray) -> Iterator[Row]:
     exact = (one.astype(np.float64) * other).sum(1)
     panels = jax.device_put((one, other))
     for algorithm, precision in ALGORITHMS.items():
-        ways = {"whole": partial(_whole, precision)}
-        if precision is Precision.HIGHEST:
-            ways = {"whole": in_float32}
-        if kernel.here() or precision is Precision.HIGHEST:  # interpreted on a CPU
+        highest = precision is Precision.HIGHEST
+        ways: dict[str, Callable[..., Array]] = {
+            "whole": in_float32 if highest else partial(_whole, precision)
+        }
+        if kernel.here() or highest:  # interpreted on a CPU
             ways["in chunks"] = partial(_chunks, precision)
         for way, product in ways.items():
             program = jax.jit(product)
             title = f"{name}, {algorithm} {way}"
-            # An algorithm that this device does not support raises an error when it is compiled.
             try:
                 found = np.diagonal(np.asarray(program(*panels)))
-            except (ValueError, NotImplementedError, jax.errors.JaxRuntimeError) as error:
-                reason = " ".join(str(error).split())[:200]
-                yield Row(title, None, note=f"not supported here: {reason}", shown=False)
+            except UNSUPPORTED as error:
+                yield unsupported(title, error)
                 continue
             seconds = seconds_each(partial(program, *panels), 5, SAMPLES)
             rate = 2e-12 * len(one) * other.size / float(np.median(seconds))
-            error = np.abs(found - exact).max()
-            yield median_row(title, seconds, note=f"{rate:.4g} Tflop/s, error {error:.1e}")
+            off = np.abs(found - exact).max()
+            yield median_row(title, seconds, note=f"{rate:.4g} Tflop/s, error {off:.1e}")
 
 
 def _whole(precision: Any, one: Array, other: Array) -> Array:

@@ -11,7 +11,7 @@ from jax.lax import DotAlgorithmPreset, Precision
 from jaxtyping import Array, Float
 
 from benchmarks.gpu.record import Row
-from benchmarks.gpu.timing import median_row, seconds_each
+from benchmarks.gpu.timing import UNSUPPORTED, median_row, seconds_each, unsupported
 
 SAMPLES = 5
 CHECKED = 16  # rows and columns of a product whose error is measured
@@ -91,12 +91,10 @@ def _products(factors: Factors, shown: Set[str]) -> Iterator[Row]:
     exact = factors.left[:CHECKED].astype(np.float64) @ factors.right[:, :CHECKED]
     for algorithm, precision in ALGORITHMS.items():
         name, product = f"{factors.name} {algorithm}", _product(precision)
-        # An algorithm that this device does not support raises an error when it is compiled.
         try:
             found = np.asarray(product(left, right)[:CHECKED, :CHECKED])
-        except (ValueError, NotImplementedError, jax.errors.JaxRuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            yield Row(name, None, note=f"not supported here: {reason}", shown=False)
+        except UNSUPPORTED as error:
+            yield unsupported(name, error)
             continue
         seconds = seconds_each(partial(product, left, right), factors.repeats, SAMPLES)
         off = np.linalg.norm(found - exact) / np.linalg.norm(exact)

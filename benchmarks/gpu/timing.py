@@ -16,6 +16,16 @@ CACHE_HIT = "/jax/compilation_cache/cache_hits"
 LONG = 0.5  # seconds: programs that compile faster are trivial, such as the sum of two arrays
 
 
+UNSUPPORTED = (ValueError, NotImplementedError, jax.errors.JaxRuntimeError)
+"""What compiling raises for an algorithm of products that the device does not support."""
+
+
+def unsupported(name: str, error: Exception) -> Row:
+    """That the device does not support an algorithm, in a line."""
+    reason = " ".join(str(error).split())[:200]
+    return Row(name, None, note=f"not supported here: {reason}", shown=False)
+
+
 def seconds_each(call: Callable[[], Any], count: int, samples: int) -> tuple[float, ...]:
     """Seconds of a call, measured several times.
 
