@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from jquanta.errors import BadInput, Interrupted
-from jquanta.lm.corpus import CUT, LONG, MAX_LENGTH, SPLIT
+from jquanta.lm.corpus import CUT, LONG, MAX_LENGTH, SPLIT, hub
 from jquanta.lm.corpus.layout import (
     META,
     OFFSET_DTYPE,
@@ -33,7 +33,7 @@ from jquanta.lm.corpus.layout import (
     token_dtype,
 )
 from jquanta.lm.corpus.reader import Corpus, open_corpus, prediction_starts
-from jquanta.lm.corpus.sources import Document, Source, open_source
+from jquanta.lm.corpus.sources import FIELD, Document, Source, open_source
 from jquanta.lm.corpus.tokenizer import Encode, LoadedTokenizer, encoder, load_tokenizer
 from jquanta.run import parse
 from jquanta.run.checkpoint import Due
@@ -70,6 +70,7 @@ def build_corpus(
     max_length: int = MAX_LENGTH,
     documents: int | None = None,
     pattern: str = "*",
+    field: str = FIELD,
     long: str = CUT,
     monitor: Monitor | None = None,
 ) -> Corpus:
@@ -79,8 +80,10 @@ def build_corpus(
     source.
 
     Args:
-        source: a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, a folder of text files, or a
-            ``Source``.
+        source: a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, a folder of such files or of text
+            files, ``hf://datasets/OWNER/NAME/PATH`` (``hub.look_up``), or a ``Source``. What a URL
+            stands for is looked up once: whatever continues the build, or asks for the corpus
+            again, gets the same files.
         tokenizer: a ``tokenizer.json``, a folder that holds one, or the id of a model on the
             Hugging Face hub.
         out: the corpus folder. If it holds a finished corpus, that is verified and returned.
@@ -88,6 +91,7 @@ def build_corpus(
         documents: how many documents of the source to use, from the first on; None for all. (The
             paper uses 200,000 of The Pile's test set.)
         pattern: which files of a folder to use, as a shell pattern such as ``*.txt``.
+        field: the JSON field or parquet column that holds a document.
         long: what to do with a document of more than ``max_length`` tokens: ``cut`` keeps its
             first tokens; ``split`` makes several documents of it, each of ``max_length`` tokens
             and the last one shorter.
@@ -103,31 +107,64 @@ def build_corpus(
             raise BadInput(f"--{name} {number}: give 1 or more")
     if long not in LONG:
         raise BadInput(f"--long {long}: give {' or '.join(LONG)}")
-    if isinstance(source, Path | str):
-        source = open_source(source, pattern)
     monitor = monitor or Silence()
     loaded = load_tokenizer(tokenizer)
     out = as_path(out)
     _require_place(out)
-    if next(source.documents(), None) is None:
-        raise BadInput(f"{source.name}: holds no documents")
-    recipe = Recipe(
-        source=_hash(source, monitor),
-        tokenizer=hashlib.sha256(loaded.file).hexdigest(),
-        max_length=max_length,
-        limit=documents,
-        long=long,
-    )
-    if not (out / META).exists():
-        with shortage_in_one_line("give fewer documents"):
-            _build(source, loaded, recipe, out, monitor)
-        return open_corpus(out)
+    place = out.resolve()
+    part = place.with_name(place.name + PART)
+    listing = None
+    if isinstance(source, str) and source.startswith(hub.PREFIX):
+        listing = hub.look_up(source, (place, part))
+    if isinstance(source, Path | str):
+        source = open_source(listing or source, pattern, field, monitor.say)
+    with _nothing_left(part):
+        if listing:
+            _keep(listing, out, part)
+        if next(source.documents(), None) is None:
+            raise BadInput(f"{source.name}: holds no documents")
+        recipe = Recipe(
+            source=_hash(source, monitor),
+            tokenizer=hashlib.sha256(loaded.file).hexdigest(),
+            max_length=max_length,
+            limit=documents,
+            long=long,
+            field=field,
+        )
+        if not (out / META).exists():
+            with shortage_in_one_line("give fewer documents"):
+                _build(source, loaded, recipe, out, monitor)
+            return open_corpus(out)
     corpus = open_corpus(out)
     _require_same(out, corpus.meta.recipe, recipe)
     corpus.verify()
     _clear(out)  # files of the build that are left if it was killed just after the renaming
     monitor.say(f"{out}: already built, and whole; nothing to do")
     return corpus
+
+
+@contextlib.contextmanager
+def _nothing_left(part: Path) -> Iterator[None]:
+    """A context in which bad input leaves nothing of a build that began in it."""
+    fresh = not part.exists()
+    made = [folder for folder in part.parents if not folder.exists()]
+    try:
+        yield
+    except BadInput:
+        if fresh:
+            remove(part)
+            with contextlib.suppress(OSError):  # not empty: another process has put files there
+                for folder in made:
+                    folder.rmdir()
+        raise
+
+
+def _keep(listing: hub.Listing, out: Path, part: Path) -> None:
+    """Write the listing of a source into the folder of a build that has not begun, so that it
+    outlives a kill while the first file comes."""
+    if not (out / META).exists() and not (part / PROGRESS).exists():
+        with RunFolder(part).locked():
+            listing.keep(part)
 
 
 def _hash(source: Source, monitor: Monitor) -> str:
@@ -164,7 +201,6 @@ def _build(
     """Build a corpus in ``out``'s ``.part`` folder, and rename that when it is complete."""
     place = out.resolve()
     part = place.with_name(place.name + PART)
-    made = [folder for folder in part.parents if not folder.exists()]
     dtype = token_dtype(loaded.vocab_size)
     _read_progress(part, recipe, dtype)  # refuses before anything is written
     with RunFolder(part).locked():
@@ -186,9 +222,6 @@ def _build(
             part.rename(place)
         except BadInput:  # the source cannot be read to its end, so what was built is useless
             remove(part)
-            with contextlib.suppress(OSError):  # not empty: another process has put files there
-                for folder in made:
-                    folder.rmdir()
             raise
     _clear(place)
 
@@ -244,7 +277,7 @@ def _read_progress(part: Path, recipe: Recipe, dtype: np.dtype[Any]) -> _Progres
     path = part / PROGRESS
     if not path.exists():
         # A build that was killed before its first record may have left a lock or half a record.
-        little = {LOCK, PROGRESS + PART}
+        little = {LOCK, PROGRESS + PART, hub.LISTING, hub.LISTING + PART}
         if part.is_file() or (part.exists() and {p.name for p in part.iterdir()} - little):
             raise BadInput(f"--out: {part}, where it is built, is not ours; move it away")
         return _Progress(0, 0, 0)

@@ -37,6 +37,7 @@ class Recipe:
         limit: how many documents of the source are used, or None for all.
         long: what is done with a document of more than ``max_length`` tokens: ``cut`` keeps its
             first tokens, ``split`` makes several documents of it.
+        field: the JSON field or parquet column that holds a document.
     """
 
     source: str
@@ -44,6 +45,7 @@ class Recipe:
     max_length: int
     limit: int | None
     long: str = "cut"
+    field: str = "text"
 
     def differences(self, other: "Recipe") -> str:
         """The names of the fields in which two recipes differ, separated by commas."""
@@ -63,7 +65,7 @@ class Meta:
         jquanta: version of the package that built the corpus.
         documents, tokens, predictions: how many the corpus has.
         vocab_size: one more than the tokenizer's largest token id, added tokens included.
-        source: name of the source file or folder.
+        source: name of the source file or folder, or its URL on the hub, with the commit.
         corpus: sha256 of ``tokens.npy`` followed by ``offsets.npy``. It identifies the corpus:
             losses, gradients and clusters store it beside their results.
         recipe: what the corpus was built from.
@@ -110,6 +112,7 @@ def read_meta(folder: Path) -> Meta:
             values.pop("max_length"),
             values.pop("limit"),
             values.pop("long", "cut"),  # absent in corpora that were built before ``split`` existed
+            values.pop("field", "text"),  # and before a field could be named
         )
         return Meta(**values, corpus=hashes["corpus"], recipe=recipe)
     except OSError:

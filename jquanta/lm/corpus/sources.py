@@ -12,7 +12,7 @@ import json
 import os
 import zlib
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,11 @@ import pyarrow.parquet as pq
 import zstandard
 
 from jquanta.errors import BadInput
+from jquanta.lm.corpus import hub
 from jquanta.run.files import as_path
 
 FIELD = "text"
-"""The JSON field or parquet column that holds a document."""
+"""The JSON field or parquet column that holds a document, where none is named."""
 
 CHUNK = 2**17
 """Bytes read at a time."""
@@ -62,6 +63,10 @@ class Document(NamedTuple):
     position: int
 
 
+Documents = Generator[Document, None, int]
+"""Documents of one file, and at the end how many of those to skip it did not have."""
+
+
 @runtime_checkable  # the tests check annotations as they run
 class Source(Protocol):
     """A source of documents in a fixed order."""
@@ -81,62 +86,120 @@ class Source(Protocol):
         """The documents after the first ``skip``. Raises ``BadInput`` where one is unreadable."""
 
 
-def open_source(path: Path | str, pattern: str = "*") -> Source:
-    """Open a file or folder as a source of documents. The format follows from the file's name.
+def open_source(
+    path: Path | str | hub.Listing,
+    pattern: str = "*",
+    field: str = FIELD,
+    told: hub.Told = lambda line: None,
+) -> Source:
+    """Open a file, a folder, or files on the hub as a source of documents.
+
+    The format follows from the names of the files. A folder of nothing but .jsonl, .jsonl.gz,
+    .jsonl.zst and .parquet files, and all files that a pattern on the hub matches, are one source,
+    in sorted order.
 
     Args:
-        path: a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, or a folder of text files.
+        path: a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file; a folder of such files, or of text
+            files; ``hf://datasets/OWNER/NAME/PATH`` (``hub.look_up``).
         pattern: which files of a folder to use: a shell pattern for the path below the folder, in
             which ``*`` also matches ``/``.
+        field: the JSON field or parquet column that holds a document.
+        told: hears which files are downloaded.
 
     Raises:
         BadInput: if there is no such file, no text in the folder, or the format is not known.
+        RunFailed: if the hub cannot be reached, or fails.
     """
+    if isinstance(path, str) and path.startswith(hub.PREFIX):
+        path = hub.look_up(path)
+    if isinstance(path, hub.Listing):
+        if pattern != "*":
+            raise BadInput(f"--pattern {pattern}: chooses from a folder; write it into the URL")
+        files = path.remote(told)
+        return Shards(path.pinned, files, field) if path.pattern else _reader(files[0], field)
     path = as_path(path)
     if path.is_dir():
-        return _folder(path, pattern)
+        return _folder(path, pattern, field)
     if not path.is_file():
         raise BadInput(f"{path}: no such file or folder")
     if pattern != "*":
         raise BadInput(f"--pattern {pattern}: {path} is a file; a pattern chooses from a folder")
-    if path.name.endswith(LINES):
-        return JsonLines(path)
-    if path.name.endswith(PARQUET):
-        return Parquet(path)
-    raise BadInput(f"{path}: give a file whose name ends in {FORMATS}, or a folder of text files")
+    return _reader(LocalFile(path, path.name), field)
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file on this machine.
+
+    Attributes:
+        path: where it lies.
+        name: what it is called in the source.
+    """
+
+    path: Path
+    name: str
+
+    @property
+    def label(self) -> str:
+        """Names the file in messages."""
+        return str(self.path)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.path.stat().st_size
+
+    def sha256(self, advance: Advance) -> str:
+        """The hash of the content."""
+        return _sha256(self.path, advance)
+
+
+File = LocalFile | hub.RemoteFile
+
+
+def _reader(file: File, field: str) -> "JsonLines | Parquet":
+    """What reads a file: its name decides."""
+    if file.name.endswith(LINES):
+        return JsonLines(file, field)
+    if file.name.endswith(PARQUET):
+        return Parquet(file, field)
+    raise BadInput(
+        f"{file.label}: give a file whose name ends in {FORMATS}, or a folder of text files"
+    )
 
 
 @dataclass(frozen=True)
 class _OneFile:
     """The methods that all sources of a single file share."""
 
-    path: Path
+    file: File
+    field: str = FIELD
 
     @property
     def name(self) -> str:
         """See ``Source``."""
-        return self.path.name
+        return self.file.name
 
     @property
     def size(self) -> int:
         """See ``Source``."""
-        return self.path.stat().st_size
+        return self.file.size
 
     def sha256(self, advance: Advance) -> str:
         """See ``Source``."""
-        return _sha256(self.path, advance)
+        return self.file.sha256(advance)
 
 
 class JsonLines(_OneFile):
-    """A file with one JSON object per line, the document in its field "text".
+    """A file with one JSON object per line, the document in one of its fields.
 
     Blank lines are skipped. The file may be compressed by gzip or zstd.
     """
 
-    def documents(self, skip: int = 0) -> Iterator[Document]:
-        """See ``Source``."""
+    def documents(self, skip: int = 0) -> Documents:
+        """See ``Source``. Returns how many are left to skip."""
         number = 0
-        with self.path.open("rb") as file:
+        with self.file.path.open("rb") as file:
             try:
                 for number, line in enumerate(_lines(self._chunks(file)), 1):
                     if number == 1:
@@ -146,16 +209,17 @@ class JsonLines(_OneFile):
                     if skip:
                         skip -= 1
                         continue
-                    text = _text(line, f"{self.path}: line {number}")
+                    text = _text(line, self.field, f"{self.file.label}: line {number}")
                     yield Document(text, file.tell())
             except _Damaged as error:
                 raise BadInput(
-                    f"{self.path}: after line {number}: {error}; {error.remedy}"
+                    f"{self.file.label}: after line {number}: {error}; {error.remedy}"
                 ) from None
+        return skip
 
     def _chunks(self, file: BinaryIO) -> Iterator[bytes]:
         """The decompressed content of the file, piece by piece."""
-        match self.path.suffix:
+        match self.file.path.suffix:
             case ".zst":
                 return _zstd(file)
             case ".gz":
@@ -165,15 +229,15 @@ class JsonLines(_OneFile):
 
 
 class Parquet(_OneFile):
-    """A parquet file with one document per row, in its column "text"."""
+    """A parquet file with one document per row, in one of its columns."""
 
-    def documents(self, skip: int = 0) -> Iterator[Document]:
-        """See ``Source``."""
+    def documents(self, skip: int = 0) -> Documents:
+        """See ``Source``. Returns how many are left to skip."""
         row = 0
         try:
             # By default pyarrow reads whole row groups ahead, which can be gigabytes; without
             # pre_buffer it reads through a buffer of this size.
-            with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=CHUNK) as file:
+            with pq.ParquetFile(self.file.path, pre_buffer=False, buffer_size=CHUNK) as file:
                 self._check(file.schema_arrow)
                 rows, size = file.metadata.num_rows, self.size
                 for group in range(file.num_row_groups):
@@ -181,32 +245,81 @@ class Parquet(_OneFile):
                     if after <= skip:  # a row group that is skipped is not decoded
                         row = after
                         continue
-                    for batch in file.iter_batches(ROWS, row_groups=[group], columns=[FIELD]):
+                    for batch in file.iter_batches(ROWS, row_groups=[group], columns=[self.field]):
                         for value in batch.column(0):
                             row += 1
                             if row > skip:
                                 yield Document(self._text(value, row), size * row // rows)
         except (pa.ArrowException, OSError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise BadInput(f"{self.path}: after row {row}: {reason}; get the file again") from None
+            raise BadInput(
+                f"{self.file.label}: after row {row}: {reason}; get the file again"
+            ) from None
+        return max(0, skip - row)
 
     def _check(self, schema: object) -> None:
         assert isinstance(schema, pa.Schema)
-        if FIELD not in schema.names:
-            raise BadInput(f'{self.path}: no column "{FIELD}" (it has {_few(schema.names)})')
-        kind = schema.field(FIELD).type
+        if self.field not in schema.names:
+            raise BadInput(
+                f'{self.file.label}: no column "{self.field}" (it has {_few(schema.names)})'
+            )
+        kind = schema.field(self.field).type
         inner = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not (pa.types.is_string(inner) or pa.types.is_large_string(inner)):
-            raise BadInput(f'{self.path}: column "{FIELD}" holds {kind}, not strings')
+            raise BadInput(f'{self.file.label}: column "{self.field}" holds {kind}, not strings')
 
     def _text(self, value: object, row: int) -> str:
         try:
             text = value.as_py()  # type: ignore[attr-defined]
         except UnicodeDecodeError as error:
-            raise BadInput(f"{self.path}: row {row}: {_not_utf8(error)}") from None
+            raise BadInput(f"{self.file.label}: row {row}: {_not_utf8(error)}") from None
         if text is None:
-            raise BadInput(f'{self.path}: row {row}: "{FIELD}" is null, not a string')
+            raise BadInput(f'{self.file.label}: row {row}: "{self.field}" is null, not a string')
         return text
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Files with many documents each, read one after the other.
+
+    Their hash is that of ``cd ROOT; sha256sum FILE … | sha256sum``.
+
+    Attributes:
+        name: of them all.
+        files: in the order of the documents.
+        field: the JSON field or parquet column that holds a document.
+    """
+
+    name: str
+    files: tuple[File, ...]
+    field: str = FIELD
+
+    def __post_init__(self) -> None:
+        for file in self.files:
+            _reader(file, self.field)  # refuses a format that is not known
+
+    @property
+    def size(self) -> int:
+        """See ``Source``."""
+        return sum(file.size for file in self.files)
+
+    def sha256(self, advance: Advance) -> str:
+        """See ``Source``."""
+        return _listed((file.sha256(advance), file.name) for file in self.files)
+
+    def documents(self, skip: int = 0) -> Iterator[Document]:
+        """See ``Source``."""
+        before = 0
+        for file in self.files:
+            documents = _reader(file, self.field).documents(skip)
+            while True:
+                try:
+                    document = next(documents)
+                except StopIteration as end:  # its value is what the generator returned
+                    skip = end.value
+                    break
+                yield Document(document.text, before + document.position)
+            before += file.size
 
 
 @dataclass(frozen=True)
@@ -239,10 +352,7 @@ class Files:
 
     def sha256(self, advance: Advance) -> str:
         """See ``Source``."""
-        listing = hashlib.sha256()
-        for path in self.paths:
-            listing.update(f"{_sha256(path, advance)}  {self.relative(path)}\n".encode())
-        return listing.hexdigest()
+        return _listed((_sha256(path, advance), self.relative(path)) for path in self.paths)
 
     def documents(self, skip: int = 0) -> Iterator[Document]:
         """See ``Source``."""
@@ -283,7 +393,7 @@ def files_below(root: Path, left_out: Callable[[str], bool]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _folder(root: Path, pattern: str) -> Files:
+def _folder(root: Path, pattern: str, field: str) -> Files | Shards:
     """The files of a folder that match a pattern, hidden ones excluded."""
     named = files_below(root, lambda name: name.startswith("."))
     names = [
@@ -295,9 +405,10 @@ def _folder(root: Path, pattern: str) -> Files:
         what = "text files" if pattern == "*" else f"files that match --pattern {pattern}"
         raise BadInput(f"{root}: holds no {what}")
     if all(name.endswith((*LINES, PARQUET)) for name in names):
-        raise BadInput(
-            f"{root}: holds {names[0]}: of a folder each file is a document; give the file instead"
-        )
+        files = tuple(LocalFile(named[name], name) for name in names)
+        return Shards(root.resolve().name, files, field)
+    if field != FIELD:
+        raise BadInput(f"--field {field}: {root} holds {names[0]}, and such a file is a document")
     return Files(root, tuple(named[name] for name in names))
 
 
@@ -365,7 +476,7 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield b"".join(open_line)
 
 
-def _text(line: bytes, where: str) -> str:
+def _text(line: bytes, field: str, where: str) -> str:
     """The document in a line of JSON. Raises ``BadInput``, which begins with ``where``."""
     try:
         record = json.loads(line.decode("utf-8"))
@@ -377,15 +488,15 @@ def _text(line: bytes, where: str) -> str:
         raise BadInput(f"{where}: not JSON ({str(error).splitlines()[0]})") from None
     if not isinstance(record, dict):
         raise BadInput(f"{where}: not a JSON object")
-    if FIELD not in record:
-        raise BadInput(f'{where}: no field "{FIELD}" (it has {_few(list(record))})')
-    text = record[FIELD]
+    if field not in record:
+        raise BadInput(f'{where}: no field "{field}" (it has {_few(list(record))})')
+    text = record[field]
     if not isinstance(text, str):
-        raise BadInput(f'{where}: "{FIELD}" is not a string')
+        raise BadInput(f'{where}: "{field}" is not a string')
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:  # an escape such as "\\ud800" without its second half
-        raise BadInput(f'{where}: "{FIELD}" holds half of a surrogate pair') from None
+        raise BadInput(f'{where}: "{field}" holds half of a surrogate pair') from None
     return text
 
 
@@ -412,3 +523,11 @@ def _sha256(path: Path, advance: Advance) -> str:
             digest.update(data)
             advance(len(data))
     return digest.hexdigest()
+
+
+def _listed(sums: Iterable[tuple[str, str]]) -> str:
+    """The hash of a list as ``sha256sum`` prints it, from the hash and the name of each file."""
+    listing = hashlib.sha256()
+    for digest, name in sums:
+        listing.update(f"{digest}  {name}\n".encode())
+    return listing.hexdigest()

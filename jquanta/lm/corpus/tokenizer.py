@@ -1,26 +1,18 @@
 """Load tokenizers from a file or the hub, apply them to many documents at once, and train them."""
 
 import json
-import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.layout import TOKENIZER
 from jquanta.run.files import as_path, write_whole
+from jquanta.run.hub import MODEL, Repo, Unreachable
 
 END_OF_TEXT = "<|endoftext|>"
 """The special token of a tokenizer trained here, with id 0. Corpora do not contain it."""
@@ -103,28 +95,16 @@ def parse_tokenizer(file: bytes, what: str) -> LoadedTokenizer:
 def _download(model: str) -> Path:
     """The path of a model's ``tokenizer.json`` in the hub client's cache, downloaded if needed."""
     what = f"--tokenizer {model}"
-    # The client logs a warning for each retry; the error below is one line for all of them.
-    chatter = logging.getLogger("huggingface_hub")
-    level = chatter.level
-    chatter.setLevel(logging.ERROR)
+    repo = Repo(MODEL, model, "main", what, "no such file here, and on the hub no such model")
     try:
-        return Path(hf_hub_download(model, TOKENIZER))
-    except LocalEntryNotFoundError:
+        path = repo.get(TOKENIZER)
+    except Unreachable:
         raise BadInput(
             f"{what}: no such file here, and the hub cannot be reached; give a {TOKENIZER}"
         ) from None
-    except EntryNotFoundError:
-        raise BadInput(f"{what}: this model has no {TOKENIZER} on the hub") from None
-    except HFValidationError:
-        raise BadInput(f"{what}: neither a file here nor the name of a model") from None
-    except RepositoryNotFoundError:
-        raise BadInput(
-            f"{what}: no such file here, and on the hub no such model, or one that needs a login"
-        ) from None
-    except HfHubHTTPError as error:
-        raise BadInput(f"{what}: the hub refuses ({' '.join(str(error).split())[:200]})") from None
-    finally:
-        chatter.setLevel(level)
+    if path is None:
+        raise BadInput(f"{what}: this model has no {TOKENIZER} on the hub")
+    return path
 
 
 def encoder(tokenizer: Tokenizer, max_length: int | None) -> Encode:

@@ -156,7 +156,7 @@ def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> 
             "the tokenizer into the model's folder",
             stacklevel=2,
         )
-    name = source.id if isinstance(source, Hub) else as_path(model).resolve().name
+    name = source.repo.id if isinstance(source, Hub) else as_path(model).resolve().name
     return Checkpoint(source, name, revision or "main", config, _origin(source))
 
 
@@ -219,7 +219,7 @@ def require_same(column: Path, label: str, corpus: Corpus, dtype: str, weights: 
 def _origin(source: Source) -> str:
     """See ``Checkpoint.origin``."""
     if isinstance(source, Hub):
-        return f"commit {source.revision}"
+        return f"commit {source.repo.revision}"
     files = sorted(path for path in Path(source.label).iterdir() if path.is_file())
     listing = [f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}\n" for f in files]
     return f"files {hashlib.sha256(''.join(listing).encode()).hexdigest()}"

@@ -35,6 +35,7 @@ class CorpusConfig:
         STDLIB, "stdlib (the source of Python's own library), or a SOURCE of jquanta corpus"
     )
     pattern: str = knob("*", "which files of a folder, such as '*.py'")
+    field: str = knob("text", "the JSON field or parquet column that holds a document")
     tokenizer: str = knob("", "a tokenizer.json, or a model on the hub; empty: one is trained")
     vocab: int = knob(2048, "tokens of the byte-level BPE that is trained")
     test: float = knob(0.05, "share of the files or documents that is held out, about")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from jquanta import streams
 from jquanta.errors import BadInput
+from jquanta.lm.corpus import hub
 from jquanta.lm.corpus.build import build_corpus
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.corpus.sources import Advance, Document, Files, Source, open_source
@@ -78,7 +79,9 @@ class Part:
         return (int.from_bytes(digest[:8]) / 2**64 < self.held_out) == self.tested
 
 
-def parts(corpus: CorpusConfig) -> tuple[Source, Source]:
+def parts(
+    corpus: CorpusConfig, listing: hub.Listing | None = None, told: hub.Told = lambda line: None
+) -> tuple[Source, Source]:
     """Split the source of a suite into documents to train on and documents to test on.
 
     Documents that are files (of the standard library or of a folder) are assigned by a hash of
@@ -86,6 +89,8 @@ def parts(corpus: CorpusConfig) -> tuple[Source, Source]:
 
     Args:
         corpus: the configuration of the corpus.
+        listing: what its URL stands for, where that was looked up before.
+        told: hears which files are downloaded.
 
     Returns:
         The training documents and the test documents.
@@ -100,7 +105,7 @@ def parts(corpus: CorpusConfig) -> tuple[Source, Source]:
             raise BadInput(f"corpus.pattern = {corpus.pattern!r}: no file of the library matches")
         source: Source = dataclasses.replace(files, paths=chosen)
     else:
-        source = open_source(corpus.source, corpus.pattern)
+        source = open_source(listing or corpus.source, corpus.pattern, corpus.field, told)
     if isinstance(source, Files):
         return split(source, corpus.test)
     return Part(source, corpus.test, False), Part(source, corpus.test, True)
@@ -236,7 +241,12 @@ def prepare(config: SuiteConfig, folder: Path, tokenizer: Path, monitor: Monitor
         BadInput: if source or tokenizer cannot be used, or there are too few tokens for a batch.
         RunFailed, Interrupted: as ``build_corpus``.
     """
-    train, test = parts(config.corpus)
+    listing = None
+    if config.corpus.source.startswith(hub.PREFIX):
+        listing = hub.look_up(config.corpus.source, [folder])
+        folder.mkdir(exist_ok=True)
+        listing.keep(folder)
+    train, test = parts(config.corpus, listing, lambda line: monitor.work(line, 0.0))
     if not tokenizer.exists():
         monitor.work("tokenizer", 0.0)
         make_tokenizer(config.corpus, train, tokenizer)

@@ -14,9 +14,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jquanta.errors import BadInput
-from jquanta.lm.weights.sources import Source, Unreachable
+from jquanta.lm.weights.sources import Source
 from jquanta.run import parse
 from jquanta.run.files import inside
+from jquanta.run.hub import Unreachable
 
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"

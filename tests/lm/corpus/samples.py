@@ -98,12 +98,24 @@ def folder(path: Path, documents: Sequence[str]) -> Path:
     return path
 
 
+def shards(path: Path, documents: Sequence[str]) -> Path:
+    """A folder of files of several formats, and a hidden one beside them."""
+    (path := path / "docs").mkdir()
+    third = len(documents) // 3
+    for i, write in enumerate((parquet, jsonl_zst, jsonl)):
+        (place := path / str(i)).mkdir()
+        write(place, documents[third * i : third * (i + 1) if i < 2 else None])
+    (path / ".cache").write_bytes(b"\xff")
+    return path
+
+
 FORMATS: list[Callable[[Path, Sequence[str]], Path]] = [
     jsonl,
     jsonl_gz,
     jsonl_zst,
     parquet,
     folder,
+    shards,
 ]
 
 

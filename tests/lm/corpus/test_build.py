@@ -95,6 +95,7 @@ def test_the_files_are_those_of_numpy_and_the_hashes_those_of_sha256sum(
         "max_length": MAX_LENGTH,
         "limit": None,
         "long": "cut",
+        "field": "text",
         "sha256": {
             "source": sha256(source),
             "tokenizer": sha256(tokenizer),

@@ -171,9 +171,8 @@ def test_bad_folders(capsys: pytest.CaptureFixture[str], here: Path) -> None:
     assert "docs: holds no files that match --pattern *.rs" in said
     (here / "none" / ".hidden").mkdir(parents=True)
     assert "none: holds no text files" in refused(build_of("none"), capsys, here)
-    (here / "shards").mkdir()
-    (here / "shards" / "00.jsonl.zst").write_bytes(ZSTD)
-    assert "shards: holds 00.jsonl.zst: " in refused(build_of("shards"), capsys, here)
+    said = refused(build_of("docs", "--field", "content"), capsys, here)
+    assert "--field content: docs holds 0000/00000.txt, and such a file is a document" in said
     jsonl(here, ["x"])
     assert "--pattern" in refused(build_of("docs.jsonl", "--pattern", "*.py"), capsys, here)
     assert corpus.main(build_of("docs", "--pattern", "*.txt")) == 0

@@ -228,7 +228,7 @@ def test_from_the_hub_and_then_offline(hub: str, tokenizer: Path, tmp_path: Path
         ("lab/gone", False, "on the hub no such model, or one that needs a login"),
         ("lab/bare", False, "this model has no tokenizer.json on the hub"),
         ("lab/model", True, "the hub cannot be reached; give a tokenizer.json"),
-        ("lab/mo..del", False, "neither a file here nor the name of a model"),
+        ("lab/mo..del", False, "no such file here, and on the hub no such model"),
     ],
 )
 def test_what_the_hub_cannot_give(

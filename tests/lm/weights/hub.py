@@ -1,12 +1,21 @@
 """A small hub on loopback: what ``huggingface_hub`` asks of the real one, with faults to order."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import huggingface_hub.constants
+import huggingface_hub.file_download
+import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -25,10 +34,13 @@ class Faults:
 
 @dataclass
 class Hub:
-    """The models served, each a dictionary of files, and what was asked for."""
+    """What is served, each repository a dictionary of files, and what was asked for."""
 
     models: dict[str, dict[str, bytes]]
     revisions: dict[str, str] = field(default_factory=lambda: {"main": COMMIT})
+    datasets: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """Of a commit that differs: under ``ID@COMMIT``."""
+    gated: set[str] = field(default_factory=set)
     faults: Faults = field(default_factory=Faults)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     """Method, file and Range of every request for a file."""
@@ -44,6 +56,40 @@ def etag(content: bytes) -> str:
     if len(content) >= LARGE:
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def tree(files: dict[str, bytes], start: str, below: bool) -> Iterator[dict[str, Any]]:
+    """What the hub lists of a folder: the files in it, and the folders; by ``below``, all below."""
+    folders = set()
+    for name, content in files.items():
+        if not name.startswith(start):
+            continue
+        if "/" in (inner := name.removeprefix(start)) and not below:
+            folders.add(start + inner.split("/")[0])
+            continue
+        row = {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
+        if len(content) >= LARGE:
+            row["lfs"] = {"oid": etag(content), "size": len(content), "pointerSize": 130}
+        else:
+            row["oid"] = etag(content)
+        yield row
+    yield from ({"type": "directory", "path": name, "oid": "0" * 40} for name in sorted(folders))
+
+
+@contextmanager
+def asked_here(hub: Hub, cache: Path, patch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Serve ``hub``, which the client in this process asks: an empty cache, small pieces, and no
+    wait between attempts."""
+    constants = huggingface_hub.constants
+    patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    patch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1024)
+    no_wait = SimpleNamespace(sleep=lambda _: None)
+    patch.setattr(huggingface_hub.file_download, "time", no_wait)
+    template = "/{repo_id}/resolve/{revision}/{filename}"
+    with serving(hub):
+        patch.setattr(constants, "ENDPOINT", hub.endpoint)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.endpoint + template)
+        yield hub
 
 
 @contextmanager
@@ -62,24 +108,64 @@ def serving(hub: Hub) -> Iterator[Hub]:
         def do_GET(self) -> None:
             self.answer(body=True)
 
-        def refuse(self, error: str, **headers: str) -> None:
-            self.send_response(404)
+        def refuse(self, error: str, status: int = 404, **headers: str) -> None:
+            self.send_response(status)
             self.send_header("X-Error-Code", error)
             self.send_header("Content-Length", "0")
             for name, value in headers.items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
 
+        def tell(self, value: object) -> None:
+            content = json.dumps(value).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def files(self, repository: str, commit: str) -> dict[str, bytes] | None:
+            kinds = hub.models | {f"datasets/{name}": one for name, one in hub.datasets.items()}
+            return kinds.get(f"{repository}@{commit}", kinds.get(repository))
+
+        def commit(self, revision: str) -> str | None:
+            known = revision in hub.revisions.values()
+            return revision if known else hub.revisions.get(revision)
+
         def answer(self, body: bool) -> None:
-            path = re.fullmatch(r"/([\w-]+/[\w.-]+)/resolve/([^/]+)/(.+)", self.path)
-            if path is None or path[1] not in hub.models:
+            asked = urlsplit(self.path)
+            if api := re.fullmatch(
+                r"/api/(datasets/[\w-]+/[\w.-]+)/(revision|tree)/([^/]+)/?(.*)", asked.path
+            ):
+                repository, what, revision, folder = map(unquote, api.groups())
+                hub.requests.append((self.command, what, None))
+                commit = self.commit(revision)
+                files = self.files(repository, commit or "")
+                if files is None:
+                    return self.refuse("RepoNotFound")
+                if commit is None:
+                    return self.refuse("RevisionNotFound")
+                if what in hub.faults.drop_after:
+                    self.close_connection = True
+                    return None
+                if what == "revision":
+                    return self.tell({"id": repository.removeprefix("datasets/"), "sha": commit})
+                start = f"{folder}/" if folder else ""
+                below = parse_qs(asked.query).get("recursive") == ["true"]
+                rows = list(tree(files, start, below))
+                return self.tell(rows) if rows else self.refuse("EntryNotFound")
+            path = re.fullmatch(r"/((?:datasets/)?[\w-]+/[\w.-]+)/resolve/([^/]+)/(.+)", asked.path)
+            repository = path[1] if path else ""
+            if path is None or self.files(repository, "") is None:
                 return self.refuse("RepoNotFound")
-            model, revision, name = path.groups()
-            commit = revision if revision in hub.revisions.values() else hub.revisions.get(revision)
+            revision, name = map(unquote, path.groups()[1:])
             hub.requests.append((self.command, name, self.headers["Range"]))
+            if repository in hub.gated:
+                return self.refuse("GatedRepo", 403)
+            commit = self.commit(revision)
             if commit is None:
                 return self.refuse("RevisionNotFound")
-            content = hub.models[model].get(name)
+            content = (self.files(repository, commit) or {}).get(name)
             if content is None:
                 return self.refuse("EntryNotFound", X_Repo_Commit=commit)
             start = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "bytes=0-")

@@ -7,17 +7,15 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import huggingface_hub.constants
-import huggingface_hub.file_download
 import pytest
 
 import jquanta as jq
 from jquanta.errors import BadInput, RunFailed
 from jquanta.lm.weights.sources import open_source
 from tests.lm.weights import examples
-from tests.lm.weights.hub import COMMIT, Hub, etag, serving
+from tests.lm.weights.hub import COMMIT, Hub, asked_here, etag
 
 MODEL = "me/tiny"
 OTHER_COMMIT = "f" * 40
@@ -28,17 +26,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub with one model, an empty cache, and no wait between attempts."""
     files = examples.contents(examples.saved(tmp_path / "model"))
     made = Hub({MODEL: files}, {"main": COMMIT, "step1000": OTHER_COMMIT})
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 1024)
-    no_wait = SimpleNamespace(sleep=lambda _: None)
-    monkeypatch.setattr(huggingface_hub.file_download, "time", no_wait)
-    template = "/{repo_id}/resolve/{revision}/{filename}"
-    with serving(made):
-        place = made.endpoint
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", place)
-        monkeypatch.setattr(
-            huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", place + template
-        )
+    with asked_here(made, tmp_path / "cache", monkeypatch):
         yield made
 
 
@@ -143,7 +131,7 @@ def test_no_such_revision_and_no_such_model(hub: Hub) -> None:
         jq.load_model(MODEL, "step7")
     with pytest.raises(BadInput, match="me/huge: neither a folder here nor a model on the hub"):
         jq.load_model("me/huge")
-    with pytest.raises(BadInput, match="me tiny: neither a folder here nor the id of a model"):
+    with pytest.raises(BadInput, match="me tiny: neither a folder here nor a model on the hub"):
         jq.load_model("me tiny")
 
 
