@@ -26,12 +26,13 @@ def lengths(tokens: int) -> "np.ndarray":
     return cut[: 1 + int(np.searchsorted(np.cumsum(cut), tokens))]
 
 
-def synthetic(path: Path, lengths: "np.ndarray") -> "Corpus":
+def synthetic(path: Path, lengths: "np.ndarray", used: int = USED) -> "Corpus":
     """A corpus of random tokens in memory, as ``open_corpus`` would return it.
 
     Args:
         path: stored in the corpus; nothing is written.
         lengths: [documents] number of tokens of each document.
+        used: tokens that occur, from 0 on.
     """
     import numpy as np
 
@@ -39,7 +40,7 @@ def synthetic(path: Path, lengths: "np.ndarray") -> "Corpus":
     from jquanta.lm.corpus.reader import Corpus, prediction_starts
 
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    tokens = np.random.default_rng(1).integers(0, USED, offsets[-1]).astype(np.uint16)
+    tokens = np.random.default_rng(1).integers(0, used, offsets[-1]).astype(np.uint16)
     starts = prediction_starts(offsets)
     meta = Meta(
         schema=1,
@@ -47,7 +48,7 @@ def synthetic(path: Path, lengths: "np.ndarray") -> "Corpus":
         documents=len(lengths),
         tokens=len(tokens),
         predictions=int(starts[-1]),
-        vocab_size=USED,
+        vocab_size=used,
         source="random tokens",
         corpus="",
         recipe=Recipe("", "", CUT, None),

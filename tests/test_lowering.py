@@ -1,6 +1,7 @@
 """Every program that runs on a GPU can be lowered for one, as the code builds it there."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.llama import LlamaConfig
+from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, init
 from jquanta.lm.pretrain.config import TrainConfig
 from jquanta.lm.pretrain.step import initial, make_step
@@ -22,9 +24,10 @@ from jquanta.qdg.cosines import kernel, panels
 from jquanta.qdg.questions.assignment import _product
 from jquanta.qdg.questions.mechanism import _inner, _weighted
 from jquanta.qdg.views import per_sample, sketch
-from jquanta.qdg.views.gradient import _loss, gradient
+from jquanta.qdg.views.gradient import Gradients, _loss, gradient
 from jquanta.qdg.views.parameters import PAPER, chosen
 from tests.cuda import as_on_a_gpu, lowered_for_cuda, scatters
+from tests.lm.models.switches import SHAPES
 from tests.parity.twins import small_run
 
 NEOX = GPTNeoXConfig(layers=2, width=32, heads=2, vocab=103, context=256)
@@ -93,7 +96,7 @@ def test_pretraining(config: LMConfig) -> None:
 
 # QDG
 
-EACH = (jnp.zeros((4, 200), jnp.int32), jnp.zeros(4, jnp.int32), jnp.zeros(4, jnp.int32))
+EACH = (jnp.zeros((4, 60), jnp.int32), jnp.zeros(4, jnp.int32), jnp.zeros(4, jnp.int32))
 """Of a batch of samples: prefixes, the place of the last token, targets."""
 
 
@@ -101,6 +104,18 @@ EACH = (jnp.zeros((4, 200), jnp.int32), jnp.zeros(4, jnp.int32), jnp.zeros(4, jn
 def test_gradients(config: LMConfig, params: Params) -> None:
     program = per_sample._program(gradient(config, chosen(config, PAPER)), mesh(), False)
     lowered_for_cuda(program, dict(params), *EACH)
+
+
+@pytest.mark.parametrize("family", SHAPES)
+def test_gradients_of_every_family(family: str) -> None:
+    """As they are made on a GPU: blocks but the last in a loop, and no scatter."""
+    more = {"reach": ()} if isinstance(SHAPES[family], GPTNeoConfig) else {}
+    config = replace(SHAPES[family], layers=4, **more)
+    params = init(config, jax.random.key(0))
+    made = Gradients().function(Model(config, params))
+    text = lowered_for_cuda(per_sample._program(made.one, mesh(), False), made.constants, *EACH)
+    assert scatters(text) == 0
+    assert "stablehlo.while" in text
 
 
 @MODELS

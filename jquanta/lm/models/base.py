@@ -106,7 +106,9 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "gelu_new": gelu_new,
     "gelu_fast": gelu_new,
     "gelu_pytorch_tanh": gelu_new,
+    # Two names of another one.
     "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
     "relu": jax.nn.relu,
 }
 """Of MLPs, by the names that transformers gives them."""

@@ -11,7 +11,7 @@ from typing import ClassVar
 from jquanta.errors import BadInput
 from jquanta.run.settings import Range
 
-ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "silu", "relu")
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "silu", "swish", "relu")
 """Of the MLP, as transformers calls them; ``base.ACTIVATIONS`` computes them."""
 
 

@@ -27,6 +27,7 @@ class Architecture(NamedTuple):
         agree: further fields, which transformers does not read, or computes: where they are there,
             they must be as the attribute of our configuration.
         read: computes the other attributes of our configuration from ``config.json``.
+        makes: for what ``read`` computes, the fields of ``config.json`` that say it.
         write: the reverse: computes further fields of ``config.json`` from our configuration.
         legacy: for fields of ``config.json``, a value of old files, and the one that it means.
         needed: fields of ``config.json`` without which its own defaults would have to be guessed.
@@ -47,6 +48,7 @@ class Architecture(NamedTuple):
     nullable: tuple[str, ...] = ()
     agree: Mapping[str, str] = {}
     read: Callable[[Mapping[str, Any]], dict[str, Any]] = nothing
+    makes: Mapping[str, str] = {}
     write: Callable[[Any], dict[str, Any]] = nothing
     legacy: Mapping[str, tuple[Any, Any]] = {}
     needed: tuple[str, ...] = ()

@@ -4,8 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from jquanta.errors import BadInput
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.weights.architecture import FULL, SCALED, Architecture, anywhere
+from jquanta.run.shown import shown
 
 NEOX = Architecture(
     kind="gpt_neox",
@@ -53,9 +55,17 @@ def _read_neo(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Which layers have local attention."""
     # attention_types = [[["global", "local"], 6]] stands for six times (global, local).
     reach: list[str] = []
-    for group, times in stored["attention_types"]:
+    types = stored["attention_types"]
+    try:
+        pairs = [([str(word) for word in group], times) for group, times in types]
+    except (TypeError, ValueError):
+        raise BadInput(
+            f"attention_types = {shown(repr(types))}: give pairs of a list and how often it comes, "
+            'such as [[["global", "local"], 6]]'
+        ) from None
+    for group, times in pairs:
         LMConfig.RANGES["layers"].require("attention_types: times", times)
-        reach += [str(word) for word in group] * times
+        reach += group * times
         LMConfig.RANGES["layers"].require("attention_types: layers", len(reach))
     return {"reach": tuple(reach)}
 
@@ -77,6 +87,7 @@ NEO = Architecture(
     nullable=("hidden",),
     agree={"attention_layers": "reach"},
     read=_read_neo,
+    makes={"reach": "attention_types"},
     write=lambda config: {"attention_types": [[[reach], 1] for reach in config.reach]},
     needed=("attention_types",),
     fixed=FULL | {"tie_word_embeddings": True},

@@ -121,6 +121,7 @@ LLAMA = Architecture(
     fields=_FIELDS | _BIAS | {"mlp_bias": ("mlp_bias",)},
     nullable=("kv_heads", "head_size"),
     read=_read_scaling,
+    makes=_SCALINGS["llama3"],
     write=_write_scaling,
     needed=_NEEDED,
     fixed=FULL | dict.fromkeys(anywhere("partial_rotary_factor", "partial_rotary_factor"), 1.0),

@@ -121,7 +121,12 @@ def from_json(stored: Mapping[str, Any], file: str) -> LMConfig:
 def _in_their_words(message: str, table: Architecture) -> str:
     """A complaint about an attribute of our configuration, by the name that the file has for it."""
     ours, equals, rest = message.partition(" = ")
-    return f"{table.fields.get(ours, (ours,))[0]}{equals}{rest}"
+    return f"{_their_name(ours, table) or ours}{equals}{rest}"
+
+
+def _their_name(ours: str, table: Architecture) -> str | None:
+    """The field that says an attribute of our configuration."""
+    return table.fields[ours][0] if ours in table.fields else table.makes.get(ours)
 
 
 def _require(make: type[LMConfig], ours: str, name: str, value: Any) -> None:
@@ -162,15 +167,15 @@ def _require_agreement(
 ) -> None:
     """Raise ``BadInput`` if fields of a ``config.json`` that say the same differ: there is no
     telling which one the weights were trained with."""
-    agree = architecture(config).agree
+    table = architecture(config)
     fields = [(ours, name, value) for ours, found in said.items() for name, value in found.items()]
-    fields += [(ours, name, _look_up(stored, name)) for name, ours in agree.items()]
+    fields += [(ours, name, _look_up(stored, name)) for name, ours in table.agree.items()]
     wrong = []
     for ours, name, value in fields:
         wanted = getattr(config, ours)
         wanted = list(wanted) if isinstance(wanted, tuple) else wanted
         if value is not _ABSENT and value is not None and value != wanted:
-            other = next(iter(said.get(ours, {})), "attention_types" if ours == "reach" else "")
+            other = next(iter(said.get(ours, {})), table.makes.get(ours, ""))
             where = f"where {other} says {shown(wanted)}" if other else f"(only {wanted!r})"
             wrong.append(f"{name} = {shown(repr(value))} {where}")
     tables = [stored[name] for name in SCALED if stored.get(name)]

@@ -27,6 +27,7 @@ from jquanta.machine import devices
 from jquanta.machine.devices import mesh
 from tests.lm.losses import examples
 from tests.lm.losses.examples import LLAMA, NEO, NEOX, VOCAB, parameters, plain
+from tests.lm.models.switches import SHAPES
 
 ROUNDING = 1e-5
 
@@ -240,20 +241,27 @@ def for_cuda(program: Any, config: LMConfig, dtype: DTypeLike = jnp.float32) -> 
     ],
 )
 def test_the_program_lowers_for_a_gpu(config: LMConfig, dtype: str, precision: str) -> None:
-    """It has each product once, however many layers, and no scatter, which a GPU does in turn."""
     deeper = replace(
         config, layers=5, **({"reach": ()} if isinstance(config, GPTNeoConfig) else {})
     )
-    texts = [
-        for_cuda(jax.jit(partial(packed_losses, shape, precision=precision)), shape, dtype)
-        for shape in (config, deeper)
-    ]
+    each_product_once(config, dtype, precision)
+    each_product_once(deeper, dtype, precision)
+
+
+@pytest.mark.parametrize("family", SHAPES)
+def test_of_every_family_it_lowers_for_a_gpu(family: str) -> None:
+    each_product_once(SHAPES[family], "float32", rows.FLOAT32)
+
+
+def each_product_once(config: LMConfig, dtype: str, precision: str) -> None:
+    """The program of a model has each product once, however many layers, and no scatter, which a
+    GPU does in turn."""
+    text = for_cuda(jax.jit(partial(packed_losses, config, precision=precision)), config, dtype)
     kernels = [name for name in shapes(config) if re.match(r"layers\.0\..*kernel", name)]
     products = len(kernels) + 3  # scores, mixed values, the unembedding
-    for text in texts:
-        assert text.count("stablehlo.dot_general") == products
-        assert "scatter" not in text
-        assert text.count("algorithm = <") == (0 if precision == "highest" else products)
+    assert text.count("stablehlo.dot_general") == products
+    assert "scatter" not in text
+    assert text.count("algorithm = <") == (0 if precision == "highest" else products)
 
 
 def test_one_constant_chooses_the_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:

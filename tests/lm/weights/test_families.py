@@ -11,15 +11,18 @@ from safetensors.numpy import load_file, save_file
 import jquanta as jq
 from jquanta.cli.model import main
 from jquanta.errors import BadInput
+from jquanta.lm.models.base import ACTIVATIONS
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.gemma import GemmaConfig
 from jquanta.lm.models.gpt2 import GPT2Config
+from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.llama import LlamaConfig, MistralConfig
+from jquanta.lm.models.olmo2 import Olmo2Config
 from jquanta.lm.models.qwen import Qwen2Config, Qwen3Config
 from jquanta.lm.models.rotary import Scaling
 from jquanta.lm.weights.save import save_model
 from jquanta.lm.weights.tables import from_json, to_json
-from tests.lm.models.switches import GROUPED, SIZE
+from tests.lm.models.switches import GROUPED, SHAPES, SIZE
 from tests.lm.weights import examples
 
 LLAMA3 = {
@@ -39,6 +42,9 @@ def stored(config: LMConfig, **changes: Any) -> dict[str, Any]:
 
 LLAMA = LlamaConfig(**GROUPED)
 MISTRAL = MistralConfig(**GROUPED, window=7)
+LATER = Qwen3Config(**GROUPED), Olmo2Config(**GROUPED), GemmaConfig(**GROUPED)
+NEO = GPTNeoConfig(**SIZE)
+NEOX = GPTNeoXConfig(**SIZE)
 QWEN = Qwen2Config(**GROUPED, window=9, local_from=1)
 
 
@@ -65,7 +71,7 @@ QWEN = Qwen2Config(**GROUPED, window=9, local_from=1)
         (
             LLAMA,
             {"rope_scaling": {**LLAMA3, "low_freq_factor": 4.0}},
-            "give a factor below high = 4.0",
+            "low_freq_factor = 4.0: give a factor below high = 4.0",
         ),
         (
             LLAMA,
@@ -89,6 +95,28 @@ QWEN = Qwen2Config(**GROUPED, window=9, local_from=1)
             "layer_types are not those that max",
         ),
         (Qwen3Config(**GROUPED), {"head_dim": ...}, "has no head_dim"),
+        *(
+            (config, {"num_key_value_heads": 3}, "num_key_value_heads = 3: does not divide the 4")
+            for config in (MISTRAL, QWEN, *LATER)
+        ),
+        *(
+            (config, {"rope_scaling": {"rope_type": "ntk"}}, "rope_type = 'ntk'; supported: defa")
+            for config in (MISTRAL, QWEN, *LATER)
+        ),
+        (NEOX, {"num_attention_heads": 5}, "num_attention_heads = 5: does not divide the width 32"),
+        (NEOX, {"rope_scaling": {"type": "linear"}}, "rope_scaling.type = 'linear' (only 'defa"),
+        (
+            NEOX,
+            {"rope_parameters": {"rope_theta": 5}},
+            "rope_parameters.rope_theta = 5 where rotary_emb_base says",
+        ),
+        (NEO, {"num_heads": 5}, "num_heads = 5: does not divide the width 32"),
+        (NEO, {"num_layers": 3}, "attention_types = ('global', 'local'): give 'global' or 'local'"),
+        (NEO, {"attention_types": 3}, "attention_types = 3: give pairs of a list and how often"),
+        (NEO, {"attention_types": [["global", 1, 2]]}, "attention_types = [['global', 1, 2]]: gi"),
+        (NEO, {"attention_types": [[3, 1]]}, "attention_types = [[3, 1]]: give pairs of a list"),
+        (NEO, {"attention_layers": ["global"]}, "attention_layers = ['global'] where attention_t"),
+        (GPT2Config(**SIZE), {"n_head": 5}, "n_head = 5: does not divide the width 32"),
         (GPT2Config(**SIZE), {"scale_attn_by_inverse_layer_idx": True}, "(only False)"),
         (GPT2Config(**SIZE), {"n_ctx": 65}, "n_ctx = 65 where n_positions says 64"),
         (LLAMA, {"model_type": "gemma2"}, "model_type 'gemma2'; supported: gpt_neox, gpt_neo"),
@@ -194,6 +222,38 @@ def test_files_of_the_model_without_its_head(config: LMConfig, prefix: str, tmp_
     save_file(found, path)
     (folder / "sums.json").unlink(missing_ok=True)
     assert examples.same(jq.load_model(folder).params, examples.params(config))
+
+
+@pytest.mark.parametrize("family", SHAPES)
+def test_weights_that_do_not_fit_are_one_line_in_every_family(
+    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An array that is missing, one too many, and a vocabulary of another size."""
+    folder = examples.saved(tmp_path / "model", SHAPES[family])
+    found = examples.tensors(folder)
+    first = min(name for name in found if ".1." in name)
+    described = json.loads((folder / "config.json").read_text())
+    vocab = described["vocab_size"]
+    cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+        ({k: x for k, x in found.items() if k != first}, {}, f"{first}: missing"),
+        (found | {"odd.weight": np.zeros((2, 2), np.float32)}, {}, "odd.weight: unknown"),
+        (found, {"vocab_size": vocab + 1}, f"has shape ({vocab}, 32), not ({vocab + 1}, 32)"),
+        (found, {"vocab_size": 49}, "its tokenizer has 50 tokens and its embedding 49 rows"),
+    ]
+    for arrays, changes, says in cases:
+        examples.store(folder, arrays)
+        (folder / "config.json").write_text(json.dumps(described | changes))
+        assert main([str(folder), "--check"]) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert says in said.err
+
+
+def test_swish_is_silu(tmp_path: Path) -> None:
+    assert ACTIVATIONS["swish"] is ACTIVATIONS["silu"]
+    config = from_json(stored(LLAMA, hidden_act="swish"), "")
+    save_model(tmp_path, config, examples.params(config))
+    assert jq.load_model(tmp_path).config == config
 
 
 def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
