@@ -19,7 +19,7 @@ def test_the_models_are_of_one_size() -> None:
 
 
 def test_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work = families.Workload(1, 36, 3, 40, 2, 16, 3, 2)
+    work = families.Workload(1, 72, 3, 40, 2, 16, 3, 2)
     monkeypatch.setitem(families.WORKLOADS, "quick", work)
     two = {k: v for k, v in families.models(work).items() if k in ("gpt_neox", "llama")}
     monkeypatch.setattr(families, "models", lambda work: two)
