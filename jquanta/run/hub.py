@@ -153,19 +153,21 @@ class Repo:
             write_whole(place, found)
         return found
 
-    def files(self, folder: str, *, below: bool) -> list[Announced]:
-        """The files in a folder, in sorted order; none if there is no such folder.
-
-        With ``HF_HUB_OFFLINE=1`` they are those that the cache has of this commit, which need not
-        be all.
+    def files(self, folder: str, *, below: bool) -> tuple[list[Announced], bool]:
+        """The files in a folder; none if there is no such folder.
 
         Args:
             folder: its path in the repository; empty for all of it.
             below: whether to list the folders in it, too.
 
+        Returns:
+            The files, in sorted order, and whether the hub listed them. With ``HF_HUB_OFFLINE=1``
+            they are those that the cache has of this commit, which need not be all.
+
         Raises:
             BadInput, RunFailed: as ``get``.
         """
+        listed = True
         try:
             with self._errors("its files could not be listed"):
                 tree = HfApi().list_repo_tree(
@@ -181,10 +183,10 @@ class Repo:
                     if isinstance(one, RepoFile)
                 ]
         except LocalEntryNotFoundError:
-            found = list(self._in_cache(folder, below))
+            found, listed = list(self._in_cache(folder, below)), False
         except EntryNotFoundError:
             found = []
-        return sorted(found, key=lambda one: one.name)
+        return sorted(found, key=lambda one: one.name), listed
 
     @property
     def _cached(self) -> Path:

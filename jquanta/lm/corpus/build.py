@@ -115,7 +115,7 @@ def build_corpus(
     part = place.with_name(place.name + PART)
     listing = None
     if isinstance(source, str) and source.startswith(hub.PREFIX):
-        listing = hub.look_up(source, (place, part))
+        listing = hub.look_up(source, (place, part), monitor.say)
     if isinstance(source, Path | str):
         source = open_source(listing or source, pattern, field, monitor.say)
     with _nothing_left(part):

@@ -128,7 +128,11 @@ class RemoteFile:
         return digest
 
 
-def look_up(url: str, kept: Sequence[Path] = ()) -> Listing:
+def silent(line: str) -> None:
+    """For those who need not be told."""
+
+
+def look_up(url: str, kept: Sequence[Path] = (), told: Told = silent) -> Listing:
     """Find out what a URL stands for.
 
     Args:
@@ -137,6 +141,7 @@ def look_up(url: str, kept: Sequence[Path] = ()) -> Listing:
             folder, and ``**`` for any number of folders, as in huggingface_hub's HfFileSystem.
             Hidden files do not match.
         kept: folders that may hold the listing of an earlier call, which is then used.
+        told: hears where a pattern may have missed files, as the hub was not asked.
 
     Raises:
         BadInput: if the URL has another shape, or there is no such dataset, revision or file.
@@ -145,21 +150,21 @@ def look_up(url: str, kept: Sequence[Path] = ()) -> Listing:
     """
     parts = _match(url)["path"].split("/")
     for folder in kept:
-        if (found := _read(folder / LISTING)) and found.url == url:
-            return found
+        if (earlier := _read(folder / LISTING)) and earlier.url == url:
+            return earlier
     repo = _repo(url)
     repo = repo.at(repo.commit())
     wild = [bool(re.search(r"[*?[]", part)) for part in parts]
     fixed = wild.index(True) if any(wild) else len(parts) - 1
     root = "/".join(parts[:fixed])
-    files = [
-        one
-        for one in repo.files(root, below=len(parts) > fixed + 1 or parts[-1] == "**")
-        if _fits(one.name.split("/"), parts)
-    ]
+    found, listed = repo.files(root, below=len(parts) > fixed + 1 or parts[-1] == "**")
+    files = [one for one in found if _fits(one.name.split("/"), parts)]
     if not files:
         what = "no file matches" if any(wild) else "no such file in the dataset"
-        raise BadInput(f"{url}: {what}, at commit {repo.revision[:8]}")
+        where = "" if listed else ", of those in the cache"
+        raise BadInput(f"{url}: {what}, at commit {repo.revision[:8]}{where}")
+    if any(wild) and not listed:
+        told(f"{url}: without the hub, of its files those {len(files)} that are in the cache")
     for one in files:
         inside(Path(), one.name, url)
     return Listing(url, repo.id, repo.revision, root, any(wild), tuple(files))

@@ -90,7 +90,7 @@ def open_source(
     path: Path | str | hub.Listing,
     pattern: str = "*",
     field: str = FIELD,
-    told: hub.Told = lambda line: None,
+    told: hub.Told = hub.silent,
 ) -> Source:
     """Open a file, a folder, or files on the hub as a source of documents.
 
@@ -111,7 +111,7 @@ def open_source(
         RunFailed: if the hub cannot be reached, or fails.
     """
     if isinstance(path, str) and path.startswith(hub.PREFIX):
-        path = hub.look_up(path)
+        path = hub.look_up(path, told=told)
     if isinstance(path, hub.Listing):
         if pattern != "*":
             raise BadInput(f"--pattern {pattern}: chooses from a folder; write it into the URL")

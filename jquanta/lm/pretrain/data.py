@@ -80,7 +80,7 @@ class Part:
 
 
 def parts(
-    corpus: CorpusConfig, listing: hub.Listing | None = None, told: hub.Told = lambda line: None
+    corpus: CorpusConfig, listing: hub.Listing | None = None, told: hub.Told = hub.silent
 ) -> tuple[Source, Source]:
     """Split the source of a suite into documents to train on and documents to test on.
 
@@ -241,12 +241,16 @@ def prepare(config: SuiteConfig, folder: Path, tokenizer: Path, monitor: Monitor
         BadInput: if source or tokenizer cannot be used, or there are too few tokens for a batch.
         RunFailed, Interrupted: as ``build_corpus``.
     """
+
+    def told(line: str) -> None:
+        monitor.work(line, 0.0)
+
     listing = None
     if config.corpus.source.startswith(hub.PREFIX):
-        listing = hub.look_up(config.corpus.source, [folder])
+        listing = hub.look_up(config.corpus.source, [folder], told)
         folder.mkdir(exist_ok=True)
         listing.keep(folder)
-    train, test = parts(config.corpus, listing, lambda line: monitor.work(line, 0.0))
+    train, test = parts(config.corpus, listing, told)
     if not tokenizer.exists():
         monitor.work("tokenizer", 0.0)
         make_tokenizer(config.corpus, train, tokenizer)

@@ -224,9 +224,6 @@ def test_killed_and_then_without_a_network(
 
     assert run(50).returncode == -signal.SIGKILL
     assert fetched(hub) == ["data/0.parquet", "data/1.parquet"]
-    offline = run(10**9, HF_HUB_OFFLINE="1")  # the third file is not there
-    assert offline.returncode == 1, offline.stderr
-    assert "data/2.parquet is not in the cache" in offline.stderr.splitlines()[-1]
     done = run(10**9)
     assert done.returncode == 0, done.stderr
     assert fetched(hub) == ["data/2.parquet"]
@@ -246,7 +243,18 @@ def test_offline(
     with pytest.raises(RunFailed, match=r"me/text@main: is not in the cache; .*HF_HUB_OFFLINE"):
         look_up(GLOB)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    listing = look_up(GLOB)
+    listing, said = look_up(GLOB), list[str]()
+    assert look_up(GLOB, told=said.append) == listing
+    assert said == []
+    built(GLOB, tmp_path / "part", tokenizer, documents=60)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert look_up(GLOB, told=said.append).files == listing.files[:2]  # all that the cache has
+    assert "without the hub, of its files those 2 that are in the cache" in said[0]
+    assert look_up(GLOB, [tmp_path / "part"]) == listing  # of that corpus all are known
+    (missing,) = listing.remote(said.append)[2:]
+    with pytest.raises(RunFailed, match=r"main: data/2\.parquet is not in the cache, .* run this"):
+        _ = missing.path
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     built(GLOB, tmp_path / "out", tokenizer)
     fetched(hub)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import huggingface_hub.constants
 import huggingface_hub.file_download
+import huggingface_hub.utils._http
 import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -84,7 +85,8 @@ def asked_here(hub: Hub, cache: Path, patch: pytest.MonkeyPatch) -> Iterator[Hub
     patch.setattr(constants, "HF_HUB_CACHE", str(cache))
     patch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1024)
     no_wait = SimpleNamespace(sleep=lambda _: None)
-    patch.setattr(huggingface_hub.file_download, "time", no_wait)
+    for module in (huggingface_hub.file_download, huggingface_hub.utils._http):
+        patch.setattr(module, "time", no_wait)
     template = "/{repo_id}/resolve/{revision}/{filename}"
     with serving(hub):
         patch.setattr(constants, "ENDPOINT", hub.endpoint)
