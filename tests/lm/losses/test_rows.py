@@ -230,22 +230,26 @@ def for_cuda(program: Any, config: LMConfig, dtype: DTypeLike = jnp.float32) -> 
 
 
 @models
+def test_the_program_lowers_for_a_gpu(config: LMConfig) -> None:
+    deeper = replace(
+        config, layers=5, **({"reach": ()} if isinstance(config, GPTNeoConfig) else {})
+    )
+    each_product_once(config, "float32", "highest")
+    each_product_once(deeper, "float32", "highest")
+
+
 @pytest.mark.parametrize(
     ("dtype", "precision"),
     [
-        ("float32", "highest"),
         ("float32", "TF32_TF32_F32_X3"),
         ("float32", "BF16_BF16_F32_X3"),
         ("float32", "BF16_BF16_F32_X6"),
         ("bfloat16", "highest"),
     ],
 )
-def test_the_program_lowers_for_a_gpu(config: LMConfig, dtype: str, precision: str) -> None:
-    deeper = replace(
-        config, layers=5, **({"reach": ()} if isinstance(config, GPTNeoConfig) else {})
-    )
-    each_product_once(config, dtype, precision)
-    each_product_once(deeper, dtype, precision)
+def test_it_lowers_at_every_precision(dtype: str, precision: str) -> None:
+    for config in (NEOX, LLAMA):
+        each_product_once(config, dtype, precision)
 
 
 @pytest.mark.parametrize("family", SHAPES)
