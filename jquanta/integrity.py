@@ -120,7 +120,7 @@ def _run(path: Path) -> Part:
 
 def _sweep(path: Path) -> list[str]:
     folder = SweepFolder(path)
-    files = [folder.weight_file(run) for run in range(len(folder.read_config().runs()))]
+    files = [folder.weight_file(run) for run in folder.members()]
     return [str(file.relative_to(path)) for file in (folder.results, *files)]
 
 

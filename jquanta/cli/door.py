@@ -23,6 +23,7 @@ Options = TypeVar("Options")
 COMMANDS = (
     "tour",
     "sweep",
+    "gather",
     "corpus",
     "model",
     "pretrain",

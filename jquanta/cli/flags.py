@@ -169,7 +169,7 @@ def parse(options: type[Options], argv: Sequence[str], prog: str) -> Options:
     found = vars(parser.parse_intermixed_args(list(_joined(argv, known))))
     values: dict[str, Any] = {}
     for name, flag in known.items():
-        if name not in found:
+        if name not in found or found[name] == []:
             continue
         place = values if flag.group is None else values.setdefault(flag.group.name, {})
         place[flag.own] = flag.value(found[name])
@@ -261,7 +261,9 @@ def _parser(options: type, prog: str) -> argparse.ArgumentParser:
             if not flag.shown:
                 takes = {"action": "store_true"}
             elif flag.word:
-                takes["nargs"] = "?"  # whether it is missing is checked by ``parse``
+                takes["nargs"] = (
+                    "*" if flag.count else "?"
+                )  # whether it is missing is checked by ``parse``
             elif flag.count == "+":
                 takes["action"] = "extend"
             text = f"{flag.field.metadata['help']} {flag.default}".strip()

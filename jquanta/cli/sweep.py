@@ -10,6 +10,7 @@ from jquanta.cli import door
 from jquanta.cli.flags import argument, configured
 from jquanta.errors import BadInput
 from jquanta.run.settings import knob, parse_bytes
+from jquanta.run.shard import Shard, parse
 from jquanta.sweep.config import SCHEMA, SweepConfig, load_config
 
 METAVARS = {int: "INT|RANGE", float: "NUMBER|RANGE", bool: "true|false", str: "WORD"}
@@ -28,6 +29,7 @@ class Options:
       jquanta sweep fig2-width --plan
       jquanta sweep fig2-width --mini --task.alpha "0.1, 0.4" --train.seed "0, 1, 2"
       jquanta sweep --network.width "log(10, 500, 30)" --out runs/widths
+      jquanta sweep fig10-width --shard 2/5 --out runs/fig10; jquanta gather runs/fig10
 
     The same command on the same folder continues where it stopped. Figure 2 is drawn in the run
     folder; next, jquanta figures --help lists what else can be drawn from it. In Python:
@@ -42,6 +44,9 @@ class Options:
     out: Path | None = knob(None, "run folder (default: runs/NAME, after the configuration)", "DIR")
     mini: bool = knob(False, "apply the configuration's [mini] table: a small variant")
     plan: bool = knob(False, "print runs, parameters, memory and time, and train nothing")
+    shard: str | None = knob(
+        None, "train this part of the runs only, such as 2/5; jquanta gather joins them", "I/N"
+    )
     memory: str | None = knob(
         None,
         "memory for the networks trained together, such as '4 GB' (default: most of a device)",
@@ -54,27 +59,30 @@ def sweep(options: Options) -> None:
     """Print the plan, or train."""
     config = load_config(options.config, flags=options.fields, mini=options.mini)
     memory = None if options.memory is None else parse_bytes(options.memory)
+    shard = None if options.shard is None else parse(options.shard)
+    out = options.out or Path("runs") / config.name
     if options.plan:
-        if options.out is not None:
-            from jquanta.sweep.folder import SweepFolder
+        if options.out is not None or shard is not None:
+            from jquanta.sweep.drive import place_of
 
-            SweepFolder(options.out).check(config)
+            place_of(config, out, shard)
         from jquanta.cli import sweep_plan
 
-        sweep_plan.print_plan(config, memory)
+        sweep_plan.print_plan(config, memory, shard)
     else:
-        train(config, options.out or Path("runs") / config.name, memory)
+        train(config, out, memory, shard)
 
 
-def train(config: SweepConfig, out: Path, memory: int | None = None) -> None:
-    """Train or continue a sweep in the run folder ``out``, and print its results."""
+def train(
+    config: SweepConfig, out: Path, memory: int | None = None, shard: Shard | None = None
+) -> None:
+    """Train or continue a sweep, or a part of one, in the run folder ``out``; print its results."""
     from jquanta import draw
     from jquanta.cli.sweep_plan import describe
     from jquanta.cli.sweep_result import summarise
     from jquanta.run.progress import Bar, duration
-    from jquanta.sweep.drive import run_sweep
-    from jquanta.sweep.folder import SweepFolder
-    from jquanta.sweep.plan import use_cores
+    from jquanta.sweep.drive import place_of, run_sweep
+    from jquanta.sweep.plan import members, use_cores
 
     def draw_figures() -> list[Path]:
         try:
@@ -82,20 +90,28 @@ def train(config: SweepConfig, out: Path, memory: int | None = None) -> None:
         except BadInput:  # the sweep does not hold what Figure 2 shows
             return []
 
-    folder = SweepFolder(out)
-    folder.check(config)
+    folder = place_of(config, out, shard)
     describe(config)
+    runs = config.runs()
+    own = members(runs, shard)
+    if shard is not None:
+        print(f"shard     {shard}: {len(own)} of the {len(runs)} networks")
     if folder.done:
-        print(f"{out}: already trained; nothing to do")
-        results = run_sweep(config, out)
+        print(f"{folder.path}: already trained; nothing to do")
+        results = run_sweep(config, out, shard=shard)
     else:
         if folder.checkpoints.exists():
-            print(f"{out}: continuing from its checkpoints")
-        use_cores(config.runs(), memory)
+            print(f"{folder.path}: continuing from its checkpoints")
+        use_cores([runs[i] for i in own], memory)
         began = time.monotonic()
         with Bar("training", "compiling") as line:
-            results = run_sweep(config, out, memory=memory, monitor=line)
+            results = run_sweep(config, out, shard=shard, memory=memory, monitor=line)
         print(f"trained   {results.sizes['run']} networks in {duration(time.monotonic() - began)}")
+    if shard is not None:
+        print(
+            f"results   {folder.results}\nnext      jquanta gather {out}, when all shards are done"
+        )
+        return
     summarise(results)
     print(f"results   {folder.results}")
     # Figures that a finished folder holds are left alone; they are drawn where there are none.

@@ -8,6 +8,7 @@ from jquanta.machine.memory import usable
 from jquanta.parity.config import RunConfig, Scalar
 from jquanta.parity.layout import packable, way_of
 from jquanta.run.progress import duration
+from jquanta.run.shard import Shard
 from jquanta.sweep import estimate, plan
 from jquanta.sweep.config import SweepConfig, varying
 from jquanta.sweep.plan import Pack
@@ -15,15 +16,19 @@ from jquanta.sweep.plan import Pack
 SHOWN_VALUES = 6
 
 
-def print_plan(config: SweepConfig, memory: int | None = None) -> None:
+def print_plan(config: SweepConfig, memory: int | None = None, shard: Shard | None = None) -> None:
     """Print what the sweep would train, and what it would take here. Trains nothing.
 
     Args:
         config: the sweep.
         memory: bytes that a pack may take on a device; most of what is free if None.
+        shard: the part of the sweep to plan for.
     """
     describe(config)
-    runs = config.runs()
+    every = config.runs()
+    runs = [every[number] for number in plan.members(every, shard)]
+    if shard is not None:
+        print(f"shard     {shard}: {len(runs)} of the {len(every)} networks")
     plan.use_cores(runs, memory)
     memory = memory or usable()
     packs = _packed(runs, plan.plan(runs, memory, jax.local_device_count()))

@@ -199,6 +199,10 @@ def _settings(*tables: str) -> Callable[[Path], bool]:
     return lambda path: path.suffix == ".toml" and any(table in _toml(path) for table in tables)
 
 
+def _is_losses(path: Path) -> bool:
+    return _attributes(path).get("kind") == "per-token losses"
+
+
 def _is_model(path: Path) -> bool:
     return "model_type" in _json(path / "config.json")
 
@@ -230,10 +234,16 @@ KINDS = (
         lambda path: path.name == "results.zarr" and (path / "zarr.json").is_file(),
     ),
     Kind(
+        "shard of losses",
+        "one of the shards of losses",
+        "jquanta gather {in}",
+        lambda path: _is_losses(path) and "shard" in _attributes(path),
+    ),
+    Kind(
         "losses",
         "a folder of losses",
         "jquanta figures fig3 --losses {}",
-        lambda path: _attributes(path).get("kind") == "per-token losses",
+        _is_losses,
     ),
     Kind(
         "losses of one model",
@@ -258,6 +268,12 @@ KINDS = (
         "a folder of jquanta known parity",
         "jquanta figures fig15 --qdg {}",
         lambda path: (path / "truth.zarr").is_dir(),
+    ),
+    Kind(
+        "shards",
+        "a folder of shards that are not joined yet",
+        "jquanta gather {}",
+        lambda path: path.is_dir() and any(path.glob("shards/*-of-*")),
     ),
     Kind(
         "unfinished corpus",

@@ -60,6 +60,15 @@ class SweepConfig:
         )
         return list(dict.fromkeys(every))
 
+    def differences(self, other: "SweepConfig") -> list[str]:
+        """In what another sweep's runs differ: names of fields, or their order; empty if in
+        nothing."""
+        own, others = self.runs(), other.runs()
+        if own == others:
+            return []
+        values, theirs = _seen(own), _seen(others)
+        return [f for f in FIELDS if values[f] != theirs[f]] or ["combination of values"]
+
     def to_toml(self) -> str:
         """The resolved configuration as TOML: fields of one value for all in the tables, the
         others in the blocks. Reading it back gives the same runs."""
@@ -123,9 +132,13 @@ def load_config(
 
 def varying(runs: list[RunConfig]) -> dict[str, list[Scalar]]:
     """The fields that differ between runs, each with its distinct values in order."""
+    return {field: values for field, values in _seen(runs).items() if len(values) > 1}
+
+
+def _seen(runs: list[RunConfig]) -> dict[str, list[Scalar]]:
+    """The distinct values of every field, in order."""
     tables = [to_values(run) for run in runs]
-    seen = {field: list(dict.fromkeys(table[field] for table in tables)) for field in FIELDS}
-    return {field: values for field, values in seen.items() if len(values) > 1}
+    return {field: list(dict.fromkeys(table[field] for table in tables)) for field in FIELDS}
 
 
 def _plain(values: tuple[Scalar, ...]) -> Any:

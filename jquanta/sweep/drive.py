@@ -25,12 +25,13 @@ from jquanta.run import sums
 from jquanta.run.environment import now
 from jquanta.run.files import remove
 from jquanta.run.progress import Monitor, Silence
+from jquanta.run.shard import Shard, parse
 from jquanta.run.stop import Interrupts
 from jquanta.sweep.config import SweepConfig, load_config
 from jquanta.sweep.estimate import pack_operations, way_here
 from jquanta.sweep.folder import SweepFolder
 from jquanta.sweep.journal import STATES, Journal, read_evaluations
-from jquanta.sweep.plan import Pack, plan, trainer_of
+from jquanta.sweep.plan import Pack, members, plan, trainer_of
 from jquanta.sweep.scaling import NATS_PER_BIT
 from jquanta.sweep.store import Store, open_results, save_weights
 
@@ -48,6 +49,7 @@ def run_sweep(
     out: Path | str | None = None,
     *,
     mini: bool = False,
+    shard: Shard | str | None = None,
     memory: int | None = None,
     monitor: Monitor | None = None,
 ) -> xr.Dataset:
@@ -58,6 +60,8 @@ def run_sweep(
             the embedded miniature of Figure 2.
         out: the run folder. If None, the Dataset is returned in memory and no files remain.
         mini: apply the configuration's ``[mini]`` table.
+        shard: train a part of the runs only, such as ``"2/5"``, in a folder of its own within
+            ``out``, of which the Dataset is then; ``gather`` joins the parts.
         memory: bytes that a pack may take on a device; if None, a large share of what is free.
         monitor: receives the progress; if there are several devices, from several threads.
 
@@ -72,28 +76,56 @@ def run_sweep(
     """
     if not isinstance(config, SweepConfig):
         config = load_config(config, mini=mini)
+    shard = parse(shard) if isinstance(shard, str) else shard
     if out is None:
+        if shard is not None:
+            raise BadInput(f"shard {shard}: a part is for others to find; give a folder (out)")
         with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
             return run_sweep(config, Path(scratch) / "run", memory=memory, monitor=monitor).load()
-    folder = SweepFolder(out)
-    folder.check(config)
+    folder = place_of(config, out, shard)
     if folder.done:
         folder.tidy()
         return open_results(folder.path)
     with folder.locked():
         if not folder.done:  # another process may have finished it just before we got the lock
             with folder.failures_recorded(MEMORY_REMEDY):
-                _train_all(folder, config, memory, monitor or Silence())
+                _train_all(folder, config, shard, memory, monitor or Silence())
         remove(folder.checkpoints)
     return open_results(folder.path)
 
 
+def place_of(config: SweepConfig, out: Path | str, shard: Shard | None) -> SweepFolder:
+    """The folder in which a sweep, or a part of it, is trained. Writes nothing.
+
+    Raises:
+        BadInput: if it holds something else, or there are fewer runs than parts.
+    """
+    whole = SweepFolder(out)
+    if shard is None:
+        whole.check(config)
+        return whole
+    runs = len(config.runs())
+    if shard.of > runs:
+        raise BadInput(f"--shard {shard}: the sweep has {runs} runs; give at most so many parts")
+    if whole.begun:
+        raise BadInput(
+            f"--out {whole.path}: holds a whole sweep, and no shards of one; give another folder"
+        )
+    folder = SweepFolder(shard.folder(whole.path))
+    folder.check(config)
+    return folder
+
+
 def _train_all(
-    folder: SweepFolder, config: SweepConfig, memory: int | None, monitor: Monitor
+    folder: SweepFolder,
+    config: SweepConfig,
+    shard: Shard | None,
+    memory: int | None,
+    monitor: Monitor,
 ) -> None:
     """Train all packs, then write the Dataset. ``folder`` is locked."""
     runs = config.runs()
-    packs = _begin(folder, config, runs, memory)
+    packs = _begin(folder, config, runs, shard, memory)
     began = time.monotonic()
     message = f"interrupted; {folder.path} holds a checkpoint: the same command continues"
     with Interrupts(message) as interrupts:
@@ -101,7 +133,8 @@ def _train_all(
             _train_packs(folder, packs, runs, monitor, interrupts)
         finally:
             folder.add_seconds(time.monotonic() - began)
-        store = Store(folder, config, _attributes(folder.read_record()))
+        attributes = environment_of(folder.read_record())
+        store = Store(folder, config, attributes, sorted(i for pack in packs for i in pack.members))
         # Evaluations lie in the packs' journals. Early stopping is applied to them again here, as
         # a run that stops early goes on with its pack, and its later evaluations do not count.
         for pack in packs:
@@ -118,7 +151,7 @@ def _train_all(
         folder.finish()
 
 
-def _attributes(record: dict[str, Any]) -> dict[str, Any]:
+def environment_of(record: dict[str, Any]) -> dict[str, Any]:
     """Attributes of the Dataset about the environment in which it was made."""
     return {
         **{f"{name}_version": number for name, number in record["versions"].items()},
@@ -174,7 +207,11 @@ def _train_packs(
 
 
 def _begin(
-    folder: SweepFolder, config: SweepConfig, runs: Sequence[RunConfig], memory: int | None
+    folder: SweepFolder,
+    config: SweepConfig,
+    runs: Sequence[RunConfig],
+    shard: Shard | None,
+    memory: int | None,
 ) -> list[Pack]:
     """Plan the packs and write configuration and record, or continue with the packs of the record.
 
@@ -187,10 +224,20 @@ def _begin(
     packs = [Pack(p["name"], tuple(p["members"]), p.get("way")) for p in stored or []]
     for pack in packs:
         _require_way(folder, pack, way_here(runs[pack.members[0]]))
-    packs = packs or plan(runs, memory or usable(), jax.local_device_count())
-    entries = [dataclasses.asdict(pack) for pack in packs]
-    folder.begin(config.name, config.to_toml(), packs=entries)
+    packs = packs or _plan(runs, members(runs, shard), memory or usable())
+    entries: dict[str, Any] = {"packs": [dataclasses.asdict(pack) for pack in packs]}
+    if shard is not None:
+        entries["shard"] = str(shard)
+    folder.begin(config.name, config.to_toml(), **entries)
     return packs
+
+
+def _plan(runs: Sequence[RunConfig], own: Sequence[int], memory: int) -> list[Pack]:
+    """The packs of some of the runs, whose numbers stay those of all."""
+    packs = plan([runs[i] for i in own], memory, jax.local_device_count()) if own else []
+    return [
+        dataclasses.replace(pack, members=tuple(own[i] for i in pack.members)) for pack in packs
+    ]
 
 
 def _require_way(folder: SweepFolder, pack: Pack, here: Way | None) -> None:

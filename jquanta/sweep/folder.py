@@ -6,8 +6,10 @@ In addition to what every run folder holds: ``results.zarr``, ``weights/`` and `
 
 from pathlib import Path
 
+from jquanta.errors import BadInput
 from jquanta.run import kinds
 from jquanta.run.folder import RunFolder
+from jquanta.run.shard import Shard, parse, shards_in
 from jquanta.sweep.config import SweepConfig, load_config
 
 RESULTS = "results.zarr"
@@ -35,10 +37,36 @@ class SweepFolder(RunFolder):
         """Check that a sweep of ``config`` can start or continue here. Writes nothing.
 
         Raises:
-            BadInput: if the folder cannot be written, or holds something else.
+            BadInput: if the folder cannot be written, or holds something else, such as parts of
+                a sweep.
         """
+        if not self.begun and shards_in(self.path):
+            raise BadInput(
+                f"--out {self.path}: holds shards of a sweep; train those that are missing "
+                f"(--shard), then: jquanta gather {self.path}"
+            )
         if self.require_place() and self.read_config().runs() != config.runs():
             raise self.other_configuration()
+
+    @property
+    def shard(self) -> Shard | None:
+        """The part of a sweep that lies here; None for a whole one."""
+        stored = self.read_record().get("shard")
+        return None if stored is None else parse(str(stored))
+
+    def command(self) -> str:
+        """What continues the sweep in this folder."""
+        if self.shard is None:
+            return f"jquanta sweep {self.config} --out {self.path}"
+        whole = self.path.parents[1]
+        return f"jquanta sweep {self.config} --shard {self.shard} --out {whole}"
+
+    def members(self) -> list[int]:
+        """The numbers of the runs that belong to this folder: all, or those of its part."""
+        if self.shard is None:
+            return list(range(len(self.read_config().runs())))
+        packs = self.read_record().get("packs", [])
+        return sorted(number for pack in packs for number in pack["members"])
 
     def read_config(self) -> SweepConfig:
         """The resolved configuration stored in the folder.

@@ -15,6 +15,7 @@ from jquanta.parity.config import RunConfig
 from jquanta.parity.layout import distribution, packable
 from jquanta.parity.packed import Packed
 from jquanta.parity.solo import Program, Stack
+from jquanta.run.shard import Shard
 from jquanta.sweep.estimate import (
     pack_operations,
     run_bytes,
@@ -54,15 +55,8 @@ def plan(
             So in all functions below.
     """
     share = sum(map(run_operations, runs)) / devices
-    # First by what a pack has in common, then by distribution, so that runs of one distribution
-    # are neighbours.
-    groups: dict[object, dict[object, list[int]]] = {}
-    for number, run in enumerate(runs):
-        group = groups.setdefault(_in_common(run), {})
-        group.setdefault(distribution(run), []).append(number)
     packs: list[Pack] = []
-    for group in groups.values():
-        members = [i for same in group.values() for i in same]
+    for members in _groups(runs):
         work = [run_operations(runs[i]) for i in members]
         parts = math.ceil(sum(work) / share * (1 - 1e-9))  # a rounding error must not add a part
         for part in shared_out(work, parts):
@@ -71,6 +65,19 @@ def plan(
                 name = f"pack-{len(packs):04d}"
                 packs.append(Pack(name, tuple(piece), way and way.name))
     return packs
+
+
+def members(runs: Sequence[RunConfig], shard: Shard | None) -> list[int]:
+    """The runs of a part of a sweep, ascending: all of them where it is not cut.
+
+    They follow from the runs and the number of parts alone, so that processes on different machines
+    agree. Runs that can train together stay together as far as equal work allows.
+    """
+    if shard is None:
+        return list(range(len(runs)))
+    order = [number for group in _groups(runs) for number in group]
+    places = shard.places([run_operations(runs[number]) for number in order])
+    return sorted(order[place] for place in places)
 
 
 def shared_out(work: Sequence[float], workers: int) -> list[list[int]]:
@@ -119,6 +126,18 @@ def use_cores(runs: Sequence[RunConfig], memory: int | None = None) -> None:
 def trainer_of(runs: Sequence[RunConfig]) -> Packed | Stack:
     """The trainer for the runs of one pack: ``Packed`` if their networks allow it."""
     return Packed(runs) if packable(runs[0]) else Stack(runs)
+
+
+def _groups(runs: Sequence[RunConfig]) -> list[list[int]]:
+    """The numbers of the runs that may train in one program, group by group.
+
+    Within a group, runs of one distribution are neighbours.
+    """
+    groups: dict[object, dict[object, list[int]]] = {}
+    for number, run in enumerate(runs):
+        group = groups.setdefault(_in_common(run), {})
+        group.setdefault(distribution(run), []).append(number)
+    return [[i for same in group.values() for i in same] for group in groups.values()]
 
 
 def _in_common(run: RunConfig) -> object:

@@ -39,7 +39,9 @@ from jquanta.sweep.schema import (
 CHUNK = 2**20  # most numbers in a chunk of the largest arrays: 4 MiB of float32
 
 
-def template(config: SweepConfig, attributes: dict[str, Any]) -> xr.Dataset:
+def template(
+    config: SweepConfig, attributes: dict[str, Any], members: Sequence[int] | None = None
+) -> xr.Dataset:
     """A Dataset with the shape and coordinates of a sweep's results, and no values yet.
 
     All values are missing. They take no memory, since each array is a single number that is
@@ -48,8 +50,11 @@ def template(config: SweepConfig, attributes: dict[str, Any]) -> xr.Dataset:
     Args:
         config: of the sweep.
         attributes: of the Dataset, in addition to title, schema version and configuration.
+        members: the numbers of its runs; all of the configuration's by default.
     """
-    runs = config.runs()
+    every = config.runs()
+    members = range(len(every)) if members is None else members
+    runs = [every[number] for number in members]
     steps = sorted({step for run in runs for step in run.evaluation_steps})
     sizes = {
         "run": len(runs),
@@ -80,7 +85,7 @@ def template(config: SweepConfig, attributes: dict[str, Any]) -> xr.Dataset:
         for name, variable in RUN_COORDINATES.items()
     }
     axes = {
-        "run": ("run", np.arange(len(runs)), {"units": "1", "long_name": "run"}),
+        "run": ("run", np.array(members), {"units": "1", "long_name": "run"}),
         "step": ("step", np.array(steps), {"units": "updates", "long_name": "updates made"}),
         "subtask": (
             "subtask",
@@ -106,15 +111,22 @@ class Store:
     Args:
         folder: of the sweep.
         config: of the sweep.
-        attributes: as for ``template``.
+        attributes, members: as for ``template``.
     """
 
-    def __init__(self, folder: SweepFolder, config: SweepConfig, attributes: dict[str, Any]):
+    def __init__(
+        self,
+        folder: SweepFolder,
+        config: SweepConfig,
+        attributes: dict[str, Any],
+        members: Sequence[int] | None = None,
+    ):
         self.path = folder.results
         self.part = self.path.with_name(self.path.name + ".part")
         remove(self.part)
-        empty = template(config, attributes)
+        empty = template(config, attributes, members)
         self.steps = empty.step.to_numpy()
+        self.places = {number: place for place, number in enumerate(empty.run.to_numpy().tolist())}
         with warnings.catch_warnings():
             # zarr warns that strings have no final specification in format 3.
             warnings.simplefilter("ignore")
@@ -135,27 +147,30 @@ class Store:
         """Write the results of one run.
 
         Args:
-            number: of the run on the run axis.
+            number: of the run.
             run: its configuration.
             metrics: its evaluations, arrays [evaluation, …]; losses in nats.
             last: index of its last evaluation. Later ones are not written.
         """
         count = last + 1
         # The Dataset has the steps of all runs; this run has values at some of them.
-        place = np.searchsorted(self.steps, run.evaluation_steps[:count])
+        steps, place = (
+            np.searchsorted(self.steps, run.evaluation_steps[:count]),
+            self.places[number],
+        )
         for name, values in metrics._asdict().items():
             if values.ndim == 1:
-                self._put(name, (number, place), values[:count])
+                self._put(name, (place, steps), values[:count])
             else:
-                self._put(name, (number, place, slice(0, values.shape[1])), values[:count])
+                self._put(name, (place, steps, slice(0, values.shape[1])), values[:count])
         task = make_task(run.task, run.train.seed)
         subtasks, positions = map(slice, task.subsets.shape)
-        self._put("frequency", (number, subtasks), task.frequencies)
-        self._put("subset", (number, subtasks, positions), task.subsets)
+        self._put("frequency", (place, subtasks), task.frequencies)
+        self._put("subset", (place, subtasks, positions), task.subsets)
         # The first evaluation with an infinite or NaN mean loss tells when the run diverged.
         bad = np.flatnonzero(~np.isfinite(metrics.loss[:count]))
-        self._put("last_step", (number,), run.evaluation_steps[last])
-        self._put("diverged_at", (number,), run.evaluation_steps[bad[0]] if len(bad) else -1)
+        self._put("last_step", (place,), run.evaluation_steps[last])
+        self._put("diverged_at", (place,), run.evaluation_steps[bad[0]] if len(bad) else -1)
 
     def publish(self) -> None:
         """Write the check sums, and give the complete Dataset its final name."""
@@ -195,10 +210,7 @@ def open_results(path: Path | str) -> xr.Dataset:
     kinds.require(folder.path, "sweep", remedy="train one: jquanta sweep", marker=CONFIG)
     if not folder.done or not folder.results.exists():
         folder.read_config()  # refuses another kind of run
-        raise BadInput(
-            f"{folder.path}: this sweep is not finished; resume it with "
-            f"jquanta sweep {folder.config} --out {folder.path}"
-        )
+        raise BadInput(f"{folder.path}: not finished; resume it: {folder.command()}")
     remedy = f"{RESULTS} cannot be mended: delete the folder and run the sweep again"
     if sums.require_whole(folder.results, remedy):
         return _opened(folder, remedy)
@@ -283,7 +295,7 @@ def load_run(path: Path | str, run: int) -> Trained:
 
     Args:
         path: of the run folder.
-        run: index of the run on the ``run`` dimension.
+        run: number of the run, as in the coordinate ``run``.
 
     Raises:
         BadInput: as ``open_results``; if there is no such run; or if its file of weights is
@@ -292,6 +304,8 @@ def load_run(path: Path | str, run: int) -> Trained:
     dataset = open_results(path)
     runs = stored_config(dataset).runs()
     require_count(f"{path}: run", run, len(runs) - 1, least=0)
+    if run not in dataset.run.to_numpy():
+        raise BadInput(f"{path}: run {run} is none of this shard's; give the gathered sweep")
     network = make_network(runs[run])
     _fill(network, SweepFolder(path).weight_file(run))
     return Trained(make_task(runs[run].task, runs[run].train.seed), network)
