@@ -261,9 +261,8 @@ def _parser(options: type, prog: str) -> argparse.ArgumentParser:
             if not flag.shown:
                 takes = {"action": "store_true"}
             elif flag.word:
-                takes["nargs"] = (
-                    "*" if flag.count else "?"
-                )  # whether it is missing is checked by ``parse``
+                # Whether it is missing is checked by ``parse``.
+                takes["nargs"] = "*" if flag.count else "?"
             elif flag.count == "+":
                 takes["action"] = "extend"
             text = f"{flag.field.metadata['help']} {flag.default}".strip()

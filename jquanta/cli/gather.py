@@ -10,9 +10,7 @@ from jquanta.cli.flags import argument
 from jquanta.errors import BadInput
 from jquanta.run import kinds
 from jquanta.run.files import as_path
-from jquanta.run.folder import CONFIG
 from jquanta.run.settings import knob
-from jquanta.run.shard import SHARDS, Missing, shards_in
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,9 @@ class Options:
 
 def gather(options: Options) -> None:
     """Find the parts, and join them."""
+    from jquanta.run.folder import CONFIG
+    from jquanta.run.shard import Missing
+
     parts = [part for folder in map(as_path, options.folder) for part in _parts(folder)]
     out = as_path(options.out) if options.out is not None else _whole(parts)
     join = _sweep if (parts[0] / CONFIG).is_file() else _losses
@@ -52,6 +53,8 @@ def gather(options: Options) -> None:
 def _parts(folder: Path) -> list[Path]:
     """The parts in a folder, or the folder itself if it is one. Raises ``BadInput`` where it is
     neither."""
+    from jquanta.run.shard import SHARDS, shards_in
+
     if found := shards_in(folder.parent if folder.name == SHARDS else folder):
         return found
     if not folder.is_dir():
@@ -67,6 +70,8 @@ _REMEDY = "give the folder that was --out of commands with --shard"
 
 def _whole(parts: Sequence[Path]) -> Path:
     """The folder that holds all parts. Raises ``BadInput`` where they lie apart."""
+    from jquanta.run.shard import SHARDS
+
     places = {part.absolute().parent for part in parts}
     place = parts[0].parent
     if len(places) > 1 or place.name != SHARDS:

@@ -30,6 +30,8 @@ class Options:
         --model EleutherAI/pythia-70m-v0 EleutherAI/pythia-160m-v0
       jquanta losses --corpus corpora/pile --out losses/steps \\
         --model EleutherAI/pythia-70m-v0 --revision step1000 step10000 step143000
+      jquanta losses --corpus corpora/pile --out losses/big --shard 2/5 \\
+        --model EleutherAI/pythia-6.9b-v0
 
     Next: jquanta figures fig3 --losses DIR. In Python: jq.open_losses(DIR).
     """
@@ -41,6 +43,9 @@ class Options:
     dtype: str = knob(DTYPES[0], "of weights and products", "|".join(DTYPES))
     batch_tokens: int | None = knob(
         None, "tokens of a batch on each device (default: 512; what fits a GPU)"
+    )
+    shard: str | None = knob(
+        None, "compute this part of the documents only, such as 2/5; jquanta gather joins", "I/N"
     )
     plan: bool = knob(False, "print columns, batches, time, memory and disk; compute nothing")
 
@@ -60,24 +65,34 @@ def losses(options: Options) -> None:
     from jquanta.machine.computer import H200, here
     from jquanta.machine.prices import noted
     from jquanta.run.progress import Bar
+    from jquanta.run.shard import parse
 
     with Bar() as line, warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: line.say(f"warning: {message}")
         job = make_job(
-            open_corpus(options.corpus), options.model, options.out, options.revision, options.dtype
+            open_corpus(options.corpus),
+            options.model,
+            options.out,
+            options.revision,
+            options.dtype,
+            None if options.shard is None else parse(options.shard),
         )
+        if job.share:
+            first, stop = job.share.predictions
+            print(f"shard {options.shard}: predictions {first:,} to {stop:,}")
         for checkpoint in job.checkpoints:
             size = count(checkpoint.config)[1]
             print(f"{checkpoint.label}: {size:,} parameters without embeddings, {job.dtype}")
         plans = {
             checkpoint.config: plan_for(
-                job.corpus, checkpoint.config, options.batch_tokens, job.dtype
+                job.corpus, checkpoint.config, options.batch_tokens, job.dtype, share=job.share
             )
             for checkpoint in job.checkpoints
         }
         print(*sorted(set(map(str, plans.values()))), sep="\n", flush=True)
         if options.plan:
-            predictions = np.diff(job.corpus.starts)
+            first, stop = job.share.documents if job.share else (0, job.corpus.n_documents)
+            predictions = np.diff(job.corpus.starts[first : stop + 1])
             for computer in (here(), H200):
                 print(f"{computer.name}, {computer.measured}:")
                 for checkpoint in job.checkpoints:
@@ -89,6 +104,8 @@ def losses(options: Options) -> None:
                 run_job(job, batch_tokens=options.batch_tokens, monitor=line)
     if not options.plan:
         print(f"losses    {job.out}")
+        if job.share:
+            print(f"next      jquanta gather {options.out}, when all shards are done")
 
 
 main = door.command("losses", Options, losses)

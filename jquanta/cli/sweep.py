@@ -5,13 +5,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jquanta.cli import door
 from jquanta.cli.flags import argument, configured
 from jquanta.errors import BadInput
 from jquanta.run.settings import knob, parse_bytes
-from jquanta.run.shard import Shard, parse
 from jquanta.sweep.config import SCHEMA, SweepConfig, load_config
+
+if TYPE_CHECKING:
+    from jquanta.run.shard import Shard
 
 METAVARS = {int: "INT|RANGE", float: "NUMBER|RANGE", bool: "true|false", str: "WORD"}
 
@@ -59,6 +62,8 @@ def sweep(options: Options) -> None:
     """Print the plan, or train."""
     config = load_config(options.config, flags=options.fields, mini=options.mini)
     memory = None if options.memory is None else parse_bytes(options.memory)
+    from jquanta.run.shard import parse
+
     shard = None if options.shard is None else parse(options.shard)
     out = options.out or Path("runs") / config.name
     if options.plan:
@@ -74,7 +79,7 @@ def sweep(options: Options) -> None:
 
 
 def train(
-    config: SweepConfig, out: Path, memory: int | None = None, shard: Shard | None = None
+    config: SweepConfig, out: Path, memory: int | None = None, shard: "Shard | None" = None
 ) -> None:
     """Train or continue a sweep, or a part of one, in the run folder ``out``; print its results."""
     from jquanta import draw

@@ -243,7 +243,7 @@ KINDS = (
         "losses",
         "a folder of losses",
         "jquanta figures fig3 --losses {}",
-        _is_losses,
+        lambda path: _is_losses(path) and "shard" not in _attributes(path),
     ),
     Kind(
         "losses of one model",

@@ -79,16 +79,22 @@ class Shard:
 class Missing(BadInput):
     """Parts of a whole are not there, or not finished.
 
+    Args:
+        whole: its folder.
+        of: number of its parts.
+        commands: that make what is missing, one or several for each part.
+        parts: number of parts to make; by default one for each command.
+
     Attributes:
-        commands: that make them, one for each.
+        commands: as given.
     """
 
-    def __init__(self, whole: Path, of: int, commands: Sequence[str]):
+    def __init__(self, whole: Path, of: int, commands: Sequence[str], parts: int | None = None):
         self.commands = list(commands)
-        missing = len(commands)
+        missing = len(commands) if parts is None else parts
         super().__init__(
             f"{whole}: {missing} of {of} shards {'is' if missing == 1 else 'are'} missing or not "
-            f"finished, the first by {commands[0]}; make them, then gather again"
+            f"finished; first: {commands[0]}"
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jquanta.errors import BadInput
 from jquanta.run import kinds
-from jquanta.run.folder import RunFolder
+from jquanta.run.folder import CONFIG, RunFolder
 from jquanta.run.shard import Shard, parse, shards_in
 from jquanta.sweep.config import SweepConfig, load_config
 
@@ -74,5 +74,6 @@ class SweepFolder(RunFolder):
         Raises:
             BadInput: if it is damaged, or of another kind of run.
         """
-        kinds.require(self.path, "sweep", remedy="give a folder of jquanta sweep")
+        remedy = "give a folder of jquanta sweep"
+        kinds.require(self.path, "sweep", remedy=remedy, marker=CONFIG)
         return load_config(self.config)

@@ -14,6 +14,7 @@ from jquanta.run.environment import now
 from jquanta.run.files import LOCK, PART, require_place, whole
 from jquanta.run.progress import Monitor, Silence
 from jquanta.run.shard import SHARDS, Missing, require_one_whole
+from jquanta.run.shown import listed
 from jquanta.run.stop import Interrupts
 from jquanta.sweep.config import SweepConfig
 from jquanta.sweep.drive import environment_of
@@ -48,7 +49,8 @@ def gather(
         RunFailed: if the disk is full; the same call gathers.
         Interrupted: after Ctrl-C; the same call gathers.
     """
-    monitor, folder, found = monitor or Silence(), SweepFolder(out), list(map(SweepFolder, parts))
+    monitor, folder = monitor or Silence(), SweepFolder(out)
+    found = [SweepFolder(path) for path in parts]
     if not found:
         raise BadInput(f"{folder.path}: holds no shards; give the folder that was their --out")
     config = _config(found)
@@ -70,8 +72,8 @@ def _config(parts: Sequence[SweepFolder]) -> SweepConfig:
     for part in others:
         if names := config.differences(part.read_config()):
             raise BadInput(
-                f"{part.path}: of another configuration than {first.path}: another "
-                f"{', '.join(names)}; leave it out, or delete it"
+                f"{part.path}: of another configuration than {first.path} (another "
+                f"{listed(names)}); leave it out, or delete it"
             )
     shards = []
     for part in parts:

@@ -210,7 +210,9 @@ def open_results(path: Path | str) -> xr.Dataset:
     kinds.require(folder.path, "sweep", remedy="train one: jquanta sweep", marker=CONFIG)
     if not folder.done or not folder.results.exists():
         folder.read_config()  # refuses another kind of run
-        raise BadInput(f"{folder.path}: not finished; resume it: {folder.command()}")
+        raise BadInput(
+            f"{folder.path}: this sweep is not finished; resume it with {folder.command()}"
+        )
     remedy = f"{RESULTS} cannot be mended: delete the folder and run the sweep again"
     if sums.require_whole(folder.results, remedy):
         return _opened(folder, remedy)

@@ -138,8 +138,9 @@ def require_whole(path: Path) -> None:
         raise damaged(path, ["holds no losses"], remedy)
 
 
-def make_root(path: Path, corpus: Corpus) -> None:
-    """Make a folder the parent group of all losses on a corpus, unless it already is."""
+def make_root(path: Path, corpus: Corpus, shard: str | None = None) -> None:
+    """Make a folder the parent group of all losses on a corpus, or of one shard's, unless it
+    already is."""
     if read_attributes(path) is None:
         attributes = {
             "kind": KIND,
@@ -149,6 +150,8 @@ def make_root(path: Path, corpus: Corpus) -> None:
             "documents": corpus.n_documents,
             "predictions": corpus.n_predictions,
         }
+        if shard is not None:
+            attributes["shard"] = shard
         make_group(path, attributes)
 
 
@@ -264,9 +267,11 @@ class Column:
         arrays.finish(self.path, _progress(legs) | {"finished": now()})
 
     def _require_all(self) -> None:
-        """Raise ``BadInput`` unless every prediction has a loss."""
-        for first in range(0, self.array.shape[0], CHUNK):
-            here = self._chunk(first // CHUNK)[: self.array.shape[0] - first]
+        """Raise ``BadInput`` unless every prediction has a loss: of a shard, its own."""
+        begin, end = self.attributes.get("predictions", (0, self.array.shape[0]))
+        for number in range(begin // CHUNK, -(-end // CHUNK)):
+            first = number * CHUNK
+            here = self._chunk(number)[max(0, begin - first) : end - first]
             if lost := int(np.isnan(here).sum()):
                 raise damaged(
                     self.path,

@@ -30,7 +30,15 @@ from jquanta.lm.losses.column import (
     read_column,
     require_whole,
 )
-from jquanta.lm.losses.job import Checkpoint, Job, make_job, require_fit, require_room, require_same
+from jquanta.lm.losses.job import (
+    Checkpoint,
+    Job,
+    Share,
+    make_job,
+    require_fit,
+    require_room,
+    require_same,
+)
 from jquanta.lm.losses.legs import Leg, left_by
 from jquanta.lm.losses.reader import open_losses
 from jquanta.lm.losses.rows import algorithm
@@ -130,6 +138,8 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
             checkpoint.config,
             _read_on_host(checkpoint, job.dtype),
             origin=checkpoint.origin,
+            share=job.share,
+            command=job.command(checkpoint),
             batch_tokens=batch_tokens,
             monitor=Part(monitor, before, own),
         )
@@ -150,6 +160,8 @@ def add_column(
     params: Params,
     *,
     origin: str = "",
+    share: Share | None = None,
+    command: str = "",
     batch_tokens: int | None = None,
     monitor: Monitor | None = None,
 ) -> None:
@@ -163,6 +175,8 @@ def add_column(
         params: by name, as ``jquanta.load_model`` returns them; matrix products use their dtype.
         origin: a string that identifies the weights without reading them, such as the hub's
             commit; empty if there is none.
+        share: the documents to compute; all by default.
+        command: of a share, what computes this column, ``--shard`` and ``--out`` apart.
         batch_tokens: positions of a batch on each device; by default chosen for the device.
         monitor: receives the progress.
 
@@ -177,7 +191,7 @@ def add_column(
     require_same(path, label, corpus, dtype, weights)
     _require_batch(batch_tokens)
     with RunFolder(out).locked(), shortage_in_one_line(MEMORY_REMEDY):
-        make_root(out, corpus)
+        make_root(out, corpus, None if share is None else str(share.shard))
         for begun in out.glob(f"*@*{PART}"):  # columns that were being made in a killed process
             remove(begun)
         if read_column(path) is None:
@@ -195,13 +209,20 @@ def add_column(
                 "dtype": dtype,
                 "precision": algorithm(dtype, devices.kind()),
             }
+            if share is not None:
+                identity |= share.attributes() | {"command": command}
             Column.create(path, corpus.n_predictions, environment() | identity)
         column = Column(path)
+        if share is not None and column.attributes.get("documents") != list(share.documents):
+            raise BadInput(
+                f"{path}: begun by another version of jquanta, which cut the documents elsewhere; "
+                "delete that folder"
+            )
         if column.finished:
             require_whole(path)
             monitor.say(f"{label}: already computed; nothing to do")
             return
-        _fill(column, label, corpus, config, params, batch_tokens, monitor)
+        _fill(column, label, corpus, config, params, share, batch_tokens, monitor)
 
 
 def _fill(
@@ -210,21 +231,23 @@ def _fill(
     corpus: Corpus,
     config: LMConfig,
     params: Params,
+    share: Share | None,
     batch_tokens: int | None,
     monitor: Monitor,
 ) -> None:
     """Compute and write the losses of all documents that a column still lacks."""
     dtype = next(iter(params.values())).dtype
-    legs, plan = _leg_here(column.legs, corpus, config, dtype, batch_tokens)
+    legs, plan = _leg_here(column.legs, corpus, config, dtype, share, batch_tokens)
     *earlier, leg = legs
     before = sum(other.done for other in earlier)
     if done := before + leg.done:
-        documents = np.count_nonzero(np.diff(corpus.starts))
+        documents = np.count_nonzero(_predictions(corpus, share))
         monitor.say(f"{label}: continuing after {done:,} of {documents:,} documents")
     # Batches that are finished are skipped. One that was finished in part (with another batch size)
     # is computed again as a whole.
     left = [batch for batch in plan.batches if batch.done > leg.done]
-    seen = corpus.n_predictions - sum(int(_counts(corpus, batch).sum()) for batch in left)
+    total = int(_predictions(corpus, share).sum())
+    seen = total - sum(int(_counts(corpus, batch).sum()) for batch in left)
     speed = Speed("tokens")
     with Interrupts(f"interrupted; {column.path}: the same command continues") as interrupts:
         for batch, found in batch_losses(config, on_devices(config, params), corpus, left):
@@ -232,7 +255,7 @@ def _fill(
             leg = leg._replace(done=batch.done)
             seen += int(_counts(corpus, batch).sum())
             detail = f"{before + leg.done:,} documents  {speed(seen)}"
-            monitor.work(label, seen / corpus.n_predictions, detail)
+            monitor.work(label, seen / total, detail)
             # Progress is recorded now and then, and in any case before an interrupt ends the loop.
             if column.due or interrupts.asked:
                 column.mark([*earlier, leg])
@@ -245,6 +268,7 @@ def _leg_here(
     corpus: Corpus,
     config: LMConfig,
     dtype: DTypeLike,
+    share: Share | None,
     batch_tokens: int | None,
 ) -> tuple[list[Leg], Plan]:
     """The legs of the work including the one to continue now, and the batches of that one.
@@ -253,10 +277,10 @@ def _leg_here(
     new leg begins, with the documents that all stored legs left over.
     """
     if legs:
-        plan = plan_for(corpus, config, batch_tokens, dtype, legs[:-1])
+        plan = plan_for(corpus, config, batch_tokens, dtype, legs[:-1], share)
         if plan.order == legs[-1].order:
             return legs, plan
-    plan = plan_for(corpus, config, batch_tokens, dtype, legs)
+    plan = plan_for(corpus, config, batch_tokens, dtype, legs, share)
     return [*legs, Leg(plan.order, 0)], plan
 
 
@@ -292,6 +316,7 @@ def plan_for(
     batch_tokens: int | None = None,
     dtype: DTypeLike = "float32",
     legs: Sequence[Leg] = (),
+    share: Share | None = None,
 ) -> Plan:
     """Plan the batches in which a model's losses on a corpus are computed on the local devices.
 
@@ -301,12 +326,13 @@ def plan_for(
         batch_tokens: positions of a batch on each device; by default chosen for the device.
         dtype: of parameters and of the factors of matrix products.
         legs: finished work; its documents are left out.
+        share: the documents to take; all by default.
 
     Raises:
         BadInput: if ``batch_tokens`` is less than 1.
     """
     _require_batch(batch_tokens)
-    left = left_by(np.diff(corpus.starts), legs)
+    left = left_by(_predictions(corpus, share), legs)
     count = jax.local_device_count()
     return way_here().plan(left, config, dtype, batch_tokens, count, usable())
 
@@ -393,6 +419,15 @@ def _arrays(corpus: Corpus, batch: Batch) -> tuple[NDArray[Any], NDArray[Any], N
         own = slice(start, start + len(tokens) - 1)
         inputs[row, own], targets[row, own], starts[row, own] = tokens[:-1], tokens[1:], start
     return inputs, targets, starts
+
+
+def _predictions(corpus: Corpus, share: Share | None) -> NDArray[np.int64]:
+    """[documents] number of predictions of each document, 0 for those of other shares."""
+    counts = np.diff(corpus.starts)
+    if share is not None:
+        first, stop = share.documents
+        counts[:first] = counts[stop:] = 0
+    return counts
 
 
 def _counts(corpus: Corpus, batch: Batch) -> NDArray[np.int64]:

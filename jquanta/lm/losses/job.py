@@ -4,10 +4,12 @@ Nothing is written here and no weights are loaded, so a wrong call fails before 
 """
 
 import hashlib
+import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from jquanta.lm.weights.load import read_config, read_tokenizer
 from jquanta.lm.weights.sources import Hub, Source, open_source
 from jquanta.run.arrays import METADATA
 from jquanta.run.files import as_path, require_place
+from jquanta.run.shard import Shard
 from jquanta.run.sums import sha256_of
 
 
@@ -35,6 +38,7 @@ class Checkpoint:
         config: the network's shape.
         origin: identifies the weights without reading them: the hub's commit, or a hash of the
             names, sizes and modification times of the folder's files.
+        given: the words of the command line that name it, after ``--model``.
     """
 
     source: Source
@@ -42,11 +46,52 @@ class Checkpoint:
     revision: str
     config: LMConfig
     origin: str
+    given: tuple[str, ...]
 
     @property
     def label(self) -> str:
         """``model@revision``."""
         return f"{self.model}@{self.revision}"
+
+
+@dataclass(frozen=True)
+class Share:
+    """The documents of a corpus that are one shard's.
+
+    Attributes:
+        shard: which part.
+        documents, predictions: the first, and the one after the last.
+    """
+
+    shard: Shard
+    documents: tuple[int, int]
+    predictions: tuple[int, int]
+
+    def attributes(self) -> dict[str, Any]:
+        """As stored with a column."""
+        return {
+            "shard": str(self.shard),
+            "documents": list(self.documents),
+            "predictions": list(self.predictions),
+        }
+
+
+def share_of(corpus: Corpus, shard: Shard) -> Share:
+    """Cut the documents into parts with about the same number of predictions.
+
+    Raises:
+        BadInput: if there are fewer documents than parts.
+    """
+    counts = np.diff(corpus.starts)
+    having = np.flatnonzero(counts)
+    if shard.of > len(having):
+        raise BadInput(
+            f"--shard {shard}: {corpus.path} has {len(having):,} documents with predictions; give "
+            "at most so many parts"
+        )
+    own = having[shard.places(counts[having])]
+    first, stop = int(own[0]), int(own[-1]) + 1
+    return Share(shard, (first, stop), (int(corpus.starts[first]), int(corpus.starts[stop])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +103,22 @@ class Job:
         checkpoints: one for each column.
         out: the folder for the losses.
         dtype: ``float32`` or ``bfloat16``, of parameters and of the factors of matrix products.
+        share: the documents to compute; None for all.
     """
 
     corpus: Corpus
     checkpoints: tuple[Checkpoint, ...]
     out: Path
     dtype: str
+    share: Share | None = None
+
+    def command(self, checkpoint: Checkpoint) -> str:
+        """The command for a column, but for the share of documents and the folder."""
+        words = ["jquanta", "losses", "--corpus", str(self.corpus.path.absolute())]
+        words += ["--model", *checkpoint.given]
+        if self.dtype != DTYPES[0]:
+            words += ["--dtype", self.dtype]
+        return shlex.join(words)
 
     def column(self, checkpoint: Checkpoint) -> Path:
         """The folder of a checkpoint's column."""
@@ -81,6 +136,7 @@ def make_job(
     out: Path | str,
     revisions: Sequence[str] = (),
     dtype: str = DTYPES[0],
+    shard: Shard | None = None,
 ) -> Job:
     """Check the arguments of ``compute_losses``, except for the weights. Writes nothing.
 
@@ -90,6 +146,7 @@ def make_job(
         out: the folder for the losses.
         revisions: revisions of each model; ``main`` if none are given.
         dtype: one of ``DTYPES``.
+        shard: a part of the documents to compute, in a folder of its own within ``out``.
 
     Raises:
         BadInput: if corpus, models, revisions and folder do not fit each other.
@@ -104,14 +161,16 @@ def make_job(
     if not isinstance(corpus, Corpus):
         corpus = open_corpus(corpus)
     corpus.verify()
-    out = as_path(out)
+    out, share = as_path(out), None
+    if shard is not None:
+        out, share = shard.folder(out), share_of(corpus, shard)
     require_room(out, corpus)
     checkpoints = tuple(
         open_checkpoint(model, revision, corpus)
         for model in models
         for revision in (revisions or (None,))
     )
-    job = Job(corpus, checkpoints, out, dtype)
+    job = Job(corpus, checkpoints, out, dtype, share)
     columns = [job.column(checkpoint) for checkpoint in checkpoints]
     for checkpoint, column in zip(checkpoints, columns, strict=True):
         if columns.count(column) > 1:
@@ -156,8 +215,13 @@ def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> 
             "the tokenizer into the model's folder",
             stacklevel=2,
         )
-    name = source.repo.id if isinstance(source, Hub) else as_path(model).resolve().name
-    return Checkpoint(source, name, revision or "main", config, _origin(source))
+    if isinstance(source, Hub):
+        name, given = source.repo.id, str(model)
+    else:
+        place = as_path(model).resolve()
+        name, given = place.name, str(place)
+    words = (given, "--revision", revision) if revision else (given,)
+    return Checkpoint(source, name, revision or "main", config, _origin(source), words)
 
 
 def require_fit(config: LMConfig, corpus: Corpus, label: str) -> None:

@@ -176,6 +176,11 @@ def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[
         return _columns(suite, models)
     if attributes is None:
         raise BadInput(f"{root}: holds no losses; compute some: jquanta losses --out {root}")
+    if "shard" in attributes:
+        raise BadInput(
+            f"{root}: shard {attributes['shard']} of losses; join all of them: jquanta gather "
+            f"{root.absolute().parents[1]}"
+        )
     if attributes["schema_version"] != SCHEMA_VERSION:
         raise BadInput(
             f"{root}: schema {attributes['schema_version']}, and this jquanta reads "
