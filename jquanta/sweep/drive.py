@@ -28,11 +28,11 @@ from jquanta.run.progress import Monitor, Silence
 from jquanta.run.shard import Shard, parse
 from jquanta.run.stop import Interrupts
 from jquanta.sweep.config import SweepConfig, load_config
+from jquanta.sweep.curves import NATS_PER_BIT
 from jquanta.sweep.estimate import pack_operations, way_here
 from jquanta.sweep.folder import SweepFolder
 from jquanta.sweep.journal import STATES, Journal, read_evaluations
 from jquanta.sweep.plan import Pack, members, plan, trainer_of
-from jquanta.sweep.scaling import NATS_PER_BIT
 from jquanta.sweep.store import Store, open_results, save_weights
 
 DONE_MARK = "done"

@@ -18,7 +18,7 @@ from jquanta.lm.taxonomy.distribution import Distributions, distributions
 from jquanta.lm.taxonomy.laws import is_halved, label_tokens, step_curves, step_window, steps_of
 from jquanta.lm.taxonomy.tables import notes
 from jquanta.powerlaw import Window
-from jquanta.sweep.scaling import NATS_PER_BIT
+from jquanta.sweep.curves import NATS_PER_BIT
 
 COLOURS = (style.BLUE, style.SKY, style.GREEN, style.AMBER, style.PINK, style.GREY)
 FITTED: Any = {"ls": "--", "lw": 1.0, "color": "black", "zorder": 4}  # on top of the curves

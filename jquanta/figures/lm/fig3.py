@@ -15,7 +15,7 @@ from jquanta.lm.taxonomy.distribution import distributions
 from jquanta.lm.taxonomy.laws import fit_sizes
 from jquanta.lm.taxonomy.tables import at_step
 from jquanta.powerlaw import Window
-from jquanta.sweep.scaling import NATS_PER_BIT
+from jquanta.sweep.curves import NATS_PER_BIT
 
 
 def draw(

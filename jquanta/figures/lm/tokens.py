@@ -23,7 +23,7 @@ from jquanta.lm.corpus.reader import Corpus, open_corpus
 from jquanta.lm.taxonomy.kinds import Kind, Taxonomy, lines, straight_by_chance, taxonomy
 from jquanta.lm.taxonomy.tables import at_step, require_text
 from jquanta.lm.taxonomy.thresholds import MONOGENIC, POLYGENIC, Monogenic, Polygenic
-from jquanta.sweep.scaling import NATS_PER_BIT
+from jquanta.sweep.curves import NATS_PER_BIT
 
 ROW = 1.02  # height of a token's row, inches
 TOP, BOTTOM, LEFT, RIGHT = 0.24, 0.36, 0.41, 0.04  # margins of the page, inches

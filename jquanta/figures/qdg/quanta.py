@@ -15,7 +15,7 @@ from jquanta.figures.drawing import Amount, Drawing, Note, Row, Share
 from jquanta.figures.models import PARAMETERS, short_name, size_colours, size_name
 from jquanta.qdg.questions.emergence import open_emergence
 from jquanta.qdg.results import chosen_count
-from jquanta.sweep.scaling import NATS_PER_BIT
+from jquanta.sweep.curves import NATS_PER_BIT
 
 OF_CLUSTERS = "plasma"
 """Colours of clusters by rank, beside those of sizes, which are other ones."""

@@ -15,7 +15,7 @@ from jquanta.figures.drawing import Drawing
 from jquanta.figures.sweep.select import after_start, first_of, sweep_over
 from jquanta.parity.codes import Code, parse_codes
 from jquanta.sweep import scaling
-from jquanta.sweep.scaling import NATS_PER_BIT
+from jquanta.sweep.curves import NATS_PER_BIT
 
 MOST_SETS = 4  # panels on a page
 

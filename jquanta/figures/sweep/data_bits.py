@@ -12,7 +12,7 @@ from jquanta.figures import style
 from jquanta.figures.drawing import Drawing
 from jquanta.figures.sweep.select import first_of, sweep_over
 from jquanta.sweep import emergence, scaling
-from jquanta.sweep.scaling import LEARNED_BELOW, NATS_PER_BIT
+from jquanta.sweep.curves import LEARNED_BELOW, NATS_PER_BIT
 
 
 def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:

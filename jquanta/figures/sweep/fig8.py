@@ -13,7 +13,7 @@ from jquanta.figures.drawing import Drawing, Measured
 from jquanta.figures.sweep.panels import SCALE_LABELS, loss_panel
 from jquanta.figures.sweep.select import first_of
 from jquanta.sweep import emergence, scaling
-from jquanta.sweep.scaling import LEARNED_BELOW, NATS_PER_BIT
+from jquanta.sweep.curves import LEARNED_BELOW, NATS_PER_BIT
 
 
 def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:

@@ -10,7 +10,7 @@ from jquanta.errors import BadInput
 from jquanta.figures import style
 from jquanta.figures.drawing import Drawing
 from jquanta.figures.sweep.select import after_start, first_of, sweep_over
-from jquanta.sweep.scaling import NATS_PER_BIT
+from jquanta.sweep.curves import NATS_PER_BIT
 
 
 def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:

@@ -19,7 +19,7 @@ from jquanta.figures.sweep.panels import SCALE_LABELS
 from jquanta.figures.sweep.select import apart
 from jquanta.powerlaw import Fit
 from jquanta.sweep import emergence, scaling
-from jquanta.sweep.scaling import LEARNED_BELOW, NATS_PER_BIT
+from jquanta.sweep.curves import LEARNED_BELOW, NATS_PER_BIT
 
 MOST = 10  # lines whose colours can be told apart
 

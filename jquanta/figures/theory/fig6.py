@@ -9,7 +9,7 @@ import xarray as xr
 from jquanta import theory
 from jquanta.figures import style
 from jquanta.figures.drawing import Drawing
-from jquanta.sweep.scaling import NATS_PER_BIT
+from jquanta.sweep.curves import NATS_PER_BIT
 
 ALPHAS = {0.1: style.BLUE, 0.2: style.GREEN, 0.4: style.AMBER, 0.8: style.ORANGE}
 LEARNED = np.geomspace(1, 1e6, 121)

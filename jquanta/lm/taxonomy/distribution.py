@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 
 from jquanta.lm.taxonomy.tables import blocks
 from jquanta.run.progress import Monitor, Silence
-from jquanta.sweep.scaling import NATS_PER_BIT
+from jquanta.sweep.curves import NATS_PER_BIT
 
 BINS, TOP = 3000, 30.0
 """The paper's histogram: 3,000 bins of equal width over 0 … 30 bits."""
