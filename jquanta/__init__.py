@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what follows is for type checkers and editors
     from jquanta.lm.corpus.reader import open_corpus as open_corpus
     from jquanta.lm.losses.compute import compute_losses as compute_losses
     from jquanta.lm.losses.reader import open_losses as open_losses
+    from jquanta.lm.losses.seeds import by_seed as by_seed
     from jquanta.lm.pretrain.drive import pretrain as pretrain
     from jquanta.lm.weights.load import load_model as load_model
     from jquanta.sweep import emergence as emergence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # what follows is for type checkers and editors
 
 _HOMES = {
     "build_corpus": "jquanta.lm.corpus.build",
+    "by_seed": "jquanta.lm.losses.seeds",
     "check": "jquanta.integrity",
     "compute_losses": "jquanta.lm.losses.compute",
     "draw": "jquanta.figures.dispatch",

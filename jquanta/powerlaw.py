@@ -202,6 +202,33 @@ def window_sensitivity(
     ]
 
 
+def mean_interval(
+    values: ArrayLike, level: float = 0.95
+) -> tuple[Float64[np.ndarray, "*shape"], Float64[np.ndarray, "*shape"]]:
+    """Student's t interval of the mean of independent repeats, along the first axis.
+
+    It is what ``fit`` with groups tells of an exponent, told of a mean: ± t · s / √n for n repeats
+    of standard deviation s, with n - 1 degrees of freedom.
+
+    Args:
+        values: [repeats, ...], all measured.
+        level: coverage of the interval.
+
+    Returns:
+        The lower and the upper bounds [...], in the unit of ``values``.
+
+    Raises:
+        BadInput: for fewer than two repeats, or an invalid level.
+    """
+    values = unmasked(values, "values", np.float64)
+    _check_level(level)
+    if values.ndim < 1 or len(values) < 2:
+        raise BadInput(f"values of shape {values.shape}: an interval needs at least 2 repeats")
+    freedom = len(values) - 1
+    half = stdtrit(freedom, (1 + level) / 2) * values.std(0, ddof=1) / math.sqrt(len(values))
+    return np.asarray(values.mean(0) - half), np.asarray(values.mean(0) + half)
+
+
 def fit_irreducible(
     x: ArrayLike,
     y: ArrayLike,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jquanta.powerlaw import Fit
+from jquanta.powerlaw import Fit, mean_interval
 from jquanta.run.files import write_whole
 
 
@@ -76,6 +76,46 @@ class Amount(NamedTuple):
         return f"{self.name} of {self.of} = {self.value:.4g} {self.unit}"
 
 
+class Spread(NamedTuple):
+    """The mean of a number over seeds, with its 95% confidence interval (Student's t).
+
+    Attributes:
+        name, of, unit: as of ``Amount``.
+        value: the mean.
+        interval: of the mean.
+        seeds: as texts.
+        each: the numbers of the seeds.
+    """
+
+    name: str
+    of: str
+    value: float
+    interval: tuple[float, float]
+    unit: str
+    seeds: tuple[str, ...]
+    each: tuple[float, ...]
+
+    @classmethod
+    def over(
+        cls, name: str, of: str, each: Sequence[float], unit: str, seeds: Sequence[str]
+    ) -> "Spread":
+        """The mean of ``each``, a number for each of ``seeds``."""
+        low, high = mean_interval(each)
+        values = tuple(map(float, each))
+        mean = sum(values) / len(values)
+        return cls(name, of, mean, (float(low), float(high)), unit, tuple(seeds), values)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        # Decimals that show the interval's width, as those of a fit.
+        digits = 3
+        if 0 < high - low < math.inf:
+            digits = min(max(-math.floor(math.log10(high - low)) + 1, 0), 6)
+        value, below, above = (f"{x:.{digits}f}" for x in (self.value, low, high))
+        count = len(self.seeds)
+        return f"{self.name} of {self.of} = {value} [{below}, {above}] {self.unit} ({count} seeds)"
+
+
 class Share(NamedTuple):
     """A share of a whole: ``share`` is ``number / total``, and NaN if ``total`` is 0."""
 
@@ -130,7 +170,7 @@ class Token(NamedTuple):
         return f"{self.name}: --token {self.prediction}  {self.target!r}"
 
 
-Row = Measured | Amount | Share | Note | Token
+Row = Measured | Amount | Spread | Share | Note | Token
 
 
 class Drawing(NamedTuple):

@@ -16,6 +16,9 @@ from jquanta.lm.taxonomy.distribution import BINS, Distributions
 from jquanta.lm.taxonomy.tables import notes
 from jquanta.run.progress import Bar, Monitor, Silence
 
+FAINT: Any = {"alpha": 0.35, "linewidth": 0.5}
+"""Lines of single seeds, behind that of their mean."""
+
 LONG = 5e7
 """Losses in a table from which reading takes seconds, so that a progress bar is shown."""
 
@@ -62,15 +65,19 @@ def smooth(found: Distributions) -> Distributions:
 
 
 def distribution_lines(
-    panels: Iterable[Axes], found: Distributions, colours: Iterable[Any]
+    panels: Iterable[Axes], found: Distributions, colours: Iterable[Any], **options: Any
 ) -> None:
-    """Draw p(L), in 1/bit, and L p(L) of every model on two panels, over the loss L in bits."""
+    """Draw p(L), in 1/bit, and L p(L) of every model on two panels, over the loss L in bits.
+
+    ``options`` are those of the lines, such as ``FAINT``.
+    """
     density, integrand = panels
     lines = smooth(found)
     for p, area, colour in zip(lines.density, lines.integrand, colours, strict=True):
         seen = np.where(p > 0, p, np.nan)
-        density.plot(lines.centres, seen, "-", color=colour, linewidth=0.8)
-        integrand.plot(lines.centres, area, "-", color=colour, linewidth=0.8)
+        look = {"color": colour, "linewidth": 0.8} | options
+        density.plot(lines.centres, seen, "-", **look)
+        integrand.plot(lines.centres, area, "-", **look)
 
 
 def distribution_limits(panels: Iterable[Axes], found: Distributions, late: Any = ...) -> None:

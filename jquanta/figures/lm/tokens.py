@@ -6,7 +6,7 @@ tokens, those that come nearest to its thresholds follow, the nearest first.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,9 @@ from jquanta.figures.drawing import Drawing, Note, Row, Share, Token
 from jquanta.figures.lm import panels, typeset
 from jquanta.figures.models import size_name
 from jquanta.lm.corpus.reader import Corpus, open_corpus
+from jquanta.lm.losses.seeds import told
 from jquanta.lm.taxonomy.kinds import Kind, Taxonomy, lines, straight_by_chance, taxonomy
+from jquanta.lm.taxonomy.repeats import counted, networks, same_seeds
 from jquanta.lm.taxonomy.tables import at_step, require_text
 from jquanta.lm.taxonomy.thresholds import MONOGENIC, POLYGENIC, Monogenic, Polygenic
 from jquanta.sweep.curves import NATS_PER_BIT
@@ -98,6 +100,7 @@ def draw_page(
     with panels.watching(models) as monitor:
         kinds = taxonomy(models, *rules, monitor=monitor)
     rows = panels.mixed_steps(models) + _counts(kinds, models.sizes["model"], rules)
+    rows += _by_seed(models, kinds, rules)
     if token:
         columns = [[_asked(int(index), kinds, models) for index in token]]
         if len(token) > each:
@@ -144,6 +147,35 @@ def _counts(kinds: Taxonomy, models: int, rules: tuple[Monogenic, Polygenic]) ->
         kinds.sizes[:-1].tolist(), kinds.solved, kinds.lasting, strict=False
     ):
         rows.append(Share.counted("stay solved", f"N = {size:,}", int(lasting), int(solved)))
+    return rows
+
+
+def _by_seed(models: xr.Dataset, kinds: Taxonomy, rules: tuple[Monogenic, Polygenic]) -> list[Row]:
+    """The share of tokens of each kind that each seed alone has, and that all seeds have alone.
+
+    None unless all sizes have the same seeds. (Tokens that are monogenic at one size in each seed
+    are those that are monogenic for all models together.)
+    """
+    found = networks(models)
+    if not same_seeds(found):
+        return []
+    rows: list[Row] = []
+    seeds, alone = found[0].seeds, []
+    for seed in seeds:
+        own = models.isel(model=[one.columns[one.seeds.index(seed)] for one in found])
+        with panels.watching(own) as monitor:
+            alone.append(taxonomy(own, *rules, monitor=monitor))
+    polygenic = [one.polygenic.index for one in alone]
+    for kind, at, each, every in (
+        ("monogenic", "any N", [one.monogenic.index for one in alone], len(kinds.monogenic)),
+        ("polygenic", "all N", polygenic, len(reduce(np.intersect1d, polygenic))),
+    ):
+        for seed, index in zip(seeds, each, strict=True):
+            name = f"{kind} by seed {told([seed])} alone"
+            rows.append(Share.counted(name, at, len(index), kinds.predictions))
+        same = " at the same size" if kind == "monogenic" else ""
+        name = f"{kind}{same} in each of {counted(seeds)}, of those in any"
+        rows.append(Share.counted(name, at, every, len(reduce(np.union1d, each))))
     return rows
 
 
@@ -292,7 +324,11 @@ def _curve(
         result = f"slope {shown.slope:.2f}, $R^2$ {shown.r2:.3f}".replace("-", "−")
     means = [bits[sizes == size].mean() for size in every]
     axes.plot(every, means, "-", color=style.BLUE, lw=0.9)
-    axes.plot(sizes, bits, "o", color=style.BLUE, ms=2.4, mew=0)
+    several = [one.columns for one in networks(models) if len(one.seeds) > 1]
+    for columns in several:
+        axes.plot(sizes[list(columns)], bits[list(columns)], "_", color=style.BLUE, ms=4, mew=0.5)
+    alone = sorted(set(range(len(bits))).difference(*several))
+    axes.plot(sizes[alone], bits[alone], "o", color=style.BLUE, ms=2.4, mew=0)
     axes.set_xscale("log")
     axes.set_ylim(-0.03 * top, top)
     axes.margins(x=0.08)

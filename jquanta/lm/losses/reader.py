@@ -24,6 +24,7 @@ from jquanta.lm.losses.column import (
     read_root,
     require_whole,
 )
+from jquanta.lm.losses.seeds import split_seed
 from jquanta.run import kinds
 from jquanta.run.arrays import open_group
 from jquanta.run.files import PART, as_path
@@ -50,10 +51,12 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.D
         ``prediction`` is the prediction's number in the corpus (it has no coordinate, which would
         take more memory than a column). Coordinates along ``model``, in ascending order of size
         and then of revision: ``model`` (``model@revision``), ``name``, ``revision``, ``size``
-        (parameters without embeddings), ``weights`` (hash of the weights) and ``shared`` (other
-        steps of the model that have some of its arrays, so that one of them is not what its name
-        says; empty for none). Attributes: ``corpus`` (hash of the corpus), ``source`` (name of its
-        source) and ``unfinished`` (run folders of suites that are still being trained).
+        (parameters without embeddings), ``base`` and ``seed`` (the name in two: ``25.5k`` and ``3``
+        of ``25.5k-seed3``, see ``seeds.split_seed``; ``by_seed`` makes a dimension of them),
+        ``weights`` (hash of the weights) and ``shared`` (other steps of the model that have some of
+        its arrays, so that one of them is not what its name says; empty for none). Attributes:
+        ``corpus`` (hash of the corpus), ``source`` (name of its source) and ``unfinished`` (run
+        folders of suites that are still being trained).
 
     Raises:
         BadInput: if a folder holds no losses, a column is not finished, the columns are of
@@ -94,6 +97,8 @@ def open_losses(*paths: Path | str, models: Sequence[str] | None = None) -> xr.D
                 np.array([attributes["size"] for _, attributes in found], np.int64),
                 {"units": "1", "long_name": "parameters without embeddings"},
             ),
+            "base": ("model", [split_seed(attributes["model"])[0] for _, attributes in found]),
+            "seed": ("model", [split_seed(attributes["model"])[1] for _, attributes in found]),
             "weights": ("model", [attributes["weights"] for _, attributes in found]),
             "shared": ("model", _shared([attributes for _, attributes in found])),
         },

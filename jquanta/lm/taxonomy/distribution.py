@@ -1,10 +1,11 @@
 """The distribution of losses: p(L), its mean, and the integrand L p(L) (paper, section 3)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Num
 
 from jquanta.lm.taxonomy.tables import blocks
 from jquanta.run.progress import Monitor, Silence
@@ -23,15 +24,15 @@ class Distributions:
 
     Attributes:
         edges: [bins + 1] of the bins, in bits; a loss at an edge belongs to the bin above it.
-        counts: [M, bins] number of predictions in each bin.
+        counts: [M, bins] number of predictions in each bin; a mean number for a mean of models.
         beyond: [M] number of predictions whose loss is at or above the last edge.
         mean: [M] mean loss in nats, summed in float64 from the losses, not from the histogram.
         predictions: number of predictions, the same for each model.
     """
 
     edges: Float64[np.ndarray, " edges"]
-    counts: Int64[np.ndarray, "M bins"]
-    beyond: Int64[np.ndarray, " M"]
+    counts: Num[np.ndarray, "M bins"]
+    beyond: Num[np.ndarray, " M"]
     mean: Float64[np.ndarray, " M"]
     predictions: int
 
@@ -62,6 +63,15 @@ class Distributions:
         return replace(
             self, counts=self.counts[models], beyond=self.beyond[models], mean=self.mean[models]
         )
+
+    def averaged(self, groups: Sequence[Sequence[int]]) -> "Distributions":
+        """The mean distribution of each group of models, such as the seeds of a network, selected
+        by their index along M."""
+        counts, beyond, mean = (
+            np.array([values[list(models)].mean(0) for models in groups])
+            for values in (self.counts, self.beyond, self.mean)
+        )
+        return replace(self, counts=counts, beyond=beyond, mean=mean)
 
     def merged(self, bins: int) -> "Distributions":
         """Add up neighbouring bins, to ``bins`` wider ones; ``bins`` divides the present number."""

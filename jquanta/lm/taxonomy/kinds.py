@@ -3,7 +3,8 @@
 Paper, section 3. The loss of a monogenic token drops sharply at one size: one quantum decides over
 it. The loss of a polygenic token falls smoothly with the logarithm of the size. Where there are
 several models of one size, such as different seeds, all of them have to be above, or below, the
-threshold for that size, and the line of a polygenic token is fitted to all of them.
+threshold for that size, so that a token is monogenic if it drops at the same size in every seed,
+and the line of a polygenic token is fitted to all of them.
 
 N stands for the number of parameters without embeddings.
 """

@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike
 
 from jquanta import powerlaw
 from jquanta.errors import BadInput
-from jquanta.lm.models.pythia import resolve
-from jquanta.lm.taxonomy.tables import step_of
+from jquanta.lm.models.pythia import is_pythia
+from jquanta.lm.taxonomy.repeats import Network, same_seeds
+from jquanta.lm.taxonomy.tables import LEAST_SIZES, step_of
 from jquanta.masks import unmasked
 from jquanta.powerlaw import Fit, Window
 
@@ -22,12 +23,9 @@ LAST_PART = 0.1
 PYTHIA_STEP_TOKENS = 1024 * 2048
 """Training tokens for each step in the name of a Pythia revision: 1,024 sequences of 2,048 tokens.
 
-It holds for all models. The -v0 runs in ``HALVED`` used batches of twice as many tokens, but their
-revisions are named by the step at which the other runs had seen as many tokens.
+It holds for all models. The -v0 runs in ``pythia.HALVED`` used batches of twice as many tokens, but
+their revisions are named by the step at which the other runs had seen as many tokens.
 """
-
-HALVED = ("160m-v0", "410m-v0", "1.4b-v0")
-"""Models whose number of updates is half the step in the name of the revision."""
 
 
 def fit_sizes(sizes: ArrayLike, mean: ArrayLike, window: Window | None = None) -> Fit:
@@ -42,11 +40,48 @@ def fit_sizes(sizes: ArrayLike, mean: ArrayLike, window: Window | None = None) -
     Raises:
         BadInput: if there are fewer than three sizes to fit.
     """
+    return powerlaw.fit(sizes, mean, window or size_window(sizes))
+
+
+def fit_networks(
+    found: Sequence[Network], mean: ArrayLike, window: Window | None = None
+) -> tuple[Fit, bool]:
+    """Fit the power law of ``fit_sizes`` to networks of which some were trained several times.
+
+    Where all that are fitted have the same seeds, the law is fitted to all of their models, and its
+    interval reflects how the exponent varies between seeds (``powerlaw.fit`` with groups).
+    Elsewhere it is fitted to the mean of each network, and its interval is from the spread about
+    the line.
+
+    Args:
+        found: of ``networks``.
+        mean: [M] mean losses of all columns.
+        window: as of ``fit_sizes``.
+
+    Returns:
+        The fit, and whether its interval is over seeds.
+
+    Raises:
+        BadInput: as ``fit_sizes``.
+    """
+    mean = unmasked(mean, "mean", np.float64)
+    sizes = np.array([one.size for one in found], np.float64)
+    low, high = window or size_window(sizes) or (-np.inf, np.inf)
+    inside = [one for one in found if low <= one.size <= high]
+    if len(inside) >= LEAST_SIZES and same_seeds(inside):
+        order = sorted(inside[0].seeds)
+        y = [[mean[one.columns[one.seeds.index(seed)]] for one in inside] for seed in order]
+        x = [one.size for one in inside]
+        return powerlaw.fit(x, y, groups=np.arange(len(order))[:, None]), True
+    return fit_sizes(sizes, [mean[list(one.columns)].mean() for one in found], window), False
+
+
+def size_window(sizes: ArrayLike) -> Window | None:
+    """The sizes that are fitted by default: all but the largest; None, for all, where these would
+    be fewer than three."""
     sizes = unmasked(sizes, "sizes", np.float64)
     below = np.unique(sizes[~np.isnan(sizes)])[:-1]
-    if window is None and len(below) >= 3:
-        window = (float(below[0]), float(below[-1]))
-    return powerlaw.fit(sizes, mean, window)
+    return (float(below[0]), float(below[-1])) if len(below) >= 3 else None
 
 
 def step_window(name: str, steps: ArrayLike) -> Window:
@@ -98,26 +133,6 @@ def step_curves(losses: xr.Dataset) -> dict[str, list[int]]:
         )
     sizes = losses["size"].to_numpy()
     return dict(sorted(curves.items(), key=lambda item: (sizes[item[1][0]], item[0])))
-
-
-def steps_of(losses: xr.Dataset, places: Sequence[int]) -> np.ndarray:
-    """The steps in the revisions of some columns.
-
-    Args:
-        losses: of ``open_table``.
-        places: indices of the columns along ``model``.
-    """
-    return np.array([step_of(r) or 0 for r in losses.revision.to_numpy()[list(places)].tolist()])
-
-
-def is_pythia(name: str) -> bool:
-    """Whether a model's name (its id on the hub, or its folder) is that of a Pythia model."""
-    return resolve(name)[0].startswith("EleutherAI/pythia-")
-
-
-def is_halved(name: str) -> bool:
-    """Whether a model's number of updates is half the step in the names of its revisions."""
-    return is_pythia(name) and resolve(name)[0].removeprefix("EleutherAI/pythia-") in HALVED
 
 
 def label_tokens(names: Iterable[str]) -> int | None:

@@ -44,7 +44,8 @@ def open_table(paths: Sequence[Path | str], sizes: Sequence[int] = ()) -> xr.Dat
 
     Returns:
         A Dataset with the variable ``loss`` (prediction, model), in nats, and the coordinates
-        ``model``, ``name``, ``revision`` and ``size``, in ascending order of size.
+        ``model``, ``name``, ``revision``, ``size``, ``base`` and ``seed`` (the name in two), in
+        ascending order of size.
 
     Raises:
         BadInput: as ``open_losses``; and for a file that is not such an array, for sizes that do
@@ -249,6 +250,8 @@ def _open_array(path: Path, sizes: tuple[int, ...]) -> xr.Dataset:
             "name": ("model", names[:models]),
             "revision": ("model", ["main"] * models),
             "size": ("model", np.array(sizes, np.int64), {"units": "1"}),
+            "base": ("model", names[:models]),
+            "seed": ("model", [""] * models),
         },
         {"corpus": "", "source": str(path)},
     )

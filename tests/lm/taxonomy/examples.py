@@ -10,6 +10,7 @@ from jquanta.lm.corpus.reader import Corpus
 from jquanta.lm.losses.batches import LONGEST_FIRST
 from jquanta.lm.losses.column import Column, group_name, make_root
 from jquanta.lm.losses.legs import Leg
+from jquanta.lm.losses.seeds import split_seed
 
 SIZES = (20_000, 110_000, 300_000, 790_000)
 ABOVE, BELOW = 5.0, 0.3  # the paper's
@@ -32,6 +33,8 @@ def table(
             "name": ("model", names),
             "revision": ("model", revisions),
             "size": ("model", np.array(sizes, np.int64)),
+            "base": ("model", [split_seed(name)[0] for name in names]),
+            "seed": ("model", [split_seed(name)[1] for name in names]),
         },
         {"corpus": "", "source": "table"},
     )

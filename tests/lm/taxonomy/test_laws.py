@@ -4,18 +4,14 @@ import numpy as np
 import pytest
 
 from jquanta.errors import BadInput
-from jquanta.lm.models.pythia import PYTHIA
+from jquanta.lm.models.pythia import HALVED, PYTHIA, is_halved, is_pythia
 from jquanta.lm.taxonomy.distribution import distributions
 from jquanta.lm.taxonomy.laws import (
-    HALVED,
     PYTHIA_WINDOW,
     fit_sizes,
-    is_halved,
-    is_pythia,
     label_tokens,
     step_curves,
     step_window,
-    steps_of,
 )
 from tests.lm.taxonomy.examples import table
 
@@ -82,6 +78,5 @@ def test_curves_are_by_model_and_step() -> None:
     losses = table(np.zeros((1, 7)), sizes, names, revisions)
     curves = step_curves(losses)
     assert curves == {"small": [6, 5], "big": [1, 0]}
-    assert steps_of(losses, curves["big"]).tolist() == [20, 100]
     with pytest.raises(BadInput, match="no model has losses at two steps"):
         step_curves(losses.isel(model=[2, 3, 4]))
