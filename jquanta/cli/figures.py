@@ -46,6 +46,7 @@ class Options:
             "  jquanta figures fig3 --losses losses/pile",
             "  jquanta figures fig4 --losses losses/pile --corpus corpora/pile",
             "  jquanta figures fig5 --qdg runs/stdlib-quanta",
+            "  jquanta figures jumps --losses runs/stdlib-seeds/losses",
             "",
             "In Python: jq.draw(FIGURE, …).",
         ]
@@ -66,7 +67,12 @@ class Options:
     token: tuple[int, ...] = knob(
         (), "fig4, fig12: show these predictions, by number in the corpus", "INDEX"
     )
-    step: int | None = knob(None, "fig3, fig4, fig12: the checkpoint (default: each model's last)")
+    step: int | None = knob(
+        None, "fig3, fig4, fig12, jumps: the checkpoint (default: each model's last)"
+    )
+    below: float | None = knob(
+        None, "jumps: nats; a token is learned where its loss stays below (default: 0.3)"
+    )
     fit: tuple[float, float] | None = knob(
         None, "fig3: smallest and largest N to fit; fig11: first and last step", "NUMBER"
     )

@@ -128,6 +128,13 @@ FIGURES = {
         "losses",
         options=_TOKENS,
     ),
+    "jumps": Entry(
+        "is a token learned at the same size, and the same step, in every seed? "
+        "(of losses of several seeds)",
+        "jquanta.figures.lm.jumps.draw",
+        "losses",
+        options=("below", "step"),
+    ),
     "fig15": Entry(
         "QDG on sparse parity: similarity by true subtask, beside the clusters' sizes by rank",
         "jquanta.figures.qdg.fig15.draw",

@@ -116,6 +116,34 @@ class Spread(NamedTuple):
         return f"{self.name} of {self.of} = {value} [{below}, {above}] {self.unit} ({count} seeds)"
 
 
+class Agreed(NamedTuple):
+    """How far seeds agree, beside what chance would give.
+
+    Attributes:
+        name, of: of what, such as the steps of a network.
+        value: a share, or a correlation.
+        interval: its 95% confidence interval; NaN if there is none.
+        chance: the value if seeds had nothing in common.
+        number, total: of tokens: those that the value counts, of those that it is of; of a
+            correlation the tokens that it is of, of all.
+    """
+
+    name: str
+    of: str
+    value: float
+    interval: tuple[float, float]
+    chance: float
+    number: int
+    total: int
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{self.name}, {self.of} = {self.value:.3f} [{low:.3f}, {high:.3f}] "
+            f"({self.number:,} of {self.total:,}); by chance {self.chance:.2g}"
+        )
+
+
 class Share(NamedTuple):
     """A share of a whole: ``share`` is ``number / total``, and NaN if ``total`` is 0."""
 
@@ -170,7 +198,7 @@ class Token(NamedTuple):
         return f"{self.name}: --token {self.prediction}  {self.target!r}"
 
 
-Row = Measured | Amount | Spread | Share | Note | Token
+Row = Measured | Amount | Spread | Agreed | Share | Note | Token
 
 
 class Drawing(NamedTuple):

@@ -179,7 +179,7 @@ def blocks(
         raise BadInput("this corpus has no predictions")
     for first in range(0, rows, size):
         part = losses.loss.isel(prediction=slice(first, first + size)).to_numpy()
-        _require_losses(part, first, losses)
+        require_losses(part, first, losses.model.to_numpy().tolist())
         empty &= ~part.any(axis=0)
         yield first, part
         monitor.work("reading losses", min(1.0, (first + size) / rows))
@@ -200,14 +200,20 @@ def require_text(losses: xr.Dataset, corpus: Corpus) -> None:
         )
 
 
-def _require_losses(part: NDArray[Any], first: int, losses: xr.Dataset) -> None:
-    """Raise ``BadInput`` if a loss of a block, which begins at ``first``, is invalid."""
+def require_losses(part: NDArray[Any], first: int, labels: Sequence[str]) -> None:
+    """Raise ``BadInput`` if a loss of a block [predictions, models] is invalid.
+
+    Args:
+        part: the block.
+        first: the number of its first prediction.
+        labels: of its models.
+    """
     # NaN and infinities fail isfinite; a little below 0 is rounding.
     wrong = ~(np.isfinite(part) & (part >= -ROUNDING))
     if not wrong.any():
         return
     row, column = (int(numbers[0]) for numbers in np.nonzero(wrong))
-    label, value = losses.model.to_numpy()[column], float(part[row, column])
+    label, value = labels[column], float(part[row, column])
     if np.isnan(value):
         raise BadInput(
             f"{label}: no loss of prediction {first + row} (NaN): the column was not finished; "

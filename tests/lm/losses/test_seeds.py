@@ -119,6 +119,6 @@ def test_what_is_missing_is_named() -> None:
         jq.by_seed(hub)
     with pytest.raises(BadInput, match=r"a: models of this name with seeds 0, 2 have 5, 9 param"):
         jq.by_seed(suite(["a-seed0", "a-seed2"], [5, 9]))
-    many = losses.isel(model=[*range(6), 6])
-    with pytest.raises(BadInput, match="and 1 more, and others"):
+    many = losses.isel(model=[0, 1, 2, 4, 6, 7])
+    with pytest.raises(BadInput, match="and 2 more, and others"):
         jq.by_seed(many)
