@@ -152,7 +152,7 @@ def _rows(one: Found) -> list[Row]:
         _agreed(f"same {scale}", any_of, it.same, it.any, it.any_interval, it.chance_any),
         _agreed(f"same {scale}", all_of, it.same, it.all, it.all_interval, it.chance_all),
         _agreed(f"same or next {scale}", all_of, it.near, it.all, it.near_interval, it.chance_near),
-        Agreed(correlation, all_of, it.icc, it.icc_interval, 0.0, it.all, it.predictions),
+        Agreed(correlation, all_of, it.icc, it.icc_interval, it.chance_icc, it.all, it.predictions),
     ]
     return rows if _has_neighbours(it) else [*rows[:2], rows[3]]
 
@@ -192,7 +192,7 @@ def _pairs(axes: Axes, one: Found) -> None:
     words = [name(int(at)) for at in one.agreement.at] + ["never"]
     words[0] = f"≤ {words[0]}"
     labels = [words[tick] for tick in ticks]
-    axes.set_xticks(ticks, labels, rotation=45, ha="right", rotation_mode="anchor", fontsize=6)
+    axes.set_xticks(ticks, labels, rotation=90, fontsize=6)
     axes.set_yticks(ticks, labels, fontsize=6)
     axes.tick_params(length=2)
     axes.set_ylabel(f"{one.scale} in one seed")

@@ -59,6 +59,7 @@ class Agreement:
         near: number of tokens that jump in every seed, at places that differ by one at most.
         chance_any, chance_all: what ``same / any`` and ``same / all`` would be by chance.
         chance_near: what ``near / all`` would be by chance.
+        chance_icc: what ``icc`` would be by chance: 0, or less if the seeds differ as a whole.
         icc: of the logarithm of the size or step of the jump; NaN if all jump at one place.
         any_interval, all_interval, near_interval, icc_interval: 95% intervals of ``same / any``,
             ``same / all``, ``near / all`` and ``icc``.
@@ -77,6 +78,7 @@ class Agreement:
     chance_any: float
     chance_all: float
     chance_near: float
+    chance_icc: float
     icc: float
     any_interval: tuple[float, float]
     all_interval: tuple[float, float]
@@ -164,6 +166,28 @@ def chance_near(shares: Float64[np.ndarray, "seeds n"]) -> float:
     # The events "all at j or j + 1" overlap, for neighbouring j, in "all at j + 1".
     two = (shares[:, :-1] + shares[:, 1:]).prod(0).sum()
     return float(two - shares[:, 1:-1].prod(0).sum())
+
+
+def chance_correlation(
+    shares: Float64[np.ndarray, "seeds n"], values: Float64[np.ndarray, " n"]
+) -> float:
+    """The intraclass correlation that independent places have if each seed has its own
+    distribution.
+
+    0 if all have the same one; below where they differ, since that is variance within tokens.
+
+    Args:
+        shares: of the places in each seed.
+        values: of the places.
+    """
+    means = shares @ values
+    variances = shares @ np.square(values) - np.square(means)
+    tokens = 10**9  # of as many, whose own chance is none: the sums are expectations
+    rows = variances.sum() + means.sum() ** 2
+    squares = (variances + np.square(means)).sum()
+    sums = (tokens * float(each) for each in (means.sum(), squares, rows))
+    total, all_squares, all_rows = sums
+    return correlation(tokens, total, all_squares, all_rows, len(shares))
 
 
 def correlation(tokens: float, total: float, squares: float, rows: float, seeds: int) -> float:
@@ -279,6 +303,9 @@ class _Counts:
             chance_any=_share(chance_same(shares[:, jumps]), float(any_by_chance)),
             chance_all=chance_same(among) if total["all"] else float("nan"),
             chance_near=chance_near(among) if total["all"] else float("nan"),
+            chance_icc=chance_correlation(among, self.logs[jumps])
+            if total["all"]
+            else float("nan"),
             icc=icc(used.sum(0)),
             any_interval=ratio("same", "any"),
             all_interval=ratio("same", "all"),
