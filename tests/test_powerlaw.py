@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from jquanta.errors import BadInput
-from jquanta.powerlaw import Fit, fit, fit_irreducible, window_sensitivity, zipf
+from jquanta.powerlaw import Fit, fit, fit_irreducible, mean_interval, window_sensitivity, zipf
 
 X = np.geomspace(10, 10_000, 12)
 
@@ -367,3 +367,23 @@ def test_irreducible_refuses_what_cannot_determine_three_parameters():
         fit_irreducible([1, 1, 2, 2], [1, 2, 3, 4])
     with pytest.raises(BadInput, match="does not vary"):
         fit_irreducible([1, 2, 3, 4], [2, 2, 2, 2])
+
+
+def test_the_interval_of_a_mean_is_that_of_a_fit_to_groups() -> None:
+    """The exponents of each group's own line: their mean and its interval are those of the fit."""
+    chance = np.random.default_rng(0)
+    x = np.array([1.0, 10.0, 100.0, 1000.0])
+    y = np.exp(chance.normal(0, 0.1, (4, len(x)))) * x**-0.5
+    own = np.array([fit(x, each).exponent for each in y])
+    low, high = mean_interval(own, 0.9)
+    found = fit(x, y, groups=np.arange(4)[:, None], level=0.9)
+    assert found.interval == pytest.approx((float(low), float(high)))
+    wanted = stats.t.interval(0.9, 3, own.mean(), stats.sem(own))
+    assert (float(low), float(high)) == pytest.approx(wanted)
+    low, high = mean_interval(y)
+    assert low.shape == high.shape == (4,)
+    for wrong in (1.0, [1.0]):
+        with pytest.raises(BadInput, match="an interval needs at least 2 repeats"):
+            mean_interval(wrong)
+    with pytest.raises(BadInput, match="level"):
+        mean_interval(own, 1.5)

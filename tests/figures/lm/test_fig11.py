@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from jquanta.errors import BadInput
-from jquanta.figures.drawing import Measured, Note
+from jquanta.figures.drawing import Measured, Note, Spread
 from jquanta.figures.lm import fig11
 from jquanta.sweep.scaling import NATS_PER_BIT
 from tests.figures.layout import assert_legible, drawn, labels, panels
@@ -147,6 +147,37 @@ def test_curves_that_are_none(tmp_path: Path) -> None:
     _, measured = drawn(fig11.draw, few, tmp_path)
     assert not any(isinstance(row, Measured) for row in measured)
     assert "suite-25k: no fit: " in str(measured[0])
+
+
+def test_seeds_give_means_and_intervals(tmp_path: Path) -> None:
+    slopes = {"net-seed0": 0.09, "net-seed1": 0.1, "net-seed2": 0.11}
+    losses = curves(slopes)
+    figure, measured = drawn(fig11.draw, losses, tmp_path)
+    (law,) = (row for row in measured if isinstance(row, Measured))
+    half = 4.3027 * 0.01 / np.sqrt(3)  # Student's t with two degrees of freedom, 97.5%
+    assert law.of == "net"
+    assert law.exponent == pytest.approx(0.1)
+    assert law.interval == pytest.approx((0.1 - half, 0.1 + half), rel=1e-4)
+    assert labels(panels(figure)[0])[0] == r"$N$ = 1M: $\alpha_S$ = 0.100 [0.075, 0.125]"
+    (last,) = (row for row in measured if isinstance(row, Spread))
+    each = [4 * 1000**-slope / NATS_PER_BIT for slope in slopes.values()]
+    assert last.each == pytest.approx(each)
+    mean = next(line for line in panels(figure)[0].get_lines() if line.get_marker() == "o")
+    assert mean.get_ydata()[-1] == pytest.approx(np.mean(each))
+    assert_legible(figure)
+    lower = panels(figure)[1].get_lines()  # a line for each checkpoint, of all seeds
+    assert len(lower) == len(STEPS) - 1
+    few = losses.isel(model=losses.model != "net-seed1@step30")
+    _, measured = drawn(fig11.draw, few, tmp_path)
+    assert any("net: 2 losses left out, of steps that not all" in str(row) for row in measured)
+
+
+def test_seeds_without_common_steps_stay_apart(tmp_path: Path) -> None:
+    losses = curves({"net-seed0": 0.1, "net-seed1": 0.2})
+    early = losses.revision.isin(["step10", "step30", "step100"]) & (losses.seed == "0")
+    late = losses.revision.isin(["step100", "step300", "step1000"]) & (losses.seed == "1")
+    _, measured = drawn(fig11.draw, losses.isel(model=early | late), tmp_path)
+    assert [row.of for row in measured if isinstance(row, Measured)] == ["net-seed0", "net-seed1"]
 
 
 def test_many_models_stay_legible(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import xarray as xr
 import jquanta as jq
 from jquanta.cli.figures import main
 from jquanta.errors import BadInput
-from jquanta.figures.drawing import Amount, Measured, Note, Share
+from jquanta.figures.drawing import Amount, Measured, Note, Share, Spread
 from jquanta.figures.lm import fig3
 from jquanta.sweep.scaling import NATS_PER_BIT
 from tests.figures.layout import assert_legible, drawn, labels, panels
@@ -80,6 +80,66 @@ def test_checkpoints_of_different_steps_are_told(losses: xr.Dataset, tmp_path: P
     _, measured = drawn(fig3.draw, losses.assign_coords(revision=("model", names)), tmp_path)
     assert str(measured[0]).startswith("checkpoints of different steps: suite-18915328 step1, ")
     assert isinstance(measured[1], Measured)
+
+
+SEEDS = ("0", "1", "2")
+NOISE = np.array([0.9, 1.0, 1.1])
+"""Factors of the exponent of each seed."""
+
+
+def repeated(sizes: tuple[int, ...] = SIZES) -> xr.Dataset:
+    """Three seeds of each size, each with an exponent of its own: losses of exactly these means."""
+    chance = np.random.default_rng(1)
+    columns, names, counts = [], [], []
+    for size in sizes:
+        for seed, factor in zip(SEEDS, NOISE, strict=True):
+            one = chance.exponential(1, 5000).clip(0, 9)
+            columns.append(one * 2 * (size / sizes[0]) ** (-0.083 * factor) / one.mean())
+            names.append(f"net{size}-seed{seed}")
+            counts.append(size)
+    return table(np.stack(columns, 1), counts, names)
+
+
+def test_seeds_give_means_and_intervals(tmp_path: Path) -> None:
+    figure, measured = drawn(fig3.draw, repeated(), tmp_path)
+    law, note, spread, *_ = measured
+    assert isinstance(law, Measured)
+    assert isinstance(spread, Measured)
+    assert law.exponent == pytest.approx(0.083)
+    half = 4.3027 * 0.0083 / np.sqrt(3)  # Student's t with two degrees of freedom, 97.5%
+    assert law.interval == pytest.approx((0.083 - half, 0.083 + half), rel=1e-4)
+    assert note.note.startswith("the interval of alpha_N is over 3 seeds (0, 1, 2)")
+    assert spread.n_points == 4  # the means bend a little, and no more
+    assert spread.interval[1] - spread.interval[0] < half
+    means = [row for row in measured if isinstance(row, Spread)]
+    assert [row.of for row in means][:1] == [f"net{SIZES[0]}, N = {SIZES[0]:,}"]
+    one = means[-1]
+    assert one.seeds == SEEDS
+    wanted = repeated().loss.to_numpy()[:, -3:].mean(0) / NATS_PER_BIT
+    assert one.each == pytest.approx(wanted)
+    assert one.value == pytest.approx(wanted.mean())
+    assert sum(one.interval) / 2 == pytest.approx(one.value)
+    upper, density, _ = panels(figure)
+    (dots,) = upper.collections
+    assert len(dots.get_offsets()) == 5
+    assert (
+        sum(len(line.get_xdata()) for line in upper.get_lines() if line.get_marker() == "_") == 15
+    )
+    assert len(density.get_lines()) == 15 + 5
+    assert_legible(figure)
+
+
+def test_sizes_of_other_seeds_are_fitted_through_their_means(tmp_path: Path) -> None:
+    losses = repeated()
+    one = losses.isel(model=losses.name != f"net{SIZES[1]}-seed1")
+    _, (law, note, *_) = drawn(fig3.draw, one, tmp_path)
+    assert law.n_points == 4
+    assert "since not all sizes have the same seeds" in note.note
+    assert f"net{SIZES[1]} 2 seeds (0, 2)" in note.note
+    # The largest is not fitted, so that it may lack seeds.
+    rest = losses.isel(model=losses.name != f"net{SIZES[4]}-seed1")
+    _, (law, *_) = drawn(fig3.draw, rest, tmp_path)
+    assert law.n_points == 12
 
 
 def test_the_command_draws_a_published_array(losses: xr.Dataset, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from jquanta.lm.taxonomy.tables import open_table
 from jquanta.lm.taxonomy.thresholds import Monogenic, Polygenic
 from jquanta.sweep.scaling import NATS_PER_BIT
 from tests.figures.layout import assert_legible, drawn
-from tests.lm.taxonomy.examples import SIZES, planted, store
+from tests.lm.taxonomy.examples import SIZES, planted, store, table
 
 MONO = {0: 1, 11: 2, 30: 3, 60: 1, 75: 2}  # prediction: place of the size at which it drops
 POLY = [2, 20, 36, 80, 100]
@@ -180,6 +180,28 @@ def test_too_few_are_filled_up(losses: xr.Dataset, corpus: Corpus, tmp_path: Pat
     assert shown(measured, "monogenic") == [75]
     assert shown(measured, "nearest to monogenic") == [0, 60]
     assert any(str(row).startswith("1 token of ") and "0.10 nats" in str(row) for row in measured)
+
+
+def test_kinds_by_each_seed_alone(corpus: Corpus, tmp_path: Path) -> None:
+    """In seed 1 one monogenic token drops at another size, and one polygenic token is none."""
+    rows = corpus.n_predictions
+    one, other = planted(rows, MONO, POLY), planted(rows, MONO | {60: 3}, POLY[1:])
+    other[POLY[0]] = [3.0, 1.0, 4.0, 2.0]
+    both = np.stack([one, other], 2).reshape(rows, -1)
+    names = [f"net{size}-seed{seed}" for size in SIZES for seed in (0, 1)]
+    losses = table(both, [size for size in SIZES for _ in (0, 1)], names)
+    figure, measured = page(fig12, losses, corpus, tmp_path)
+    shares = {row.name: (row.number, row.total) for row in measured if isinstance(row, Share)}
+    for kind, alone in (("monogenic", (5, 5)), ("polygenic", (5, 4))):
+        for seed, number in enumerate(alone):
+            assert shares[f"{kind} by seed {seed} alone"] == (number, rows)
+    every = "in each of 2 seeds (0, 1), of those in any"
+    assert shares[f"monogenic at the same size {every}"] == (4, 5)
+    assert shares[f"polygenic {every}"] == (4, 5)
+    assert shown(measured, "monogenic") == [place for place in MONO if place != 60]
+    marks = {line.get_marker() for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 2}
+    assert "_" in marks
+    assert_legible(figure)
 
 
 def test_what_is_refused(losses: xr.Dataset, corpus: Corpus, tmp_path: Path) -> None:

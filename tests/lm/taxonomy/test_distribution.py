@@ -84,3 +84,13 @@ def test_unfinished_columns_are_refused() -> None:
     losses[4, 1] = np.nan
     with pytest.raises(BadInput, match="prediction 4"):
         distributions(table(losses))
+
+
+def test_the_mean_of_models() -> None:
+    losses = examples.random(500, 4)
+    found = distributions(table(losses))
+    mean = found.averaged([[0, 2], [3]])
+    np.testing.assert_allclose(mean.density[0], found.density[[0, 2]].mean(0))
+    np.testing.assert_allclose(mean.integrand[1], found.integrand[3])
+    np.testing.assert_allclose(mean.mean, [found.mean[[0, 2]].mean(), found.mean[3]])
+    assert mean.counts.sum() + mean.beyond.sum() == 2 * 500
