@@ -72,7 +72,14 @@ SWEEPS = {
     "known parity runs/fig15-mini --samples 2000 --affinity absolute --out runs/fig15-abs": None,
 }
 
+SEEDS = "runs/stdlib-seeds/losses"
 LONG = {
+    "pretrain stdlib-seeds": None,  # 45 minutes on 2 quiet cores
+    f"figures fig3 --losses {SEEDS}": "stdlib-seeds-fig3",
+    f"figures fig11 --losses {SEEDS}": "stdlib-seeds-fig11",
+    f"figures jumps --losses {SEEDS}": "stdlib-seeds-jumps",
+    f"figures jumps --losses {SEEDS} --below 1": None,
+    f"figures fig4 --losses {SEEDS} --corpus runs/stdlib-seeds/corpus/test": None,
     "sweep science-check": None,  # 25 minutes on 2 quiet cores
     "figures fig8 --runs runs/science-check": "science-check",
     "known toy --restarts 3 --out runs/toy": None,  # 48 minutes
