@@ -10,6 +10,9 @@ monogenic and polygenic ones::
     law = taxonomy.fit_sizes(models["size"], found.mean)
     kinds = taxonomy.taxonomy(models, taxonomy.Monogenic(above=4.0))
 
+    seeds = jq.by_seed(models)  # of several seeds: do tokens jump at the same size in each?
+    taxonomy.agreement(seeds, seeds["size"].to_numpy()).icc
+
 Each name is imported on first use, so that importing the package is fast.
 """
 
@@ -19,6 +22,7 @@ from jquanta.lazy import attributes
 
 if TYPE_CHECKING:
     from jquanta.lm.taxonomy.distribution import distributions
+    from jquanta.lm.taxonomy.jumps import agreement
     from jquanta.lm.taxonomy.kinds import taxonomy
     from jquanta.lm.taxonomy.laws import fit_sizes, step_curves, step_window
     from jquanta.lm.taxonomy.tables import at_step, blocks, open_table
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Monogenic": "jquanta.lm.taxonomy.thresholds",
     "Polygenic": "jquanta.lm.taxonomy.thresholds",
+    "agreement": "jquanta.lm.taxonomy.jumps",
     "at_step": "jquanta.lm.taxonomy.tables",
     "blocks": "jquanta.lm.taxonomy.tables",
     "distributions": "jquanta.lm.taxonomy.distribution",
@@ -40,6 +45,7 @@ _HOMES = {
 __all__ = [
     "Monogenic",
     "Polygenic",
+    "agreement",
     "at_step",
     "blocks",
     "distributions",
