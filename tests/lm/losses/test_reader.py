@@ -30,7 +30,7 @@ def fake(out: Path, corpus: Corpus, model: str, revision: str, finished: bool = 
         {
             "model": model,
             "revision": revision,
-            "size": SIZES[model.split("/")[-1]],
+            "size": SIZES[model.split("/")[-1].split("-seed")[0]],
             "weights": "0",
             "corpus": corpus.meta.corpus,
             "source": corpus.meta.source,
@@ -53,6 +53,18 @@ def test_a_run_folder_that_holds_losses(corpus: Corpus, tmp_path: Path) -> None:
     assert jq.open_losses(tmp_path / "run").model.to_numpy().tolist() == ["small@main"]
     with pytest.raises(BadInput, match="holds no losses"):
         jq.open_losses(tmp_path)
+
+
+def test_stored_columns_have_seeds_by_their_names(corpus: Corpus, tmp_path: Path) -> None:
+    """Nothing of seeds lies on disk, so that folders of any version have them."""
+    for model in ("small", "small-seed7", "small-seed10"):
+        fake(tmp_path, corpus, model, "step5")
+    losses = jq.open_losses(tmp_path)
+    assert losses.base.to_numpy().tolist() == ["small"] * 3
+    found = jq.by_seed(losses)
+    assert found.seed.to_numpy().tolist() == ["", "7", "10"]
+    wanted = losses.loss.sel(model="small-seed10@step5")[1:3]
+    np.testing.assert_array_equal(found.loss[1:3, 0].sel(seed="10"), wanted)
 
 
 def test_a_suite_that_is_not_finished_is_told(corpus: Corpus, tmp_path: Path) -> None:

@@ -176,6 +176,13 @@ def test_an_old_name_loads_what_it_is_called_today_with_a_note(hub: Hub) -> None
         jq.load_model("EleutherAI/pythia-70m-v0")
 
 
+def test_a_seed_of_polypythias_is_loaded_by_its_short_name(hub: Hub) -> None:
+    hub.models["EleutherAI/pythia-160m-data-seed3"] = hub.models[MODEL]
+    assert jq.load_model("pythia-160m-data-seed3").config == examples.NEOX
+    with pytest.raises(BadInput, match="pythia-160m-data-seed4: there is no such model; PolyPythi"):
+        jq.load_model("pythia-160m-data-seed4")
+
+
 def test_no_configuration(hub: Hub) -> None:
     del hub.models[MODEL]["config.json"]
     with pytest.raises(BadInput, match=r"has no config\.json"):
