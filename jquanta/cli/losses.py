@@ -21,17 +21,19 @@ class Options:
     command continues where it stopped; columns that are finished are left alone, and further ones
     may join them later.
 
-    A model is an id on the hub (pythia-19m and other old names mean today's -v0 models) or a
-    folder in Hugging Face layout, whose revisions are subfolders. Its tokenizer must be the
-    corpus' own, and its context must take the longest document.
+    A model is an id on the hub (pythia-19m and other old names mean today's -v0 models;
+    pythia-14m-seed3 is of PolyPythias) or a folder in Hugging Face layout, whose revisions are
+    subfolders. Its tokenizer must be the corpus' own, and its context must take the longest
+    document. Models that are called NAME-seedN are repeats of one network: figures show their
+    means, and intervals over seeds.
 
     Examples:
       jquanta losses --corpus corpora/pile --out losses/pile \\
         --model EleutherAI/pythia-70m-v0 EleutherAI/pythia-160m-v0
       jquanta losses --corpus corpora/pile --out losses/steps \\
         --model EleutherAI/pythia-70m-v0 --revision step1000 step10000 step143000
-      jquanta losses --corpus corpora/pile --out losses/big --shard 2/5 \\
-        --model EleutherAI/pythia-6.9b-v0
+      jquanta losses --corpus corpora/pile --out losses/seeds --revision step143000 \\
+        --model pythia-{14m,31m,70m}-seed{1..9}
 
     Next: jquanta figures fig3 --losses DIR. In Python: jq.open_losses(DIR).
     """
