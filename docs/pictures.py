@@ -74,7 +74,7 @@ SWEEPS = {
 
 SEEDS = "runs/stdlib-seeds/losses"
 LONG = {
-    "pretrain stdlib-seeds": None,  # 45 minutes on 2 quiet cores
+    "pretrain stdlib-seeds": None,  # 88 minutes on 2 shared cores
     f"figures fig3 --losses {SEEDS}": "stdlib-seeds-fig3",
     f"figures fig11 --losses {SEEDS}": "stdlib-seeds-fig11",
     f"figures jumps --losses {SEEDS}": "stdlib-seeds-jumps",
