@@ -149,6 +149,6 @@ def _of_interval(
     means = [mean[list(one.columns)].mean() for one in inside]
     spread = fit_sizes([one.size for one in inside], means, law.window)
     return [
-        Note(f"the interval of alpha_N is over {seeds}: how far another seed would move it"),
+        Note(f"the interval of alpha_N is over {seeds}, and of its mean over all seeds"),
         Measured.from_fit("alpha_N", spread, of="the means over seeds, by their spread"),
     ]
