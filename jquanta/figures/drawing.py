@@ -56,8 +56,8 @@ class Measured(NamedTuple):
         label = f"{self.name} at {self.of}" if self.of else self.name
         digits = decimals(self.exponent)
         told = math.isfinite(low)
-        if told and f"{low:.{digits}f}" == f"{high:.{digits}f}":
-            digits += 1  # an interval over seeds may be that narrow
+        if told and digits == 2 and f"{low:.2f}" == f"{high:.2f}":
+            digits = 3  # an interval over seeds may be that narrow
         interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if told else ""
         bends = "" if told else "; the curve bends, so no interval is told"
         return (
