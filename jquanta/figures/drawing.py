@@ -56,7 +56,7 @@ class Measured(NamedTuple):
         label = f"{self.name} at {self.of}" if self.of else self.name
         digits = decimals(self.exponent)
         told = math.isfinite(low)
-        if told and digits == 2 and f"{low:.2f}" == f"{high:.2f}":
+        if digits == 2 and high - low > 0.001 and f"{low:.2f}" == f"{high:.2f}":
             digits = 3  # an interval over seeds may be that narrow
         interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if told else ""
         bends = "" if told else "; the curve bends, so no interval is told"
