@@ -156,9 +156,7 @@ def test_seeds_give_means_and_intervals(tmp_path: Path) -> None:
     (law,) = (row for row in measured if isinstance(row, Measured))
     half = 4.3027 * 0.01 / np.sqrt(3)  # Student's t with two degrees of freedom, 97.5%
     assert law.of == "net"
-    assert str(law._replace(interval=(0.099, 0.1015))).startswith(
-        "alpha_S at net = 0.100 [0.099, "
-    )
+    assert str(law._replace(interval=(0.099, 0.1015))).startswith("alpha_S at net = 0.100 [0.099, ")
     assert law.exponent == pytest.approx(0.1)
     assert law.interval == pytest.approx((0.1 - half, 0.1 + half), rel=1e-4)
     assert labels(panels(figure)[0])[0] == r"$N$ = 1M: $\alpha_S$ = 0.100 [0.075, 0.125]"
