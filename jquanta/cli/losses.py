@@ -34,6 +34,8 @@ class Options:
         --model EleutherAI/pythia-70m-v0 --revision step1000 step10000 step143000
       jquanta losses --corpus corpora/pile --out losses/seeds --revision step143000 \\
         --model pythia-{14m,31m,70m}-seed{1..9}
+      jquanta losses --corpus corpora/pile --out losses/big --shard 2/5 \\
+        --model EleutherAI/pythia-6.9b-v0; jquanta gather losses/big
 
     Next: jquanta figures fig3 --losses DIR. In Python: jq.open_losses(DIR).
     """
