@@ -11,6 +11,7 @@ from jquanta.errors import BadInput
 from jquanta.run import kinds
 from jquanta.run.files import as_path
 from jquanta.run.settings import knob
+from jquanta.run.shown import counted
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def gather(options: Options) -> None:
 
     parts = [part for folder in map(as_path, options.folder) for part in _parts(folder)]
     out = as_path(options.out) if options.out is not None else _whole(parts)
-    join = _sweep if (parts[0] / CONFIG).is_file() else _losses
+    join = _sweep if any((part / CONFIG).is_file() for part in parts) else _losses
     try:
         join(parts, out)
     except Missing as missing:
@@ -55,12 +56,13 @@ def _parts(folder: Path) -> list[Path]:
     neither."""
     from jquanta.run.shard import SHARDS, shards_in
 
-    if found := shards_in(folder.parent if folder.name == SHARDS else folder):
+    place = folder.absolute()
+    if found := shards_in(place.parent if place.name == SHARDS else folder):
         return found
     if not folder.is_dir():
         raise BadInput(f"{folder}: {kinds.absent(folder) or 'no such folder'}; {_REMEDY}")
     kind = kinds.kind_of(folder)
-    if kind is None or kind.name not in ("sweep", "losses", "shard of losses"):
+    if kind is None or kind.name not in ("sweep", "shard of losses"):
         raise BadInput(f"{folder}: holds no shards; {_REMEDY}")
     return [folder]
 
@@ -72,12 +74,9 @@ def _whole(parts: Sequence[Path]) -> Path:
     """The folder that holds all parts. Raises ``BadInput`` where they lie apart."""
     from jquanta.run.shard import SHARDS
 
-    places = {part.absolute().parent for part in parts}
-    place = parts[0].parent
-    if len(places) > 1 or place.name != SHARDS:
-        raise BadInput(
-            "--out is missing: these shards lie in no common folder; give one to join in"
-        )
+    place, *others = {part.absolute().parent for part in parts}
+    if others or place.name != SHARDS:
+        raise BadInput(f"{parts[0]}: lies in no folder of a whole; give one to join in by --out")
     return place.parent
 
 
@@ -89,7 +88,7 @@ def _sweep(parts: Sequence[Path], out: Path) -> None:
 
     with Bar("gathering", "reading") as line:
         results = join(parts, out, monitor=line)
-    print(f"gathered  {results.sizes['run']} networks of {len(parts)} shards")
+    print(f"gathered  {counted(results.sizes['run'], 'network')} of {counted(len(parts), 'shard')}")
     summarise(results)
     print(f"results   {SweepFolder(out).results}")
     print(f"next      jquanta figures --help tells what can be drawn of --runs {out}")
@@ -101,8 +100,8 @@ def _losses(parts: Sequence[Path], out: Path) -> None:
 
     with Bar("gathering", "reading") as line:
         losses = join(parts, out, monitor=line)
-    columns, predictions = losses.sizes["model"], losses.sizes["prediction"]
-    print(f"gathered  {columns} columns of {predictions:,} losses from {len(parts)} shards")
+    columns, predictions = counted(losses.sizes["model"], "column"), losses.sizes["prediction"]
+    print(f"gathered  {columns} of {predictions:,} losses from {counted(len(parts), 'shard')}")
     print(f"losses    {out}")
 
 

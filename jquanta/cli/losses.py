@@ -4,6 +4,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from jquanta.cli import door
 from jquanta.cli.flags import needed
@@ -109,7 +110,7 @@ def losses(options: Options) -> None:
     if not options.plan:
         print(f"losses    {job.out}")
         if job.share:
-            print(f"next      jquanta gather {options.out}, when all shards are done")
+            print(f"next      jquanta gather {quote(str(options.out))}, when all shards are done")
 
 
 main = door.command("losses", Options, losses)

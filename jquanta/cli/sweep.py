@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from jquanta.cli import door
@@ -113,9 +114,8 @@ def train(
             results = run_sweep(config, out, shard=shard, memory=memory, monitor=line)
         print(f"trained   {results.sizes['run']} networks in {duration(time.monotonic() - began)}")
     if shard is not None:
-        print(
-            f"results   {folder.results}\nnext      jquanta gather {out}, when all shards are done"
-        )
+        print(f"results   {folder.results}")
+        print(f"next      jquanta gather {quote(str(out))}, when all shards are done")
         return
     summarise(results)
     print(f"results   {folder.results}")

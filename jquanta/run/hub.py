@@ -1,7 +1,7 @@
 """Files of models and datasets on the Hugging Face hub, by its own client and cache.
 
 ``huggingface_hub`` resumes an interrupted transfer and keeps complete files in its cache, which is
-all that is used with ``HF_HUB_OFFLINE=1`` or without a network. The client checks the sizes of
+all that is used with ``HF_HUB_OFFLINE=1``. The client checks the sizes of
 files; their hashes are checked here.
 """
 
@@ -38,6 +38,8 @@ from jquanta.run.sums import sha256_of
 MODEL, DATASET = "model", "dataset"
 
 AGAIN = "run this again with a network (and without HF_HUB_OFFLINE)"
+
+KEPT = "whole files are kept, and HF_HUB_OFFLINE=1 takes those alone"
 
 
 class Unreachable(RunFailed):
@@ -240,9 +242,7 @@ class Repo:
             ) from None
         except Exception as error:  # whatever transport and disk may raise
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise RunFailed(
-                f"{self.label}: {failed} ({reason}); run this again: whole files are kept"
-            ) from None
+            raise RunFailed(f"{self.label}: {failed} ({reason}); run this again: {KEPT}") from None
         finally:
             logger.setLevel(level)
 

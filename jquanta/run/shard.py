@@ -5,7 +5,7 @@ keeps a folder of its own in it: ``WHOLE/shards/2-of-5``. ``jquanta gather WHOLE
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jquanta.errors import BadInput
+from jquanta.run.files import LOCK, PART, as_path
 from jquanta.run.settings import require_count
 from jquanta.run.shown import shown
 
@@ -113,13 +114,55 @@ def parse(text: str) -> Shard:
     return Shard(of=int(found[2]), number=int(found[1]))
 
 
-def shards_in(whole: Path) -> list[Path]:
+def shards_in(whole: Path | str) -> list[Path]:
     """The folders of parts in the folder of a whole, in the order of their numbers."""
-    named = {path: re.fullmatch(r"(\d+)-of-(\d+)", path.name) for path in whole.glob(f"{SHARDS}/*")}
-    return sorted(
-        (path for path, found in named.items() if found and path.is_dir()),
-        key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)][::-1],
-    )
+    named = {path: _named(path) for path in as_path(whole).glob(f"{SHARDS}/*")}
+    found = [(shard, path) for path, shard in named.items() if shard and path.is_dir()]
+    return [path for _, path in sorted(found)]
+
+
+def _named(path: Path) -> Shard | None:
+    """The part that a folder's name says it is; None if it says none."""
+    found = re.fullmatch(r"([1-9]\d{0,8})-of-([1-9]\d{0,8})", path.name)
+    if found is None or int(found[1]) > int(found[2]) or int(found[2]) > MOST:
+        return None
+    return Shard(of=int(found[2]), number=int(found[1]))
+
+
+def whole_of(part: Path, shard: Shard) -> Path | None:
+    """The folder of the whole that a part lies in; None if the part was moved elsewhere."""
+    place = part.absolute()
+    whole = place.parent.parent
+    return whole if place == shard.folder(whole) else None
+
+
+def require_same_cut(whole: Path, shard: Shard) -> None:
+    """Raise ``BadInput`` if a folder holds parts of another cut than that of ``shard``."""
+    for path in shards_in(whole):
+        other = _named(path)
+        if other is not None and other.of != shard.of:
+            raise BadInput(
+                f"--shard {shard}: {path} is shard {other} of another cut; go on with /{other.of}, "
+                "or delete it"
+            )
+
+
+def begun(parts: Sequence[Path], marker: str, early: Collection[str]) -> list[Path]:
+    """The parts that have begun. A process that is killed at its very start leaves a folder with
+    next to nothing in it, which is as if it were not there.
+
+    Args:
+        parts: their folders.
+        marker: the file that every part holds that has begun.
+        early: what may be there before.
+    """
+
+    def not_yet(part: Path) -> bool:
+        if not part.is_dir() or (part / marker).exists():
+            return False
+        return {path.name.removesuffix(PART) for path in part.iterdir()} <= {*early, LOCK, marker}
+
+    return [part for part in parts if not not_yet(part)]
 
 
 def require_one_whole(parts: Sequence[tuple[Shard, Path]]) -> None:

@@ -23,3 +23,8 @@ def shown(value: object) -> str:
     except ValueError:  # a whole number of more digits than Python prints
         return "a number of thousands of digits"
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
+def counted(number: int, word: str) -> str:
+    """A number of things: ``1 shard``, ``2 shards``."""
+    return f"{number:,} {word}{'s' * (number != 1)}"

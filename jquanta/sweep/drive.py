@@ -25,7 +25,7 @@ from jquanta.run import sums
 from jquanta.run.environment import now
 from jquanta.run.files import remove
 from jquanta.run.progress import Monitor, Silence
-from jquanta.run.shard import Shard, parse
+from jquanta.run.shard import Shard, parse, require_same_cut
 from jquanta.run.stop import Interrupts
 from jquanta.sweep.config import SweepConfig, load_config
 from jquanta.sweep.curves import NATS_PER_BIT
@@ -101,16 +101,22 @@ def place_of(config: SweepConfig, out: Path | str, shard: Shard | None) -> Sweep
         BadInput: if it holds something else, or there are fewer runs than parts.
     """
     whole = SweepFolder(out)
+    if whole.begun and whole.shard is not None:
+        raise BadInput(
+            f"--out {whole.path}: is shard {whole.shard} of a sweep; to go on with it: "
+            f"{whole.command()}"
+        )
     if shard is None:
         whole.check(config)
         return whole
     runs = len(config.runs())
     if shard.of > runs:
-        raise BadInput(f"--shard {shard}: the sweep has {runs} runs; give at most so many parts")
-    if whole.begun:
+        raise BadInput(f"--shard {shard}: there are {runs} networks; give at most so many parts")
+    if whole.begun and not whole.gathered:
         raise BadInput(
             f"--out {whole.path}: holds a whole sweep, and no shards of one; give another folder"
         )
+    require_same_cut(whole.path, shard)
     folder = SweepFolder(shard.folder(whole.path))
     folder.check(config)
     return folder

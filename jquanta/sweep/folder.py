@@ -4,12 +4,13 @@ In addition to what every run folder holds: ``results.zarr``, ``weights/`` and `
 ``checkpoints/`` a folder for each pack while the sweep is trained.
 """
 
+import shlex
 from pathlib import Path
 
 from jquanta.errors import BadInput
 from jquanta.run import kinds
 from jquanta.run.folder import CONFIG, RunFolder
-from jquanta.run.shard import Shard, parse, shards_in
+from jquanta.run.shard import Shard, parse, shards_in, whole_of
 from jquanta.sweep.config import SweepConfig, load_config
 
 RESULTS = "results.zarr"
@@ -40,10 +41,12 @@ class SweepFolder(RunFolder):
             BadInput: if the folder cannot be written, or holds something else, such as parts of
                 a sweep.
         """
+        if self.gathered and not self.done:
+            raise BadInput(f"--out {self.path}: is being joined; go on: {self.command()}")
         if not self.begun and shards_in(self.path):
             raise BadInput(
                 f"--out {self.path}: holds shards of a sweep; train those that are missing "
-                f"(--shard), then: jquanta gather {self.path}"
+                f"(--shard), then: jquanta gather {shlex.quote(str(self.path))}"
             )
         if self.require_place() and self.read_config().runs() != config.runs():
             raise self.other_configuration()
@@ -55,11 +58,20 @@ class SweepFolder(RunFolder):
         return None if stored is None else parse(str(stored))
 
     def command(self) -> str:
-        """What continues the sweep in this folder."""
+        """What continues the sweep in this folder. A part that was moved from where it began
+        begins anew."""
+        if self.gathered:
+            return shlex.join(["jquanta", "gather", str(self.path)])
+        words = ["jquanta", "sweep", str(self.config)]
         if self.shard is None:
-            return f"jquanta sweep {self.config} --out {self.path}"
-        whole = self.path.parents[1]
-        return f"jquanta sweep {self.config} --shard {self.shard} --out {whole}"
+            return shlex.join([*words, "--out", str(self.path)])
+        whole = whole_of(self.path, self.shard) or Path("DIR")
+        return shlex.join([*words, "--shard", str(self.shard), "--out", str(whole)])
+
+    @property
+    def gathered(self) -> bool:
+        """Whether this is a sweep that was joined from parts, or is being joined."""
+        return "gathered" in self.read_record()
 
     def members(self) -> list[int]:
         """The numbers of the runs that belong to this folder: all, or those of its part."""

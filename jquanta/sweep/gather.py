@@ -1,5 +1,6 @@
 """Join the parts of a sweep (``--shard``) to the sweep that they are parts of."""
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ from jquanta.errors import BadInput
 from jquanta.parity.solo import Metrics
 from jquanta.run import sums
 from jquanta.run.environment import now
-from jquanta.run.files import LOCK, PART, require_place, whole
+from jquanta.run.files import LOCK, PART, as_path, remove, require_place, whole
+from jquanta.run.folder import CONFIG, RECORD
 from jquanta.run.progress import Monitor, Silence
-from jquanta.run.shard import SHARDS, Missing, require_one_whole
+from jquanta.run.shard import SHARDS, Missing, Shard, begun, require_one_whole, whole_of
 from jquanta.run.shown import listed
 from jquanta.run.stop import Interrupts
 from jquanta.sweep.config import SweepConfig
@@ -23,6 +25,9 @@ from jquanta.sweep.store import Store, open_results
 
 OWN = {SHARDS, LOCK, RESULTS, RESULTS + PART, "weights"}
 """What may lie in the folder of the whole: the parts, and what an earlier try left."""
+
+AGAIN = "gather on a machine with more of it"
+"""What to do where memory does not suffice."""
 
 
 def gather(
@@ -50,17 +55,17 @@ def gather(
         Interrupted: after Ctrl-C; the same call gathers.
     """
     monitor, folder = monitor or Silence(), SweepFolder(out)
-    found = [SweepFolder(path) for path in parts]
+    found = [SweepFolder(path) for path in begun(list(map(as_path, parts)), RECORD, {CONFIG})]
     if not found:
         raise BadInput(f"{folder.path}: holds no shards; give the folder that was their --out")
     config = _config(found)
     _require_place(folder, config)
+    _require_all(found, folder)
     if folder.done:
         return open_results(folder.path)
-    _require_all(found, config, folder)
     results = [open_results(part.path) for part in found]
     _require_each_once(found, results, len(config.runs()))
-    with folder.locked(), folder.failures_recorded("gather on a machine with more"):
+    with folder.locked(), folder.failures_recorded(AGAIN):
         _join(folder, config, found, results, monitor)
     return open_results(folder.path)
 
@@ -88,24 +93,28 @@ def _require_place(folder: SweepFolder, config: SweepConfig) -> None:
     """Raise ``BadInput`` unless the parts may be joined here, or have been."""
     require_place(folder.path)
     if folder.begun:
+        if not folder.gathered:
+            what = "a whole sweep" if folder.shard is None else f"shard {folder.shard} of one"
+            raise BadInput(f"--out {folder.path}: holds {what}; give a new folder")
         if folder.read_config().runs() != config.runs() or folder.checkpoints.exists():
             raise folder.other_configuration()
     elif folder.path.exists() and {path.name for path in folder.path.iterdir()} - OWN:
         raise BadInput(f"--out {folder.path}: holds other files; give a new folder")
 
 
-def _require_all(parts: Sequence[SweepFolder], config: SweepConfig, folder: SweepFolder) -> None:
+def _require_all(parts: Sequence[SweepFolder], folder: SweepFolder) -> None:
     """Raise ``Missing`` unless every part of the cut is there and finished."""
     there = {part.shard: part for part in parts if part.shard}
     (any_shard, any_part), *_ = there.items()
-    commands = [
-        there[shard].command()
-        if shard in there
-        else f"jquanta sweep {any_part.config} --shard {shard} --out {folder.path}"
-        for shard in any_shard.all()
-        if shard not in there or not there[shard].done
-    ]
-    if commands:
+
+    def command(shard: Shard) -> str:
+        if shard in there and whole_of(there[shard].path, shard):
+            return there[shard].command()
+        words = ["jquanta", "sweep", str(any_part.config), "--shard", str(shard)]
+        return shlex.join([*words, "--out", str(folder.path)])
+
+    lacking = [shard for shard in any_shard.all() if shard not in there or not there[shard].done]
+    if commands := list(map(command, lacking)):
         raise Missing(folder.path, any_shard.of, commands)
 
 
@@ -135,6 +144,7 @@ def _join(
 ) -> None:
     """Write weights and Dataset, then say that the sweep is finished. ``folder`` is locked."""
     runs, done = config.runs(), 0
+    remove(folder.weights)  # of an earlier try, which may have been of other parts
     records = [part.read_record() for part in parts]
     store = Store(folder, config, _environments(records))
     with Interrupts(f"interrupted; the parts of {folder.path} are as they were") as interrupts:

@@ -208,12 +208,14 @@ def open_results(path: Path | str) -> xr.Dataset:
     """
     folder = SweepFolder(path)
     kinds.require(folder.path, "sweep", remedy="train one: jquanta sweep", marker=CONFIG)
-    if not folder.done or not folder.results.exists():
+    if not folder.done:
         folder.read_config()  # refuses another kind of run
         raise BadInput(
             f"{folder.path}: this sweep is not finished; resume it with {folder.command()}"
         )
     remedy = f"{RESULTS} cannot be mended: delete the folder and run the sweep again"
+    if not folder.results.exists():
+        raise sums.damaged(folder.path, [f"{RESULTS} is missing"], remedy)
     if sums.require_whole(folder.results, remedy):
         return _opened(folder, remedy)
     dataset = _opened(folder, remedy)

@@ -1,5 +1,6 @@
 """A sweep in parts that know nothing of each other, joined: the same as in one folder."""
 
+import shlex
 import shutil
 from collections.abc import Iterator
 from itertools import chain
@@ -164,7 +165,7 @@ def test_parts_and_wholes_do_not_mix(parts: Path, tiny: Path, tmp_path: Path) ->
         jq.run_sweep(RAGGED, parts)
     with pytest.raises(BadInput, match="holds a whole sweep, and no shards"):
         jq.run_sweep(TINY, tiny, shard="1/2")
-    with pytest.raises(BadInput, match="has 5 runs; give at most so many parts"):
+    with pytest.raises(BadInput, match="there are 5 networks; give at most so"):
         jq.run_sweep(RAGGED, tmp_path / "new", shard="1/6")
     with pytest.raises(BadInput, match="give a folder"):
         jq.run_sweep(RAGGED, shard="1/2")
@@ -173,6 +174,83 @@ def test_parts_and_wholes_do_not_mix(parts: Path, tiny: Path, tmp_path: Path) ->
     with pytest.raises(BadInput, match="jquanta gather"):
         jq.open_results(parts)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_part_is_no_place_for_a_whole(parts: Path, tiny: Path, tmp_path: Path) -> None:
+    part = shards_in(parts)[0]
+    before = tree(parts)
+    for shard in (None, "1/2"):
+        with pytest.raises(BadInput, match=f"is shard 1/3 of a sweep.* --out {parts}"):
+            jq.run_sweep(RAGGED, part, shard=shard)
+    with pytest.raises(BadInput, match="1-of-3 is shard 1/3 of another cut; go on with /3"):
+        jq.run_sweep(RAGGED, parts, shard="1/2")
+    with pytest.raises(BadInput, match="holds shard 1/3 of one; give a new folder"):
+        gather(shards_in(parts), part)
+    with pytest.raises(BadInput, match="holds a whole sweep; give a new folder"):
+        gather(shards_in(parts), tiny)
+    assert tree(parts) == before
+    # A job of the array that is started again after all were joined has nothing to do.
+    gather(shards_in(parts), parts)
+    before = tree(parts)
+    jq.run_sweep(RAGGED, parts, shard="1/3")
+    assert tree(parts) == before
+
+
+def test_a_part_that_was_killed_at_its_start_is_missing(parts: Path) -> None:
+    for name, left in {"1-of-3": ["lock"], "2-of-3": [], "3-of-3": ["config.toml"]}.items():
+        kept = {file: (parts / "shards" / name / "config.toml").read_bytes() for file in left}
+        shutil.rmtree(parts / "shards" / name)
+        (parts / "shards" / name).mkdir()
+        for file, content in kept.items():
+            (parts / "shards" / name / file).write_bytes(content)
+    with pytest.raises(BadInput, match="holds no shards"):
+        gather(shards_in(parts), parts)
+    jq.run_sweep(RAGGED, parts, shard="2/3")
+    with pytest.raises(Missing) as missing:
+        gather(shards_in(parts), parts)
+    assert [command.split()[4] for command in missing.value.commands] == ["1/3", "3/3"]
+
+
+def test_what_an_interrupted_gather_left_does_not_stay(
+    parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after everything is written but the record: the sweep's own command refuses to train
+    all of it again, and gathering goes on."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    (parts / "weights").mkdir()
+    (parts / "weights/00077.safetensors").write_bytes(b"of another sweep")
+    with monkeypatch.context() as patched:
+        patched.setattr(SweepFolder, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            gather(shards_in(parts), parts)
+    with pytest.raises(BadInput, match=f"is being joined; go on: jquanta gather {parts}"):
+        jq.run_sweep(RAGGED, parts)
+    with pytest.raises(BadInput, match=f"resume it with jquanta gather {parts}"):
+        jq.open_results(parts)
+    gather(shards_in(parts), parts)
+    assert sorted(path.name[:5] for path in (parts / "weights").glob("*.safetensors")) == [
+        f"{run:05d}" for run in range(5)
+    ]
+    assert {part.state for part in jq.check(parts)} == {"whole"}
+
+
+def test_commands_hold_where_paths_have_spaces_or_were_moved(
+    parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "a b"
+    parts.rename(place)
+    shutil.rmtree(place / "shards/3-of-3")
+    (place / "shards/1-of-3").rename(tmp_path / "moved")
+    given = [str(tmp_path / "moved"), str(place / "shards/2-of-3")]
+    assert main(["gather", *given]) == 2
+    assert "give one to join in by --out" in capsys.readouterr().err
+    assert main(["gather", *given, "--out", str(place)]) == 2
+    (line,) = capsys.readouterr().out.splitlines()
+    assert main(shlex.split(line)[1:]) == 0
+    assert main(["gather", *given, str(place / "shards/3-of-3"), "--out", str(place)]) == 0
 
 
 def test_a_part_twice_at_once_is_refused(parts: Path, tmp_path: Path) -> None:

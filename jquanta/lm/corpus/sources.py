@@ -404,11 +404,18 @@ def _folder(root: Path, pattern: str, field: str) -> Files | Shards:
     if not names:
         what = "text files" if pattern == "*" else f"files that match --pattern {pattern}"
         raise BadInput(f"{root}: holds no {what}")
-    if all(name.endswith((*LINES, PARQUET)) for name in names):
+    tables = [name for name in names if name.endswith((*LINES, PARQUET))]
+    if len(tables) == len(names):
         files = tuple(LocalFile(named[name], name) for name in names)
         return Shards(root.resolve().name, files, field)
+    other = next(name for name in names if name not in tables)
+    if tables:  # a line of JSON is no text, and a text is no table
+        raise BadInput(
+            f"{root}: holds {tables[0]}, of many documents, and {other}, which would be one; "
+            f"choose by --pattern, such as '*{Path(tables[0]).suffix}'"
+        )
     if field != FIELD:
-        raise BadInput(f"--field {field}: {root} holds {names[0]}, and such a file is a document")
+        raise BadInput(f"--field {field}: {root} holds {other}, and such a file is a document")
     return Files(root, tuple(named[name] for name in names))
 
 

@@ -1,5 +1,6 @@
 """Join the parts of losses (``--shard``) to the columns that they are parts of."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ from jquanta.lm.losses.column import (
 )
 from jquanta.lm.losses.legs import Leg
 from jquanta.lm.losses.reader import open_losses
-from jquanta.run.arrays import make_group, open_group
+from jquanta.run.arrays import METADATA, make_group, open_group
 from jquanta.run.files import PART, as_path, remove, require_place
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence
-from jquanta.run.shard import SHARDS, Missing, Shard, parse, require_one_whole
+from jquanta.run.shard import SHARDS, Missing, Shard, begun, parse, require_one_whole
 from jquanta.run.stop import Interrupts, shortage_in_one_line
 
 Columns = dict[Shard, tuple[Path, dict[str, Any]]]
@@ -32,6 +33,9 @@ Columns = dict[Shard, tuple[Path, dict[str, Any]]]
 
 OF_PART = ("shard", "documents", "predictions", "command", "legs", "documents_done", "finished")
 """Attributes that say something of a part and not of the column."""
+
+AGAIN = "gather on a machine with more of it"
+"""What to do where memory does not suffice."""
 
 SAME = ("weights", "dtype", "size", "corpus")
 """Attributes that all parts of a column have in common."""
@@ -52,7 +56,7 @@ def gather(
         monitor: receives the progress.
 
     Returns:
-        All columns there, in nats, as from ``open_losses``.
+        The columns that the parts are of, in nats, as from ``open_losses``.
 
     Raises:
         Missing: if parts of a column are not there, or not finished, with the commands that
@@ -61,7 +65,8 @@ def gather(
         RunFailed: if the disk is full; the same call gathers.
         Interrupted: after Ctrl-C; the same call gathers.
     """
-    monitor, out, places = monitor or Silence(), as_path(out), list(map(as_path, parts))
+    monitor, out = monitor or Silence(), as_path(out)
+    places = begun(list(map(as_path, parts)), METADATA, set())
     if not places:
         raise BadInput(f"{out}: holds no shards; give the folder that was their --out")
     roots = list(map(_root, places))
@@ -81,17 +86,17 @@ def gather(
     _require_room(out, first)
     with (
         RunFolder(out).locked(),
-        shortage_in_one_line("gather again"),
+        shortage_in_one_line(AGAIN),
         Interrupts(f"interrupted; the parts of {out} are as they were") as interrupts,
     ):
         if read_attributes(out) is None:
             make_group(out, {k: v for k, v in first.items() if k != "shard"})
-        for begun in out.glob(f"*@*{PART}"):
-            remove(begun)
+        for left in out.glob(f"*@*{PART}"):
+            remove(left)
         for number, (label, found) in enumerate(sorted(columns.items())):
             _join(out, found, interrupts)
             monitor.work("gathering", (number + 1) / len(columns), label)
-    return open_losses(out)
+    return open_losses(out, models=sorted(columns))
 
 
 def _root(place: Path) -> dict[str, Any]:
@@ -124,10 +129,14 @@ def _require_all(
     every = shards[0][0].all()
     lacking: dict[Shard, list[str]] = {}
     for found in columns.values():
-        command = next(iter(found.values()))[1]["command"]
+        path, attributes = next(iter(found.values()))
+        command = attributes.get("command")
+        if command is None:
+            raise BadInput(f"{path}: was not made with --shard; delete it")
         for shard in every:
             if shard not in found or "finished" not in found[shard][1]:
-                lacking.setdefault(shard, []).append(f"{command} --shard {shard} --out {out}")
+                own = f"{command} --shard {shard} --out {shlex.quote(str(out))}"
+                lacking.setdefault(shard, []).append(own)
     if lacking:
         commands = [command for shard in sorted(lacking) for command in lacking[shard]]
         raise Missing(out, len(every), commands, len(lacking))

@@ -23,7 +23,7 @@ from jquanta.lm.weights.load import read_config, read_tokenizer
 from jquanta.lm.weights.sources import Hub, Source, open_source
 from jquanta.run.arrays import METADATA
 from jquanta.run.files import as_path, require_place
-from jquanta.run.shard import Shard
+from jquanta.run.shard import Shard, require_same_cut, shards_in
 from jquanta.run.sums import sha256_of
 
 
@@ -162,7 +162,19 @@ def make_job(
         corpus = open_corpus(corpus)
     corpus.verify()
     out, share = as_path(out), None
+    root = read_root(out) or {}
+    if "shard" in root:
+        raise BadInput(
+            f"--out {out}: is shard {root['shard']} of losses; give the folder of the whole, and "
+            f"--shard {root['shard']} to go on with it"
+        )
+    if shard is None and not root and shards_in(out):
+        raise BadInput(
+            f"--out {out}: holds shards of losses; compute those that are missing (--shard), then: "
+            f"jquanta gather {shlex.quote(str(out))}"
+        )
     if shard is not None:
+        require_same_cut(out, shard)
         out, share = shard.folder(out), share_of(corpus, shard)
     require_room(out, corpus)
     checkpoints = tuple(

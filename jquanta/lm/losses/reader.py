@@ -197,6 +197,10 @@ def _columns(root: Path, models: Sequence[str] | None) -> list[tuple[Path, dict[
         if column is not None and (models is None or label_of(column) in models):
             found.append((path, column))
     unfinished = [label_of(column) for _, column in found if "finished" not in column]
+    if any("gathered" in column for _, column in found if "finished" not in column):
+        raise BadInput(
+            f"{root}: not finished: {', '.join(unfinished)}; jquanta gather {root} goes on"
+        )
     if unfinished:
         raise BadInput(
             f"{root}: not finished: {', '.join(unfinished)}; run the same jquanta losses again, "

@@ -15,7 +15,7 @@ from jquanta.lm.losses import column
 from jquanta.lm.losses.compute import compute_losses, run_job
 from jquanta.lm.losses.gather import gather
 from jquanta.lm.losses.job import make_job, share_of
-from jquanta.run.shard import Shard, shards_in
+from jquanta.run.shard import Missing, Shard, shards_in
 from tests.lm.losses import examples
 from tests.lm.losses.examples import LENGTHS, TOKENS
 from tests.sweep.examples import tree
@@ -166,6 +166,39 @@ def test_parts_and_wholes_do_not_mix(parts: Path) -> None:
         part(parts, Shard(having + 1, 1), out="new")
     with pytest.raises(BadInput, match="holds other files"):
         gather(shards_in(out), parts / "corpus")
+
+
+def test_a_part_is_no_place_for_a_whole(parts: Path) -> None:
+    """Nor a place for parts of another cut; and what is not gathered is told so."""
+    out = parts / "out"
+    before = tree(out)
+    for shard in (None, Shard(4, 1)):
+        with pytest.raises(BadInput, match="is shard 1/3 of losses; give the folder of the whole"):
+            make_job(parts / "corpus", parts / "neox", out / "shards/1-of-3", shard=shard)
+    with pytest.raises(BadInput, match="1-of-3 is shard 1/3 of another cut"):
+        make_job(parts / "corpus", parts / "neox", out, shard=Shard(4, 1))
+    with pytest.raises(BadInput, match=f"holds shards of losses.*jquanta gather {out}"):
+        make_job(parts / "corpus", parts / "neox", out)
+    assert tree(out) == before
+    (out / "shards/2-of-3").rename(parts / "moved")
+    (out / "shards/2-of-3").mkdir()  # as of a process that was killed at its start
+    with pytest.raises(Missing, match="1 of 3 shards is missing"):
+        gather(shards_in(out), out)
+
+
+def test_an_interrupted_gather_goes_on(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = parts / "out"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(column.Column, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            gather(shards_in(out), out)
+    with pytest.raises(BadInput, match=f"not finished: .*; jquanta gather {out} goes on"):
+        jq.open_losses(out)
+    assert gather(shards_in(out), out).sizes["model"] == 2
 
 
 def test_a_full_disk_loses_nothing(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
