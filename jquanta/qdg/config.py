@@ -11,7 +11,7 @@ from typing import Any
 import tomli_w
 
 from jquanta.errors import BadInput
-from jquanta.lm.corpus import MAX_LENGTH
+from jquanta.lm.corpus import CUT, LONG, MAX_LENGTH
 from jquanta.lm.losses import DTYPES
 from jquanta.run import settings
 from jquanta.run.settings import MAX_SEED, knob, parse_bytes, require, require_count, require_one_of
@@ -85,6 +85,9 @@ class InputConfig:
     tokenizer: str = knob("", "of the corpus (empty: the model's)")
     documents: int = knob(0, "documents of the source to take; 0 for all")
     max_length: int = knob(MAX_LENGTH, "tokens that documents are cut to")
+    long: str = knob(
+        CUT, f"what becomes of longer documents, as of jquanta corpus: {', '.join(LONG)}"
+    )
 
     def __post_init__(self) -> None:
         for name in ("model", "corpus", "losses"):
@@ -92,6 +95,7 @@ class InputConfig:
             require(bool(value), f"input.{name}", "''", "is missing; write it under [input]")
         require_count("input.documents", self.documents, MAX_PREDICTIONS, least=0)
         require_count("input.max_length", self.max_length, MAX_PREDICTIONS)
+        require_one_of(LONG, "input.long", self.long)
 
     def at(self, place: Callable[[str], str]) -> "InputConfig":
         """The same inputs, each path of them where ``place`` puts it."""

@@ -172,6 +172,7 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
             path,
             max_length=wanted.max_length,
             documents=wanted.documents or None,
+            long=wanted.long,
             monitor=monitor,
         )
     )

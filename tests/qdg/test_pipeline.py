@@ -69,6 +69,24 @@ def test_each_stage_is_what_its_own_call_gives(place: Path, done: Path) -> None:
     assert stored.attrs["samples"] == kept.attrs["samples"] == samples.hash
 
 
+def test_a_corpus_of_long_documents_may_be_split(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "one.txt").write_text(planted.words(range(1, 26)))
+    (tmp_path / "tokenizer.json").write_bytes(planted.tokenizer())
+    changes = {
+        "source": str(tmp_path / "texts"),
+        "tokenizer": str(tmp_path / "tokenizer.json"),
+        "corpus": str(tmp_path / "corpus"),
+        "losses": str(tmp_path / "losses"),
+        "max_length": 10,
+        "long": "split",
+    }
+    qdg.run(settings(place, input=changes, cluster={"counts": [2]}), tmp_path / "run")
+    assert np.diff(examples.open_corpus(tmp_path / "corpus").offsets).tolist() == [10, 10, 5]
+    with pytest.raises(BadInput, match=r"input\.long = 'spilt'"):
+        qdg.run(settings(place, input=changes | {"long": "spilt"}), tmp_path / "other")
+
+
 def test_a_finished_folder_is_left_alone(place: Path, done: Path) -> None:
     before, watch = modified(done), Watch()
     qdg.run(settings(place), done, monitor=watch)
@@ -340,5 +358,9 @@ def test_the_embedded_configuration_is_the_published_one() -> None:
     assert (paper.select.induction, paper.similarity.parameters) == ("trigram", "paper")
     assert paper.cluster.chosen is None
     assert paper.cluster.n_init == 30
+    real = load_qdg(published / "smollm2.toml")
+    assert (real.select.threshold, real.select.induction) == (0.1, "trigram")
+    assert real.select.count >= 2000
+    assert (real.input.max_length, real.input.long) == (256, "split")
     stories = load_qdg(published / "tinystories-33m.toml")
     assert (stories.select.threshold, stories.select.induction) == (0.693, "none")
