@@ -19,6 +19,7 @@ from jquanta.lm.models.config import LMConfig
 from jquanta.machine.computer import Computer
 from jquanta.qdg.clusters.kmeans import layout_for, padded_size
 from jquanta.qdg.clusters.spherical import padded_clusters
+from jquanta.qdg.config import COMPACT
 from jquanta.qdg.cosines.blockwise import largest_panel, steps, tiling
 from jquanta.qdg.cosines.panels import panels
 from jquanta.qdg.samples.prefixes import Batch
@@ -183,19 +184,20 @@ def similarity(
     makes = np.array([step.made for step in todo])
     rows = np.array([sum(sizes[c.start : c.stop]) for c in cuts])
     remade, runs = rows[makes].sum() / len(lengths), sum(len(cuts[j]) for j in makes)
-    if kept:
+    once = kept or view.mode in COMPACT
+    building = float(rows[makes].sum()) * cost.building if kept else 0.0
+    if once:
         operations, batched = float(each.sum()), len(batches)
-        building = float(rows[makes].sum()) * cost.building
         words = f"{cost.numbers:,} numbers kept of each, made once"
     else:
         operations = float(sum(each[cuts[j].start : cuts[j].stop].sum() for j in makes))
-        batched, building = runs, 0.0
+        batched = runs
         words = f"{cost.numbers:,} numbers a sample, each made {_times(remade)}"
     first = replace(
         making,
         work=f"{making.work}{words}: {_power(operations)}",
         seconds=operations / (share.gradients * computer.single) + batched * share.launch,
-        disk=made * len(lengths) if kept else 0.0,
+        disk=made * len(lengths) if once else 0.0,
     )
     pairs = sum(len(step.partners) for step in todo)
     kinds = 1 + absolute

@@ -28,6 +28,9 @@ GROUP = "matrices.zarr"
 FACTORS = "factors"
 """Folder of what rows are built from, which other panels need, too."""
 
+KEPT = "kept"
+"""Folder of the rows themselves, where they are small."""
+
 VERSION = 2
 """Of the state on disk. Version 1, without a number, kept the matrices in the order in which the
 samples were computed, and sorted them at the end."""
@@ -192,7 +195,7 @@ class OnDisk:
             return [f"similarity: continuing after {share:.0%}"]
         self.done = np.zeros(shape, bool)
         for path in self.work.iterdir():  # of other panels, or of an earlier version
-            if path.name not in (STATE, LOCK, FACTORS):
+            if path.name not in (STATE, LOCK, FACTORS, KEPT):
                 remove(path)
         write(self.group, self.variables, self.identity)
         reserve(self._strips())

@@ -11,12 +11,14 @@ from jquanta.errors import BadInput
 from jquanta.lm.models.model import Model
 from jquanta.lm.weights.load import fingerprint
 from jquanta.machine.memory import usable_together
+from jquanta.qdg.config import COMPACT
 from jquanta.qdg.cosines.blockwise import BadRows, fill, names
 from jquanta.qdg.cosines.factored import Rows, rows_of
 from jquanta.qdg.cosines.matrix import (
     COSINE,
     COSINE_ABS,
     FACTORS,
+    KEPT,
     STATE,
     InMemory,
     Matrices,
@@ -25,6 +27,7 @@ from jquanta.qdg.cosines.matrix import (
     require_same,
     strip_shape,
 )
+from jquanta.qdg.cosines.remembered import SPARE, Remembered, has_room, size_of
 from jquanta.qdg.samples.predictions import Predictions
 from jquanta.qdg.samples.prefixes import prefixes
 from jquanta.qdg.views.factors import Factors
@@ -111,6 +114,9 @@ def similarity(
     made = _rows(model, predictions, view, batch_tokens)
 
     def rows(folder: Path | None) -> Rows:
+        if folder is not None and view.mode in COMPACT:
+            claim(folder, identity)
+            return _remembered(made, folder / KEPT, len(predictions), monitor)
         if not isinstance(view, Factors):
             return Rows(made)
         place = folder and folder / FACTORS
@@ -135,6 +141,9 @@ def similarity(
         except BadRows as bad:
             zero, infinite = (predictions.index[np.sort(x)] for x in (bad.zero, bad.infinite))
             raise BadRows(zero, infinite, "prediction") from None
+        finally:
+            if isinstance(rows.source, Remembered):
+                rows.source.save()
         return environment() | identity | rows.after()
 
     if out is None:
@@ -191,6 +200,20 @@ def _rows(model: Model, predictions: Predictions, view: View, batch_tokens: int 
     if isinstance(view, Gradients) and way_here().scanned:
         return Outer(rows, model.config, chosen(model.config, view.parameters))
     return rows
+
+
+def _remembered(made: Any, folder: Path, samples: int, monitor: Monitor) -> Rows:
+    """Rows that are kept in a file, if the disk has room for them."""
+    if not has_room(made, samples, folder):
+        monitor.say(
+            f"the disk has less than {SPARE} times {1e-9 * size_of(made, samples):.3g} GB, so what "
+            "is made of samples is not kept: the same command would make it again"
+        )
+        return Rows(made)
+    found = Remembered(made, folder, samples)
+    if found.done.any():
+        monitor.say(f"samples: continuing after {found.done.mean():.0%}")
+    return Rows(found)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from jquanta.qdg.samples.predictions import given
 from jquanta.qdg.views.activations import Activations
 from jquanta.qdg.views.factors import Factors
 from jquanta.qdg.views.gradient import Gradients
-from jquanta.qdg.views.per_sample import view_of
+from jquanta.qdg.views.per_sample import PerSample, view_of
 from jquanta.qdg.views.sketch import Sketch
 from jquanta.qdg.views.stored import VIEWS, view_from
 from tests.lm.corpus.samples import tree
@@ -153,6 +153,42 @@ def test_an_interrupted_run_continues(corpus: Corpus, tmp_path: Path) -> None:
     assert "continuing after" in watch.lines[0]
     np.testing.assert_array_equal(found.cosine, whole.cosine)
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"similarity.zarr"}
+
+
+@pytest.mark.parametrize("view", [Sketch(size=3), Activations()], ids=["sketch", "activations"])
+def test_small_rows_are_made_once_though_interrupted(
+    view: Any, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, model = examples.predictions(corpus), examples.model()
+    settings = {"batch_tokens": 64, "panel": 4, "memory": 64 * 2**20}
+    whole = qdg.similarity(model, samples, view, **settings)
+    made: list[int] = []
+    original = PerSample.__call__
+    monkeypatch.setattr(
+        PerSample, "__call__", lambda self, number: made.append(number) or original(self, number)
+    )
+    with pytest.raises(Interrupted):
+        qdg.similarity(model, samples, view, out=tmp_path, monitor=Watch(stop_at=5), **settings)
+    before = len(made)
+    watch = Watch()
+    found = qdg.similarity(model, samples, view, out=tmp_path, monitor=watch, **settings)
+    assert any(line.startswith("samples: continuing after") for line in watch.lines)
+    assert 5 <= before < len(made)
+    assert sorted(made) == [*range(len(view_of(model, samples, view, 64).batches))]
+    np.testing.assert_array_equal(found.cosine, whole.cosine)
+    assert {path.name for path in tmp_path.iterdir()} == {"similarity.zarr"}
+
+
+def test_small_rows_are_not_kept_where_the_disk_has_no_room(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, model = examples.predictions(corpus), examples.model()
+    monkeypatch.setattr("jquanta.qdg.cosines.remembered.SPARE", 10**12)
+    watch = Watch()
+    found = qdg.similarity(model, samples, Sketch(size=3), out=tmp_path, monitor=watch)
+    assert any("is made of samples is not kept" in line for line in watch.lines)
+    whole = qdg.similarity(model, samples, Sketch(size=3))
+    np.testing.assert_array_equal(found.cosine, whole.cosine)
 
 
 def test_what_a_kill_after_the_last_step_leaves_is_cleared(corpus: Corpus, tmp_path: Path) -> None:
