@@ -24,7 +24,7 @@ from jquanta.machine.memory import usable
 from jquanta.qdg.samples.predictions import Predictions
 from jquanta.qdg.samples.prefixes import Batch, Prefixes, batches, prefixes
 from jquanta.qdg.views.programs import Programs
-from jquanta.qdg.views.source import at_once, computed, is_wide
+from jquanta.qdg.views.source import at_once, at_once_by, computed, is_wide
 from jquanta.qdg.views.view import Function, OneSample, View
 from jquanta.qdg.views.ways import Way, way_here
 
@@ -256,10 +256,11 @@ def working_bytes(
     inside: float = 0.0,
 ) -> int:
     """Bytes on all devices that making a batch takes, beside what it gives: the parameters, and on
-    accelerators what ``sample_bytes`` counts. On a CPU samples are made one by one."""
+    accelerators what ``sample_bytes`` counts. On a CPU each core makes one sample at a time."""
     own = 4 * count(config)[0] * devices
     if way.one_by_one:
-        return own
+        longest = max(batch.length for batch in plan)
+        return own + int(at_once_by(way, devices) * kept(config, longest))
     each = (b.rows * (sample_bytes(config, b.length, made, inside) - made) for b in plan)
     return own + int(max(each))
 
