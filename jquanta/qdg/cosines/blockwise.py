@@ -19,7 +19,7 @@ from jquanta.machine.memory import usable_together
 from jquanta.qdg.cosines import kernel
 from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS, InMemory, Matrices
 from jquanta.qdg.cosines.panels import Panel, assemble, padded, panels, products
-from jquanta.qdg.views.source import Source, at_once
+from jquanta.qdg.views.source import Source, at_once, weights
 from jquanta.run.progress import Monitor, Silence
 from jquanta.run.settings import as_bytes
 from jquanta.run.shown import listed
@@ -302,8 +302,9 @@ class _Work:
         self.absolute = COSINE_ABS in matrices.names
         self.pending: deque[tuple[int, int, Panel, Panel, Any]] = deque()
         self.steps = steps(matrices.done, tiling.held)
-        sizes = [sum(len(source.batches[number]) for number in batches) for batches in cuts]
-        self.made, self.total = 0, sum(sizes[j] for _, j, _ in self.steps)
+        self.weights = weights(source)
+        self.made = 0.0
+        self.total = sum(self.weights[cuts[j].start : cuts[j].stop].sum() for _, j, _ in self.steps)
 
     def run(self) -> None:
         """Make panels in order, hold those that are needed again, multiply, write."""
@@ -336,8 +337,8 @@ class _Work:
     def _make(self, j: int) -> Panel:
         return assemble(self.source, self.cuts[j], self.tiling.panel, self.dtype, self._report)
 
-    def _report(self, rows: int) -> None:
-        self.made += rows
+    def _report(self, number: int) -> None:
+        self.made += self.weights[number]
         self.monitor.work("similarity", min(1.0, self.made / self.total))
         self.interrupts.check()
 

@@ -42,7 +42,7 @@ from jquanta.qdg.cosines.matrix import (
 from jquanta.qdg.cosines.similarity import work_folder
 from jquanta.qdg.samples.predictions import Predictions
 from jquanta.qdg.views.per_sample import PerSample, view_of
-from jquanta.qdg.views.source import computed
+from jquanta.qdg.views.source import computed, weights
 from jquanta.qdg.views.view import View
 from jquanta.run.arrays import Variable, finish, read, variable, write
 from jquanta.run.checkpoint import Due
@@ -146,16 +146,19 @@ def _fill(rows: "_OnDisk", source: PerSample, predictions: Predictions, monitor:
     for line in rows.begin():
         monitor.say(line)
     missing = [i for i, own in enumerate(source.batches) if not rows.done[own].all()]
+    share = weights(source) / sum(weights(source))
+    made = 1 - sum(share[missing])
     zero, infinite = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     with Interrupts("interrupted; the same command continues") as interrupts:
         try:
-            for samples, batch in computed(source, missing):
+            for number, (samples, batch) in zip(missing, computed(source, missing), strict=True):
                 unit, length = map(np.asarray, _unit(batch))
                 good = np.isfinite(length) & (length > 0)
                 zero.append(samples[length == 0])
                 infinite.append(samples[~np.isfinite(length)])
                 rows.write(samples[good], unit[good], length[good])
-                monitor.work("features", float(rows.done.mean()))
+                made += share[number]
+                monitor.work("features", min(1.0, made))
                 interrupts.check()
         finally:
             rows.save()

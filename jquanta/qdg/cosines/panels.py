@@ -74,13 +74,13 @@ def assemble(
         batches: which.
         panel: rows that it has room for: a multiple of the devices.
         dtype: in which unit rows are held.
-        report: called with the number of samples of each batch.
+        report: called with the number of each batch that is there.
     """
     devices = mesh()
     place = _place(devices)
     slots = np.arange(panel).reshape(devices.size, -1)  # a device's rows lie one after the other
     rows, samples, norms, places, used = None, [], [], [], 0
-    for own, made in computed(source, batches):
+    for number, (own, made) in zip(batches, computed(source, batches), strict=True):
         found = _spread(made, len(own), devices)
         if rows is None:
             rows = _nothing(found, panel, dtype, devices)
@@ -90,7 +90,7 @@ def assemble(
         norms.append(norm[: len(own)])
         samples.append(own)
         used += share
-        report(len(own))
+        report(number)
     return Panel(rows, np.concatenate(samples), np.concatenate(places), norms)
 
 

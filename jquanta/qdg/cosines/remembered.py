@@ -19,7 +19,7 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from jquanta.qdg.cosines.matrix import COST_SHARE, DONE, LEAST_INTERVAL, marks
-from jquanta.qdg.views.source import Source
+from jquanta.qdg.views.source import Source, weights
 from jquanta.run.checkpoint import Due
 from jquanta.run.files import whole
 
@@ -60,6 +60,11 @@ class Remembered:
     def batches(self) -> Sequence[NDArray[np.int64]]:
         """See ``Source``."""
         return self.source.batches
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """See ``source.weights``."""
+        return weights(self.source)
 
     @property
     def row(self) -> Any:

@@ -35,7 +35,7 @@ from jquanta.qdg.views.lowrank import dense, is_low
 from jquanta.qdg.views.parameters import chosen
 from jquanta.qdg.views.per_sample import PerSample, view_of
 from jquanta.qdg.views.ranks import outer_products
-from jquanta.qdg.views.source import Source, computed
+from jquanta.qdg.views.source import Source, computed, weights
 from jquanta.run.checkpoint import Due
 from jquanta.run.files import write_whole
 from jquanta.run.progress import Monitor
@@ -76,6 +76,11 @@ class Outer:
     def batches(self) -> Sequence[NDArray[np.int64]]:
         """See ``Source``."""
         return self.source.batches
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """See ``source.weights``."""
+        return weights(self.source)
 
     @cached_property
     def row(self) -> Any:
@@ -277,10 +282,11 @@ def built_at_once(row: int, memory: int) -> int:
 def _made(rows: PerSample, first: int, monitor: Monitor, interrupts: Interrupts) -> Any:
     """(first record, records) of each batch from number ``first`` on."""
     start = sum(len(own) for own in rows.batches[:first])
-    for own, found in computed(rows, range(first, len(rows.batches))):
+    share = np.cumsum(weights(rows)) / sum(weights(rows))
+    for number, (own, found) in enumerate(computed(rows, range(first, len(rows.batches))), first):
         yield start, np.asarray(_flat(found))
         start += len(own)
-        monitor.work("gradients", start / len(rows))
+        monitor.work("gradients", float(share[number]))
         interrupts.check()
 
 

@@ -53,6 +53,11 @@ class PerSample:
         return [batch.samples for batch in self.plan]
 
     @cached_property
+    def weights(self) -> list[int]:
+        """See ``source.weights``: tokens, padding included."""
+        return [len(batch.samples) * batch.length for batch in self.plan]
+
+    @cached_property
     def row(self) -> Any:
         """Shapes and dtypes of one sample's arrays."""
         return _shapes_of_one(self.function)

@@ -30,6 +30,13 @@ class Source(Protocol):
         """The arrays of a batch, in the order of its samples: a tree of [q, …]."""
 
 
+def weights(source: Source) -> NDArray[np.float64]:
+    """[batches] how much of all work each batch is, in any unit: its ``weights``, where the source
+    tells them, since samples with long prefixes take longer; else its samples."""
+    told = getattr(source, "weights", None)
+    return np.array([len(own) for own in source.batches] if told is None else told, float)
+
+
 def computed(
     source: Source, numbers: Iterable[int] | None = None
 ) -> Iterator[tuple[NDArray[np.int64], Any]]:

@@ -179,6 +179,20 @@ def test_small_rows_are_made_once_though_interrupted(
     assert {path.name for path in tmp_path.iterdir()} == {"similarity.zarr"}
 
 
+@pytest.mark.parametrize(
+    "view", [Gradients(), Factors(rank=2), Sketch(size=3)], ids=lambda v: v.mode
+)
+def test_progress_counts_tokens(view: Any, corpus: Corpus, tmp_path: Path) -> None:
+    """The longest prefixes are made first: by samples, the time left would be twice too long."""
+    samples, model, watch = examples.predictions(corpus), examples.model(), Watch()
+    qdg.similarity(model, samples, view, out=tmp_path, batch_tokens=64, monitor=watch)
+    plan = view_of(model, samples, Sketch(size=3), 64).plan
+    tokens = np.cumsum([len(batch.samples) * batch.length for batch in plan])
+    stage = "gradients" if view.mode == "factors" else "similarity"
+    told = [share for name, share, *_ in watch.reports if name == stage]
+    np.testing.assert_allclose(told[: len(plan)], tokens / tokens[-1])
+
+
 def test_small_rows_are_not_kept_where_the_disk_has_no_room(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
