@@ -341,8 +341,13 @@ def reserve(strips: Sequence[Strip]) -> None:
         )
     for strip in strips:
         strip.file.parent.mkdir(parents=True, exist_ok=True)
-        with strip.file.open("wb") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
+        zeros(strip.file, size)
+
+
+def zeros(path: Path, size: int) -> None:
+    """Make a file of so many zeros, whose room on the disk is taken at once."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate") and size:
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)

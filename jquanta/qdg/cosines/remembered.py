@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
-from jquanta.qdg.cosines.matrix import COST_SHARE, DONE, LEAST_INTERVAL, marks
+from jquanta.qdg.cosines.matrix import COST_SHARE, DONE, LEAST_INTERVAL, marks, zeros
 from jquanta.qdg.views.source import Source, weights
 from jquanta.run.checkpoint import Due
 from jquanta.run.files import whole
@@ -50,8 +50,7 @@ class Remembered:
         self.done = marks(folder / DONE, (samples,))
         if not file.exists() or file.stat().st_size != size_of(source, samples):
             self.done[:] = False
-            with file.open("wb") as opened:
-                opened.truncate(size_of(source, samples))
+            zeros(file, size_of(source, samples))
         self.array: Float32[np.ndarray, "Q F"] = np.memmap(file, "<f4", "r+", shape=self.shape)
         self.made = self.done.copy()  # those that are not flushed yet, too
         self.due, self.lock = Due(LEAST_INTERVAL, COST_SHARE), Lock()
