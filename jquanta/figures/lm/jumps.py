@@ -55,8 +55,8 @@ def draw(
             sizes of them, or three checkpoints after step 0, or both. Networks of one seed are left
             out.
         folder: where ``jumps.png`` and ``jumps.pdf`` are written.
-        below: nats; a token is learned where its loss is below for good; by default the paper's
-        0.3.
+        below: nats; a token is learned where its loss is below for good; by default the
+            paper's 0.3.
         step: the checkpoint at which sizes are compared; by default each model's last.
 
     Returns:
@@ -66,9 +66,8 @@ def draw(
 
     Raises:
         BadInput: if there are no networks of several seeds, one lacks a seed that others have,
-        there
-            are neither three sizes nor three checkpoints, or a loss is not a finite number of at
-            least 0.
+            there are neither three sizes nor three checkpoints, or a loss is not a finite number of
+            at least 0.
     """
     if below is None:
         below = MONOGENIC.below

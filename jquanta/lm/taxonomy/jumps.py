@@ -51,7 +51,7 @@ class Agreement:
         below: the threshold, in nats.
         predictions: number of tokens of the corpus.
         places: [seeds, n + 1] number of tokens by their place in each seed; the last: never
-        learned.
+            learned.
         pairs: [n + 1, n + 1] number of tokens by their places in two seeds, over all ordered pairs
             of seeds.
         any, all: number of tokens that jump in any seed, and in all seeds.
@@ -101,8 +101,7 @@ def agreement(
 
     Args:
         losses: of ``by_seed``, in nats: along ``model`` the sizes, or the checkpoints of one size,
-        in
-            ascending order.
+            in ascending order.
         at: [n] their sizes, or steps; positive.
         below: nats; a token is learned where its loss is below.
         block: predictions that are read at once, of one model and seed.

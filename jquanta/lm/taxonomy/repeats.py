@@ -31,7 +31,7 @@ class Curve(NamedTuple):
     Attributes:
         name, size, seeds: as of ``Network``.
         steps: ascending.
-        columns: indices along ``model`` [seeds][steps].
+        columns: indices along ``model``, a tuple for each seed with one for each step.
         left_out: number of checkpoints that not all seeds have.
     """
 
