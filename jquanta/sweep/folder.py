@@ -41,15 +41,17 @@ class SweepFolder(RunFolder):
             BadInput: if the folder cannot be written, or holds something else, such as parts of
                 a sweep.
         """
-        if self.gathered and not self.done:
-            raise BadInput(f"--out {self.path}: is being joined; go on: {self.command()}")
         if not self.begun and shards_in(self.path):
             raise BadInput(
                 f"--out {self.path}: holds shards of a sweep; train those that are missing "
                 f"(--shard), then: jquanta gather {shlex.quote(str(self.path))}"
             )
-        if self.require_place() and self.read_config().runs() != config.runs():
+        if not self.require_place():
+            return
+        if self.read_config().runs() != config.runs():
             raise self.other_configuration()
+        if self.gathered and not self.done:
+            raise BadInput(f"--out {self.path}: is being joined; go on: {self.command()}")
 
     @property
     def shard(self) -> Shard | None:
