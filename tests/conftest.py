@@ -55,6 +55,21 @@ def _as_a_library() -> Iterator[None]:
         yield
 
 
+MAPS = Path("/proc/self/maps")
+
+MOST_MAPS = 20_000
+"""Linux gives a process 65,530 areas of memory (vm.max_map_count). Each compiled program takes some
+ten, and where there are no more the compiler ends the process by a segmentation fault."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs() -> Iterator[None]:
+    """After a module, let go of compiled programs if there are many; the cache on disk has them."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def x64() -> Iterator[None]:
     """Run the test in float64: what is compared is then the mathematics, not the rounding."""
