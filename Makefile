@@ -40,7 +40,7 @@ pictures: .venv/.runtime ## make the pictures and numbers of the documents anew 
 quick: .venv/.test ## run the tests of pure code alone (3 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m '$(QUICK)' $(TESTS)
 
-test: .venv/.test ## run all tests (8 to 20 minutes on 2 cores)
+test: .venv/.test ## run all tests (15 to 30 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 newest: ## quick tests and a run of everything, with the newest Python and newest releases (12 minutes)
