@@ -6,11 +6,9 @@ which is no part of it; invalid text is an error that names file and line.
 """
 
 import fnmatch
-import gzip
 import hashlib
 import json
 import os
-import zlib
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,24 +18,13 @@ from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from jquanta.errors import BadInput
-from jquanta.lm.corpus import hub
+from jquanta.lm.corpus import hub, streamed
 from jquanta.run.files import as_path
 
 FIELD = "text"
 """The JSON field or parquet column that holds a document, where none is named."""
-
-CHUNK = 2**17
-"""Bytes read at a time."""
-
-ZSTD_CHUNK = 2**12
-"""Compressed zstd bytes that are read at a time. A block of 128 KiB takes at least 4 bytes, so they
-decompress to at most 4096 / 4 · 128 KiB = 128 MiB; for prose to about 16 KiB."""
-
-MOST_BYTES = 2**27
-"""Length of the longest document, or line of JSON: 30 times that of the Bible."""
 
 ROWS = 256
 """Rows of a parquet file that are decoded at a time."""
@@ -201,7 +188,7 @@ class JsonLines(_OneFile):
         number = 0
         with self.file.path.open("rb") as file:
             try:
-                for number, line in enumerate(_lines(self._chunks(file)), 1):
+                for number, line in enumerate(streamed.lines(self._chunks(file)), 1):
                     if number == 1:
                         line = line.removeprefix(BOM_UTF8)
                     if not line or line.isspace():
@@ -211,7 +198,7 @@ class JsonLines(_OneFile):
                         continue
                     text = _text(line, self.field, f"{self.file.label}: line {number}")
                     yield Document(text, file.tell())
-            except _Damaged as error:
+            except streamed.Damaged as error:
                 raise BadInput(
                     f"{self.file.label}: after line {number}: {error}; {error.remedy}"
                 ) from None
@@ -221,11 +208,11 @@ class JsonLines(_OneFile):
         """The decompressed content of the file, piece by piece."""
         match self.file.path.suffix:
             case ".zst":
-                return _zstd(file)
+                return streamed.zstd(file)
             case ".gz":
-                return _gzip(file)
+                return streamed.gunzip(file)
             case _:
-                return iter(partial(file.read, CHUNK), b"")
+                return iter(partial(file.read, streamed.CHUNK), b"")
 
 
 class Parquet(_OneFile):
@@ -237,7 +224,9 @@ class Parquet(_OneFile):
         try:
             # By default pyarrow reads whole row groups ahead, which can be gigabytes; without
             # pre_buffer it reads through a buffer of this size.
-            with pq.ParquetFile(self.file.path, pre_buffer=False, buffer_size=CHUNK) as file:
+            with pq.ParquetFile(
+                self.file.path, pre_buffer=False, buffer_size=streamed.CHUNK
+            ) as file:
                 self._check(file.schema_arrow)
                 rows, size = file.metadata.num_rows, self.size
                 for group in range(file.num_row_groups):
@@ -361,8 +350,10 @@ class Files:
             if number < skip:
                 position += path.stat().st_size
                 continue
-            if (size := path.stat().st_size) > MOST_BYTES:
-                raise BadInput(f"{path}: {_too_long(size)}; split it, or choose files by --pattern")
+            if (size := path.stat().st_size) > streamed.MOST_BYTES:
+                raise BadInput(
+                    f"{path}: {streamed.too_long(size)}; split it, or choose files by --pattern"
+                )
             content = path.read_bytes()
             position += len(content)
             try:
@@ -419,70 +410,6 @@ def _folder(root: Path, pattern: str, field: str) -> Files | Shards:
     return Files(root, tuple(named[name] for name in names))
 
 
-class _Damaged(Exception):
-    """Compressed data that are damaged or cut off, or too long a line; and what to do about it."""
-
-    def __init__(self, message: str, remedy: str = "get the file again"):
-        super().__init__(message)
-        self.remedy = remedy
-
-
-def _zstd(file: BinaryIO) -> Iterator[bytes]:
-    """Decompress all zstd frames of a file, piece by piece.
-
-    The library's own stream reader does not notice when a file is cut off within a frame; here
-    that raises ``_Damaged``.
-    """
-    frame = None
-    while data := file.read(ZSTD_CHUNK):
-        while data:
-            # Files made by ``zstd --long`` need a window of up to 2 GiB. Memory is allocated as the
-            # frame's header demands, so other files do not pay for the limit.
-            frame = frame or zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
-            try:
-                yield frame.decompress(data)
-            except zstandard.ZstdError as error:
-                raise _Damaged(f"damaged zstd data ({error})") from None
-            data = b""
-            if frame.eof:  # the end of this frame; what is left over belongs to the next one
-                data, frame = frame.unused_data, None
-    if frame:
-        raise _Damaged("the zstd data is cut off")
-
-
-def _gzip(file: BinaryIO) -> Iterator[bytes]:
-    """Decompress a gzip file, piece by piece. Raises ``_Damaged``."""
-    try:
-        yield from iter(partial(gzip.GzipFile(fileobj=file).read, CHUNK), b"")
-    except EOFError:
-        raise _Damaged("the gzip data is cut off") from None
-    except (zlib.error, gzip.BadGzipFile) as error:
-        raise _Damaged(f"damaged gzip data ({error})") from None
-
-
-def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Split a stream of bytes into lines, without their line ends.
-
-    Raises ``_Damaged`` for a line of more than ``MOST_BYTES``: an archive of 100 kB may hold one of
-    gigabytes.
-
-    The pieces of a line that spans several chunks are collected and joined once: appending to a
-    bytes object for each chunk would take quadratic time for a very long line.
-    """
-    open_line: list[bytes] = []
-    length = 0
-    for chunk in chunks:
-        first, *others = chunk.split(b"\n")
-        open_line.append(first)
-        length = len(others[-1]) if others else length + len(first)
-        if length > MOST_BYTES:
-            raise _Damaged(f"a line of {_too_long()}", "split it")
-        for other in others:
-            yield b"".join(open_line)
-            open_line = [other]
-    yield b"".join(open_line)
-
-
 def _text(line: bytes, field: str, where: str) -> str:
     """The document in a line of JSON. Raises ``BadInput``, which begins with ``where``."""
     try:
@@ -513,11 +440,6 @@ def _not_utf8(error: UnicodeDecodeError) -> str:
     return f"not valid UTF-8 (byte 0x{error.object[error.start]:02x})"
 
 
-def _too_long(size: int | None = None) -> str:
-    found = "more bytes" if size is None else f"{size:,} bytes, more"
-    return f"{found} than the {MOST_BYTES:,} that a document may have"
-
-
 def _few(names: list[str]) -> str:
     """The first names, for an error message."""
     return ", ".join(json.dumps(name)[:40] for name in names[:6]) or "none"
@@ -526,7 +448,7 @@ def _few(names: list[str]) -> str:
 def _sha256(path: Path, advance: Advance) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while data := file.read(8 * CHUNK):
+        while data := file.read(8 * streamed.CHUNK):
             digest.update(data)
             advance(len(data))
     return digest.hexdigest()

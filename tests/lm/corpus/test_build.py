@@ -20,7 +20,7 @@ import zstandard
 
 import jquanta
 from jquanta.errors import BadInput, Interrupted
-from jquanta.lm.corpus import build, sources
+from jquanta.lm.corpus import build, streamed
 from jquanta.lm.corpus.build import build_corpus
 from jquanta.lm.corpus.reader import open_corpus
 from jquanta.lm.corpus.sources import open_source
@@ -375,7 +375,7 @@ def test_another_byte_order_mark_is_told(tmp_path: Path) -> None:
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(streamed, "MOST_BYTES", 2**20)
     long = lines(DOCUMENTS) + b"\n" + bytes(2**26)
     packed = gzip.compress(long, 1) if end == "gz" else zstandard.ZstdCompressor().compress(long)
     path = tmp_path / f"docs.jsonl.{end}"
@@ -394,7 +394,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
 def test_a_file_that_is_too_long_for_a_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "MOST_BYTES", 10)
+    monkeypatch.setattr(streamed, "MOST_BYTES", 10)
     (tmp_path / "a.txt").write_text("eleven chars")
     with pytest.raises(BadInput, match="12 bytes, more than the 10 that a document may have"):
         list(open_source(tmp_path).documents())
