@@ -12,7 +12,7 @@ import jquanta as jq
 from jquanta.__main__ import main
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.lm.losses import column
-from jquanta.lm.losses.compute import compute_losses, run_job
+from jquanta.lm.losses.compute import compute_losses, plan_for, run_job
 from jquanta.lm.losses.gather import gather
 from jquanta.lm.losses.job import make_job, share_of
 from jquanta.run.shard import Missing, Shard, shards_in
@@ -87,6 +87,15 @@ def test_every_prediction_belongs_to_one_part(place: Path, of: int) -> None:
         (corpus.starts[share.documents[0]], corpus.starts[share.documents[1]]) == share.predictions
         for share in shares
     )
+
+
+def test_a_part_computes_its_own_documents_alone(place: Path) -> None:
+    corpus = jq.open_corpus(place / "corpus")
+    seen: list[int] = []
+    for shard in Shard(3, 1).all():
+        plan = plan_for(corpus, examples.NEOX, TOKENS, share=share_of(corpus, shard))
+        seen += [document for batch in plan.batches for document in batch.documents.tolist()]
+    assert sorted(seen) == np.flatnonzero(np.diff(corpus.starts)).tolist()
 
 
 def test_an_interrupted_part_continues(parts: Path) -> None:
