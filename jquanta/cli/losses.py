@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from jquanta.cli import door
+from jquanta.cli import door, several
 from jquanta.cli.flags import needed
 from jquanta.cli.places import require_corpus, require_model
 from jquanta.lm.losses import DTYPES
@@ -52,6 +52,7 @@ class Options:
     shard: str | None = knob(
         None, "compute this part of the documents only, such as 2/5; jquanta gather joins", "I/N"
     )
+    process: str | None = several.flag()
     plan: bool = knob(False, "print columns, batches, time, memory and disk; compute nothing")
 
 
@@ -60,6 +61,12 @@ def losses(options: Options) -> None:
     require_corpus(options.corpus)
     for model in options.model:
         require_model(model, options.revision)
+    with several.together(options.process, options.shard) as first:
+        compute(options, shown=first)
+
+
+def compute(options: Options, *, shown: bool = True) -> None:
+    """Do it; of several processes the first, where ``shown`` is true, shows the progress."""
     import numpy as np
 
     from jquanta.lm.corpus.reader import open_corpus
@@ -72,7 +79,7 @@ def losses(options: Options) -> None:
     from jquanta.run.progress import Bar
     from jquanta.run.shard import parse
 
-    with Bar() as line, warnings.catch_warnings():
+    with Bar(shown=shown) as line, warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: line.say(f"warning: {message}")
         job = make_job(
             open_corpus(options.corpus),

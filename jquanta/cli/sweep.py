@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from jquanta.cli import door
+from jquanta.cli import door, several
 from jquanta.cli.flags import argument, configured
 from jquanta.errors import BadInput
 from jquanta.run.settings import knob, parse_bytes
@@ -56,6 +56,7 @@ class Options:
         "memory for the networks trained together, such as '4 GB' (default: most of a device)",
         "SIZE",
     )
+    process: str | None = several.flag()
     fields: Mapping[str, str] = configured(SCHEMA, METAVARS)
 
 
@@ -75,14 +76,23 @@ def sweep(options: Options) -> None:
         from jquanta.cli import sweep_plan
 
         sweep_plan.print_plan(config, memory, shard)
-    else:
-        train(config, out, memory, shard)
+        return
+    with several.together(options.process, options.shard) as first:
+        train(config, out, memory, shard, shown=first)
 
 
 def train(
-    config: SweepConfig, out: Path, memory: int | None = None, shard: "Shard | None" = None
+    config: SweepConfig,
+    out: Path,
+    memory: int | None = None,
+    shard: "Shard | None" = None,
+    *,
+    shown: bool = True,
 ) -> None:
-    """Train or continue a sweep, or a part of one, in the run folder ``out``; print its results."""
+    """Train or continue a sweep, or a part of one, in the run folder ``out``; print its results.
+
+    Of several processes only the first, where ``shown`` is true, shows its progress and draws.
+    """
     from jquanta import draw
     from jquanta.cli.sweep_plan import describe
     from jquanta.cli.sweep_result import summarise
@@ -110,7 +120,7 @@ def train(
             print(f"{folder.path}: continuing from its checkpoints")
         use_cores([runs[i] for i in own], memory)
         began = time.monotonic()
-        with Bar("training", "compiling") as line:
+        with Bar("training", "compiling", shown=shown) as line:
             results = run_sweep(config, out, shard=shard, memory=memory, monitor=line)
         print(f"trained   {results.sizes['run']} networks in {duration(time.monotonic() - began)}")
     if shard is not None:
@@ -120,7 +130,7 @@ def train(
     summarise(results)
     print(f"results   {folder.results}")
     # Figures that a finished folder holds are left alone; they are drawn where there are none.
-    for path in sorted(folder.figures.glob("*.p*")) or draw_figures():
+    for path in sorted(folder.figures.glob("*.p*")) or (draw_figures() if shown else ()):
         print(f"figure    {path}")
 
 

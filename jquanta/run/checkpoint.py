@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint.options import MultiprocessingOptions
 
 KEPT = 2
 """Number of checkpoints kept: the newest, and the one before it in case the newest is damaged."""
@@ -77,10 +79,16 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = folder.absolute()
         self.due = due or Due(LEAST_INTERVAL, COST_SHARE)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        own = jax.process_index()
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=KEPT, enable_async_checkpointing=False, create=True
+                max_to_keep=KEPT,
+                enable_async_checkpointing=False,
+                # Of several processes each keeps checkpoints of what it computes, by itself.
+                multiprocessing_options=MultiprocessingOptions(own, {own}, f"process-{own}"),
+                create=False,  # Orbax makes folders only where all processes take part
             ),
         )
 
@@ -109,7 +117,7 @@ class Checkpoints:
         if step not in self._manager.all_steps():
             # Leaves are stored under their indices, without the structure: types such as optax's
             # states may then be renamed or moved, and old checkpoints can still be read.
-            leaves = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
+            leaves = {str(i): _own(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
             self._require_room(sum(leaf.nbytes for leaf in leaves.values()))
             self._manager.save(
                 step,
@@ -133,7 +141,9 @@ class Checkpoints:
         damaged = []
         leaves, structure = jax.tree.flatten(template)
         # Orbax needs shapes, dtypes and shardings of what it is to read.
-        abstract = {str(i): ocp.utils.to_shape_dtype_struct(leaf) for i, leaf in enumerate(leaves)}
+        abstract = {
+            str(i): ocp.utils.to_shape_dtype_struct(_own(leaf)) for i, leaf in enumerate(leaves)
+        }
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 found = self._manager.restore(
@@ -162,3 +172,9 @@ class Checkpoints:
         """
         if shutil.disk_usage(self.folder).free < size + SPARE_ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
+
+
+def _own(leaf: Any) -> Any:
+    """An array as Orbax takes it: one of several processes gives its own as NumPy's, for one of
+    JAX's has to be known to all of them."""
+    return np.asarray(leaf) if jax.process_count() > 1 else leaf

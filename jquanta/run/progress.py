@@ -116,11 +116,12 @@ class Bar:
     Args:
         stage: shown from the start; if empty, the bar appears with the first progress.
         waiting: shown in place of the time left until the first progress.
+        shown: False to show nothing, as all but the first of several processes do.
     """
 
-    def __init__(self, stage: str = "", waiting: str = "") -> None:
-        self.stage, self.waiting = stage, waiting
-        self.console = Console(file=sys.stderr)
+    def __init__(self, stage: str = "", waiting: str = "", *, shown: bool = True) -> None:
+        self.stage, self.waiting, self.shown = stage, waiting, shown
+        self.console = Console(file=sys.stderr, quiet=not shown)
         self.lock = threading.Lock()
         self.share = 0.0
         self.anchor: tuple[float, float] | None = None  # time and share of the first progress
@@ -132,7 +133,7 @@ class Bar:
             TimeElapsedColumn(),
             TextColumn("{task.fields[detail]}"),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not (shown and self.console.is_terminal),
         )
         self.task = self._task()
 
@@ -162,7 +163,8 @@ class Bar:
             self.bar.update(
                 self.task, description=stage, completed=share, detail=words, visible=True
             )
-            if not self.console.is_terminal and now - self.last_line > LINE_SECONDS:
+            lines = self.shown and not self.console.is_terminal
+            if lines and now - self.last_line > LINE_SECONDS:
                 self.last_line = now
                 print(f"{share:.0%}  {stage}  {words}".rstrip(), file=sys.stderr, flush=True)
 

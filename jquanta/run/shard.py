@@ -116,9 +116,17 @@ def parse(text: str) -> Shard:
 
 def shards_in(whole: Path | str) -> list[Path]:
     """The folders of parts in the folder of a whole, in the order of their numbers."""
+    return [path for _, path in _found(whole)]
+
+
+def cut_of(whole: Path | str) -> int | None:
+    """Into how many parts a whole was cut, by the parts in its folder; None if there are none."""
+    return next((shard.of for shard, _ in _found(whole)), None)
+
+
+def _found(whole: Path | str) -> list[tuple[Shard, Path]]:
     named = {path: _named(path) for path in as_path(whole).glob(f"{SHARDS}/*")}
-    found = [(shard, path) for path, shard in named.items() if shard and path.is_dir()]
-    return [path for _, path in sorted(found)]
+    return sorted((shard, path) for path, shard in named.items() if shard and path.is_dir())
 
 
 def _named(path: Path) -> Shard | None:

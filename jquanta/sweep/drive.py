@@ -21,19 +21,19 @@ from jquanta.parity.layout import Way
 from jquanta.parity.packed import Packed
 from jquanta.parity.solo import Metrics, Stack
 from jquanta.parity.stopping import Endings
-from jquanta.run import sums
-from jquanta.run.environment import now
+from jquanta.run import sums, together
 from jquanta.run.files import remove
 from jquanta.run.progress import Monitor, Silence
-from jquanta.run.shard import Shard, parse, require_same_cut
+from jquanta.run.shard import Shard, parse, require_same_cut, shards_in
 from jquanta.run.stop import Interrupts
 from jquanta.sweep.config import SweepConfig, load_config
 from jquanta.sweep.curves import NATS_PER_BIT
 from jquanta.sweep.estimate import pack_operations, way_here
 from jquanta.sweep.folder import SweepFolder
+from jquanta.sweep.gather import gather
 from jquanta.sweep.journal import STATES, Journal, read_evaluations
 from jquanta.sweep.plan import Pack, members, plan, trainer_of
-from jquanta.sweep.store import Store, open_results, save_weights
+from jquanta.sweep.store import Store, environment_of, open_results, save_weights
 
 DONE_MARK = "done"
 """Name of the file that marks a pack as trained."""
@@ -54,6 +54,9 @@ def run_sweep(
     monitor: Monitor | None = None,
 ) -> xr.Dataset:
     """Train every run of a configuration, or continue where an earlier call stopped.
+
+    If JAX runs several processes (``jax.distributed``), all make the same call with a folder that
+    all of them see. Each trains a shard, and the first one joins them.
 
     Args:
         config: a ``SweepConfig``, the path of a TOML file, its content as a mapping, or None for
@@ -81,17 +84,42 @@ def run_sweep(
         if shard is not None:
             raise BadInput(f"shard {shard}: a part is for others to find; give a folder (out)")
         with tempfile.TemporaryDirectory(prefix="jquanta-") as scratch:
-            return run_sweep(config, Path(scratch) / "run", memory=memory, monitor=monitor).load()
-    folder = place_of(config, out, shard)
+            folder = SweepFolder(Path(scratch) / "run")
+            _train_here(folder, config, None, memory, monitor or Silence())
+            return open_results(folder.path).load()
+    folder, monitor = place_of(config, out, shard), monitor or Silence()
     if folder.done:
         folder.tidy()
-        return open_results(folder.path)
+    elif shard is not None:
+        _train_here(folder, config, shard, memory, monitor)
+    elif folder.begun and not folder.gathered:  # by one process, which had no shards
+        together.by_first(folder.path, lambda: _train_here(folder, config, None, memory, monitor))
+    elif together.in_shards(folder.path):
+        together.compute(
+            folder.path,
+            len(config.runs()),
+            lambda shard, part: run_sweep(config, out, shard=shard, memory=memory, monitor=part),
+            lambda monitor: gather(shards_in(folder.path), folder.path, monitor=monitor),
+            monitor,
+        )
+    else:
+        _train_here(folder, config, None, memory, monitor)
+    return open_results(folder.path)
+
+
+def _train_here(
+    folder: SweepFolder,
+    config: SweepConfig,
+    shard: Shard | None,
+    memory: int | None,
+    monitor: Monitor,
+) -> None:
+    """Train what is missing of a folder, on the devices of this process."""
     with folder.locked():
         if not folder.done:  # another process may have finished it just before we got the lock
             with folder.failures_recorded(MEMORY_REMEDY):
-                _train_all(folder, config, shard, memory, monitor or Silence())
+                _train_all(folder, config, shard, memory, monitor)
         remove(folder.checkpoints)
-    return open_results(folder.path)
 
 
 def place_of(config: SweepConfig, out: Path | str, shard: Shard | None) -> SweepFolder:
@@ -155,16 +183,6 @@ def _train_all(
         sums.write(folder.weights)
         store.publish()
         folder.finish()
-
-
-def environment_of(record: dict[str, Any]) -> dict[str, Any]:
-    """Attributes of the Dataset about the environment in which it was made."""
-    return {
-        **{f"{name}_version": number for name, number in record["versions"].items()},
-        **{name: str(record[name]) for name in ("commit", "device", "platform")},
-        "precision": record["dtype"],
-        "created": now(),
-    }
 
 
 def _train_packs(

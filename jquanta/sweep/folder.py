@@ -7,10 +7,9 @@ In addition to what every run folder holds: ``results.zarr``, ``weights/`` and `
 import shlex
 from pathlib import Path
 
-from jquanta.errors import BadInput
 from jquanta.run import kinds
 from jquanta.run.folder import CONFIG, RunFolder
-from jquanta.run.shard import Shard, parse, shards_in, whole_of
+from jquanta.run.shard import Shard, cut_of, parse, whole_of
 from jquanta.sweep.config import SweepConfig, load_config
 
 RESULTS = "results.zarr"
@@ -38,20 +37,12 @@ class SweepFolder(RunFolder):
         """Check that a sweep of ``config`` can start or continue here. Writes nothing.
 
         Raises:
-            BadInput: if the folder cannot be written, or holds something else, such as parts of
-                a sweep.
+            BadInput: if the folder cannot be written, or holds something else.
         """
-        if not self.begun and shards_in(self.path):
-            raise BadInput(
-                f"--out {self.path}: holds shards of a sweep; train those that are missing "
-                f"(--shard), then: jquanta gather {shlex.quote(str(self.path))}"
-            )
-        if not self.require_place():
-            return
-        if self.read_config().runs() != config.runs():
+        if not self.begun and cut_of(self.path) is not None:
+            return  # shards, each of which is checked in its own folder
+        if self.require_place() and self.read_config().runs() != config.runs():
             raise self.other_configuration()
-        if self.gathered and not self.done:
-            raise BadInput(f"--out {self.path}: is being joined; go on: {self.command()}")
 
     @property
     def shard(self) -> Shard | None:

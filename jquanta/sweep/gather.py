@@ -19,9 +19,8 @@ from jquanta.run.shard import SHARDS, Missing, Shard, begun, require_one_whole, 
 from jquanta.run.shown import listed
 from jquanta.run.stop import Interrupts
 from jquanta.sweep.config import SweepConfig
-from jquanta.sweep.drive import environment_of
 from jquanta.sweep.folder import RESULTS, SweepFolder
-from jquanta.sweep.store import Store, open_results
+from jquanta.sweep.store import Store, environment_of, open_results
 
 OWN = {SHARDS, LOCK, RESULTS, RESULTS + PART, "weights"}
 """What may lie in the folder of the whole: the parts, and what an earlier try left."""

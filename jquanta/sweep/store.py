@@ -21,6 +21,7 @@ from jquanta.parity.solo import Metrics
 from jquanta.parity.task import Task, make_task
 from jquanta.run import kinds, sums
 from jquanta.run.arrays import DAMAGE, consolidate, open_group, require_whole
+from jquanta.run.environment import now
 from jquanta.run.files import remove, whole
 from jquanta.run.folder import CONFIG
 from jquanta.run.parse import parse_toml
@@ -103,6 +104,16 @@ def template(
             **attributes,
         },
     )
+
+
+def environment_of(record: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of the Dataset about the environment in which it was made."""
+    return {
+        **{f"{name}_version": number for name, number in record["versions"].items()},
+        **{name: str(record[name]) for name in ("commit", "device", "platform")},
+        "precision": record["dtype"],
+        "created": now(),
+    }
 
 
 class Store:

@@ -161,8 +161,8 @@ def test_what_is_no_part_or_another_s_is_named(parts: Path, tiny: Path, tmp_path
 
 
 def test_parts_and_wholes_do_not_mix(parts: Path, tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=f"jquanta gather {parts}"):
-        jq.run_sweep(RAGGED, parts)
+    with pytest.raises(BadInput, match="holds another configuration"):
+        jq.run_sweep(RAGGED | {"train.batch_size": 17}, parts)
     with pytest.raises(BadInput, match="holds a whole sweep, and no shards"):
         jq.run_sweep(TINY, tiny, shard="1/2")
     with pytest.raises(BadInput, match="there are 5 networks; give at most so"):
@@ -174,6 +174,15 @@ def test_parts_and_wholes_do_not_mix(parts: Path, tiny: Path, tmp_path: Path) ->
     with pytest.raises(BadInput, match="jquanta gather"):
         jq.open_results(parts)
     assert not (tmp_path / "new").exists()
+
+
+def test_the_command_of_the_whole_trains_what_is_missing_and_joins(parts: Path) -> None:
+    there = tree(parts / "shards/1-of-3")
+    shutil.rmtree(parts / "shards/2-of-3")
+    whole = jq.run_sweep(RAGGED, parts)
+    assert whole.run.values.tolist() == [0, 1, 2, 3, 4]
+    assert tree(parts / "shards/1-of-3") == there
+    assert {part.state for part in jq.check(parts)} == {"whole"}
 
 
 def test_a_part_is_no_place_for_a_whole(parts: Path, tiny: Path, tmp_path: Path) -> None:
@@ -226,8 +235,6 @@ def test_what_an_interrupted_gather_left_does_not_stay(
         patched.setattr(SweepFolder, "finish", killed)
         with pytest.raises(KeyboardInterrupt):
             gather(shards_in(parts), parts)
-    with pytest.raises(BadInput, match=f"is being joined; go on: jquanta gather {parts}"):
-        jq.run_sweep(RAGGED, parts)
     with pytest.raises(BadInput, match=f"resume it with jquanta gather {parts}"):
         jq.open_results(parts)
     gather(shards_in(parts), parts)

@@ -6,6 +6,7 @@ document.
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,13 @@ from jquanta.lm.losses.column import (
     read_column,
     require_whole,
 )
+from jquanta.lm.losses.gather import gather
 from jquanta.lm.losses.job import (
     Checkpoint,
     Job,
     Share,
     make_job,
+    part_of,
     require_fit,
     require_room,
     require_same,
@@ -52,12 +55,14 @@ from jquanta.lm.weights.load import (
     warn_of_equals,
     warn_of_shared,
 )
-from jquanta.machine import devices
+from jquanta.machine import devices, hosts
 from jquanta.machine.memory import usable
+from jquanta.run import together
 from jquanta.run.environment import environment
 from jquanta.run.files import PART, as_path, remove
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Part, Silence, Speed
+from jquanta.run.shard import shards_in
 from jquanta.run.stop import Interrupts, shortage_in_one_line
 
 MEMORY_REMEDY = "give fewer --batch_tokens; then the same command continues"
@@ -125,10 +130,29 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
             monitor.say(f"{checkpoint.label}: already computed; nothing to do")
         else:
             left.append(checkpoint)
+    in_shards = [x for x in left if job.share is None and _in_shards(job, x)]
+    alone = [x for x in left if x not in in_shards]
+    if in_shards:
+        _compute_shards(replace(job, checkpoints=tuple(in_shards)), batch_tokens, monitor)
+    if job.share is not None:
+        _compute(job, alone, batch_tokens, monitor)
+    elif alone:
+        together.by_first(job.out, lambda: _compute(job, alone, batch_tokens, monitor))
+    # The hub has been reported to serve the same weights for different revisions.
+    stored = [read_column(job.column(checkpoint)) or {} for checkpoint in job.checkpoints]
+    warn_of_equals([(label_of(column), column["weights"]) for column in stored])
+    for name in dict.fromkeys(column["model"] for column in stored):
+        warn_of_shared({label_of(of): of.get("arrays", {}) for of in stored if of["model"] == name})
+
+
+def _compute(
+    job: Job, checkpoints: Sequence[Checkpoint], batch_tokens: int | None, monitor: Monitor
+) -> None:
+    """Compute columns one after another, on the devices of this process."""
     # Each column gets a part of the progress bar in proportion to its cost.
-    work = sum(_cost(checkpoint.config) for checkpoint in left)
+    work = sum(_cost(checkpoint.config) for checkpoint in checkpoints)
     before = 0.0
-    for checkpoint in left:
+    for checkpoint in checkpoints:
         own = _cost(checkpoint.config) / work
         add_column(
             job.out,
@@ -144,11 +168,29 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
             monitor=Part(monitor, before, own),
         )
         before += own
-    # The hub has been reported to serve the same weights for different revisions.
-    stored = [read_column(job.column(checkpoint)) or {} for checkpoint in job.checkpoints]
-    warn_of_equals([(label_of(column), column["weights"]) for column in stored])
-    for name in dict.fromkeys(column["model"] for column in stored):
-        warn_of_shared({label_of(of): of.get("arrays", {}) for of in stored if of["model"] == name})
+
+
+def _in_shards(job: Job, checkpoint: Checkpoint) -> bool:
+    """Whether a column is computed in shards: in which it was begun, or since there are several
+    processes, unless one process has begun it."""
+    path = job.column(checkpoint)
+    stored = read_column(path)
+    if stored is not None and "gathered" not in stored:
+        return False
+    return hosts.here()[1] > 1 or any((x / path.name).exists() for x in shards_in(job.out))
+
+
+def _compute_shards(job: Job, batch_tokens: int | None, monitor: Monitor) -> None:
+    """Compute the shards that are missing of the columns of a job, and join them."""
+    together.compute(
+        job.out,
+        int(np.count_nonzero(np.diff(job.corpus.starts))),
+        lambda shard, part: run_job(part_of(job, shard), batch_tokens=batch_tokens, monitor=part),
+        lambda monitor: gather(
+            shards_in(job.out), job.out, models=[x.label for x in job.checkpoints], monitor=monitor
+        ),
+        monitor,
+    )
 
 
 def add_column(

@@ -42,7 +42,11 @@ SAME = ("weights", "dtype", "size", "corpus")
 
 
 def gather(
-    parts: Sequence[Path | str], out: Path | str, *, monitor: Monitor | None = None
+    parts: Sequence[Path | str],
+    out: Path | str,
+    *,
+    models: Sequence[str] | None = None,
+    monitor: Monitor | None = None,
 ) -> xr.Dataset:
     """Join the parts of losses::
 
@@ -53,6 +57,7 @@ def gather(
     Args:
         parts: the folders of all parts.
         out: the folder for the whole; it may hold other losses on the same corpus.
+        models: the columns to join, ``model@revision`` each; all that the parts have by default.
         monitor: receives the progress.
 
     Returns:
@@ -80,6 +85,8 @@ def gather(
     shards = [(parse(root["shard"]), place) for place, root in zip(places, roots, strict=True)]
     require_one_whole(shards)
     columns = _columns(shards)
+    if models is not None:
+        columns = {label: found for label, found in columns.items() if label in models}
     _require_all(columns, shards, out)
     for found in columns.values():
         _require_column(found, int(first["predictions"]))

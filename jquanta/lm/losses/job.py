@@ -7,7 +7,7 @@ import hashlib
 import shlex
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from jquanta.lm.weights.load import read_config, read_tokenizer
 from jquanta.lm.weights.sources import Hub, Source, open_source
 from jquanta.run.arrays import METADATA
 from jquanta.run.files import as_path, require_place
-from jquanta.run.shard import Shard, require_same_cut, shards_in
+from jquanta.run.shard import Shard, cut_of, require_same_cut
 from jquanta.run.sums import sha256_of
 
 
@@ -161,34 +161,42 @@ def make_job(
     if not isinstance(corpus, Corpus):
         corpus = open_corpus(corpus)
     corpus.verify()
-    out, share = as_path(out), None
+    out = as_path(out)
     root = read_root(out) or {}
     if "shard" in root:
         raise BadInput(
             f"--out {out}: is shard {root['shard']} of losses; give the folder of the whole, and "
             f"--shard {root['shard']} to go on with it"
         )
-    if shard is None and not root and shards_in(out):
-        raise BadInput(
-            f"--out {out}: holds shards of losses; compute those that are missing (--shard), then: "
-            f"jquanta gather {shlex.quote(str(out))}"
-        )
-    if shard is not None:
-        require_same_cut(out, shard)
-        out, share = shard.folder(out), share_of(corpus, shard)
-    require_room(out, corpus)
+    if root or cut_of(out) is None:
+        require_room(out, corpus)
     checkpoints = tuple(
         open_checkpoint(model, revision, corpus)
         for model in models
         for revision in (revisions or (None,))
     )
-    job = Job(corpus, checkpoints, out, dtype, share)
+    job = Job(corpus, checkpoints, out, dtype)
     columns = [job.column(checkpoint) for checkpoint in checkpoints]
     for checkpoint, column in zip(checkpoints, columns, strict=True):
         if columns.count(column) > 1:
             raise BadInput(f"{checkpoint.label}: given twice; leave one out, or rename a folder")
         require_same(column, checkpoint.label, corpus, dtype)
-    return job
+    return job if shard is None else part_of(job, shard)
+
+
+def part_of(job: Job, shard: Shard) -> Job:
+    """A shard of a job, in a folder of its own within that of the whole. Writes nothing.
+
+    Raises:
+        BadInput: if there are fewer documents than shards, or the folder holds another cut or
+            another shard.
+    """
+    require_same_cut(job.out, shard)
+    part = replace(job, out=shard.folder(job.out), share=share_of(job.corpus, shard))
+    require_room(part.out, job.corpus)
+    for checkpoint in job.checkpoints:
+        require_same(part.column(checkpoint), checkpoint.label, job.corpus, job.dtype)
+    return part
 
 
 def open_checkpoint(model: Path | str, revision: str | None, corpus: Corpus) -> Checkpoint:

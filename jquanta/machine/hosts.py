@@ -1,0 +1,110 @@
+"""Several processes of one program, on one host or on many: JAX's distributed runtime.
+
+The processes find each other through the first one. Arrays are never sent from one to another:
+each computes shards of its own on its own devices (``run.together``). The runtime tells them when
+all have come to a point, and when one of them is lost.
+"""
+
+import contextlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from jquanta.errors import BadInput, RunFailed
+from jquanta.machine.launch import Place
+
+HEARTBEAT_SECONDS = 20
+"""A process that is not heard of for so long is lost, and the others end."""
+
+START_SECONDS = 300
+"""How long processes wait for each other at the start: hosts of a cluster boot at different times.
+"""
+
+LEAVE_SECONDS = 20
+"""How long a process that fails waits for the others to end by themselves, as they do when a signal
+went to all of them."""
+
+FOR_EVER = 2**31 // 1000
+"""Seconds that a barrier is waited for: three weeks, which the runtime counts in milliseconds."""
+
+ENDED_SECONDS = 10
+"""A wait that fails because another process is lost is followed by the end of this one, which the
+runtime brings about. It is given so long for that."""
+
+LOOK_SECONDS = 0.2
+"""Between two looks at whether the user has interrupted, while waiting for others."""
+
+
+def start(place: Place) -> None:
+    """Begin JAX's distributed runtime. Call this before JAX computes anything.
+
+    Raises:
+        BadInput: if the others do not come, or the address cannot be had.
+    """
+    try:
+        jax.distributed.initialize(
+            place.address,
+            place.count,
+            place.index,
+            local_device_ids=place.devices,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            initialization_timeout=START_SECONDS,
+        )
+    except Exception as error:  # of gRPC, of a name that nobody knows, of a port in use
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"--process: {place} does not find the others ({reason})") from None
+
+
+def here() -> tuple[int, int]:
+    """The number of this process, from 0, and of all processes of the program."""
+    return jax.process_index(), jax.process_count()
+
+
+_numbers = itertools.count()
+
+
+def wait(check: Callable[[], None] = lambda: None) -> None:
+    """Wait until every process has come here. All of them wait equally often, in the same order.
+
+    Args:
+        check: called now and then meanwhile; what it raises ends the wait.
+    """
+    _wait(f"jquanta-{next(_numbers)}", FOR_EVER, check)
+
+
+def _wait(name: str, most: int, check: Callable[[], None]) -> None:
+    _, count = here()
+    if count == 1:
+        return
+    # A barrier of the runtime's first process: no device takes part, so that none is kept busy. It
+    # cannot be interrupted, so that it gets a thread.
+    passed: list[Any] = []
+
+    def barrier() -> None:
+        try:
+            ocp.multihost.sync_global_processes(name, timeout=most, processes=set(range(count)))
+            passed.append(None)
+        except Exception as error:
+            passed.append(error)
+
+    thread = threading.Thread(target=barrier, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(LOOK_SECONDS)
+        check()
+    if passed[0] is not None:
+        time.sleep(ENDED_SECONDS)
+        raise RunFailed("another process was lost; the same command continues") from passed[0]
+
+
+def leave(code: int) -> None:
+    """End a process that has failed. JAX's own end would wait minutes for the others."""
+    with contextlib.suppress(Exception):
+        _wait("jquanta-leaves", LEAVE_SECONDS, lambda: None)
+    os._exit(code)
