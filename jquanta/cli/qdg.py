@@ -4,12 +4,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
-from jquanta.cli import door
+from jquanta.cli import door, several
 from jquanta.cli.flags import argument, configured
 from jquanta.cli.places import require_corpus
-from jquanta.qdg.config import SCHEMA, load_qdg
+from jquanta.qdg.config import SCHEMA, QDGConfig, load_qdg
 from jquanta.run.settings import knob
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Options:
       jquanta qdg pythia-70m --plan                     # time, memory and disk, here and on an H200
       jquanta qdg pythia-70m --out runs/pythia
       jquanta qdg pythia-70m-100k
+      jquanta qdg pythia-70m --shard 1/2; jquanta qdg pythia-70m --shard 2/2; jquanta gather \\
+        runs/pythia-70m
 
     Next: jquanta figures fig5 --qdg DIR, jquanta explore, emergence, assign and mechanism.
     In Python: jq.qdg.run(CONFIG), and each stage by itself.
@@ -55,6 +58,10 @@ class Options:
         "print each stage with its time, memory and disk, here and on an H200; compute nothing",
     )
     mini: bool = knob(False, "apply the configuration's [mini] table: a small variant")
+    shard: str | None = knob(
+        None, "compute this part of the similarity only, such as 2/8; jquanta gather joins", "I/N"
+    )
+    process: str | None = several.flag()
     fields: Mapping[str, str] = configured(SCHEMA)
 
 
@@ -63,17 +70,31 @@ def qdg(options: Options) -> None:
     config = load_qdg(options.config, flags=options.fields, mini=options.mini)
     if not config.input.source:
         require_corpus(Path(config.input.corpus), flag="input.corpus =")
-    from jquanta.qdg.pipeline import run
-    from jquanta.qdg.results import PAGE
-    from jquanta.run.progress import Bar
-
     out = options.out or Path("runs") / config.name
     if options.plan:
         from jquanta.qdg.forecast import plan
 
         print(plan(config, out))
         return
-    with Bar() as line:
+    with several.together(options.process, options.shard) as first:
+        discover(config, out, options.shard, shown=first)
+
+
+def discover(config: QDGConfig, out: Path, shard: str | None, *, shown: bool = True) -> None:
+    """Run all stages, or compute a shard of the similarity; print what came of it.
+
+    Of several processes the first, where ``shown`` is true, shows its progress.
+    """
+    from jquanta.qdg.pipeline import run, run_shard
+    from jquanta.qdg.results import PAGE
+    from jquanta.run.progress import Bar
+    from jquanta.run.shard import parse
+
+    with Bar(shown=shown) as line:
+        if shard is not None:
+            print(f"shard     {run_shard(config, out, parse(shard), monitor=line)}")
+            print(f"next      jquanta gather {quote(str(out))}, when all shards are done")
+            return
         clusters = run(config, out, monitor=line)
     print(summary(clusters))
     print(f"page      {out / PAGE}")

@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import xarray as xr
@@ -18,12 +19,14 @@ import xarray as xr
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.build import build_corpus
 from jquanta.lm.corpus.reader import Corpus, open_corpus
+from jquanta.lm.losses.column import read_column
 from jquanta.lm.losses.compute import run_job
 from jquanta.lm.losses.job import Checkpoint, Job, open_checkpoint, require_room
 from jquanta.lm.losses.reader import open_losses
 from jquanta.lm.models.model import Model
 from jquanta.lm.weights.load import read_config, read_params
 from jquanta.lm.weights.sources import open_source
+from jquanta.machine import hosts
 from jquanta.machine.prices import noted
 from jquanta.qdg.clusters.cluster import (
     STORE,
@@ -33,6 +36,7 @@ from jquanta.qdg.clusters.cluster import (
     save_clusters,
 )
 from jquanta.qdg.config import ClusterConfig, InputConfig, QDGConfig, load_qdg
+from jquanta.qdg.cosines import shards
 from jquanta.qdg.cosines.features import VECTOR, features
 from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS
 from jquanta.qdg.cosines.similarity import similarity
@@ -48,10 +52,12 @@ from jquanta.qdg.samples.predictions import (
 from jquanta.qdg.samples.selection import Newly, select
 from jquanta.qdg.views.parameters import chosen
 from jquanta.qdg.views.stored import view_from
-from jquanta.run import kinds
-from jquanta.run.files import as_path, write_whole
+from jquanta.run import kinds, together
+from jquanta.run.files import SHARD_SETTINGS, as_path, write_whole
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence
+from jquanta.run.shard import Shard, cut_of, require_same_cut
+from jquanta.run.shown import listed
 
 
 def run(
@@ -88,7 +94,8 @@ def run(
     config = dataclasses.replace(config, input=anchored(config.input))
     monitor = monitor or Silence()
     folder = RunFolder(Path("runs") / config.name if out is None else out)
-    before = stored_config(folder.path) if folder.require_place() else None
+    only_shards = not folder.begun and cut_of(folder.path) is not None
+    before = stored_config(folder.path) if not only_shards and folder.require_place() else None
     if before is not None:
         _require_same_samples(folder.path, before, config)
     whole = all((folder.path / name).exists() for name in (*stages(config), PAGE))
@@ -97,6 +104,8 @@ def run(
         stored_selection(folder.path), open_likeness(folder.path)  # whole, or refused
         monitor.say(f"{folder.path}: already finished; nothing to do")
         return open_clusters(folder.path)
+    if hosts.here()[0] > 0:
+        return _take_part(folder.path, config, monitor)
     inputs = _inputs(config, monitor)  # what is wrong with them is said before anything is written
     made = folder.missing()
     with folder.locked():
@@ -112,6 +121,72 @@ def run(
             raise
         folder.finish()
     return clusters
+
+
+def run_shard(
+    config: QDGConfig, out: Path | str, shard: Shard, *, monitor: Monitor | None = None
+) -> Path:
+    """Compute a shard of the similarity, for ``run`` in the same folder to go on with.
+
+    Args:
+        config: whose corpus and losses are there.
+        out: the folder of the whole.
+        shard: which.
+        monitor: sees the progress.
+
+    Returns:
+        The folder of the shard.
+
+    Raises:
+        BadInput: if corpus or losses are missing, with the command that makes them; and as ``run``.
+        RunFailed, Interrupted: as ``run``. The same call continues.
+    """
+    config = dataclasses.replace(config, input=anchored(config.input))
+    monitor, whole = monitor or Silence(), as_path(out)
+    folder = RunFolder(whole)
+    require_same_cut(whole, shard)
+    if folder.begun and (before := stored_config(whole)) is not None:
+        _require_same_samples(whole, before, config)
+    if not Path(config.input.corpus).exists():
+        remedy = "make it by the command without --shard, or jquanta corpus; then cut the rest"
+        raise kinds.wrong(Path(config.input.corpus), "corpus", remedy, flag="input.corpus =")
+    inputs = _inputs(config, monitor)
+    checkpoint = inputs.checkpoints[0]
+    job = Job(inputs.corpus, (checkpoint,), Path(config.input.losses), "float32")
+    if "finished" not in (read_column(job.column(checkpoint)) or {}):
+        raise BadInput(
+            f"--shard {shard}: there are no losses of {checkpoint.label} to select samples by; "
+            f"first: {job.command(checkpoint)} --out {quote(str(job.out))}"
+        )
+    predictions = (
+        open_selection(whole, inputs.corpus)
+        if (whole / SELECTION).exists()
+        else selected(config, inputs.corpus, open_losses(job.out), checkpoint.label)
+    )
+    place = shard.folder(whole)
+    place.mkdir(parents=True, exist_ok=True)
+    settings = place / SHARD_SETTINGS
+    if settings.exists() and (names := load_qdg(settings).differences(config)):
+        raise BadInput(
+            f"{place}: of another configuration, which differs in {listed(names)}; delete it, or "
+            "give another folder"
+        )
+    write_whole(settings, config.to_toml())
+    _shard(whole, config, checkpoint, predictions, shard, monitor)
+    return place
+
+
+def _take_part(path: Path, config: QDGConfig, monitor: Monitor) -> xr.Dataset:
+    """What a process does in a run that another one leads: its shards of losses and similarity.
+    ``_stages`` waits at the same points."""
+    together.wait(path)
+    inputs = _inputs(config, monitor)
+    _losses(config, inputs, monitor)
+    together.wait(path)
+    predictions = open_selection(path, inputs.corpus)
+    _shards(path, config, inputs.checkpoints[0], predictions, monitor)
+    together.wait(path)
+    return open_clusters(path)
 
 
 class _Inputs(NamedTuple):
@@ -194,13 +269,17 @@ def named(text: str) -> tuple[str, str]:
 
 def _stages(path: Path, config: QDGConfig, inputs: _Inputs, monitor: Monitor) -> xr.Dataset:
     """All that is missing, one stage after another."""
+    together.wait(path)  # the corpus is there: other processes can open it
     losses = _losses(config, inputs, monitor)
     label = inputs.checkpoints[0].label
     predictions = _selection(path, config, inputs.corpus, losses, label, monitor)
     config.cluster.counts_of(len(predictions))
+    together.wait(path)  # so are the samples
+    _shards(path, config, inputs.checkpoints[0], predictions, monitor)
     cosines = _similarity(path, config, inputs.checkpoints[0], predictions, monitor)
     clusters = _clusters(path, config, cosines, monitor)
     _page(path, config, monitor)
+    together.wait(path)
     return clusters
 
 
@@ -248,6 +327,62 @@ def selected(config: QDGConfig, corpus: Corpus, losses: xr.Dataset, model: str) 
     )
 
 
+def _shards(
+    path: Path,
+    config: QDGConfig,
+    checkpoint: Checkpoint,
+    predictions: Predictions,
+    monitor: Monitor,
+) -> None:
+    """Compute and join shards of the similarity, if there are any or several processes are."""
+    if (path / stages(config)[1]).exists() or not together.in_shards(path):
+        return
+    model = _model(checkpoint)
+    wanted = config.similarity
+    together.compute(
+        path,
+        shards.most_shards(len(predictions)),
+        lambda shard, part: _shard(path, config, checkpoint, predictions, shard, part),
+        lambda _: shards.join(
+            model,
+            predictions,
+            view_from(dataclasses.asdict(wanted)),
+            cut_of(path) or 1,
+            path,
+            matrix=config.cluster.has_matrix,
+            absolute=wanted.absolute,
+            dtype=wanted.dtype,
+        ),
+        monitor,
+    )
+
+
+def _shard(
+    path: Path,
+    config: QDGConfig,
+    checkpoint: Checkpoint,
+    predictions: Predictions,
+    shard: Shard,
+    monitor: Monitor,
+) -> None:
+    wanted = config.similarity
+    shards.compute(
+        _model(checkpoint),
+        predictions,
+        view_from(dataclasses.asdict(wanted)),
+        shard,
+        path,
+        absolute=wanted.absolute,
+        memory=wanted.memory or None,
+        dtype=wanted.dtype,
+        monitor=monitor,
+    )
+
+
+def _model(checkpoint: Checkpoint) -> Model:
+    return Model(checkpoint.config, read_params(checkpoint.source, checkpoint.config))
+
+
 def _similarity(
     path: Path,
     config: QDGConfig,
@@ -256,8 +391,7 @@ def _similarity(
     monitor: Monitor,
 ) -> xr.Dataset:
     """The cosines of all pairs; of a run without a matrix, the samples' features."""
-    wanted = config.similarity
-    model = Model(checkpoint.config, read_params(checkpoint.source, checkpoint.config))
+    wanted, model = config.similarity, _model(checkpoint)
     view = view_from(dataclasses.asdict(wanted))
     if not config.cluster.has_matrix:
         return features(model, predictions, view, out=path, monitor=monitor)

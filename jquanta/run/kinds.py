@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from jquanta.errors import BadInput
 from jquanta.run import parse
-from jquanta.run.files import as_path
+from jquanta.run.files import SHARD_SETTINGS, as_path
 
 LOOKED_AT = 200
 """So many entries of a folder are looked at in search of another one."""
@@ -268,6 +268,12 @@ KINDS = (
         "a folder of jquanta known parity",
         "jquanta figures fig15 --qdg {}",
         lambda path: (path / "truth.zarr").is_dir(),
+    ),
+    Kind(
+        "shard of quanta",
+        "one of the shards of a similarity",
+        "jquanta gather {in}",
+        lambda path: (path / SHARD_SETTINGS).is_file(),
     ),
     Kind(
         "shards",

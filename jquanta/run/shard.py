@@ -155,6 +155,17 @@ def require_same_cut(whole: Path, shard: Shard) -> None:
             )
 
 
+def require_one_cut(parts: Sequence[Path]) -> int:
+    """Into how many a whole was cut, by the names of its parts' folders.
+
+    Raises:
+        BadInput: if they are of several cuts.
+    """
+    named = [(shard, path) for path in parts if (shard := _named(path))]
+    require_one_whole(named)
+    return named[0][0].of
+
+
 def begun(parts: Sequence[Path], marker: str, early: Collection[str]) -> list[Path]:
     """The parts that have begun. A process that is killed at its very start leaves a folder with
     next to nothing in it, which is as if it were not there.

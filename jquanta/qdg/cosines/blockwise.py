@@ -39,6 +39,9 @@ AHEAD = 2
 """Products given to the devices before the first of them is waited for."""
 
 
+Wanted = Callable[[NDArray[np.int64], NDArray[np.int64]], bool]
+
+
 @dataclass(frozen=True)
 class Rows:
     """A function (start, stop) → rows as a ``Source``, whose samples are the rows' numbers.
@@ -122,6 +125,7 @@ def fill(
     memory: int | str | None = None,
     panel: int | None = None,
     working: int = 0,
+    wanted: Wanted | None = None,
     monitor: Monitor | None = None,
 ) -> None:
     """Compute what is missing of the matrices.
@@ -135,6 +139,8 @@ def fill(
         source: of the rows.
         dtype, memory, panel, monitor: as for ``exact``.
         working: bytes on all devices that the source takes to make a batch, beside what it gives.
+        wanted: whether any cosines between some samples and others are wanted; by default all are.
+            Other blocks keep what they hold.
 
     Raises:
         BadRows: naming samples whose rows are zero or not finite.
@@ -166,6 +172,10 @@ def fill(
     with shortage_in_one_line(f"{remedy}continues"):
         for line in matrices.begin(found.panel, [sum(sizes[: batches.start]) for batches in cuts]):
             monitor.say(line)
+        if wanted is not None:
+            inside = [np.concatenate(source.batches[own.start : own.stop]) for own in cuts]
+            for i, j in zip(*np.triu_indices(len(cuts)), strict=True):
+                matrices.done[i, j] |= not wanted(inside[i], inside[j])
         with Interrupts("interrupted; the same command continues") as interrupts:
             _Work(matrices, source, cuts, found, dtype, monitor, interrupts).run()
 

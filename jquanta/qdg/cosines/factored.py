@@ -1,10 +1,12 @@
 """Rows of a similarity by factors: what is told of their error, and how it is measured."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
 
 from jquanta.qdg.cosines.blockwise import fill
 from jquanta.qdg.cosines.matrix import COSINE, InMemory
@@ -46,13 +48,43 @@ def rows_of(kept: Kept, dtype: str, memory: int, monitor: Monitor) -> Rows:
         f"{said} (median); {again:,} of {len(lost):,} gradients lack more than "
         f"{kept.view.tolerance:g} and are made again, whole"
     )
-    long_name = "share of the gradient's squared length that its factors lack"
     return Rows(
         kept.source,
         taken=kept.nbytes,
-        more={LOST: variable(("sample",), lost, units="1", long_name=long_name)},
+        more={LOST: _lost(lost)},
         after=lambda: {"whole": again} | _errors(kept, dtype, memory, monitor),
     )
+
+
+def _lost(shares: NDArray[Any]) -> Variable:
+    long_name = "share of the gradient's squared length that its factors lack"
+    return variable(("sample",), shares, units="1", long_name=long_name)
+
+
+def joined(
+    parts: Sequence[xr.Dataset], places: Sequence[NDArray[np.int64]]
+) -> tuple[dict[str, Variable], dict[str, Any]]:
+    """What is told of the errors of shards, of all together: variables and attributes. None of
+    either where the shards are not of factors.
+
+    Args:
+        parts: the shards.
+        places: [q] of each shard's samples, among all. Several shards may have the same.
+    """
+    if not all(LOST in part for part in parts):
+        return {}, {}
+    lost = np.zeros(1 + max(int(own.max()) for own in places), np.float32)
+    for part, own in zip(parts, places, strict=True):
+        lost[own] = part[LOST]
+    told = [part.attrs for part in parts]
+    pairs = sum(own["error_pairs"] for own in told)
+    squares = sum(own["error_pairs"] * own["error_rms"] ** 2 for own in told)
+    return {LOST: _lost(lost)}, {
+        "whole": int((lost > told[0]["tolerance"]).sum()),
+        "error_pairs": pairs,
+        "error_rms": float(np.sqrt(squares / max(1, pairs))),
+        "error_max": max(own["error_max"] for own in told),
+    }
 
 
 def _errors(kept: Kept, dtype: str, memory: int, monitor: Monitor) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -25,7 +26,6 @@ from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
 from jquanta.lm.models.model import Model
-from jquanta.lm.weights.load import fingerprint
 from jquanta.qdg.cosines.blockwise import BadRows
 from jquanta.qdg.cosines.matrix import (
     COST_SHARE,
@@ -39,7 +39,7 @@ from jquanta.qdg.cosines.matrix import (
     reserve,
     stored_state,
 )
-from jquanta.qdg.cosines.similarity import work_folder
+from jquanta.qdg.cosines.similarity import identity_of, work_folder
 from jquanta.qdg.samples.predictions import Predictions
 from jquanta.qdg.views.per_sample import PerSample, view_of
 from jquanta.qdg.views.source import computed, weights
@@ -66,6 +66,8 @@ CHUNK_BYTES = 2**22
 VERSION = 1
 """Of the state on disk."""
 
+WHOLE: Mapping[str, Any] = MappingProxyType({})
+
 
 def features(
     model: Model,
@@ -74,6 +76,7 @@ def features(
     *,
     out: Path | str,
     batch_tokens: int | None = None,
+    part: Mapping[str, Any] = WHOLE,
     monitor: Monitor | None = None,
 ) -> xr.Dataset:
     """One vector of unit length for each sample, on disk: its sketch, or its activation.
@@ -86,6 +89,7 @@ def features(
         view: ``Sketch()`` or ``Activations()``.
         out: the folder for ``features.zarr``.
         batch_tokens: see ``per_sample``.
+        part: attributes by which a shard is recognised; see ``shards``.
         monitor: sees the progress.
 
     Returns:
@@ -105,11 +109,7 @@ def features(
             f"features of mode {view.mode} have {numbers:,} numbers a sample, at most "
             f"{MOST_NUMBERS:,} are stored; give a smaller sketch"
         )
-    identity = view.attributes(model.config) | {
-        "weights": fingerprint(model.params),
-        "corpus": predictions.corpus.meta.corpus,
-        "samples": predictions.hash,
-    }
+    identity = identity_of(model, predictions, view) | dict(part)
     out = as_path(out)
     if (out / FEATURES).exists():
         require_same(out / FEATURES, open_features(out).attrs, identity)
@@ -174,6 +174,27 @@ def _unit(batch: Any) -> tuple[Float32[Array, "q F"], Float32[Array, " q"]]:
     flat = jnp.concatenate([x.reshape(len(x), -1).astype(jnp.float32) for x in leaves], axis=1)
     length = jnp.linalg.norm(flat, axis=1)
     return flat / length[:, None], length
+
+
+def variables(index: NDArray[np.int64], numbers: int, what: str) -> dict[str, Variable]:
+    """What is stored, without the vectors and lengths themselves.
+
+    Args:
+        index: [Q] the predictions.
+        numbers: F, of a vector.
+        what: the vectors are, in words.
+    """
+    samples = len(index)
+    vector = {"units": "1", "long_name": f"{what}, of unit length"}
+    chunks = max(1, min(samples, CHUNK_BYTES // (4 * numbers))), numbers
+    dims = "sample", "feature"
+    return {
+        VECTOR: Variable(dims, (samples, numbers), "float32", (), vector, chunks),
+        LENGTH: Variable(
+            dims[:1], (samples,), "float32", (), {"long_name": f"length of {what}"}, (samples,)
+        ),
+        "index": variable(dims[:1], index, long_name="prediction of the corpus"),
+    }
 
 
 class _OnDisk:
@@ -260,17 +281,7 @@ class _OnDisk:
         self.group.rename(path)
 
     def _variables(self) -> dict[str, Variable]:
-        samples, numbers = self.shape
-        vector = {"units": "1", "long_name": f"{self.what}, of unit length"}
-        length = {"long_name": f"length of {self.what}"}
-        chunks = self.rows, numbers
-        dims = "sample", "feature"
-        index = self.predictions.index
-        return {
-            VECTOR: Variable(dims, self.shape, "float32", (), vector, chunks),
-            LENGTH: Variable(dims[:1], (samples,), "float32", (), length, (samples,)),
-            "index": variable(dims[:1], index, long_name="prediction of the corpus"),
-        }
+        return variables(self.predictions.index, self.shape[1], self.what)
 
     def _strips(self) -> list[Strip]:
         """All chunks of the vectors. The last is as large as the others, since Zarr stores chunks

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import xarray as xr
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
@@ -24,6 +25,9 @@ from jquanta.run.checkpoint import Due
 from jquanta.run.files import whole
 
 ROWS = "rows"
+
+PIECE = 2**12
+"""Rows that are copied at once."""
 
 SPARE = 2
 """Rows are kept where the disk has so many times the room that they take."""
@@ -104,6 +108,22 @@ class Remembered:
         parts = np.split(np.asarray(self.array[own]), ends, axis=1)
         shaped = [p.reshape(-1, *x.shape) for p, x in zip(parts, self.leaves, strict=True)]
         return jax.tree.unflatten(self.structure, shaped)
+
+
+def keep(folder: Path, vectors: Sequence[xr.DataArray]) -> None:
+    """Write the rows of all samples, which were made elsewhere, as ``Remembered`` finds them.
+
+    Args:
+        folder: for the rows; it exists.
+        vectors: [q, F] float32, those of some samples after those of others.
+    """
+    samples = sum(len(part) for part in vectors)
+    with whole(folder / ROWS) as part, part.open("wb") as file:
+        for own in vectors:
+            for start in range(0, len(own), PIECE):
+                own[start : start + PIECE].to_numpy().astype("<f4").tofile(file)
+    with whole(folder / DONE) as part, part.open("wb") as file:
+        np.save(file, np.ones(samples, bool))
 
 
 def size_of(source: Source, samples: int) -> int:

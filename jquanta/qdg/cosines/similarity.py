@@ -1,11 +1,15 @@
 """The similarity matrix of samples: cosines of a view of them, of all pairs (paper section 4)."""
 
 import contextlib
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
 from jquanta.lm.models.model import Model
@@ -52,6 +56,29 @@ EXACT = Gradients()
 """The paper's view of samples."""
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A shard of a similarity: cosines between some groups of samples.
+
+    Attributes:
+        starts: the first sample of each group.
+        pairs: of groups between which cosines are wanted.
+        attributes: of what is stored, by which it is recognised.
+    """
+
+    starts: tuple[int, ...]
+    pairs: frozenset[tuple[int, int]]
+    attributes: Mapping[str, Any]
+
+    def has(self, samples: NDArray[np.int64], others: NDArray[np.int64]) -> bool:
+        """Whether any cosine between some samples and some others is wanted."""
+        here, there = (
+            set((np.searchsorted(self.starts, x, side="right") - 1).tolist())
+            for x in (samples, others)
+        )
+        return any(tuple(sorted(pair)) in self.pairs for pair in itertools.product(here, there))
+
+
 def similarity(
     model: Model,
     predictions: Predictions,
@@ -63,6 +90,7 @@ def similarity(
     dtype: str = "float32",
     batch_tokens: int | None = None,
     panel: int | None = None,
+    part: Part | None = None,
     monitor: Monitor | None = None,
 ) -> xr.Dataset:
     """How alike samples are to a model: the cosines of their gradients, of all pairs.
@@ -84,6 +112,7 @@ def similarity(
         dtype: in which rows of unit length are held; see ``exact``.
         batch_tokens: tokens of a batch on each device; one sample at least.
         panel: samples multiplied at once; what suits their size by default.
+        part: compute some blocks of the matrix only; the others hold zeros. See ``shards``.
         monitor: sees the progress.
 
     Returns:
@@ -105,13 +134,9 @@ def similarity(
         raise BadInput(f"absolute: a {view.mode} keeps no absolute values; use mode exact")
     monitor = monitor or Silence()
     memory = usable_together() if memory is None else as_bytes(memory)
-    identity = view.attributes(model.config) | {
-        "weights": fingerprint(model.params),
-        "corpus": predictions.corpus.meta.corpus,
-        "dtype": dtype,
-        "samples": predictions.hash,
-    }
-    made = _rows(model, predictions, view, batch_tokens)
+    identity = identity_of(model, predictions, view) | {"dtype": dtype}
+    identity |= {} if part is None else part.attributes
+    made = _rows(model, predictions, view, batch_tokens, part.starts if part else (0,))
 
     def rows(folder: Path | None) -> Rows:
         if folder is not None and view.mode in COMPACT:
@@ -136,6 +161,7 @@ def similarity(
                 dtype=dtype,
                 panel=panel,
                 working=rows.working,
+                wanted=part.has if part else None,
                 monitor=monitor,
             )
         except BadRows as bad:
@@ -148,7 +174,7 @@ def similarity(
 
     if out is None:
         found = rows(None)
-        wanted = _variables(predictions, view, names(absolute)) | dict(found.more)
+        wanted = matrices_of(predictions, view, absolute) | dict(found.more)
         matrix = InMemory(len(predictions), names(absolute))
         attributes = filled(matrix, found)
         values = {name: next(iter(v.parts), None) for name, v in wanted.items()} | matrix.arrays
@@ -168,7 +194,7 @@ def similarity(
     require_place(out)
     with work_folder(out / WORK) as work:
         found = rows(work)
-        wanted = _variables(predictions, view, names(absolute)) | dict(found.more)
+        wanted = matrices_of(predictions, view, absolute) | dict(found.more)
         matrices = OnDisk(work, wanted, identity)
         try:
             attributes = filled(matrices, found)
@@ -178,6 +204,15 @@ def similarity(
         matrices.finish(out / SIMILARITY, attributes)
         remove(work / STATE)
     return open_similarity(out)
+
+
+def identity_of(model: Model, predictions: Predictions, view: View) -> dict[str, Any]:
+    """What the cosines of samples depend on: attributes of what is stored."""
+    return view.attributes(model.config) | {
+        "weights": fingerprint(model.params),
+        "corpus": predictions.corpus.meta.corpus,
+        "samples": predictions.hash,
+    }
 
 
 def open_similarity(path: Path | str) -> xr.Dataset:
@@ -191,12 +226,18 @@ def open_similarity(path: Path | str) -> xr.Dataset:
     return read(path, "similarity", COSINE, "compute it: jquanta qdg")
 
 
-def _rows(model: Model, predictions: Predictions, view: View, batch_tokens: int | None) -> Any:
+def _rows(
+    model: Model,
+    predictions: Predictions,
+    view: View,
+    batch_tokens: int | None,
+    starts: tuple[int, ...],
+) -> Any:
     """The rows as devices make them, and checked: a ``Source``. Of factors, what they lack, too."""
     if isinstance(view, Factors):
         samples = prefixes(predictions, model.config)
-        return per_sample(view.measured(model), samples, model.config, batch_tokens)
-    rows = view_of(model, predictions, view, batch_tokens)
+        return per_sample(view.measured(model), samples, model.config, batch_tokens, starts=starts)
+    rows = view_of(model, predictions, view, batch_tokens, starts=starts)
     if isinstance(view, Gradients) and way_here().scanned:
         return Outer(rows, model.config, chosen(model.config, view.parameters))
     return rows
@@ -235,7 +276,7 @@ def work_folder(work: Path) -> Any:
                 out.rmdir()
 
 
-def _variables(predictions: Predictions, view: View, names: tuple[str, ...]) -> dict[str, Variable]:
+def matrices_of(predictions: Predictions, view: View, absolute: bool) -> dict[str, Variable]:
     """What is stored, the numbers of the matrices apart."""
     n = len(predictions)
     long_names = {
@@ -251,7 +292,7 @@ def _variables(predictions: Predictions, view: View, names: tuple[str, ...]) -> 
             {"units": "1", "long_name": long_names[name]},
             strip_shape(n),
         )
-        for name in names
+        for name in names(absolute)
     }
     index = variable(("sample",), predictions.index, long_name="prediction of the corpus")
     return {"index": index, **matrices}

@@ -132,6 +132,7 @@ def view_of(
     view: View,
     batch_tokens: int | None = None,
     most: int | None = None,
+    starts: Sequence[int] = (0,),
 ) -> PerSample:
     """A view of predictions.
 
@@ -139,13 +140,13 @@ def view_of(
         model: that makes them.
         predictions: of a corpus of the model's own tokenizer.
         view: how to look at them.
-        batch_tokens, most: see ``per_sample``.
+        batch_tokens, most, starts: see ``per_sample``.
 
     Raises:
         BadInput: if model, predictions and view do not go together.
     """
     samples = prefixes(predictions, model.config)
-    return per_sample(view.function(model), samples, model.config, batch_tokens, most)
+    return per_sample(view.function(model), samples, model.config, batch_tokens, most, starts)
 
 
 def per_sample(
@@ -154,6 +155,7 @@ def per_sample(
     config: LMConfig,
     batch_tokens: int | None = None,
     most: int | None = None,
+    starts: Sequence[int] = (0,),
 ) -> PerSample:
     """A function for every sample, on all local devices.
 
@@ -164,15 +166,17 @@ def per_sample(
         batch_tokens: tokens of a batch on each device; one sample at least. What suits the devices
             by default.
         most: samples of a batch on each device, at most.
+        starts: first samples of groups; no batch has samples of two, and those of the first group
+            come first.
     """
     if batch_tokens is not None and batch_tokens < 1:
         raise BadInput(f"batch_tokens = {batch_tokens}: give 1 or more")
     made = sum(
         math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(_shapes_of_one(function))
     )
-    plan = plan_for(
-        prefixes.lengths,
-        config,
+    planned = partial(
+        plan_for,
+        config=config,
         made=made,
         operations=function.operations,
         way=way_here(),
@@ -181,6 +185,11 @@ def per_sample(
         inside=function.inside,
         batch_tokens=batch_tokens,
         most=most,
+    )
+    plan = tuple(
+        dataclasses.replace(batch, samples=batch.samples + start)
+        for start, lengths in zip(starts, np.split(prefixes.lengths, starts[1:]), strict=True)
+        for batch in planned(lengths)
     )
     shapes = jax.eval_shape(lambda: function.constants)
     build = partial(_compiled, function.one, shapes, is_wide())
