@@ -118,7 +118,7 @@ def ending(place: launch.Place, number: int, said: str) -> str:
     """
     again = "the same command continues"
     if lost := launch.lost_in(said):
-        return f"{place}: ended, since {lost} was lost; {again}"
+        return f"{place}: ended, since {lost} lost; {again}"
     if number == signal.SIGKILL:
         return f"{place}: was killed, as the system does if memory is short; {again}"
     last = " ".join(said.split())[-300:]

@@ -129,11 +129,12 @@ def visible_gpus() -> int:
 
 
 def lost_in(text: str) -> str | None:
-    """Which process JAX's runtime says is lost, in words, from what it writes as it ends this one;
-    None if it says nothing of the kind."""
+    """Which process is lost, from what JAX's runtime writes as it ends this one: ``process 2 was``,
+    or ``processes 2, 3 were``. None if it says nothing of the kind."""
     if "distributed service detected fatal errors" not in text:
         return None
     if found := re.search(r"unhealthy \(stopped sending heartbeats\):\s*((?:\d+\s)+)", text):
-        numbers = [str(int(x) + 1) for x in found[1].split()]
-        return f"process{'es' * (len(numbers) > 1)} {', '.join(numbers)}"
-    return "process 1" if "leader task" in text else "another process"
+        first, *others = (str(int(x) + 1) for x in found[1].split())
+        return f"processes {', '.join([first, *others])} were" if others else f"process {first} was"
+    leader = re.search(r"leader\s+task", text)
+    return "process 1 was" if leader else "another process was"
