@@ -13,7 +13,7 @@ from typing import NamedTuple
 PACKAGE = "jquanta"
 
 FLOORS = (
-    ("errors", "masks", "version", "lazy", "powerlaw", "theory", "streams"),
+    ("errors", "masks", "version", "lazy", "powerlaw", "theory", "streams", "spectrum"),
     ("machine",),
     ("run",),
     ("parity",),
