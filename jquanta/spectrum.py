@@ -71,8 +71,11 @@ EDGE = 0.4
 """Share of the first and last gap between checkpoints in which no middle is seen. A step between
 two checkpoints has the middle of its gap, and is seen."""
 
-TIMES, WIDTHS = 32, 8
+TIMES, WIDTHS = 32, 9
 """Of the grid that every curve is compared with."""
+
+NARROWEST = 8
+"""Widths in the smallest gap: a narrower fall is a step."""
 
 REFINEMENTS = 10
 """Gauss-Newton steps: then the solution lies within a thirtieth of its standard error."""
@@ -350,14 +353,15 @@ class _Model(NamedTuple):
 
 def _grid(x: Float64[np.ndarray, " n"]) -> Grid:
     gaps, middles = np.diff(x), (x[1:] + x[:-1]) / 2
-    widths = np.geomspace(gaps.min() / 8, np.ptp(x) / 4, WIDTHS)
+    every = np.linspace(x[0], x[-1], TIMES)
+    gap = gaps[np.clip(np.searchsorted(x, every, "right") - 1, 0, len(gaps) - 1)]
+    seen = (every >= x[0] + EDGE * gaps[0]) & (every <= x[-1] - EDGE * gaps[-1])
     cells = []
-    for width in widths:
-        every = np.linspace(x[0], x[-1], TIMES)
-        gap = gaps[np.clip(np.searchsorted(x, every, "right") - 1, 0, len(gaps) - 1)]
+    for width in np.geomspace(gaps.min() / NARROWEST, np.ptp(x) / 4, WIDTHS):
         # A fall that is much narrower than the gap it lies in is the same wherever it lies there:
-        # then its time is the middle.
-        times = np.concatenate([every[width > gap / 5], middles[width <= gaps / 5]])
+        # then its time is the middle. So are, at the ends, a step and the half of a higher one.
+        some = np.where(seen, width > gap / 5, width > gap / 2)
+        times = np.concatenate([every[some], middles[width <= gaps / 5]])
         cells += [(time, math.log(width)) for time in times]
     times, log_widths = np.array(cells).T
     sigmoids = expit((x[:, None] - times) * np.exp(-log_widths))
@@ -414,7 +418,7 @@ def _fit(
     centred = losses - mean[:, None]
     x = grid.x
     gaps = jnp.diff(x)
-    least, most = jnp.log(gaps.min() / 8), jnp.log((x[-1] - x[0]) / 4)
+    least, most = jnp.log(gaps.min() / NARROWEST), jnp.log((x[-1] - x[0]) / 4)
 
     def model(time: Array, log_width: Array) -> _Model:
         width = jnp.exp(log_width)
