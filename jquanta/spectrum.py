@@ -28,7 +28,7 @@ Letters of shapes: ``curves`` of losses, ``n`` checkpoints, ``kinds``, ``bins`` 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -43,20 +43,21 @@ from scipy.special import expit
 from jquanta.errors import BadInput
 from jquanta.masks import unmasked
 
-KINDS = ("learned", "early", "late", "gradual", "known", "never", "rising", "returning")
+KINDS = ("learned", "early", "late", "gradual", "known", "flat", "rising", "returning")
 """What a curve may be.
 
 - ``learned``: it falls as a sigmoid, whose middle is seen between the checkpoints (``EDGE``).
 - ``early``, ``late``: it falls as a sigmoid, whose middle is not seen: it was half learned before
   the first checkpoint, or is not half learned at the last.
 - ``gradual``: it falls as a line in ln t, as far as one can tell: it has no learning time.
-- ``known``, ``never``: as far as one can tell a constant, below or above a threshold: it was
-  learned before the first checkpoint, or is not learned up to the last.
+- ``known``, ``flat``: nothing stands out of its noise. Below a threshold it was learned before the
+  first checkpoint; above it is not learned, or not by more than its noise (many such curves
+  together may well fall).
 - ``rising``: it rises, as a line or a sigmoid.
 - ``returning``: it falls and rises again, or the other way round: not monotonic.
 """
 
-LEARNED, EARLY, LATE, GRADUAL, KNOWN, NEVER, RISING, RETURNING = range(len(KINDS))
+LEARNED, EARLY, LATE, GRADUAL, KNOWN, FLAT, RISING, RETURNING = range(len(KINDS))
 
 LEAST = 6
 """Checkpoints: a sigmoid has four numbers, and its error is told by what is left."""
@@ -179,7 +180,7 @@ class Checkpoints:
 
         Args:
             losses: nats, all finite.
-            below: nats; a constant below is ``known``, others are ``never`` learned.
+            below: nats; a constant below is ``known``, others are ``flat``.
 
         Raises:
             BadInput: for another number of checkpoints, or losses that are not finite.
@@ -202,6 +203,54 @@ class Checkpoints:
         columns = zip(*pieces, strict=True)
         whole = [np.concatenate([np.asarray(x) for x in of])[: len(losses)] for of in columns]
         return Fits(*whole)
+
+
+class Variable(NamedTuple):
+    """A variable of the Dataset: its unit, what it is, and how it follows from fits."""
+
+    dtype: str
+    units: str
+    long_name: str
+    of: Callable[[Fits], np.ndarray]
+
+
+VARIABLES = {
+    "learning_time": Variable(
+        "float32", "", "where half of the fall is done", lambda fits: np.exp(fits.log_time)
+    ),
+    "sigmoid_width": Variable(
+        "float32",
+        "1",
+        "of the sigmoid in the logarithm: 10% to 90% is the factor exp(4.39 sigmoid_width)",
+        lambda fits: np.exp(fits.log_width),
+    ),
+    "high": Variable("float32", "nats", "level of the loss before", lambda fits: fits.high),
+    "low": Variable("float32", "nats", "level of the loss after", lambda fits: fits.low),
+    "log_time_error": Variable(
+        "float32", "1", "standard error of ln(learning_time)", lambda fits: fits.log_time_error
+    ),
+    "log_width_error": Variable(
+        "float32", "1", "standard error of ln(sigmoid_width)", lambda fits: fits.log_width_error
+    ),
+    "r2": Variable(
+        "float32", "1", "share of the variance that the kind explains", lambda fits: fits.r2
+    ),
+    "kind": Variable("int8", "1", "what the curve is", lambda fits: fits.kind),
+}
+
+
+def described(name: str, unit: str) -> dict[str, Any]:
+    """The attributes of a variable: units, long name, and what the values of ``kind`` mean.
+
+    Args:
+        name: in ``VARIABLES``.
+        unit: of times.
+    """
+    one = VARIABLES[name]
+    told: dict[str, Any] = {"units": one.units or unit, "long_name": one.long_name}
+    if name == "kind":
+        told |= {"flag_values": list(range(len(KINDS))), "flag_meanings": " ".join(KINDS)}
+    return told
 
 
 def curves_of(
@@ -500,7 +549,7 @@ def _fit(
     seen = jnp.where(before, EARLY, jnp.where(after, LATE, LEARNED))
     bent = jnp.where(falling <= best, seen, jnp.where(found.rising <= best, RISING, RETURNING))
     kind = jnp.where(straight, jnp.where(found.slope < 0, GRADUAL, RISING), bent)
-    kind = jnp.where(constant, jnp.where(mean < below, KNOWN, NEVER), kind).astype(jnp.int8)
+    kind = jnp.where(constant, jnp.where(mean < below, KNOWN, FLAT), kind).astype(jnp.int8)
     r2 = jnp.where(constant, 0, 1 - left / whole)
     # Errors: the inverse of the normal matrix, from which the levels are projected out.
     tt, tw, ww, _, _ = normal(solved)

@@ -34,7 +34,7 @@ FLOORS = (
     ("qdg.forecast",),
     ("figures.catalogue", "figures.drawing"),
     ("figures.style",),
-    ("figures.models", "figures.sweep.select", "figures.sweep.panels"),
+    ("figures.models", "figures.spectrum", "figures.sweep.select", "figures.sweep.panels"),
     ("figures.sweep.alphas", "figures.lm.panels", "figures.lm.typeset", "figures.qdg.panels"),
     ("figures.sweep", "figures.lm", "figures.qdg", "figures.theory"),
     ("figures.dispatch",),

@@ -105,7 +105,7 @@ def test_noise_is_taken_for_something_else_in_five_of_a_hundred(at: np.ndarray) 
     noise = noisy(np.full((count, len(at)), 5.0), 0.4, seed=3)
     kinds = checkpoints.fit(noise, BELOW).kind
     # Thresholds are quantiles of 8,192 curves, and refined fits a little better than the grid.
-    assert (kinds != KINDS.index("never")).mean() == pytest.approx(0.05, abs=0.012)
+    assert (kinds != KINDS.index("flat")).mean() == pytest.approx(0.05, abs=0.012)
     line = noise - (3 * (checkpoints.x - checkpoints.x.mean())).astype(np.float32)
     kinds = checkpoints.fit(line - line.min(), BELOW).kind
     assert (kinds == KINDS.index("gradual")).mean() > 0.93
@@ -119,7 +119,7 @@ def test_every_kind_is_found(few: Checkpoints) -> None:
         "late": falls(x, x[[-1]] + 1.5, 0.7, low=0)[0],
         "gradual": 9 - x,
         "known": np.full(8, 0.1),
-        "never": np.full(8, 6.0),
+        "flat": np.full(8, 6.0),
         "rising": falls(x, x[[4]], 0.3, 1, 5)[0],
         "returning": np.where((order > 2) & (order < 5), 1.0, 5.0),
     }
@@ -133,7 +133,7 @@ def test_losses_without_any_noise(few: Checkpoints) -> None:
     """Constants, to the bit, and levels that divide by nothing."""
     rows = np.stack([np.zeros(8), np.full(8, 4.0), falls(few.x, few.x[[3]] + 0.1, 0.3)[0]])
     found = few.fit(rows.astype(np.float32), BELOW)
-    assert [KINDS[kind] for kind in found.kind] == ["known", "never", "learned"]
+    assert [KINDS[kind] for kind in found.kind] == ["known", "flat", "learned"]
     assert np.isnan(found.log_time[:2]).all()
     assert found.low[:2].tolist() == found.high[:2].tolist() == [0, 4]
     assert found.log_time[2] == pytest.approx(few.x[3] + 0.1, abs=1e-3)

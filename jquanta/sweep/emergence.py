@@ -6,6 +6,7 @@ return labelled arrays, with NaN for a subtask that is never learned. Runs that 
 out. Split results of several tasks as for ``jquanta.sweep.scaling``: ``results.groupby("alpha")``.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ import xarray as xr
 
 from jquanta import powerlaw
 from jquanta.errors import BadInput
+from jquanta.spectrum import VARIABLES, Checkpoints, Fits, Spectrum, described
 from jquanta.sweep import scaling
 from jquanta.sweep.scaling import LEARNED_BELOW, NATS_PER_BIT, Readout
 
@@ -36,6 +38,84 @@ def convergence_step(results: xr.Dataset, below: float = LEARNED_BELOW) -> xr.Da
         .rename("convergence_step")
         .assign_attrs(units="updates", long_name=f"first evaluation below {below:g} bit")
     )
+
+
+def learning_times(results: xr.Dataset, below: float = LEARNED_BELOW) -> xr.Dataset:
+    """When each subtask is learned: the middle of a sigmoid in ln of steps fitted to its test loss.
+
+    Unlike ``convergence_step`` it has no threshold and is finer than the evaluations; it tells its
+    error, and whether the loss is a sigmoid at all (``jquanta.spectrum``). To fit it against
+    frequency: ``fit_convergence(times.learning_time.where(times.kind == 0))``.
+
+    Args:
+        results: from ``open_results``: six evaluations or more after step 0.
+        below: bits; a loss that does not change is ``known`` below, and else ``flat``.
+
+    Returns:
+        Variables (run, subtask): ``learning_time`` (updates), ``sigmoid_width`` (of its logarithm),
+        ``high`` and ``low`` (nats), ``log_time_error`` and ``log_width_error``, ``r2``, and
+        ``kind``, whose values mean ``flag_meanings``; NaN, and -1, for subtasks that a run does not
+        have. With run coordinates and ``frequency``, as of ``convergence_step``.
+
+    Raises:
+        BadInput: if a run has fewer than six evaluations after step 0.
+    """
+    runs = scaling.undiverged(results)
+    shape = runs.sizes["run"], runs.sizes["subtask"]
+    values = {
+        name: np.full(shape, -1 if name == "kind" else np.nan, one.dtype)
+        for name, one in VARIABLES.items()
+    }
+    for run, subtasks, _, _, fits in _fitted(runs, below):
+        for name, one in VARIABLES.items():
+            values[name][run, subtasks] = one.of(fits)
+    data = {name: (("run", "subtask"), values[name], described(name, "updates")) for name in values}
+    return xr.Dataset(data, runs.coords).assign_coords(frequency=runs.frequency).drop_vars("step")
+
+
+def spectrum(results: xr.Dataset, below: float = LEARNED_BELOW) -> Spectrum:
+    """The learning-time spectrum of runs that differ in the seed only, subtasks weighted by their
+    frequencies: their sums over seeds.
+
+    Args:
+        results: from ``open_results``, such as ``scaling.widest(results, online=True)``.
+        below: as of ``learning_times``.
+
+    Raises:
+        BadInput: if the runs differ in more than the seed, were evaluated at different steps, or at
+            fewer than six.
+    """
+    runs = scaling.undiverged(results)
+    scaling.refuse_mixed(runs)
+    found: Spectrum | None = None
+    for run, subtasks, checkpoints, losses, fits in _fitted(runs, below):
+        found = found or Spectrum(checkpoints)
+        if found.checkpoints is not checkpoints:
+            raise BadInput("runs evaluated at different steps have no common spectrum: choose some")
+        found.add(losses, fits, runs.frequency.to_numpy()[run, subtasks])
+    if found is None:
+        raise BadInput("no run has a finite loss; lower the learning rate")
+    return found
+
+
+def _fitted(
+    runs: xr.Dataset, below: float
+) -> Iterator[tuple[int, np.ndarray, Checkpoints, np.ndarray, Fits]]:
+    """The number of each run, its subtasks, the steps at which all were evaluated, their losses
+    [subtasks, n] in nats, and the fits."""
+    steps, known = runs.step.to_numpy(), dict[bytes, Checkpoints]()
+    for run in range(runs.sizes["run"]):
+        exist = runs.frequency.isel(run=run).notnull().to_numpy()
+        losses = runs.subtask_loss.isel(run=run).to_numpy()[:, exist]
+        some = np.isfinite(losses).all(1) & (steps > 0)
+        at = steps[some]
+        key = at.tobytes()
+        if key not in known:
+            known[key] = Checkpoints(at, "evaluations after step 0")
+        checkpoints = known[key]
+        losses = losses[some].T
+        fits = checkpoints.fit(losses, below * NATS_PER_BIT)
+        yield run, np.flatnonzero(exist), checkpoints, losses, fits
 
 
 def stopping_step(results: xr.Dataset, readout: Readout = "best") -> xr.DataArray:

@@ -7,7 +7,7 @@ losses are read block by block, whatever their number, and the fits stored as th
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -26,7 +26,7 @@ from jquanta.run.environment import environment, now
 from jquanta.run.files import PART, as_path, clear_partials, remove, require_place
 from jquanta.run.progress import Monitor, Part, Silence
 from jquanta.run.stop import Interrupts, shortage_in_one_line
-from jquanta.spectrum import KINDS, LEAST, Checkpoints, Fits, Spectrum
+from jquanta.spectrum import LEAST, VARIABLES, Checkpoints, Fits, Spectrum, described
 
 UNITS = {"step": "updates", "size": "parameters"}
 
@@ -37,40 +37,6 @@ DONE = "blocks_done"
 """The attribute of a group that is being written: blocks whose chunks are on disk."""
 
 Values = Mapping[str, np.ndarray]
-
-
-class Variable(NamedTuple):
-    """A variable of the Dataset: its unit, what it is, and how it follows from the fits."""
-
-    dtype: str
-    units: str
-    long_name: str
-    of: Callable[[Fits], np.ndarray]
-
-
-VARIABLES = {
-    "learning_time": Variable(
-        "float32", "", "where half of the fall is done", lambda fits: np.exp(fits.log_time)
-    ),
-    "width": Variable(
-        "float32",
-        "1",
-        "of the sigmoid in the logarithm: 10% to 90% is the factor exp(4.39 width)",
-        lambda fits: np.exp(fits.log_width),
-    ),
-    "high": Variable("float32", "nats", "level of the loss before", lambda fits: fits.high),
-    "low": Variable("float32", "nats", "level of the loss after", lambda fits: fits.low),
-    "log_time_error": Variable(
-        "float32", "1", "standard error of ln(learning_time)", lambda fits: fits.log_time_error
-    ),
-    "log_width_error": Variable(
-        "float32", "1", "standard error of ln(width)", lambda fits: fits.log_width_error
-    ),
-    "r2": Variable(
-        "float32", "1", "share of the variance that the kind explains", lambda fits: fits.r2
-    ),
-    "kind": Variable("int8", "1", "what the curve is", lambda fits: fits.kind),
-}
 
 
 def curves_along(losses: xr.Dataset, along: str, step: int | None = None) -> list[Curve]:
@@ -148,7 +114,7 @@ def spectrum_of(
     Args:
         losses: of ``open_table``, in nats.
         curve: of ``curves_along``.
-        below: nats; a token that does not change is ``known`` below, and else ``never`` learned.
+        below: nats; a token that does not change is ``known`` below, and else ``flat``.
         block: predictions that are in memory at once.
         keep: is given each block: the number of its first prediction, its losses and their fits.
         monitor: receives the progress.
@@ -194,16 +160,16 @@ def learning_times(
             lazily, memory stays as it is whatever the number of tokens, and what was interrupted
             continues with the same bits. By default all is in memory: 29 bytes a token and series.
         along: ``step`` or ``size``.
-        below: nats; a token that does not change is ``known`` below, and else ``never`` learned.
+        below: nats; a token that does not change is ``known`` below, and else ``flat``.
         step: for sizes, the checkpoint; by default each model's last.
         block: predictions that are in memory at once, and in a chunk on disk.
         monitor: receives the progress.
 
     Returns:
-        Variables (series, prediction): ``learning_time`` (updates, or parameters), ``width`` (of
-        its logarithm), ``high`` and ``low`` (nats), ``log_time_error`` and ``log_width_error``
-        (standard errors of the logarithms), ``r2``, and ``kind``, whose values mean
-        ``flag_meanings``. The sigmoid is the best that falls, whatever the kind; NaN where none is
+        Variables (series, prediction): ``learning_time`` (updates, or parameters),
+        ``sigmoid_width`` (of its logarithm), ``high`` and ``low`` (nats), ``log_time_error`` and
+        ``log_width_error`` (standard errors of the logarithms), ``r2``, and ``kind``, whose values
+        mean ``flag_meanings``. The sigmoid is the best that falls, whatever the kind; NaN where none is
         better than a constant. Coordinates of ``series``, one for each network and seed: ``name``,
         ``seed`` and ``size`` (of sizes the largest).
 
@@ -257,7 +223,8 @@ def learning_times(
             for name, column in columns.items():
                 values[name][number, first : first + len(column)] = column
         data = {
-            name: (("series", "prediction"), values[name], _told(name, along)) for name in VARIABLES
+            name: (("series", "prediction"), values[name], described(name, UNITS[along]))
+            for name in VARIABLES
         }
         return xr.Dataset(data, {k: ("series", v) for k, v in coordinates.items()}, attributes)
     path = as_path(out)
@@ -301,15 +268,6 @@ def _blocks(
         require_losses(part, first, labels)
         yield first, part, checkpoints.fit(part, below)
         monitor.work("fitting sigmoids", min(1.0, (first + block) / rows))
-
-
-def _told(name: str, along: str) -> dict[str, Any]:
-    """The attributes of a variable."""
-    one = VARIABLES[name]
-    told: dict[str, Any] = {"units": one.units or UNITS[along], "long_name": one.long_name}
-    if name == "kind":
-        told |= {"flag_values": list(range(len(KINDS))), "flag_meanings": " ".join(KINDS)}
-    return told
 
 
 def _store(
@@ -390,5 +348,5 @@ def _create(
             dtype=one.dtype,
             compressors=None,
             dimension_names=("series", "prediction"),
-            attributes=_told(name, attributes["along"]),
+            attributes=described(name, UNITS[attributes["along"]]),
         )
