@@ -15,7 +15,7 @@ from jquanta.errors import BadInput
 from jquanta.figures import spectrum, style
 from jquanta.figures.drawing import Drawing, Note, Row
 from jquanta.figures.lm import panels
-from jquanta.figures.models import PARAMETERS, short_name, size_name
+from jquanta.figures.models import short_name, size_name
 from jquanta.lm.taxonomy.laws import size_window, step_window
 from jquanta.lm.taxonomy.learning import curves_along, spectrum_of
 from jquanta.lm.taxonomy.repeats import Curve, counted
@@ -29,7 +29,7 @@ COLOURS = (style.BLUE, style.GREEN, style.AMBER, style.PINK)
 MOST = 4
 """At most so many networks are drawn; their sizes span the whole range."""
 
-ALONG = {"step": ("alpha_S", "steps"), "size": ("alpha_N", PARAMETERS)}
+ALONG = {"step": ("alpha_S", "steps"), "size": ("alpha_N", "parameters $N$")}
 """The exponent along each scale, and the label of its axis."""
 
 KINDS_SHOWN = ("early", "gradual", "flat", "rising", "returning")
@@ -90,12 +90,13 @@ def draw(
     spectrum.kinds_panel(
         kinds, [spectra[place] for place in shown], [names[place] for place in shown], "tokens"
     )
-    examples.draw(below_, found[-1], spectra[-1], label)
+    examples.draw(below_, spectra[-1], label)
     for panel, letter in zip((density, mean, kinds), "abc", strict=True):
         style.panel_letter(panel, letter)
     rows: list[Row] = []
     for one, name, of in zip(found, names, spectra, strict=True):
-        window = step_window(one.name, one.steps) if along == "step" else size_window(one.steps)
+        at = np.array(one.steps)
+        window = step_window(one.name, at) if along == "step" else size_window(at)
         rows += spectrum.rows(of, name, exponent, window, "tokens")
         if len(one.seeds) > 1:
             rows.append(Note(f"{name}: tokens of {counted(one.seeds)}, counted together"))
@@ -122,8 +123,7 @@ def _finish(density: Any, mean: Any, label: str, along: str) -> None:
     mean.set_yscale("log")
     style.plain_log_ticks(mean.yaxis)
     unit = "$\\ln t$" if along == "step" else "$\\ln N$"
-    density.set(xlabel=f"learning time ({label})" if along == "step" else f"learned at {label}",
-                ylabel=f"drop per unit of {unit} (nats)")  # fmt: skip
+    density.set(xlabel=f"learned at {label}", ylabel=f"drop per unit of {unit} (nats)")
     mean.set(xlabel=label, ylabel="mean loss (bits)")
     density.plot([], [], color=style.GREY, lw=1.2, label="sigmoids")
     density.plot([], [], color=style.GREY, lw=0.7, alpha=0.45, label="every curve's")
@@ -165,17 +165,20 @@ class _Examples:
             *(fits.kind == KINDS.index(kind) for kind in KINDS_SHOWN),
         ]
 
-    def draw(self, figure: Any, one: Curve, found: Spectrum, label: str) -> None:
-        """Draw them in two rows."""
-        grid = figure.subplots(2, 4, sharex=True)
-        for panel, held in zip(grid.ravel(), self.held, strict=True):
-            if held is None:
-                panel.remove()
-                continue
-            number, losses, fit = held
-            kind = KINDS[int(fit.kind[0])]
-            spectrum.example(panel, found.checkpoints.at, losses, fit, f"{kind}: {number:,}")
-        for panel in grid[1]:
-            panel.set_xlabel(label, fontsize=7)
-        for panel in grid[:, 0]:
-            panel.set_ylabel("loss (nats)", fontsize=7)
+    def draw(self, figure: Any, found: Spectrum, label: str) -> None:
+        """Draw those that there are, four in a row."""
+        held = [one for one in self.held if one is not None]
+        if not held:
+            return
+        grid = figure.subplots(-(-len(held) // 4), 4, squeeze=False)
+        for panel in grid.ravel()[len(held) :]:
+            panel.remove()
+        for place, (panel, (number, losses, fit)) in enumerate(
+            zip(grid.ravel(), held, strict=False)
+        ):
+            title = f"{KINDS[int(fit.kind[0])]}: {number:,}"
+            spectrum.example(panel, found.checkpoints.at, losses, fit, title)
+            if place + 4 >= len(held):
+                panel.set_xlabel(label, fontsize=7)
+            if place % 4 == 0:
+                panel.set_ylabel("loss (nats)", fontsize=7)

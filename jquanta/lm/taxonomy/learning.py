@@ -169,9 +169,9 @@ def learning_times(
         Variables (series, prediction): ``learning_time`` (updates, or parameters),
         ``sigmoid_width`` (of its logarithm), ``high`` and ``low`` (nats), ``log_time_error`` and
         ``log_width_error`` (standard errors of the logarithms), ``r2``, and ``kind``, whose values
-        mean ``flag_meanings``. The sigmoid is the best that falls, whatever the kind; NaN where none is
-        better than a constant. Coordinates of ``series``, one for each network and seed: ``name``,
-        ``seed`` and ``size`` (of sizes the largest).
+        mean ``flag_meanings``. The sigmoid is the best that falls, whatever the kind; NaN where
+        none is better than a constant. Coordinates of ``series``, one for each network and seed:
+        ``name``, ``seed`` and ``size`` (of sizes the largest).
 
     Raises:
         BadInput: as ``curves_along`` and ``spectrum_of``; if ``out`` cannot be written, or holds
