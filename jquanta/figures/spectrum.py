@@ -96,7 +96,14 @@ def example(axes: Axes, at: np.ndarray, losses: np.ndarray, fit: Fits, title: st
     axes.tick_params(labelsize=6)
 
 
-def rows(found: Spectrum, of: str, exponent: str, window: Window | None, things: str) -> list[Row]:
+def rows(
+    found: Spectrum,
+    of: str,
+    exponent: str,
+    window: Window | None,
+    things: str,
+    bends: bool = False,
+) -> list[Row]:
     """The numbers of one spectrum: kinds, their part of the fall, and the exponents.
 
     Args:
@@ -105,6 +112,7 @@ def rows(found: Spectrum, of: str, exponent: str, window: Window | None, things:
         exponent: name of the exponent, such as ``alpha_S``.
         window: in which it is fitted.
         things: what the curves are of, in the plural, such as ``tokens``.
+        bends: the mean loss is no power law, so that no interval is told.
     """
     at = found.checkpoints.at
     total, whole = int(found.number.sum()), float(found.falls.sum())
@@ -120,10 +128,12 @@ def rows(found: Spectrum, of: str, exponent: str, window: Window | None, things:
         name = "of what sigmoids drop, by those that take less than half the range from 10% to 90%:"
         told.append(Amount(f"{name} share", of, float(sharp / drops), "(1)"))
     try:
-        told.append(Measured.from_fit(exponent, powerlaw.fit(at, found.mean, window), of=of))
+        fit = powerlaw.fit(at, found.mean, window)
+        told.append(Measured.from_fit(exponent, fit, of=of, bends=bends))
         for words, way, _ in WAYS:
             fit = powerlaw.fit(at, rebuilt(found, way), window)
-            told.append(Measured.from_fit(f"{exponent} rebuilt from {words}", fit, of=of))
+            name = f"{exponent} rebuilt from {words}"
+            told.append(Measured.from_fit(name, fit, of=of, bends=bends))
     except BadInput as error:
         told.append(Note(f"{of}: no exponent: {error}"))
     return told

@@ -7,7 +7,7 @@ loss with what sigmoids make of it; and some subtasks with their sigmoids.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -54,7 +54,7 @@ def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
         fit = emergence.fit_convergence(learned, among)
     except BadInput as error:
         raise BadInput(f"learning times cannot be fitted ({error})") from None
-    window = _window(runs)
+    law = _law(runs)
     figure, _ = style.new_figure(style.PAGE, 4.6, 1, 1)
     figure.clear()
     above, below = figure.subfigures(2, 1, height_ratios=(1.75, 1))
@@ -69,28 +69,36 @@ def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
     seeds = np.unique(runs.seed).size
     of = f"width {int(runs.width[0])}" + f", {seeds} seeds" * (seeds > 1)
     rows: list[Row] = [Measured.from_fit("learning time against frequency", fit, theory=1.0, of=of)]
-    rows += spectrum.rows(found, of, "alpha_S", window, "subtasks")
-    rows = [_with_theory(row, runs) for row in rows]
+    rows += spectrum.rows(found, of, "alpha_S", law.window, "subtasks", law.bends)
+    rows = [
+        row._replace(theory=law.theory, finite=law.finite)
+        if isinstance(row, Measured) and row.name == "alpha_S"
+        else row
+        for row in rows
+    ]
     rows.append(spectrum.chance())
     return Drawing(style.save(figure, folder, NAME), rows)
 
 
-def _with_theory(row: Row, runs: xr.Dataset) -> Row:
-    """The measured exponent beside the theory's, of infinitely many subtasks and of these."""
-    if not (isinstance(row, Measured) and row.name == "alpha_S"):
-        return row
+class _Law(NamedTuple):
+    """What the mean loss is expected to be: the window in which exponents are fitted, from where it
+    first falls below 0.95 bit; the theory's exponents of infinitely many subtasks and of these; and
+    whether it should bend."""
+
+    window: tuple[float, float] | None = None
+    theory: float | None = None
+    finite: float | None = None
+    bends: bool = False
+
+
+def _law(runs: xr.Dataset) -> _Law:
     curve = scaling.step_curve(runs)
-    finite = scaling.predicted_finite(curve, scaling.fit_curve(curve))
-    return row._replace(theory=scaling.predicted(curve), finite=finite)
-
-
-def _window(runs: xr.Dataset) -> tuple[float, float] | None:
-    """The steps in which exponents are fitted: as of the mean loss's own law, from where it first
-    falls below 0.95 bit."""
     try:
-        return scaling.fit_curve(scaling.step_curve(runs)).window
+        fit = scaling.fit_curve(curve)
     except BadInput:
-        return None
+        return _Law()
+    finite = scaling.predicted_finite(curve, fit)
+    return _Law(fit.window, scaling.predicted(curve), finite, scaling.bends(curve, fit))
 
 
 def _times_panel(axes: Axes, times: xr.Dataset, fit: Fit) -> None:
