@@ -123,7 +123,7 @@ def _finish(density: Any, mean: Any, label: str, along: str) -> None:
     mean.set_yscale("log")
     style.plain_log_ticks(mean.yaxis)
     unit = "$\\ln t$" if along == "step" else "$\\ln N$"
-    density.set(xlabel=f"learned at {label}", ylabel=f"drop per unit of {unit} (nats)")
+    density.set(xlabel=f"middle of the fall ({label})", ylabel=f"drop per unit of {unit} (nats)")
     mean.set(xlabel=label, ylabel="mean loss (bits)")
     density.plot([], [], color=style.GREY, lw=1.2, label="sigmoids")
     density.plot([], [], color=style.GREY, lw=0.7, alpha=0.45, label="every curve's")
