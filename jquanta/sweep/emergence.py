@@ -11,8 +11,10 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
+from scipy.optimize import least_squares
+from scipy.special import expit
 
-from jquanta import powerlaw
+from jquanta import powerlaw, theory
 from jquanta.errors import BadInput
 from jquanta.spectrum import VARIABLES, Checkpoints, Fits, Spectrum, described
 from jquanta.sweep import scaling
@@ -96,6 +98,54 @@ def spectrum(results: xr.Dataset, below: float = LEARNED_BELOW) -> Spectrum:
     if found is None:
         raise BadInput("no run has a finite loss; lower the learning rate")
     return found
+
+
+def solvable(results: xr.Dataset) -> xr.Dataset:
+    """What the solvable model of emergence makes of the most frequent subtask's curve for all.
+
+    The loss of a subtask of strength r is (1 - r)² ln 2 (``theory.strengths``). Its two numbers,
+    ``tau`` (steps · p at which a subtask is half learned) and ``start``, are fitted to the first
+    subtask's mean loss over seeds by least squares; the curves of all others follow from their
+    frequencies alone.
+
+    Args:
+        results: from ``open_results``, runs that differ in the seed only.
+
+    Returns:
+        ``subtask_loss`` (step, subtask), nats, at the steps at which all runs were evaluated; with
+        ``tau`` and ``start`` as attributes.
+
+    Raises:
+        BadInput: if the runs differ in more than the seed, or the first subtask's loss does not
+            fall by half, so that no curve can be fitted.
+    """
+    runs = scaling.undiverged(results)
+    scaling.refuse_mixed(runs)
+    runs = runs[["subtask_loss", "frequency"]]
+    runs = runs.isel(subtask=runs.frequency.notnull().all("run").to_numpy())
+    runs = runs.dropna("step", how="any", subset=["subtask_loss"])
+    t, p = runs.step.to_numpy().astype(float), runs.frequency.isel(run=0).to_numpy()
+    loss = runs.subtask_loss.isel(subtask=0).mean("run").to_numpy().astype(float)
+    half = np.flatnonzero(loss < NATS_PER_BIT / 2)
+    if not half.size or len(t) < 3:
+        raise BadInput("the first subtask's loss does not fall by half: train longer")
+
+    def rest(of: np.ndarray) -> np.ndarray:
+        """Of ln τ and the logit of 2 · start: the start is between 0 and 1/2."""
+        own = theory.strengths(t, np.ones(1), float(np.exp(of[0])), float(expit(of[1]) / 2))
+        return np.asarray(NATS_PER_BIT * np.square(1 - own[:, 0]) - loss)
+
+    # For a single quantum of frequency 1 time is measured in samples of its own: τ / p.
+    begin = np.array([np.log(max(t[half[0]], 1.0)), -3.0])
+    found = least_squares(rest, begin, bounds=([-20, -20], [40, 5])).x
+    tau, start = float(np.exp(found[0]) * p[0]), float(expit(found[1]) / 2)
+    nats = NATS_PER_BIT * np.square(1 - theory.strengths(t, p, tau, start))
+    attributes = {"units": "nats", "long_name": "loss expected of the first subtask's curve"}
+    return xr.Dataset(
+        {"subtask_loss": (("step", "subtask"), nats, attributes)},
+        {"step": runs.step.to_numpy(), "subtask": runs.subtask.to_numpy()},
+        {"tau": tau, "start": start},
+    )
 
 
 def _fitted(

@@ -2,7 +2,8 @@
 the theory lets its learning time be ∝ 1 / p.
 
 Learning times against frequency; how much of the mean loss is learned in each bin of ln t; the mean
-loss with what sigmoids make of it; and some subtasks with their sigmoids.
+loss with what sigmoids make of it; and some subtasks with their sigmoids, and (dashed) what the
+solvable model of emergence, fitted to the first subtask alone, expects of each.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from matplotlib.axes import Axes
 
 from jquanta.errors import BadInput
 from jquanta.figures import spectrum, style
-from jquanta.figures.drawing import Drawing, Measured, Row
+from jquanta.figures.drawing import Amount, Drawing, Measured, Row
 from jquanta.figures.sweep.panels import SCALE_LABELS
 from jquanta.figures.sweep.select import first_of
 from jquanta.powerlaw import Fit
@@ -65,7 +66,8 @@ def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
     _finish(second, third)
     for panel, letter in zip((first, second, third), "abc", strict=True):
         style.panel_letter(panel, letter)
-    _examples(below, runs, times)
+    expected = _expected(runs)
+    _examples(below, runs, times, expected)
     seeds = np.unique(runs.seed).size
     of = f"width {int(runs.width[0])}" + f", {seeds} seeds" * (seeds > 1)
     rows: list[Row] = [Measured.from_fit("learning time against frequency", fit, theory=1.0, of=of)]
@@ -76,6 +78,8 @@ def draw(results: Sequence[xr.Dataset], folder: Path) -> Drawing:
         else row
         for row in rows
     ]
+    if expected is not None:
+        rows += _solvable(expected, runs, times, of)
     rows.append(spectrum.chance())
     return Drawing(style.save(figure, folder, NAME), rows)
 
@@ -135,8 +139,35 @@ def _finish(density: Axes, mean: Axes) -> None:
         panel.legend(loc="upper left", bbox_to_anchor=(0, -0.24), frameon=False, fontsize=6)
 
 
-def _examples(figure: Any, runs: xr.Dataset, times: xr.Dataset) -> None:
-    """Four subtasks of the first run, evenly spaced in ln of rank."""
+def _expected(runs: xr.Dataset) -> xr.Dataset | None:
+    """The solvable model, fitted to the first subtask; None where that is not learned."""
+    try:
+        return emergence.solvable(runs)
+    except BadInput:
+        return None
+
+
+def _solvable(expected: xr.Dataset, runs: xr.Dataset, times: xr.Dataset, of: str) -> list[Row]:
+    """How far the model that is fitted to the first subtask is off for others that are learned."""
+    seen = runs.subtask_loss.mean("run").sel(step=expected.step)
+    off = np.sqrt(np.square(seen - expected.subtask_loss).mean("step")).to_numpy()
+    learned = np.flatnonzero((times.kind == LEARNED).all("run").to_numpy())
+    return [
+        Amount(
+            f"solvable model fitted to subtask 1: error (root mean square) at subtask {k + 1}",
+            of,
+            float(off[k]),
+            "nats",
+        )
+        for k in dict.fromkeys([0, 1, 3, 7, 15])
+        if k in learned
+    ]
+
+
+def _examples(
+    figure: Any, runs: xr.Dataset, times: xr.Dataset, expected: xr.Dataset | None
+) -> None:
+    """Four subtasks of the first run, evenly spaced in ln of rank, with the solvable model."""
     one, fits = runs.isel(run=0), times.isel(run=0)
     exist = np.flatnonzero(one.frequency.notnull().to_numpy())
     ranks = np.unique(np.geomspace(1, len(exist), 4).round().astype(int))
@@ -158,6 +189,9 @@ def _examples(figure: Any, runs: xr.Dataset, times: xr.Dataset) -> None:
         spectrum.example(
             panel, one.step.to_numpy()[some].astype(float), losses[some], Fits(**columns), title
         )
+        if expected is not None:
+            after = expected.isel(step=expected.step.to_numpy() > 0, subtask=subtask)
+            panel.plot(after.step, after.subtask_loss, "--", lw=0.9, color=style.ORANGE, zorder=3)
         panel.set_xlabel("steps", fontsize=7)
     for panel in grid[len(ranks) :]:
         panel.remove()
