@@ -43,6 +43,8 @@ SUITE = {
     f"figures fig11 --losses {LOSSES}": "stdlib-fig11",
     f"figures fig4 --losses {LOSSES} --corpus {CORPUS}": None,  # the paper's thresholds
     f"figures fig12 --losses {LOSSES} --corpus {CORPUS} --monogenic.above 3": "stdlib-fig12",
+    "spectrum runs/stdlib": None,
+    f"figures spectrum --losses {LOSSES}": "stdlib-spectrum",
     "qdg": None,
     f"figures fig5 --qdg {QUANTA}": "stdlib-fig5",
     f"emergence {QUANTA}": None,
@@ -57,6 +59,7 @@ SUITE = {
 
 SWEEPS = {
     "sweep": "../mini-fig2",
+    "figures subtask-spectrum --runs runs/mini-fig2": "mini-subtask-spectrum",
     "sweep compositional --mini": None,
     "figures compositional --runs runs/compositional-mini": "compositional-mini",
     "sweep fig7 --mini": None,

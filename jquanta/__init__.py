@@ -19,6 +19,7 @@ from jquanta.version import __version__
 if TYPE_CHECKING:  # what follows is for type checkers and editors
     from jquanta import powerlaw as powerlaw
     from jquanta import qdg as qdg
+    from jquanta import spectrum as spectrum
     from jquanta import theory as theory
     from jquanta.figures.dispatch import draw as draw
     from jquanta.integrity import check as check
@@ -28,6 +29,8 @@ if TYPE_CHECKING:  # what follows is for type checkers and editors
     from jquanta.lm.losses.reader import open_losses as open_losses
     from jquanta.lm.losses.seeds import by_seed as by_seed
     from jquanta.lm.pretrain.drive import pretrain as pretrain
+    from jquanta.lm.taxonomy.learning import learning_times as learning_times
+    from jquanta.lm.taxonomy.learning import open_learning_times as open_learning_times
     from jquanta.lm.weights.load import load_model as load_model
     from jquanta.sweep import emergence as emergence
     from jquanta.sweep import scaling as scaling
@@ -43,10 +46,12 @@ _HOMES = {
     "compute_losses": "jquanta.lm.losses.compute",
     "draw": "jquanta.figures.dispatch",
     "emergence": "jquanta.sweep.emergence",
+    "learning_times": "jquanta.lm.taxonomy.learning",
     "load_config": "jquanta.sweep.config",
     "load_model": "jquanta.lm.weights.load",
     "load_run": "jquanta.sweep.store",
     "open_corpus": "jquanta.lm.corpus.reader",
+    "open_learning_times": "jquanta.lm.taxonomy.learning",
     "open_losses": "jquanta.lm.losses.reader",
     "open_results": "jquanta.sweep.store",
     "powerlaw": "jquanta.powerlaw",
@@ -54,6 +59,7 @@ _HOMES = {
     "qdg": "jquanta.qdg",
     "run_sweep": "jquanta.sweep.drive",
     "scaling": "jquanta.sweep.scaling",
+    "spectrum": "jquanta.spectrum",
     "theory": "jquanta.theory",
 }
 

@@ -10,7 +10,9 @@ loss. Each step is available exactly and in the paper's limit of many quanta::
     D samples, S steps: learned(D, p, tau)  loss_infinite(n, alpha)    infinitely many, exact sum
                    learned_asymptotic(...)  loss_asymptotic(n, alpha)  the paper's power law
 
-``loss_N``, ``loss_D`` and ``loss_S`` do both steps. ``p`` is an array [S] of the frequencies of S
+``loss_N``, ``loss_D`` and ``loss_S`` do both steps. ``strengths`` and ``loss_emerging`` are of a
+model whose quanta are learned smoothly, each as a sigmoid, and which knows what compute is best for
+(``frontier``, ``compute_exponent``). ``p`` is an array [S] of the frequencies of S
 quanta (the subtasks of multitask sparse parity), largest first, summing to 1, as
 ``powerlaw.zipf`` returns them (or uniform ones). ``alpha`` is always the paper's: the Zipf exponent
 is alpha + 1.
@@ -26,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
-from scipy.special import zeta
+from scipy.special import bdtr, expit, zeta
 
 from jquanta import powerlaw
 from jquanta.errors import BadInput
@@ -53,6 +55,18 @@ class Exponents(NamedTuple):
     alpha_D: float
     alpha_S: float
     learned: float
+
+
+class Frontier(NamedTuple):
+    """What is best for each amount of compute.
+
+    Attributes:
+        n: number of quanta that have a place in the network.
+        loss: in the unit of a and b.
+    """
+
+    n: Float64[np.ndarray, "*shape"]
+    loss: Float64[np.ndarray, "*shape"]
 
 
 def exponents(alpha: float) -> Exponents:
@@ -238,6 +252,127 @@ def loss_S_asymptotic(
 ) -> Values:
     """The paper's law L(S) - a ∝ S^{-α/(α+1)} with its prefactor; τ in steps, S > 0."""
     return loss_D_asymptotic(S, alpha, tau, a, b)
+
+
+def strengths(
+    t: ArrayLike, p: ArrayLike, tau: float = 1.0, start: float = 0.01
+) -> Float64[np.ndarray, "*shape S"]:
+    """How far each quantum is learned, from ``start`` at t = 0 to 1: a sigmoid for each.
+
+    The solvable model of Nam et al., "An exactly solvable model for emergence and scaling laws in
+    the multitask sparse parity problem" (arXiv 2404.17563), derived here for equal layers. Output
+    is Σ_k a_k b_k g_k(x), where the quantum's own function g_k is ±1 on its share p_k of samples
+    and 0 elsewhere, and r_k = a_k b_k should be 1. The squared error is Σ_k p_k (1 - r_k)² / 2, so
+    that gradient flow at rate η, from a_k = b_k, has
+
+        da_k/dt = η p_k b_k (1 - r_k),    dr_k/dt = 2 η p_k r_k (1 - r_k).
+
+    That is a logistic function of t, r_k = σ(2 η p_k t - ln(1/start - 1)). It is 1/2 at
+    t = τ / p_k with τ = ln(1/start - 1) / 2η: learning times are ∝ 1 / p_k, as in ``learned``, and
+    one fitted number, τ, gives those of all quanta. In ln t all sigmoids have about one width,
+    1 / ln(1/start - 1) (the w of ``jquanta.spectrum``).
+
+    Args:
+        t: steps, or samples seen; at least 0.
+        p: [S] frequencies.
+        tau: t · p_k at which a quantum is half learned, above 0.
+        start: of every quantum at t = 0, between 0 and 1/2.
+
+    Returns:
+        [..., S] for t of shape [...].
+    """
+    p = _check_frequencies(p)
+    _check_tau(tau)
+    if not 0 < start < 0.5:
+        raise BadInput(f"start = {start:g}: give a strength between 0 and 1/2")
+    t = _scale("t", t, 0)
+    return np.asarray(expit(math.log(1 / start - 1) * (t[..., None] * p / tau - 1)))
+
+
+def loss_emerging(
+    t: ArrayLike,
+    p: ArrayLike,
+    tau: float = 1.0,
+    start: float = 0.01,
+    n: float = math.inf,
+    a: float = 0.0,
+    b: float = 1.0,
+) -> Values:
+    """L(t) of the solvable model: a + (b-a) Σ_k p_k (1 - r_k(t))², r_k as of ``strengths``.
+
+    A smooth form of ``loss_S``, with the same exponent α/(α+1) for many quanta.
+
+    Args:
+        t, p, tau, start: as in ``strengths``.
+        n: number of quanta that have a place in the network, at least 0, the most frequent first:
+            the others stay at 0. In the model that is the number of parameters, and for t → ∞
+            the loss falls as n^-α.
+        a, b: loss of a quantum that is learned, and of one of strength 0.
+    """
+    _check_losses(a, b)
+    if not n >= 0:
+        raise BadInput(f"n = {n}: give a number of quanta of at least 0")
+    strength = strengths(t, p, tau, start)
+    place = np.arange(strength.shape[-1]) < n
+    left = np.square(1 - np.where(place, strength, 0))
+    return np.asarray(a + (b - a) * (left * unmasked(p, "p", np.float64)).sum(-1))
+
+
+def loss_shots(
+    D: ArrayLike, p: ArrayLike, shots: int = 1, a: float = 0.0, b: float = 1.0
+) -> Values:
+    """The expected L(D) if a quantum is learned from ``shots`` samples of its own: of D samples it
+    has a binomial number, so a + (b-a) Σ_k p_k P(fewer than ``shots`` of D). Falls as D^{-α/(α+1)}.
+
+    Args:
+        D: number of training samples, whole, at least 0.
+        p: [S] frequencies.
+        shots: at least 1; all that the model leaves open.
+        a, b: loss after and before.
+    """
+    p = _check_frequencies(p)
+    _check_losses(a, b)
+    if shots < 1:
+        raise BadInput(f"shots = {shots}: give at least 1 sample")
+    D = _scale("D", D, 0)
+    # P(at most m of D), the regularised incomplete beta function.
+    fewer = bdtr(np.minimum(shots - 1, D)[..., None], D[..., None].astype(np.int64), p)
+    return np.asarray(a + (b - a) * (fewer * p).sum(-1))
+
+
+def compute_exponent(alpha: float) -> float:
+    """The exponent of the loss against compute C = n · t at the best n: α / (α + 2).
+
+    With n places and after t steps the loss is about n^-α + t^{-α/(α+1)} (constants left out). For
+    t = C / n both terms fall alike where n^-α ∝ (C/n)^{-α/(α+1)}, that is n ∝ C^{1/(α+2)}: then the
+    loss is ∝ C^{-α/(α+2)}.
+    """
+    _check_alpha(alpha)
+    return alpha / (alpha + 2)
+
+
+def frontier(
+    C: ArrayLike,
+    p: ArrayLike,
+    tau: float = 1.0,
+    start: float = 0.01,
+    a: float = 0.0,
+    b: float = 1.0,
+) -> Frontier:
+    """The least loss of the solvable model at compute C = n · t, and the n that reaches it, of all
+    whole numbers up to S.
+
+    Args:
+        C: compute, in places times the unit of t; above 0.
+        p, tau, start, a, b: as in ``loss_emerging``.
+    """
+    C = _scale("C", C, 0, itself=False)
+    best_n, best = np.zeros(C.shape), np.full(C.shape, math.inf)
+    for n in range(1, len(_check_frequencies(p)) + 1):
+        left = loss_emerging(C / n, p, tau, start, n, a, b)
+        best_n = np.where(left < best, n, best_n)
+        best = np.minimum(left, best)
+    return Frontier(np.asarray(best_n), np.asarray(best))
 
 
 def case1_infinite(n: ArrayLike, alpha: float) -> Values:

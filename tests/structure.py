@@ -13,7 +13,7 @@ from typing import NamedTuple
 PACKAGE = "jquanta"
 
 FLOORS = (
-    ("errors", "masks", "version", "lazy", "powerlaw", "theory", "streams"),
+    ("errors", "masks", "version", "lazy", "powerlaw", "theory", "streams", "spectrum"),
     ("machine",),
     ("run",),
     ("parity",),
@@ -34,7 +34,7 @@ FLOORS = (
     ("qdg.forecast",),
     ("figures.catalogue", "figures.drawing"),
     ("figures.style",),
-    ("figures.models", "figures.sweep.select", "figures.sweep.panels"),
+    ("figures.models", "figures.spectrum", "figures.sweep.select", "figures.sweep.panels"),
     ("figures.sweep.alphas", "figures.lm.panels", "figures.lm.typeset", "figures.qdg.panels"),
     ("figures.sweep", "figures.lm", "figures.qdg", "figures.theory"),
     ("figures.dispatch",),

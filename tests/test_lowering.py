@@ -7,8 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from jquanta import spectrum
 from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.llama import LlamaConfig
@@ -165,3 +167,13 @@ def test_kmeans(k: int) -> None:
 
 def test_the_embedding(x64: None) -> None:
     lowered_for_cuda(jax.jit(jnp.linalg.eigh), jnp.eye(50))
+
+
+# Learning times
+
+
+def test_the_spectrum() -> None:
+    grid = spectrum.Checkpoints(np.geomspace(10, 1000, 8)).grid
+    losses = jnp.ones((30, 8))
+    text = lowered_for_cuda(spectrum._fit, losses, grid, jnp.ones(3))
+    assert scatters(text) == 0

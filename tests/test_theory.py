@@ -5,6 +5,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 from jquanta import powerlaw, theory
 from jquanta.errors import BadInput
@@ -271,3 +272,82 @@ P = powerlaw.zipf(4, 0.4)
 def test_refuses(call, message):
     with pytest.raises(BadInput, match=f"^{message}" if "n_tasks" not in message else message):
         call()
+
+
+# The solvable model of emergence
+
+
+@pytest.mark.parametrize("start", [0.02, 0.3])
+def test_strengths_are_gradient_flow(start):
+    """Both layers integrated, at a rate that makes quantum k half learned at tau / p_k."""
+    p, tau = powerlaw.zipf(4, 0.5), 30.0
+    rate = math.log(1 / start - 1) / (2 * tau)
+
+    def flow(_, layers):
+        first, second = np.split(layers, 2)
+        wrong = p * (1 - first * second)
+        return rate * np.concatenate([wrong * second, wrong * first])
+
+    t = np.linspace(0, 300, 31)
+    begin = np.full(8, math.sqrt(start))
+    layers = solve_ivp(flow, (0, 300), begin, t_eval=t, rtol=1e-10, atol=1e-12).y
+    found = theory.strengths(t, p, tau, start)
+    np.testing.assert_allclose(found, (layers[:4] * layers[4:]).T, rtol=1e-7)
+    np.testing.assert_allclose(np.diag(theory.strengths(tau / p, p, tau, start)), 0.5)
+    # In ln t the slope at the middle is 1 / 4w.
+    near = theory.strengths(tau / p[0] * np.exp([-1e-4, 1e-4]), p, tau, start)[:, 0]
+    assert np.diff(near)[0] / 2e-4 == pytest.approx(math.log(1 / start - 1) / 4, rel=1e-6)
+
+
+def test_laws_of_the_solvable_model():
+    """Exponents of many quanta, for windows in which neither end of the spectrum matters."""
+    alpha = 0.8
+    p = powerlaw.zipf(20_000, alpha)
+    t = np.geomspace(1e3, 1e5, 8)
+    by_time = powerlaw.fit(t, theory.loss_emerging(t, p)).exponent
+    assert by_time == pytest.approx(theory.exponents(alpha).alpha_S, abs=0.01)
+    n = np.array([30, 100, 300, 1000])
+    late = [float(theory.loss_emerging(1e12, p, n=int(one))) for one in n]
+    assert powerlaw.fit(n, late).exponent == pytest.approx(alpha, rel=0.03)
+    D = np.geomspace(1e3, 1e5, 8).round()
+    for shots in (1, 5):
+        by_data = powerlaw.fit(D, theory.loss_shots(D, p, shots)).exponent
+        assert by_data == pytest.approx(theory.exponents(alpha).alpha_D, abs=0.01)
+    C = np.geomspace(1e4, 1e6, 6)
+    best = theory.frontier(C, p[:2000] / p[:2000].sum())
+    assert powerlaw.fit(C, best.loss).exponent == pytest.approx(
+        theory.compute_exponent(alpha), abs=0.03
+    )
+    assert powerlaw.fit(C, best.n).slope == pytest.approx(1 / (alpha + 2), abs=0.03)
+
+
+def test_losses_of_the_solvable_model_are_plain_sums():
+    p = powerlaw.zipf(6, 0.4)
+    r = theory.strengths([3.0, 40.0], p, 2.0, 0.1)
+    wanted = [0.1 + 0.6 * sum(p[k] * (1 - (row[k] if k < 4 else 0)) ** 2 for k in range(6))
+              for row in r]  # fmt: skip
+    found = theory.loss_emerging([3.0, 40.0], p, 2.0, 0.1, n=4, a=0.1, b=0.7)
+    np.testing.assert_allclose(found, wanted)
+    best = theory.frontier(60.0, p, 2.0, 0.1)
+    every = [float(theory.loss_emerging(60.0 / n, p, 2.0, 0.1, n)) for n in range(1, 7)]
+    assert (best.n, best.loss) == (1 + np.argmin(every), min(every))
+    chance = np.random.default_rng(0)
+    drawn = chance.multinomial(50, p, 40_000) < 3
+    # Four standard errors of 40,000 draws of a number below 1.
+    assert float(theory.loss_shots(50, p, 3)) == pytest.approx((drawn @ p).mean(), abs=0.01)
+    assert float(theory.loss_shots(0, p)) == pytest.approx(1)
+
+
+def test_bad_arguments_of_the_solvable_model():
+    p = powerlaw.zipf(3, 0.4)
+    for start in (0, 0.5, math.nan):
+        with pytest.raises(BadInput, match="give a strength between 0 and 1/2"):
+            theory.strengths(1.0, p, start=start)
+    with pytest.raises(BadInput, match="n = -1: give a number of quanta"):
+        theory.loss_emerging(1.0, p, n=-1)
+    with pytest.raises(BadInput, match="shots = 0: give at least 1"):
+        theory.loss_shots(10, p, 0)
+    with pytest.raises(BadInput, match="C: give numbers above 0"):
+        theory.frontier(0.0, p)
+    with pytest.raises(BadInput, match="t: give numbers of at least 0"):
+        theory.strengths(-1.0, p)

@@ -101,6 +101,7 @@ PARTS = (
         ("10000",),
         spare=True,
     ),
+    Part("spectrum", "sigmoids of a million loss curves", 60, "spectrum", spare=True),
     Part(
         "many", "100,000 samples without a matrix, 70m: sketches, clusters", 180, "many", spare=True
     ),

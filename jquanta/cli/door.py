@@ -28,6 +28,7 @@ COMMANDS = (
     "model",
     "pretrain",
     "losses",
+    "spectrum",
     "qdg",
     "explore",
     "emergence",

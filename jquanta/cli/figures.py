@@ -47,6 +47,7 @@ class Options:
             "  jquanta figures fig4 --losses losses/pile --corpus corpora/pile",
             "  jquanta figures fig5 --qdg runs/stdlib-quanta",
             "  jquanta figures jumps --losses runs/stdlib-seeds/losses",
+            "  jquanta figures spectrum --losses runs/stdlib/losses",
             "",
             "In Python: jq.draw(FIGURE, …).",
         ]
@@ -68,11 +69,14 @@ class Options:
         (), "fig4, fig12: show these predictions, by number in the corpus", "INDEX"
     )
     step: int | None = knob(
-        None, "fig3, fig4, fig12, jumps: the checkpoint (default: each model's last)"
+        None, "fig3, fig4, fig12, jumps, spectrum: the checkpoint (default: each model's last)"
     )
     below: float | None = knob(
-        None, "jumps: nats; a token is learned where its loss stays below (default: 0.3)"
+        None,
+        "jumps: nats; a token is learned where its loss stays below; spectrum: a token that does "
+        "not change is known below (default: 0.3)",
     )
+    along: str | None = knob(None, "spectrum: step, or size (default: step)")
     fit: tuple[float, float] | None = knob(
         None, "fig3: smallest and largest N to fit; fig11: first and last step", "NUMBER"
     )

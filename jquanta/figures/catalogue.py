@@ -135,6 +135,13 @@ FIGURES = {
         "losses",
         options=("below", "step"),
     ),
+    "spectrum": Entry(
+        "when is each token learned, and does that make up the mean loss? (of six checkpoints, or "
+        "six sizes)",
+        "jquanta.figures.lm.spectrum.draw",
+        "losses",
+        options=("along", "below", "step"),
+    ),
     "fig15": Entry(
         "QDG on sparse parity: similarity by true subtask, beside the clusters' sizes by rank",
         "jquanta.figures.qdg.fig15.draw",
@@ -191,6 +198,12 @@ FIGURES = {
         "how many samples one subtask takes, by task bits",
         "data_bits",
         "data-bits",
+    ),
+    "subtask-spectrum": _sweep(
+        "when is each subtask learned, and does that make up the mean loss?",
+        "spectrum",
+        "fig2-width",
+        "science-check",
     ),
     "compositional": _sweep(
         "loss of codes, and of their composite trained alone, against steps",

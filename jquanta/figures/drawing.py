@@ -166,6 +166,34 @@ class Share(NamedTuple):
         return f"{self.name} at {self.of} = {share} ({self.number:,} of {self.total:,})"
 
 
+class Portion(NamedTuple):
+    """A kind of things: their share by number, and by how much they make a mean fall.
+
+    Attributes:
+        name, of: of what, such as tokens that are learned.
+        share: ``number / total``.
+        number, total: of things.
+        fall: how much of ``whole`` is theirs; less than 0 if they rise.
+        whole: by how much the mean falls.
+        unit: of both.
+    """
+
+    name: str
+    of: str
+    share: float
+    number: int
+    total: int
+    fall: float
+    whole: float
+    unit: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} at {self.of} = {self.share:.3f} ({self.number:,} of {self.total:,}); "
+            f"{self.fall:.3f} of the {self.whole:.3f} {self.unit} that the mean falls"
+        )
+
+
 class Note(NamedTuple):
     """One line that the reader of the figure should know."""
 
@@ -200,7 +228,7 @@ class Token(NamedTuple):
         return f"{self.name}: --token {self.prediction}  {self.target!r}"
 
 
-Row = Measured | Amount | Spread | Agreed | Share | Note | Token
+Row = Measured | Amount | Spread | Agreed | Share | Portion | Note | Token
 
 
 class Drawing(NamedTuple):

@@ -6,13 +6,17 @@ return labelled arrays, with NaN for a subtask that is never learned. Runs that 
 out. Split results of several tasks as for ``jquanta.sweep.scaling``: ``results.groupby("alpha")``.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 import xarray as xr
+from scipy.optimize import least_squares
+from scipy.special import expit
 
-from jquanta import powerlaw
+from jquanta import powerlaw, theory
 from jquanta.errors import BadInput
+from jquanta.spectrum import VARIABLES, Checkpoints, Fits, Spectrum, described
 from jquanta.sweep import scaling
 from jquanta.sweep.scaling import LEARNED_BELOW, NATS_PER_BIT, Readout
 
@@ -36,6 +40,132 @@ def convergence_step(results: xr.Dataset, below: float = LEARNED_BELOW) -> xr.Da
         .rename("convergence_step")
         .assign_attrs(units="updates", long_name=f"first evaluation below {below:g} bit")
     )
+
+
+def learning_times(results: xr.Dataset, below: float = LEARNED_BELOW) -> xr.Dataset:
+    """When each subtask is learned: the middle of a sigmoid in ln of steps fitted to its test loss.
+
+    Unlike ``convergence_step`` it has no threshold and is finer than the evaluations; it tells its
+    error, and whether the loss is a sigmoid at all (``jquanta.spectrum``). To fit it against
+    frequency: ``fit_convergence(times.learning_time.where(times.kind == 0))``.
+
+    Args:
+        results: from ``open_results``: six evaluations or more after step 0.
+        below: bits; a loss that does not change is ``known`` below, and else ``flat``.
+
+    Returns:
+        Variables (run, subtask): ``learning_time`` (updates), ``sigmoid_width`` (of its logarithm),
+        ``high`` and ``low`` (nats), ``log_time_error`` and ``log_width_error``, ``r2``, and
+        ``kind``, whose values mean ``flag_meanings``; NaN, and -1, for subtasks that a run does not
+        have. With run coordinates and ``frequency``, as of ``convergence_step``.
+
+    Raises:
+        BadInput: if a run has fewer than six evaluations after step 0.
+    """
+    runs = scaling.undiverged(results)
+    shape = runs.sizes["run"], runs.sizes["subtask"]
+    values = {
+        name: np.full(shape, -1 if name == "kind" else np.nan, one.dtype)
+        for name, one in VARIABLES.items()
+    }
+    for run, subtasks, _, _, fits in _fitted(runs, below):
+        for name, one in VARIABLES.items():
+            values[name][run, subtasks] = one.of(fits)
+    data = {name: (("run", "subtask"), values[name], described(name, "updates")) for name in values}
+    return xr.Dataset(data, runs.coords).assign_coords(frequency=runs.frequency).drop_vars("step")
+
+
+def spectrum(results: xr.Dataset, below: float = LEARNED_BELOW) -> Spectrum:
+    """The learning-time spectrum of runs that differ in the seed only, subtasks weighted by their
+    frequencies: their sums over seeds.
+
+    Args:
+        results: from ``open_results``, such as ``scaling.widest(results, online=True)``.
+        below: as of ``learning_times``.
+
+    Raises:
+        BadInput: if the runs differ in more than the seed, were evaluated at different steps, or at
+            fewer than six.
+    """
+    runs = scaling.undiverged(results)
+    scaling.refuse_mixed(runs)
+    found: Spectrum | None = None
+    for run, subtasks, checkpoints, losses, fits in _fitted(runs, below):
+        found = found or Spectrum(checkpoints)
+        if found.checkpoints is not checkpoints:
+            raise BadInput("runs evaluated at different steps have no common spectrum: choose some")
+        found.add(losses, fits, runs.frequency.to_numpy()[run, subtasks])
+    if found is None:
+        raise BadInput("no run has a finite loss; lower the learning rate")
+    return found
+
+
+def solvable(results: xr.Dataset) -> xr.Dataset:
+    """What the solvable model of emergence makes of the most frequent subtask's curve for all.
+
+    The loss of a subtask of strength r is (1 - r)² ln 2 (``theory.strengths``). Its two numbers,
+    ``tau`` (steps · p at which a subtask is half learned) and ``start``, are fitted to the first
+    subtask's mean loss over seeds by least squares; the curves of all others follow from their
+    frequencies alone.
+
+    Args:
+        results: from ``open_results``, runs that differ in the seed only.
+
+    Returns:
+        ``subtask_loss`` (step, subtask), nats, at the steps at which all runs were evaluated; with
+        ``tau`` and ``start`` as attributes.
+
+    Raises:
+        BadInput: if the runs differ in more than the seed, or the first subtask's loss does not
+            fall by half, so that no curve can be fitted.
+    """
+    runs = scaling.undiverged(results)
+    scaling.refuse_mixed(runs)
+    runs = runs[["subtask_loss", "frequency"]]
+    runs = runs.isel(subtask=runs.frequency.notnull().all("run").to_numpy())
+    runs = runs.dropna("step", how="any", subset=["subtask_loss"])
+    t, p = runs.step.to_numpy().astype(float), runs.frequency.isel(run=0).to_numpy()
+    loss = runs.subtask_loss.isel(subtask=0).mean("run").to_numpy().astype(float)
+    half = np.flatnonzero(loss < NATS_PER_BIT / 2)
+    if not half.size or len(t) < 3:
+        raise BadInput("the first subtask's loss does not fall by half: train longer")
+
+    def rest(of: np.ndarray) -> np.ndarray:
+        """Of ln τ and the logit of 2 · start: the start is between 0 and 1/2."""
+        own = theory.strengths(t, np.ones(1), float(np.exp(of[0])), float(expit(of[1]) / 2))
+        return np.asarray(NATS_PER_BIT * np.square(1 - own[:, 0]) - loss)
+
+    # For a single quantum of frequency 1 time is measured in samples of its own: τ / p.
+    begin = np.array([np.log(max(t[half[0]], 1.0)), -3.0])
+    found = least_squares(rest, begin, bounds=([-20, -20], [40, 5])).x
+    tau, start = float(np.exp(found[0]) * p[0]), float(expit(found[1]) / 2)
+    nats = NATS_PER_BIT * np.square(1 - theory.strengths(t, p, tau, start))
+    attributes = {"units": "nats", "long_name": "loss expected of the first subtask's curve"}
+    return xr.Dataset(
+        {"subtask_loss": (("step", "subtask"), nats, attributes)},
+        {"step": runs.step.to_numpy(), "subtask": runs.subtask.to_numpy()},
+        {"tau": tau, "start": start},
+    )
+
+
+def _fitted(
+    runs: xr.Dataset, below: float
+) -> Iterator[tuple[int, np.ndarray, Checkpoints, np.ndarray, Fits]]:
+    """The number of each run, its subtasks, the steps at which all were evaluated, their losses
+    [subtasks, n] in nats, and the fits."""
+    steps, known = runs.step.to_numpy(), dict[bytes, Checkpoints]()
+    for run in range(runs.sizes["run"]):
+        exist = runs.frequency.isel(run=run).notnull().to_numpy()
+        losses = runs.subtask_loss.isel(run=run).to_numpy()[:, exist]
+        some = np.isfinite(losses).all(1) & (steps > 0)
+        at = steps[some]
+        key = at.tobytes()
+        if key not in known:
+            known[key] = Checkpoints(at, "evaluations after step 0")
+        checkpoints = known[key]
+        losses = losses[some].T
+        fits = checkpoints.fit(losses, below * NATS_PER_BIT)
+        yield run, np.flatnonzero(exist), checkpoints, losses, fits
 
 
 def stopping_step(results: xr.Dataset, readout: Readout = "best") -> xr.DataArray:

@@ -360,7 +360,8 @@ def test_every_command_explains_itself(
 
 def test_a_flag_of_another_command_is_known(capsys: pytest.CaptureFixture[str], here: Path) -> None:
     said = refused(front.main, ["corpus", "--below", "3"], capsys, here)
-    assert "unknown flag --below, which jquanta emergence and jquanta figures have" in said
+    having = "jquanta spectrum and jquanta emergence and jquanta figures"
+    assert f"unknown flag --below, which {having} have" in said
     said = refused(front.main, ["corpus", "--nearest", "3"], capsys, here)
     assert "unknown flag --nearest, which jquanta assign has" in said
 

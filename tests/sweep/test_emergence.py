@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import jquanta as jq
-from jquanta import powerlaw
+from jquanta import powerlaw, theory
 from jquanta.errors import BadInput
 from jquanta.sweep import emergence, scaling
 from tests.sweep.synthetic import LN2, PLANTED, planted, stored
@@ -438,3 +438,33 @@ def test_results_from_a_folder(tmp_path: Path) -> None:
     xr.testing.assert_equal(
         jq.emergence.number_learned(opened, "best"), emergence.number_learned(results, "best")
     )
+
+
+# The solvable model
+
+
+def test_the_first_subtask_tells_all_others() -> None:
+    """Curves of the model itself, with noise: its two numbers, and the curves of all subtasks."""
+    tau, start = 1200.0, 0.03
+    results = learned_at(WIDE)
+    runs = scaling.widest(results, online=True)
+    p = powerlaw.zipf(S, 0.4)
+    steps = runs.step.to_numpy()
+    truth = LN2 * np.square(1 - theory.strengths(steps, p, tau, start))
+    noise = 0.01 * np.random.default_rng(0).standard_normal((2, *truth.shape))
+    losses = np.where(runs.subtask_loss.notnull(), truth + noise, np.nan)
+    runs = runs.assign(subtask_loss=runs.subtask_loss.copy(data=losses.astype(np.float32)))
+    found = emergence.solvable(runs)
+    assert found.attrs["tau"] == pytest.approx(tau, rel=0.02)
+    assert found.attrs["start"] == pytest.approx(start, rel=0.2)
+    known = np.isin(steps, found.step)
+    np.testing.assert_allclose(found.subtask_loss, truth[known], atol=0.02)
+    fewer = runs.where(runs.subtask <= 9)  # subtasks that these runs do not have
+    whole = fewer.frequency.sum("subtask")
+    few = emergence.solvable(fewer.assign(frequency=fewer.frequency / whole))
+    assert few.attrs["start"] == pytest.approx(found.attrs["start"])
+    assert few.attrs["tau"] == pytest.approx(found.attrs["tau"] / float(whole[0]))
+    assert few.sizes["subtask"] == 9
+    flat = runs.assign(subtask_loss=xr.full_like(runs.subtask_loss, LN2))
+    with pytest.raises(BadInput, match="the first subtask's loss does not fall by half"):
+        emergence.solvable(flat)
