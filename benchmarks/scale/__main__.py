@@ -23,13 +23,13 @@ class Options:
     table: operations, memory, disk and time on 1 to 512 H200 for every experiment of the paper, for
     losses of 10^7 to 10^10 tokens and for QDG of 10^4 to 10^7 samples, from 70m to 12b: the
     estimates that --plan prints, of shards that know nothing of each other. Prints the tables of
-    docs/scale.md, and stores all rows in benchmarks/records/scale-table.json. A minute or two on 2
+    docs/scale.md, and stores all rows in benchmarks/records/scale-table.json. Some minutes on 2
     cores; nothing is computed but numbers.
 
     draw: weak and strong scaling of sweeps and losses over 1, 2, 4 and 8 simulated devices and
     shards, the cost of sweeps against networks × width × steps, and peak memory, all measured here
-    on the CPU in seconds of the processor. Stores benchmarks/records/scale-cpu-CORES-cores.json, and draws
-    docs/figures/scaling.png. A quarter of an hour on 2 cores; --again draws what is stored.
+    on the CPU in seconds of the processor. Stores benchmarks/records/scale-cpu-CORES-cores.json,
+    and draws docs/figures/scaling.png. A quarter of an hour on 2 cores.
     """
 
     which: str | None = argument("what to make", "table|draw", default=None)
@@ -55,7 +55,8 @@ def table(again: bool) -> None:
         from benchmarks.scale.arithmetic import rows
 
         write_whole(tables.RECORD, tables.as_json(rows()))
-    print(tables.markdown(tables.from_json(tables.RECORD.read_text(encoding="utf-8"))))
+    stored = tables.from_json(tables.RECORD.read_text(encoding="utf-8"))
+    print("\n\n".join(tables.markdown(stored)))
 
 
 def draw(again: bool) -> None:

@@ -146,23 +146,26 @@ class Row:
 
     @property
     def why(self) -> str:
-        """What takes most of the time where more GPUs are not of use."""
-        most = self.times[max(self.times)]
+        """What takes most of the time on more GPUs than are of use; empty if all are."""
+        most = max(self.times)
+        if self.useful == most:
+            return ""
+        time = self.times[most]
         parts = {
-            "compiling and reading weights": most.start,
-            WORK[self.group]: most.work,
-            "gathering": most.join,
-            "clusters, in one process": most.alone,
+            "compiling and reading weights" if self.reads else "compiling": time.start,
+            WORK[self.group]: time.work,
+            "gathering": time.join,
+            "clusters, in one process": time.alone,
         }
         return max(parts, key=lambda part: parts[part])
 
 
 WORK = {
-    "sweeps": "the steps of one network come one after another",
+    "sweeps": "the steps of one network",
     "losses": "a batch",
-    "qdg": "each shard makes the gradients of two groups",
+    "qdg": "the gradients of two groups",
 }
-"""What shards compute, and what keeps it from becoming shorter."""
+"""The least that a shard computes."""
 
 
 def rows() -> list[Row]:
@@ -404,7 +407,8 @@ def clusters(way: str, samples: int, config: LMConfig) -> Sequence[Stage]:
     numbers = VIEWS[way].cost(config).numbers
     if way == SPHERICAL:
         many = load_qdg("pythia-70m-100k").cluster
-        return [qdg_estimate.spherical(samples, numbers, many.chosen, many.n_init, H200)]
+        large = many.counts_of(10**5)
+        return [qdg_estimate.spherical(samples, numbers, large, many.n_init, H200)]
     counts, usual = chosen_counts(None, samples), ClusterConfig()
     if way == NEIGHBOURS:
         near = usual.neighbours

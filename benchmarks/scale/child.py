@@ -11,11 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.memory import resident
 from jquanta.machine import malloc
+from jquanta.run.files import remove
 
 if TYPE_CHECKING:
     from jquanta.sweep.config import SweepConfig
@@ -52,25 +54,32 @@ def sweep(place: Path, runs: int, width: int, steps: int, parts: int, **more: An
     def go(out: Path, steps: int) -> list[float]:
         config = sweep_config(runs, width, steps, **more)
         if parts == 1:
-            return [spent(lambda: run_sweep(config, out))]
+            return [spent(partial(run_sweep, config, out))]
         shards = Shard(parts, 1).all()
-        each = [spent(lambda s=shard: run_sweep(config, out, shard=s)) for shard in shards]
-        return [*each, spent(lambda: gather(shards_in(out), out))]
+        each = [spent(partial(run_sweep, config, out, shard=shard)) for shard in shards]
+        return [*each, spent(partial(gather, shards_in(out), out))]
 
     go(place / "first", 2)
     return go(place / "second", steps)
 
 
-def costs(place: Path, sizes: list[list[int]], repeats: int) -> list[float]:
-    """Seconds of sweeps of several (runs, width, steps), each the least of some."""
+def costs(place: Path, sizes: list[list[int]], repeats: int) -> list[list[float]]:
+    """Seconds of sweeps of several (runs, width, steps): of all steps but one, and of a sweep of
+    one step, which evaluates and stores as much. Each is the least of some."""
     from jquanta.sweep.drive import run_sweep
 
+    def least(runs: int, width: int, steps: int) -> float:
+        config, name = sweep_config(runs, width, steps), f"{runs}-{width}-{steps}"
+        outs = [place / f"{name}-{turn}" for turn in range(repeats)]
+        return min(spent(partial(run_sweep, config, out)) for out in outs)
+
     found = []
-    for number, (runs, width, steps) in enumerate(sizes):
-        run_sweep(sweep_config(runs, width, 2), place / f"{number}-first")
-        outs = [place / f"{number}-{turn}" for turn in range(repeats)]
-        config = sweep_config(runs, width, steps)
-        found.append(min(spent(lambda out=out, c=config: run_sweep(c, out)) for out in outs))
+    for runs, width, steps in sizes:
+        run_sweep(sweep_config(runs, width, 1), place / f"{runs}-{width}-{steps}-first")
+        one = least(runs, width, 1)
+        found.append([least(runs, width, steps) - one, one])
+        remove(place)
+        place.mkdir()
     return found
 
 
@@ -98,9 +107,9 @@ def losses(place: Path, tokens: int, parts: int) -> list[float]:
 
         out = place / f"{name}-losses"
         if parts == 1:
-            return [spent(lambda: one(None))]
-        each = [spent(lambda s=shard: one(s)) for shard in Shard(parts, 1).all()]
-        return [*each, spent(lambda: gather(shards_in(out), out))]
+            return [spent(partial(one, None))]
+        each = [spent(partial(one, shard)) for shard in Shard(parts, 1).all()]
+        return [*each, spent(partial(gather, shards_in(out), out))]
 
     go("few")
     return go("all")

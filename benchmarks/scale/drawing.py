@@ -23,18 +23,18 @@ NAME = "scaling"
 COUNTS = (1, 2, 4, 8)
 """Devices, or shards."""
 
-RUNS, WIDTH, STEPS = 16, 256, 150
+RUNS, WIDTH, STEPS = 16, 256, 600
 """The sweep of strong scaling; that of weak scaling has an eighth of the networks for each part."""
 
-TOKENS = 2**18
+TOKENS = 2**20
 """Of strong scaling; of weak scaling an eighth for each part."""
 
 AT_LEAST = 2
 """Times that each point of the line of costs is measured; the least counts."""
 
 COSTS = (
-    *((4, 256, 20), (4, 256, 200), (16, 256, 20), (4, 1024, 20), (64, 64, 20)),
-    *((8, 512, 100), (16, 256, 200), (4, 1024, 200), (16, 512, 250)),
+    *((4, 256, 50), (4, 256, 500), (16, 256, 50), (4, 1024, 50), (64, 64, 50)),
+    *((8, 512, 100), (16, 256, 200), (4, 1024, 500), (16, 512, 625)),
 )
 """(runs, width, steps), a factor of 100 between the least and the greatest product."""
 
@@ -54,14 +54,14 @@ class Scaled(NamedTuple):
         what: sweep or losses.
         kind: strong, where all work is the same, or weak, where that of a part is.
         over: devices or shards.
-        count: of them.
+        number: of them.
         seconds: of the processor: of all devices together; or of each shard, and last of joining.
     """
 
     what: str
     kind: str
     over: str
-    count: int
+    number: int
     seconds: tuple[float, ...]
 
     @property
@@ -72,22 +72,28 @@ class Scaled(NamedTuple):
     @property
     def longest(self) -> float:
         """Seconds of the longest shard, and of joining."""
-        *shards, join = (*self.seconds, 0.0) if self.count == 1 else self.seconds
+        *shards, join = (*self.seconds, 0.0) if self.number == 1 else self.seconds
         return max(shards) + join
 
 
 class Cost(NamedTuple):
-    """Seconds of the processor for a sweep of so many runs, width and steps."""
+    """Seconds of the processor for a sweep of so many runs, width and steps.
+
+    Attributes:
+        seconds: of all steps but the first.
+        still: of a sweep of one step, which evaluates and stores as much.
+    """
 
     runs: int
     width: int
     steps: int
     seconds: float
+    still: float
 
     @property
     def work(self) -> int:
-        """runs × width × steps."""
-        return self.runs * self.width * self.steps
+        """runs × width × steps, but for the first step."""
+        return self.runs * self.width * (self.steps - 1)
 
 
 class Peak(NamedTuple):
@@ -113,8 +119,8 @@ class Record(Head):
 def read(path: Path) -> tuple[list[Scaled], list[Cost], list[Peak]]:
     """What a record holds."""
     found = json.loads(path.read_text(encoding="utf-8"))
-    scaled = [Scaled(*row[:4], tuple(row[4])) for row in found["scaled"]]
-    return scaled, [Cost(*row) for row in found["costs"]], [Peak(*row) for row in found["peaks"]]
+    times = [Scaled(a, b, c, n, tuple(seconds)) for a, b, c, n, seconds in found["scaled"]]
+    return times, [Cost(*row) for row in found["costs"]], [Peak(*row) for row in found["peaks"]]
 
 
 def measure() -> Record:
@@ -152,9 +158,9 @@ def scaled() -> Iterator[Scaled]:
 def costs() -> Iterator[Cost]:
     """Sweeps of several sizes."""
     found = child(1, what="costs", sizes=COSTS, repeats=AT_LEAST)["seconds"]
-    for size, seconds in zip(COSTS, found, strict=True):
+    for size, (seconds, still) in zip(COSTS, found, strict=True):
         say(f"{size[0]} networks of width {size[1]}, {size[2]} steps: {seconds:.1f} s")
-        yield Cost(*size, seconds)
+        yield Cost(*size, seconds, still)
 
 
 def peaks() -> Iterator[Peak]:
@@ -209,7 +215,7 @@ def relative(found: Sequence[Scaled], what: str, kind: str, over: str) -> "np.nd
     scaling for the same work; of the longest shard, joining included."""
     import numpy as np
 
-    own = {s.count: s for s in found if (s.what, s.kind, s.over) == (what, kind, over)}
+    own = {s.number: s for s in found if (s.what, s.kind, s.over) == (what, kind, over)}
     if over == "shards":
         return np.array([own[n].longest / own[1].longest for n in COUNTS])
     more = [n if kind == "weak" else 1 for n in COUNTS]
@@ -257,16 +263,19 @@ def draw(found: tuple[list[Scaled], list[Cost], list[Peak]], folder: Path) -> li
         xscale="log",
         yscale="log",
         xlabel="networks × width × steps",
-        ylabel="processor time, s",
+        ylabel="processor time of training, s",
         title=f"fitted slope {exponent(costs):.2f}",
     )
     units = {"sweep": "steps of a sweep", "losses": "tokens of losses"}
     for what, colour in colours.items():
         own = [p for p in peaks if p.what == what]
-        y = [p.memory / 1e9 for p in own]
-        memory.plot([p.amount for p in own], y, "o-", color=colour, label=units[what])
-    memory.set(xscale="log", xlabel="steps, or tokens", ylabel="peak memory, GB", ylim=(0, None))
+        amounts = [p.amount for p in own]
+        gigabytes = [p.memory / 1e9 for p in own]
+        memory.plot(amounts, gigabytes, "o-", color=colour, label=units[what])
+    most = max(p.memory for p in peaks) / 1e9
+    memory.set(xscale="log", xlabel="steps, or tokens", ylabel="peak memory, GB")
+    memory.set_ylim(0, 1.2 * most)
     for panel, letter in zip(axes.ravel(), "abcd", strict=True):
         style.panel_letter(panel, letter)
-        panel.legend(frameon=False)
+        panel.legend(frameon=False, loc="upper left" if panel is line else "lower left")
     return style.save(figure, folder, NAME)

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scale.arithmetic import (
+    EXACT,
+    FACTORS,
+    MATRIX,
+    MOST_PAIRED,
+    NEIGHBOURS,
     SAMPLES,
     SIZES,
+    SKETCH,
+    SPHERICAL,
     TOKENS,
-    VIEWS,
     Row,
     Time,
     bytes_of,
@@ -43,26 +49,26 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[Row]) -> list[str]:
     """The tables of the document."""
-    parts = (_paper(rows), _losses(rows), _qdg(rows))
-    return "\n\n".join("\n".join(part) for part in parts)
+    parts = (_paper(rows), _losses(rows), _matrix(rows), _without(rows))
+    return ["\n".join(part) for part in parts]
 
 
 def _paper(rows: Sequence[Row]) -> Iterator[str]:
     yield (
-        "| of the paper | operations | memory | disk | 1 GPU | 64 GPUs | half of the time of use "
-        "| what then takes most |"
+        "| of the paper | operations | memory | disk | 1 GPU | 64 GPUs | useful to | then most is |"
     )
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-    words = {"sweeps": "{}, {:,} networks", "losses": "losses of {}", "qdg": "QDG of {}"}
+    words = {"sweeps": "{}, {:,} {}", "losses": "losses of {}", "qdg": "QDG of {}"}
     for row in rows:
         if row.paper:
-            name = words[row.group].format(row.name, row.amount)
+            networks = "networks" if row.amount > 1 else "network"
+            name = words[row.group].format(row.name, row.amount, networks)
             yield (
                 f"| {name} | {power(row.operations)} | {bytes_of(row.memory)} | "
                 f"{bytes_of(row.disk)} | {duration(row.seconds(1))} | "
-                f"{duration(row.seconds(MANY))} | to {row.useful} | {row.why} |"
+                f"{duration(row.seconds(MANY))} | {row.useful} | {row.why} |"
             )
 
 
@@ -72,8 +78,7 @@ def _losses(rows: Sequence[Row]) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for dtype in ("float32", "bfloat16"):
         for size in SIZES:
-            own = [r for r in rows if (r.group, r.name, r.way) == ("losses", size, dtype)]
-            own = [r for r in own if not r.paper]
+            own = [_one(rows, size, dtype, tokens) for tokens in TOKENS]
             one = own[-1]
             yield (
                 f"| {size}, {dtype} | {power(one.operations / one.amount)} | "
@@ -82,24 +87,48 @@ def _losses(rows: Sequence[Row]) -> Iterator[str]:
             )
 
 
-def _qdg(rows: Sequence[Row]) -> Iterator[str]:
-    heads = (f"{power(samples)} samples" for samples in SAMPLES)
-    yield f"| QDG | operations at {power(SAMPLES[0])} | memory | {' | '.join(heads)} |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for way in VIEWS:
+def _matrix(rows: Sequence[Row]) -> Iterator[str]:
+    """Ways by a matrix, to as many samples as are planned. The time is shown where the matrix can
+    be made, even if its clusters do not fit."""
+    counts = [n for n in SAMPLES if n <= MOST_PAIRED]
+    words = {EXACT: "exact", FACTORS: "factors", SKETCH: "sketch"}
+    heads = [f"{words[way]}, {power(n)}" for way in MATRIX for n in counts]
+    yield f"| QDG by a matrix | {' | '.join(heads)} |"
+    yield f"| --- |{' --- |' * len(heads)}"
+    for size in SIZES:
+        found = [_one(rows, size, way, n) for way in MATRIX for n in counts]
+        cells = [times_of(row) if row.times else row.limit for row in found]
+        yield f"| {size} | {' | '.join(cells)} |"
+
+
+def _without(rows: Sequence[Row]) -> Iterator[str]:
+    """Ways without a matrix."""
+    heads = [f"{power(samples)} samples" for samples in SAMPLES]
+    yield f"| QDG of sketches | operations a sample | memory | {' | '.join(heads)} |"
+    yield f"| --- | --- | --- |{' --- |' * len(heads)}"
+    for way, word in ((NEIGHBOURS, "neighbours"), (SPHERICAL, "spherical")):
         for size in SIZES:
-            own = [r for r in rows if (r.group, r.name, r.way) == ("qdg", size, way)]
-            own = [r for r in own if not r.paper]
+            own = [_one(rows, size, way, samples) for samples in SAMPLES]
             first = own[0]
-            memory = bytes_of(first.memory) if first.memory else "–"
-            work = power(first.operations) if first.times else "–"
-            yield f"| {size}, {way} | {work} | {memory} | {' | '.join(map(cell, own))} |"
+            yield (
+                f"| {size}, {word} | {power(first.operations / first.amount)} | "
+                f"{bytes_of(first.memory)} | {' | '.join(map(cell, own))} |"
+            )
+
+
+def _one(rows: Sequence[Row], name: str, way: str, amount: int) -> Row:
+    """The row that is not the paper's."""
+    wanted = (name, way, amount, False)
+    return next(row for row in rows if (row.name, row.way, row.amount, row.paper) == wanted)
 
 
 def cell(row: Row) -> str:
-    """Times on one GPU and on ``MANY``, or why there are none."""
-    if row.limit:
-        return row.limit
+    """Times, or why there are none."""
+    return row.limit or times_of(row)
+
+
+def times_of(row: Row) -> str:
+    """On one GPU and on ``MANY``."""
     return f"{duration(row.seconds(1))}, {duration(row.seconds(MANY))}"
 
 
