@@ -243,7 +243,7 @@ def draw(found: tuple[list[Scaled], list[Cost], list[Peak]], folder: Path) -> li
     devices.axhline(1, color=style.GREY, lw=0.8, ls=":", label="ideal")
     devices.set(
         xlabel="simulated devices",
-        ylabel="processor time of all,\nover that of one device for this work",
+        ylabel="processor time of all devices,\nover one device's for the same work",
         ylim=(0, None),
     )
     shards.plot(COUNTS, 1 / np.array(COUNTS), ":", color=style.GREY, lw=0.8, label="ideal")
@@ -252,7 +252,7 @@ def draw(found: tuple[list[Scaled], list[Cost], list[Peak]], folder: Path) -> li
     shards.set_yticks([1, 1 / 2, 1 / 4, 1 / 8], ["1", "1/2", "1/4", "1/8"])
     shards.set(
         xlabel="shards",
-        ylabel="processor time of the longest and\nof gathering, over that of one command",
+        ylabel="processor time of the longest shard\nand gather, over one command's",
     )
     work = np.array([c.work for c in costs])
     line.plot(work, [c.seconds for c in costs], "o", color=style.BLUE, label="measured")
