@@ -29,7 +29,7 @@ class Options:
     draw: weak and strong scaling of sweeps and losses over 1, 2, 4 and 8 simulated devices and
     shards, the cost of sweeps against networks × width × steps, and peak memory, all measured here
     on the CPU in seconds of the processor. Stores benchmarks/records/scale-cpu-CORES-cores.json,
-    and draws docs/figures/scaling.png. A quarter of an hour on 2 cores.
+    and draws docs/figures/scaling.png. A quarter to half an hour on 2 cores.
     """
 
     which: str | None = argument("what to make", "table|draw", default=None)
