@@ -1,7 +1,8 @@
 """Benchmarks that compare this package with rivals, in one process and in turn.
 
 ``parity``, ``losses``, ``qdg``, ``sketch``, ``families`` and ``spectrum`` are commands; ``gpu``
-collects what is measured on a GPU. Each writes a record in JSON with its hardware and versions.
+collects what is measured on a GPU, and ``scale`` says how work grows. Each writes a record in JSON
+with its hardware and versions.
 """
 
 import os

@@ -165,6 +165,9 @@ def machine() -> dict[str, Any]:
 OF_PAGE = "stdlib-quantum", "stdlib-quanta-nine"
 """Pictures of the page of quanta."""
 
+OF_BENCHMARKS = ("scaling",)
+"""Pictures of benchmarks, which ``python -m benchmarks.scale draw`` stores."""
+
 PLAIN = """
 header, aside, .copying, .notes, .steps, .key, #explain, .what, .more, #list > :nth-child(n + 3)
 { display: none !important }

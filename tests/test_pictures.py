@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 STORED = json.loads((DOCS / "figures" / "numbers.json").read_text(encoding="utf-8"))
 MADE = runpy.run_path(str(DOCS / "pictures.py"))
-SUITE, SWEEPS, LONG, OF_PAGE = (MADE[name] for name in ("SUITE", "SWEEPS", "LONG", "OF_PAGE"))
+SUITE, SWEEPS, LONG = (MADE[name] for name in ("SUITE", "SWEEPS", "LONG"))
+OTHERS = {*MADE["OF_PAGE"], *MADE["OF_BENCHMARKS"]}
 
 
 def quoted(path: Path) -> list[tuple[str, list[str]]]:
@@ -42,7 +43,7 @@ def test_quoted_output_is_stored(name: str) -> None:
 
 
 def test_every_picture_is_made_and_shown() -> None:
-    pictures = {name for name in (SUITE | SWEEPS | LONG).values() if name} | set(OF_PAGE)
+    pictures = {name for name in (SUITE | SWEEPS | LONG).values() if name} | OTHERS
     files = {f"../{path.stem}" for path in DOCS.glob("*.png")}
     assert pictures == files | {path.stem for path in (DOCS / "figures").glob("*.png")}
     text = "\n".join(path.read_text("utf-8") for path in DOCS.rglob("*.md"))

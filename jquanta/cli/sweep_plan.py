@@ -1,5 +1,7 @@
 """The text of a sweep's plan: runs, what varies between them, memory and time."""
 
+from collections.abc import Sequence
+
 import jax
 
 from jquanta.machine import devices
@@ -11,6 +13,7 @@ from jquanta.run.progress import duration
 from jquanta.run.shard import Shard
 from jquanta.sweep import estimate, plan
 from jquanta.sweep.config import SweepConfig, varying
+from jquanta.sweep.forecast import forecast
 from jquanta.sweep.plan import Pack
 
 SHOWN_VALUES = 6
@@ -35,7 +38,7 @@ def print_plan(config: SweepConfig, memory: int | None = None, shard: Shard | No
     most = max(map(estimate.pack_bytes, packs))
     about = "at most" if any(run.train.early_stop for run in runs) else "about"
     print(
-        f"packs     {_sizes(packs)}; "
+        f"packs     {_sizes([len(pack) for pack in packs])}; "
         f"{1 - estimate.useful_share(runs):.1%} of what is computed is padding"
     )
     for line in dict.fromkeys(map(_way, packs)):
@@ -59,12 +62,11 @@ def print_plan(config: SweepConfig, memory: int | None = None, shard: Shard | No
         f"of two or three ({device_name()}, {rate / 1e9:,.0f} Gflop/s in a matrix product)"
     )
     card = H200
-    packs = _packed(runs, plan.plan(runs, card.memory, backend="gpu"))
-    most = max(estimate.pack_bytes(pack, "gpu") for pack in packs)
+    there = forecast(runs, card)
     print(
-        f"GPU       {about} {duration(sum(map(estimate.card_seconds, packs)))} on one {card.name}, "
-        f"and compiling {estimate.programs(packs, 'gpu')} programs; "
-        f"packs: {_sizes(packs)}, up to {_bytes(most)}\n          {_rates(card)}"
+        f"GPU       {about} {duration(there.seconds)} on one {card.name}, "
+        f"and compiling {there.programs} programs; "
+        f"packs: {_sizes(there.packs)}, up to {_bytes(there.memory)}\n          {_rates(card)}"
     )
 
 
@@ -90,8 +92,9 @@ def _packed(runs: list[RunConfig], packs: list[Pack]) -> list[list[RunConfig]]:
     return [[runs[i] for i in pack.members] for pack in packs]
 
 
-def _sizes(packs: list[list[RunConfig]]) -> str:
-    least, most = min(map(len, packs)), max(map(len, packs))
+def _sizes(packs: Sequence[int]) -> str:
+    """Packs by their numbers of runs."""
+    least, most = min(packs), max(packs)
     return f"{len(packs)}, of {least}{f' to {most}' if most > least else ''} run{'s' * (most > 1)}"
 
 

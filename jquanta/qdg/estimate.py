@@ -20,7 +20,7 @@ from jquanta.machine.computer import Computer
 from jquanta.qdg.clusters.kmeans import layout_for, padded_size
 from jquanta.qdg.clusters.spherical import padded_clusters
 from jquanta.qdg.config import COMPACT
-from jquanta.qdg.cosines.blockwise import largest_panel, steps, tiling
+from jquanta.qdg.cosines.blockwise import largest_panel, tiling
 from jquanta.qdg.cosines.panels import panels
 from jquanta.qdg.samples.prefixes import Batch
 from jquanta.qdg.views.factors import Factors
@@ -85,6 +85,7 @@ class Stage:
         compiling: seconds that this takes.
         memory: bytes at the peak, on all devices together.
         disk: bytes of what is stored.
+        operations: floating-point operations, as far as they decide on the seconds.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Stage:
     compiling: float = 0.0
     memory: float = 0.0
     disk: float = 0.0
+    operations: float = 0.0
 
 
 def shares_of(computer: Computer) -> Shares:
@@ -129,6 +131,7 @@ def losses(
         compiling=programs * computer.compile,
         memory=max((own.memory for own in found), default=0),
         disk=sum(own.disk for own in found),
+        operations=sum(own.operations for own in found),
     )
 
 
@@ -141,6 +144,7 @@ def similarity(
     dtype: str = "float32",
     absolute: bool = False,
     memory: int | None = None,
+    halves: bool = False,
 ) -> tuple[Stage, Stage]:
     """What is made of samples, such as gradients, and the products of all pairs.
 
@@ -150,6 +154,8 @@ def similarity(
         config: the model's shape.
         computer: the devices.
         dtype, absolute, memory: see ``cosines.similarity``.
+        halves: only the products of one half of the samples with the other half: a block of the
+            matrix off its diagonal, as a shard of it is.
 
     Raises:
         BadInput: if three panels do not fit into the memory.
@@ -180,17 +186,18 @@ def similarity(
         largest=largest_panel(computer.on_host, computer.devices),
     )
     cuts = panels(sizes, found.panel, computer.devices)
-    todo = steps(np.zeros((len(cuts), len(cuts)), bool), found.held)
-    makes = np.array([step.made for step in todo])
+    often, pairs, rounds = _passes(len(cuts), found.held, halves)
     rows = np.array([sum(sizes[c.start : c.stop]) for c in cuts])
-    remade, runs = rows[makes].sum() / len(lengths), sum(len(cuts[j]) for j in makes)
+    made_rows = float((often * rows).sum())
+    remade, runs = made_rows / len(lengths), int((often * np.array([len(c) for c in cuts])).sum())
     once = kept or view.mode in COMPACT
-    building = float(rows[makes].sum()) * cost.building if kept else 0.0
+    building = made_rows * cost.building if kept else 0.0
     if once:
         operations, batched = float(each.sum()), len(batches)
         words = f"{cost.numbers:,} numbers kept of each, made once"
     else:
-        operations = float(sum(each[cuts[j].start : cuts[j].stop].sum() for j in makes))
+        panel_work = np.array([each[c.start : c.stop].sum() for c in cuts])
+        operations = float((often * panel_work).sum())
         batched = runs
         words = f"{cost.numbers:,} numbers a sample, each made {_times(remade)}"
     first = replace(
@@ -198,11 +205,10 @@ def similarity(
         work=f"{making.work}{words}: {_power(operations)}",
         seconds=operations / (share.gradients * computer.single) + batched * share.launch,
         disk=made * len(lengths) if once else 0.0,
+        operations=operations,
     )
-    pairs = sum(len(step.partners) for step in todo)
     kinds = 1 + absolute
     product = 2.0 * row * found.panel**2 * kinds
-    rounds = len({step.first for step in todo})
     built = f"rows built {_times(remade)} ({_power(building)}), " if kept else ""
     second = Stage(
         "products",
@@ -216,9 +222,31 @@ def similarity(
         memory=working
         + alive * largest
         + min(len(cuts), found.held + 2) * found.panel * row * width,
-        disk=FLOAT * len(lengths) ** 2 * kinds,
+        disk=FLOAT * len(lengths) ** 2 * kinds / (4 if halves else 1),
+        operations=pairs * product + building,
     )
     return first, second
+
+
+def _passes(count: int, held: int, halves: bool) -> tuple[NDArray[np.int64], int, int]:
+    """How ``blockwise.steps`` goes through panels of which nothing is done, without a list of all
+    pairs; and the same for the block of one half of the panels with the other.
+
+    Args:
+        count: of panels.
+        held: see ``blockwise.Tiling``.
+        halves: only products of a panel of the first half with one of the second.
+
+    Returns:
+        [panels] how often each panel is made; number of products; number of rounds.
+    """
+    if halves and count > 1:
+        first = count // 2
+        rounds = -(-first // held)
+        often = np.where(np.arange(count) < first, 1, rounds)
+        return often, first * (count - first), rounds
+    # A round makes the panels that it holds and all later ones.
+    return np.arange(count) // held + 1, count * (count + 1) // 2, -(-count // held)
 
 
 def features(view: View, lengths: NDArray[np.int64], config: LMConfig, computer: Computer) -> Stage:
@@ -230,6 +258,7 @@ def features(view: View, lengths: NDArray[np.int64], config: LMConfig, computer:
         work=f"{making.work}{numbers:,} numbers of each, made once: {_power(float(each.sum()))}",
         seconds=each.sum() / (share.gradients * computer.single) + len(batches) * share.launch,
         disk=FLOAT * len(lengths) * (numbers + 1),
+        operations=float(each.sum()),
     )
 
 
@@ -261,7 +290,10 @@ def _making(
         compiling=len(shapes) * computer.compile,
         memory=working + alive * made * max(batch.rows for batch in batches),
     )
-    return stage, batches, np.array([_operations(b, cost.operations, config) for b in batches])
+    # Of each batch, padding included.
+    tokens = work(np.array([batch.length for batch in batches]), bend(config))
+    each = np.array([batch.rows for batch in batches]) * cost.operations * tokens
+    return stage, batches, each
 
 
 def clusters(
@@ -287,6 +319,7 @@ def clusters(
         compiling=0 if host else computer.compile,
         # The affinity in float32 and float64, and the solver's own copy.
         memory=5.0 * FLOAT * samples**2,
+        operations=operations,
     )
     work = [_kmeans_operations(samples, k, n_init, host) for k in counts]
     layouts = [layout_for(samples, k, n_init, host) for k in counts]
@@ -301,6 +334,7 @@ def clusters(
         compiling=programs * computer.compile,
         memory=FLOAT * (samples**2 * layouts[0].kept + 2 * most),
         disk=FLOAT * samples * len(counts),
+        operations=sum(work),
     )
     return embedding, kmeans
 
@@ -329,6 +363,7 @@ def spherical(
         compiling=sizes * computer.compile,
         memory=2.0 * FLOAT * samples * numbers,  # on the host, and where it is computed
         disk=FLOAT * samples * len(counts),
+        operations=operations,
     )
 
 
@@ -350,6 +385,7 @@ def neighbours(
         programs=1,
         compiling=computer.compile,
         memory=2.0 * FLOAT * samples * numbers,
+        operations=operations,
     )
     _, kmeans = clusters(samples, counts, n_init, computer)
     embedding = Stage(
@@ -376,11 +412,6 @@ def page(samples: int, tokens: int, matrix: bool, computer: Computer) -> Stage:
         seconds=1 + 1e-4 * samples + 10 * FLOAT * samples**2 * matrix / computer.copy,
         disk=samples * (2.2 * tokens + 50),  # compressed, where texts share nothing
     )
-
-
-def _operations(batch: Batch, operations: float, config: LMConfig) -> float:
-    """Of a batch, padding included."""
-    return batch.rows * operations * float(work(np.array([batch.length]), bend(config))[0])
 
 
 def _kmeans_operations(samples: int, k: int, n_init: int, host: bool) -> float:

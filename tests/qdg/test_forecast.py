@@ -90,6 +90,33 @@ def test_batches_and_panels_are_those_of_the_run(
     assert stages["products"].disk == 4 * len(run.predictions) ** 2
 
 
+@pytest.mark.parametrize("held", [1, 2, 5, 7, 9])
+@pytest.mark.parametrize("count", [1, 2, 5, 7, 8])
+def test_passes_are_those_of_the_steps(count: int, held: int) -> None:
+    """The closed form, beside the list of all steps."""
+    often, pairs, rounds = estimate._passes(count, held, False)
+    steps = blockwise.steps(np.zeros((count, count), bool), held)
+    assert often.tolist() == [sum(step.made == j for step in steps) for j in range(count)]
+    assert pairs == sum(len(step.partners) for step in steps)
+    assert rounds == len({step.first for step in steps})
+
+
+@pytest.mark.parametrize("held", [1, 2, 9])
+@pytest.mark.parametrize("count", [2, 5, 8])
+def test_a_block_is_one_half_with_the_other(count: int, held: int) -> None:
+    """Some panels of the first half are held while all of the second pass by."""
+    made: list[int] = []
+    found, half = set[tuple[int, int]](), count // 2
+    for first in range(0, half, held):
+        own = range(first, min(first + held, half))
+        made += [*own, *range(half, count)]
+        found |= {(i, j) for i in own for j in range(half, count)}
+    often, pairs, rounds = estimate._passes(count, held, True)
+    assert often.tolist() == [made.count(j) for j in range(count)]
+    assert pairs == len(found)
+    assert rounds == -(-half // held)
+
+
 @pytest.mark.parametrize("method", ["neighbours", "spherical"])
 def test_without_a_matrix(method: str, place: Path, tmp_path: Path) -> None:
     cluster = {"method": method, "neighbours": 5}

@@ -36,12 +36,14 @@ class Estimate:
         memory: bytes on all devices together, for the parameters and one batch.
         disk: bytes of the stored losses.
         programs: to be compiled.
+        operations: floating-point operations, padding included.
     """
 
     seconds: float
     memory: int
     disk: int
     programs: int
+    operations: float = 0.0
 
     def __str__(self) -> str:
         programs = f"{self.programs} program{'s' * (self.programs != 1)}"
@@ -93,6 +95,7 @@ def estimate(config: LMConfig, plan: Plan, dtype: DTypeLike, computer: Computer)
         # Chunks are written whole, the last one too.
         disk=-(-plan.predictions // CHUNK) * CHUNK * NUMBER.itemsize,
         programs=len(set(shapes)),
+        operations=work,
     )
 
 
