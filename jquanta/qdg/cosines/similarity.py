@@ -197,7 +197,7 @@ def _rows(model: Model, predictions: Predictions, view: View, batch_tokens: int 
         samples = prefixes(predictions, model.config)
         return per_sample(view.measured(model), samples, model.config, batch_tokens)
     rows = view_of(model, predictions, view, batch_tokens)
-    if isinstance(view, Gradients) and way_here().scanned:
+    if isinstance(view, Gradients) and way_here(model.placement).scanned:
         return Outer(rows, model.config, chosen(model.config, view.parameters))
     return rows
 
