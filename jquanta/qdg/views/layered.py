@@ -76,7 +76,7 @@ def backward(
     start, single = jnp.zeros((1, len(tokens)), jnp.int32), Single(at, config.windows[-1])
     window = cut.windows(config, len(tokens))
 
-    def block(run: Run, layer: Any) -> tuple[Callable[..., Stream], dict[str, Array]]:
+    def block(run: Run, layer: Any) -> tuple[Callable[..., Array], dict[str, Array]]:
         """A block as a function of its input, a layout and what the gradient is taken of; and the
         values of that."""
         whole = cut.block(config, shares, layer)
@@ -87,7 +87,7 @@ def backward(
         wanted = {n: whole[n] for n in run.own if n.rpartition(".")[0] not in mine}
         zeros = {module: tap[1](tree) for module, tree in mine.items()} if tap else {}
 
-        def call(x: Stream, layout: Layout, values: Mapping[str, Array]) -> Stream:
+        def call(x: Array, layout: Layout, values: Mapping[str, Array]) -> Array:
             params = cut.named(whole | {n: v for n, v in values.items() if n in whole})
             taps = {
                 cut.BLOCK + module: partial(tap[0], tree, values[module])
@@ -124,7 +124,7 @@ def backward(
         closing = cut.outer(config, shares, cut.closing(config), after=x)
         inner = {name: x for name, x in closing.items() if name in outside}
 
-        def end(x: Stream, values: dict[str, Array], inner: dict[str, Array]) -> Array:
+        def end(x: Array, values: dict[str, Array], inner: dict[str, Array]) -> Array:
             network = cut.part(config, closing | inner)
             x = network.final_norm(finish(x, single, values), single)
             return cross_entropy(x[0, 0] @ network.unembedding, target)
