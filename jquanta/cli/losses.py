@@ -126,7 +126,7 @@ def losses(options: Options) -> None:
                     batches = plan_on(computer, predictions, config, job.dtype, tokens, own)
                     told = estimate(config, batches, job.dtype, computer, own)
                     print(f"  {checkpoint.label}: {told}")
-                    if own == CUT:
+                    if own == CUT and computer.devices > 1:
                         held = job.dtype, computer.memory, computer.devices
                         print(f"    {cut.described(config, *held)}")
         else:

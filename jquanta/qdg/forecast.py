@@ -91,7 +91,7 @@ class Plan:
         ]
         for computer, stages in self.stages:
             lines += ["", _title(computer)]
-            if _placed(inputs, computer) == CUT:
+            if computer.devices > 1 and _placed(inputs, computer) == CUT:
                 held = "float32", computer.memory, computer.devices
                 lines.append(f"  {cut.described(inputs.shape, *held)}")
             lines += [f"  {stages}"] if isinstance(stages, str) else _table(stages, inputs.there)
