@@ -10,6 +10,7 @@ from jquanta.cli import door, several
 from jquanta.cli.flags import needed
 from jquanta.cli.places import require_corpus, require_model
 from jquanta.lm.losses import DTYPES
+from jquanta.lm.models.config import PLACEMENTS
 from jquanta.run.settings import knob
 
 
@@ -27,6 +28,9 @@ class Options:
     subfolders. Its tokenizer must be the corpus' own, and its context must take the longest
     document. Models that are called NAME-seedN are repeats of one network: figures show their
     means, and intervals over seeds.
+
+    A model of which a device cannot hold a copy is cut: each local device holds an equal share of
+    its parameters, and gathers a block from the others when it needs one. Losses are the same.
 
     Examples:
       jquanta losses --corpus corpora/pile --out losses/pile \\
@@ -49,6 +53,12 @@ class Options:
     batch_tokens: int | None = knob(
         None, "tokens of a batch on each device (default: 512; what fits a GPU)"
     )
+    placement: str | None = knob(
+        None,
+        "of parameters: a copy on each device, or cut into equal shares (default: cut where a copy "
+        "does not fit)",
+        "|".join(PLACEMENTS),
+    )
     shard: str | None = knob(
         None, "compute this part of the documents only, such as 2/5; jquanta gather joins", "I/N"
     )
@@ -70,15 +80,18 @@ def compute(options: Options, *, shown: bool = True) -> None:
     import numpy as np
 
     from jquanta.lm.corpus.reader import open_corpus
-    from jquanta.lm.losses.compute import plan_for, run_job
-    from jquanta.lm.losses.estimate import estimate, plan_on
+    from jquanta.lm.losses.compute import placement_of, plan_for, require_placement, run_job
+    from jquanta.lm.losses.estimate import estimate, placement_on, plan_on
     from jquanta.lm.losses.job import make_job
+    from jquanta.lm.models import cut
+    from jquanta.lm.models.config import CUT
     from jquanta.lm.models.network import count
     from jquanta.machine.computer import H200, here
     from jquanta.machine.prices import noted
     from jquanta.run.progress import Bar
     from jquanta.run.shard import parse
 
+    require_placement(options.placement)
     with Bar(shown=shown) as line, warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: line.say(f"warning: {message}")
         job = make_job(
@@ -95,12 +108,17 @@ def compute(options: Options, *, shown: bool = True) -> None:
         for checkpoint in job.checkpoints:
             size = count(checkpoint.config)[1]
             print(f"{checkpoint.label}: {size:,} parameters without embeddings, {job.dtype}")
-        plans = {
-            checkpoint.config: plan_for(
-                job.corpus, checkpoint.config, options.batch_tokens, job.dtype, share=job.share
+        plans = {}
+        for config in {checkpoint.config for checkpoint in job.checkpoints}:
+            plans[config] = plan_for(
+                job.corpus,
+                config,
+                options.batch_tokens,
+                job.dtype,
+                share=job.share,
+                placement=options.placement
+                or placement_of(job.corpus, config, job.dtype, job.share),
             )
-            for checkpoint in job.checkpoints
-        }
         print(*sorted(set(map(str, plans.values()))), sep="\n", flush=True)
         if options.plan:
             first, stop = job.share.documents if job.share else (0, job.corpus.n_documents)
@@ -109,11 +127,23 @@ def compute(options: Options, *, shown: bool = True) -> None:
                 print(f"{computer.name}, {computer.measured}:")
                 for checkpoint in job.checkpoints:
                     config, tokens = checkpoint.config, options.batch_tokens
-                    batches = plan_on(computer, predictions, config, job.dtype, tokens)
-                    print(f"  {checkpoint.label}: {estimate(config, batches, job.dtype, computer)}")
+                    own = options.placement or placement_on(
+                        computer, predictions, config, job.dtype
+                    )
+                    batches = plan_on(computer, predictions, config, job.dtype, tokens, own)
+                    told = estimate(config, batches, job.dtype, computer, own)
+                    print(f"  {checkpoint.label}: {told}")
+                    if own == CUT and computer.devices > 1:
+                        held = job.dtype, computer.memory, computer.devices
+                        print(f"    {cut.described(config, *held)}")
         else:
             with noted():
-                run_job(job, batch_tokens=options.batch_tokens, monitor=line)
+                run_job(
+                    job,
+                    batch_tokens=options.batch_tokens,
+                    placement=options.placement,
+                    monitor=line,
+                )
     if not options.plan:
         print(f"losses    {job.out}")
         if job.share:

@@ -13,6 +13,7 @@ import tomli_w
 from jquanta.errors import BadInput
 from jquanta.lm.corpus import CUT, LONG, MAX_LENGTH
 from jquanta.lm.losses import DTYPES
+from jquanta.lm.models.config import PLACEMENTS
 from jquanta.run import settings
 from jquanta.run.settings import MAX_SEED, knob, parse_bytes, require, require_count, require_one_of
 
@@ -146,9 +147,15 @@ class SimilarityConfig:
     sketch_size: int = knob(16, "rows and columns that a sketch keeps of each matrix's gradient")
     memory: str = knob("", "such as '8 GB' (empty: most of what is free)")
     dtype: str = knob(DTYPES[0], f"in which gradients are held: {', '.join(DTYPES)}")
+    placement: str = knob(
+        "",
+        "of the model's parameters, for losses too: copied to each device, or cut into equal "
+        "shares (empty: cut where a copy does not fit)",
+    )
 
     def __post_init__(self) -> None:
         require_one_of(MODES, "similarity.mode", self.mode)
+        require_one_of(("", *PLACEMENTS), "similarity.placement", self.placement)
         require_one_of(DTYPES, "similarity.dtype", self.dtype)
         size, pattern = self.sketch_size, self.parameters
         require_count("similarity.sketch_size", size, 2**15)
@@ -298,7 +305,8 @@ EXPENSIVE = [
     *(f"input.{name}" for name in ("model", "revision", "corpus", "losses")),
     *(name for name in SCHEMA.fields if name.startswith(("select.", "similarity."))),
 ]
-EXPENSIVE.remove("similarity.memory")
+for _name in ("similarity.memory", "similarity.placement"):
+    EXPENSIVE.remove(_name)
 """What samples and their similarity depend on; the rest of [input] is seen by the corpus' hash."""
 
 

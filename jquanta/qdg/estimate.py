@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from jquanta.lm.losses import estimate as losses_estimate
 from jquanta.lm.losses.batches import work
-from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.config import COPIED, LMConfig
 from jquanta.machine.computer import Computer
 from jquanta.qdg.clusters.kmeans import layout_for, padded_size
 from jquanta.qdg.clusters.spherical import padded_clusters
@@ -23,9 +23,10 @@ from jquanta.qdg.config import COMPACT
 from jquanta.qdg.cosines.blockwise import largest_panel, tiling
 from jquanta.qdg.cosines.panels import panels
 from jquanta.qdg.samples.prefixes import Batch
+from jquanta.qdg.views import layered
 from jquanta.qdg.views.factors import Factors
 from jquanta.qdg.views.kept import built_at_once
-from jquanta.qdg.views.per_sample import bend, plan_for, working_bytes
+from jquanta.qdg.views.per_sample import bend, placement_for, plan_for, working_bytes
 from jquanta.qdg.views.source import at_once_by
 from jquanta.qdg.views.view import View
 from jquanta.qdg.views.ways import way_of
@@ -104,7 +105,10 @@ def shares_of(computer: Computer) -> Shares:
 
 
 def losses(
-    configs: Sequence[LMConfig], predictions: NDArray[np.int64], computer: Computer
+    configs: Sequence[LMConfig],
+    predictions: NDArray[np.int64],
+    computer: Computer,
+    placement: str | None = None,
 ) -> Stage:
     """The losses of models on a corpus, in float32.
 
@@ -112,11 +116,20 @@ def losses(
         configs: the shape of each model whose losses are missing.
         predictions: [documents] of each document.
         computer: the devices.
+        placement: of the parameters; what fits by default.
     """
-    plans = [losses_estimate.plan_on(computer, predictions, c, "float32") for c in configs]
+    told = losses_estimate
+    lie = [
+        placement or told.placement_on(computer, predictions, config, "float32")
+        for config in configs
+    ]
+    plans = [
+        told.plan_on(computer, predictions, config, "float32", placement=own)
+        for config, own in zip(configs, lie, strict=True)
+    ]
     found = [
-        losses_estimate.estimate(config, plan, "float32", computer)
-        for config, plan in zip(configs, plans, strict=True)
+        told.estimate(config, plan, "float32", computer, own)
+        for config, plan, own in zip(configs, plans, lie, strict=True)
     ]
     if not configs:
         return Stage("losses", "all that are wanted")
@@ -145,6 +158,7 @@ def similarity(
     absolute: bool = False,
     memory: int | None = None,
     halves: bool = False,
+    placement: str = COPIED,
 ) -> tuple[Stage, Stage]:
     """What is made of samples, such as gradients, and the products of all pairs.
 
@@ -156,15 +170,16 @@ def similarity(
         dtype, absolute, memory: see ``cosines.similarity``.
         halves: only the products of one half of the samples with the other half: a block of the
             matrix off its diagonal, as a shard of it is.
+        placement: of the parameters.
 
     Raises:
         BadInput: if three panels do not fit into the memory.
     """
-    share, way = shares_of(computer), way_of(computer.kind)
+    share, way = shares_of(computer), way_of(computer.kind, placement)
     kept, cost = isinstance(view, Factors), view.cost(config)
     row = cost.row if cost.row and (kept or way.scanned) else cost.numbers
     total = computer.memory * computer.devices if memory is None else memory
-    making, batches, each = _making(view, lengths, config, computer)
+    making, batches, each = _making(view, lengths, config, computer, placement)
     sizes = [len(batch.samples) for batch in batches]
     width = jnp.dtype(dtype).itemsize
     alive = at_once_by(way, computer.devices) + 1
@@ -249,9 +264,15 @@ def _passes(count: int, held: int, halves: bool) -> tuple[NDArray[np.int64], int
     return np.arange(count) // held + 1, count * (count + 1) // 2, -(-count // held)
 
 
-def features(view: View, lengths: NDArray[np.int64], config: LMConfig, computer: Computer) -> Stage:
+def features(
+    view: View,
+    lengths: NDArray[np.int64],
+    config: LMConfig,
+    computer: Computer,
+    placement: str = COPIED,
+) -> Stage:
     """A vector of each sample, made once and stored; the arguments are those of ``similarity``."""
-    making, batches, each = _making(view, lengths, config, computer)
+    making, batches, each = _making(view, lengths, config, computer, placement)
     share, numbers = shares_of(computer), view.cost(config).numbers
     return replace(
         making,
@@ -262,18 +283,28 @@ def features(view: View, lengths: NDArray[np.int64], config: LMConfig, computer:
     )
 
 
-def _making(
+def placement_on(
     view: View, lengths: NDArray[np.int64], config: LMConfig, computer: Computer
+) -> str:
+    """Where a computer would have the parameters lie, unless it is told; see ``similarity``."""
+    longest, cost = int(lengths.max()), view.cost(config)
+    return placement_for(cost, longest, config, computer.kind, computer.memory, computer.devices)
+
+
+def _making(
+    view: View, lengths: NDArray[np.int64], config: LMConfig, computer: Computer, placement: str
 ) -> tuple[Stage, Sequence[Batch], NDArray[np.float64]]:
     """What is made of samples: its stage as far as it does not depend on how often, the batches,
     and the operations of each."""
-    cost, way = view.cost(config), way_of(computer.kind)
-    made = FLOAT * cost.numbers
+    cost, way = view.cost(config), way_of(computer.kind, placement)
+    made, operations = FLOAT * cost.numbers, cost.operations
+    if way.cut:
+        operations = layered.operations(config, operations)
     batches = plan_for(
         lengths,
         config,
         made=made,
-        operations=cost.operations,
+        operations=operations,
         way=way,
         devices=computer.devices,
         memory=computer.memory,
@@ -292,7 +323,7 @@ def _making(
     )
     # Of each batch, padding included.
     tokens = work(np.array([batch.length for batch in batches]), bend(config))
-    each = np.array([batch.rows for batch in batches]) * cost.operations * tokens
+    each = np.array([batch.rows for batch in batches]) * operations * tokens
     return stage, batches, each
 
 

@@ -18,7 +18,8 @@ from jquanta.lm.corpus.reader import Corpus, open_corpus
 from jquanta.lm.losses.column import read_column
 from jquanta.lm.losses.job import Job, open_checkpoint
 from jquanta.lm.losses.reader import open_losses
-from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models import cut
+from jquanta.lm.models.config import CUT, LMConfig
 from jquanta.lm.models.network import count
 from jquanta.lm.weights.load import read_config
 from jquanta.lm.weights.sources import open_source
@@ -90,6 +91,9 @@ class Plan:
         ]
         for computer, stages in self.stages:
             lines += ["", _title(computer)]
+            if computer.devices > 1 and _placed(inputs, computer) == CUT:
+                held = "float32", computer.memory, computer.devices
+                lines.append(f"  {cut.described(inputs.shape, *held)}")
             lines += [f"  {stages}"] if isinstance(stages, str) else _table(stages, inputs.there)
         return "\n".join(lines)
 
@@ -216,12 +220,13 @@ def _stages(inputs: Inputs, computer: Computer) -> Sequence[Stage] | str:
             seconds=total / TOKENS_A_SECOND,
             disk=4.0 * total,
         ),
-        estimate.losses(inputs.missing, inputs.predictions, computer),
+        estimate.losses(inputs.missing, inputs.predictions, computer, similar.placement or None),
         Stage("selection", f"{samples:,} of them", seconds=total / SELECTED_A_SECOND),
     ]
     memory = parse_bytes(similar.memory, "similarity.memory =") if similar.memory else None
     view = view_from(dataclasses.asdict(similar))
     counts, wanted = config.cluster.counts_of(samples), config.cluster
+    placement = _placed(inputs, computer)
     if wanted.has_matrix:
         try:
             stages += estimate.similarity(
@@ -232,12 +237,13 @@ def _stages(inputs: Inputs, computer: Computer) -> Sequence[Stage] | str:
                 dtype=similar.dtype,
                 absolute=similar.absolute,
                 memory=memory,
+                placement=placement,
             )
         except BadInput as error:
             return f"does not fit: {error}"
         stages += estimate.clusters(samples, counts, wanted.n_init, computer)
     else:
-        stages.append(estimate.features(view, inputs.lengths, inputs.shape, computer))
+        stages.append(estimate.features(view, inputs.lengths, inputs.shape, computer, placement))
         numbers, n_init = view.cost(inputs.shape).numbers, wanted.n_init
         if wanted.method == SPHERICAL:
             stages.append(estimate.spherical(samples, numbers, counts, n_init, computer))
@@ -248,6 +254,13 @@ def _stages(inputs: Inputs, computer: Computer) -> Sequence[Stage] | str:
     tokens = config.page.before + config.page.after
     stages.append(estimate.page(samples, tokens, wanted.has_matrix, computer))
     return stages
+
+
+def _placed(inputs: Inputs, computer: Computer) -> str:
+    """Where the model's parameters lie on a computer."""
+    similar = inputs.config.similarity
+    view = view_from(dataclasses.asdict(similar))
+    return similar.placement or estimate.placement_on(view, inputs.lengths, inputs.shape, computer)
 
 
 PARTS = {"gradients": "similarity", "activations": "similarity", "products": "similarity"}

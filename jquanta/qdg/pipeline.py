@@ -14,6 +14,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
 
+import jax
 import xarray as xr
 
 from jquanta.errors import BadInput
@@ -23,10 +24,13 @@ from jquanta.lm.losses.column import read_column
 from jquanta.lm.losses.compute import run_job
 from jquanta.lm.losses.job import Checkpoint, Job, open_checkpoint, require_room
 from jquanta.lm.losses.reader import open_losses
+from jquanta.lm.models import cut
+from jquanta.lm.models.config import CUT, LMConfig
 from jquanta.lm.models.model import Model
-from jquanta.lm.weights.load import read_config, read_params
+from jquanta.lm.weights.load import read_config, read_on_host, read_params
 from jquanta.lm.weights.sources import open_source
 from jquanta.machine import hosts
+from jquanta.machine.memory import usable
 from jquanta.machine.prices import noted
 from jquanta.qdg.clusters.cluster import (
     STORE,
@@ -49,9 +53,12 @@ from jquanta.qdg.samples.predictions import (
     open_selection,
     stored_selection,
 )
+from jquanta.qdg.samples.prefixes import prefixes
 from jquanta.qdg.samples.selection import Newly, select
 from jquanta.qdg.views.parameters import chosen
+from jquanta.qdg.views.per_sample import placement_for
 from jquanta.qdg.views.stored import view_from
+from jquanta.qdg.views.view import View
 from jquanta.run import kinds, together
 from jquanta.run.files import SHARD_SETTINGS, as_path, write_whole
 from jquanta.run.folder import RunFolder
@@ -288,7 +295,7 @@ def _losses(config: QDGConfig, inputs: _Inputs, monitor: Monitor) -> xr.Dataset:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: monitor.say(f"warning: {message}")
         job = Job(inputs.corpus, tuple(inputs.checkpoints), columns, "float32")
-        run_job(job, monitor=monitor)
+        run_job(job, placement=config.similarity.placement or None, monitor=monitor)
     return open_losses(columns)
 
 
@@ -337,7 +344,7 @@ def _shards(
     """Compute and join shards of the similarity, if there are any or several processes are."""
     if (path / stages(config)[1]).exists() or not together.in_shards(path):
         return
-    model = _model(checkpoint)
+    model = _model(config, checkpoint, predictions, monitor)
     wanted = config.similarity
     together.compute(
         path,
@@ -367,7 +374,7 @@ def _shard(
 ) -> None:
     wanted = config.similarity
     shards.compute(
-        _model(checkpoint),
+        _model(config, checkpoint, predictions, monitor),
         predictions,
         view_from(dataclasses.asdict(wanted)),
         shard,
@@ -379,8 +386,18 @@ def _shard(
     )
 
 
-def _model(checkpoint: Checkpoint) -> Model:
-    return Model(checkpoint.config, read_params(checkpoint.source, checkpoint.config))
+def _model(
+    config: QDGConfig, checkpoint: Checkpoint, predictions: Predictions, monitor: Monitor
+) -> Model:
+    """The model, its parameters placed as the configuration says, or else as they fit."""
+    wanted, shape = config.similarity, checkpoint.config
+    view = view_from(dataclasses.asdict(wanted))
+    placement = wanted.placement or _placement(shape, view, predictions)
+    if placement == CUT and not wanted.placement:
+        words = cut.described(shape, "float32", usable(), jax.local_device_count())
+        monitor.say(f"{checkpoint.label}: {words}")
+    read = read_on_host if placement == CUT else read_params
+    return Model(shape, read(checkpoint.source, shape), placement=placement)
 
 
 def _similarity(
@@ -391,8 +408,8 @@ def _similarity(
     monitor: Monitor,
 ) -> xr.Dataset:
     """The cosines of all pairs; of a run without a matrix, the samples' features."""
-    wanted, model = config.similarity, _model(checkpoint)
-    view = view_from(dataclasses.asdict(wanted))
+    wanted, view = config.similarity, view_from(dataclasses.asdict(config.similarity))
+    model = _model(config, checkpoint, predictions, monitor)
     if not config.cluster.has_matrix:
         return features(model, predictions, view, out=path, monitor=monitor)
     return similarity(
@@ -405,6 +422,13 @@ def _similarity(
         dtype=wanted.dtype,
         monitor=monitor,
     )
+
+
+def _placement(config: LMConfig, view: View, predictions: Predictions) -> str:
+    """Where the model's parameters lie, unless it is said: ``copied`` if that fits."""
+    longest = int(prefixes(predictions, config).lengths.max())
+    kind, count = jax.default_backend(), jax.local_device_count()
+    return placement_for(view.cost(config), longest, config, kind, usable(), count)
 
 
 def _clusters(path: Path, config: QDGConfig, cosines: xr.Dataset, monitor: Monitor) -> xr.Dataset:

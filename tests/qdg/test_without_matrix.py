@@ -1,6 +1,7 @@
 """A run without a matrix of all pairs: every command that works on runs works on it."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from jquanta import qdg
 from jquanta.cli import assign, check, emergence, explore, figures, mechanism, stability
 from jquanta.cli.qdg import main
 from jquanta.errors import BadInput
+from jquanta.machine.computer import H200
+from jquanta.qdg import pipeline
 from jquanta.qdg.clusters.centres import centres_of_counts
 from jquanta.qdg.clusters.cluster import cluster_features, open_clusters
 from jquanta.qdg.clusters.likeness import Cosines, Vectors, likeness_of
@@ -214,3 +217,26 @@ def test_a_page_tells_what_it_shows(place: Path, done: Path, tmp_path: Path) -> 
     assert any(
         "shows no similarity, which is lost; run jquanta qdg again" in x for x in watch.lines
     )
+
+
+def test_parameters_may_be_cut(
+    place: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the configuration, or since a copy does not fit; a finished run does not depend on it."""
+    own = without(place)
+    cut = own | {"similarity": own["similarity"] | {"placement": "cut"}}
+    clusters = qdg.run(cut, tmp_path / "cut")
+    wanted = qdg.open_features(done)
+    found = qdg.open_features(tmp_path / "cut")
+    np.testing.assert_allclose(found.vector, wanted.vector, rtol=0, atol=1e-5)
+    again = qdg.run(own, tmp_path / "cut")  # the other layout, and nothing is made anew
+    np.testing.assert_array_equal(again.label, clusters.label)
+    watch = Watch()
+    monkeypatch.setattr(pipeline, "_placement", lambda *_: "cut")
+    qdg.run(own, tmp_path / "alone", monitor=watch)
+    assert [line for line in watch.lines if "parameters are cut over" in line]
+    alone = qdg.open_features(tmp_path / "alone")
+    np.testing.assert_array_equal(alone.vector, found.vector)
+    cards = replace(H200, devices=8, memory=10**5)
+    told = str(qdg.plan(own, tmp_path / "plan", computers=[cards]))
+    assert "  parameters are cut over 8 devices: " in told

@@ -45,13 +45,14 @@ from jquanta.lm.losses.job import (
 from jquanta.lm.losses.legs import Leg, left_by
 from jquanta.lm.losses.reader import open_losses
 from jquanta.lm.losses.rows import algorithm
-from jquanta.lm.losses.ways import Way, way_here
-from jquanta.lm.models.config import LMConfig
+from jquanta.lm.losses.ways import Way, placement_for, way_here
+from jquanta.lm.models import cut
+from jquanta.lm.models.config import COPIED, CUT, PLACEMENTS, LMConfig
 from jquanta.lm.models.network import Params, count
 from jquanta.lm.weights.load import (
     array_prints,
     fingerprint,
-    read_params,
+    read_on_host,
     warn_of_equals,
     warn_of_shared,
 )
@@ -80,6 +81,7 @@ def compute_losses(
     revisions: Sequence[str] = (),
     dtype: str = "float32",
     batch_tokens: int | None = None,
+    placement: str | None = None,
     monitor: Monitor | None = None,
 ) -> xr.Dataset:
     """Compute the loss of every prediction of a corpus under every checkpoint.
@@ -97,6 +99,9 @@ def compute_losses(
         dtype: ``float32`` or ``bfloat16``: dtype of the parameters and of the factors of matrix
             products. Losses are always summed and stored in float32.
         batch_tokens: positions of a batch on each device; by default chosen for the device.
+        placement: of the parameters: ``copied`` to every local device, or ``cut``, so that each
+            holds an equal share and gathers a block at a time. By default they are cut where a copy
+            does not fit. An interrupted column may be continued either way.
         monitor: receives the progress.
 
     Returns:
@@ -108,20 +113,27 @@ def compute_losses(
         Interrupted: on Ctrl-C; the same call continues.
     """
     job = make_job(corpus, models, out, revisions, dtype)
-    run_job(job, batch_tokens=batch_tokens, monitor=monitor)
+    run_job(job, batch_tokens=batch_tokens, placement=placement, monitor=monitor)
     return open_losses(job.out, models=[checkpoint.label for checkpoint in job.checkpoints])
 
 
-def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | None = None) -> None:
+def run_job(
+    job: Job,
+    *,
+    batch_tokens: int | None = None,
+    placement: str | None = None,
+    monitor: Monitor | None = None,
+) -> None:
     """Compute the unfinished columns of a job, one after another.
 
     Args:
         job: of ``make_job``.
-        batch_tokens, monitor: as in ``compute_losses``.
+        batch_tokens, placement, monitor: as in ``compute_losses``.
 
     Raises:
         BadInput, RunFailed, Interrupted: as ``compute_losses``.
     """
+    require_placement(placement)
     monitor = monitor or Silence()
     left = []
     for checkpoint in job.checkpoints:
@@ -133,11 +145,13 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
     in_shards = [x for x in left if job.share is None and _in_shards(job, x)]
     alone = [x for x in left if x not in in_shards]
     if in_shards:
-        _compute_shards(replace(job, checkpoints=tuple(in_shards)), batch_tokens, monitor)
+        parts = replace(job, checkpoints=tuple(in_shards))
+        _compute_shards(parts, batch_tokens, placement, monitor)
+    compute = partial(_compute, job, alone, batch_tokens, placement, monitor)
     if job.share is not None:
-        _compute(job, alone, batch_tokens, monitor)
+        compute()
     elif alone:
-        together.by_first(job.out, lambda: _compute(job, alone, batch_tokens, monitor))
+        together.by_first(job.out, compute)
     # The hub has been reported to serve the same weights for different revisions.
     stored = [read_column(job.column(checkpoint)) or {} for checkpoint in job.checkpoints]
     warn_of_equals([(label_of(column), column["weights"]) for column in stored])
@@ -146,7 +160,11 @@ def run_job(job: Job, *, batch_tokens: int | None = None, monitor: Monitor | Non
 
 
 def _compute(
-    job: Job, checkpoints: Sequence[Checkpoint], batch_tokens: int | None, monitor: Monitor
+    job: Job,
+    checkpoints: Sequence[Checkpoint],
+    batch_tokens: int | None,
+    placement: str | None,
+    monitor: Monitor,
 ) -> None:
     """Compute columns one after another, on the devices of this process."""
     # Each column gets a part of the progress bar in proportion to its cost.
@@ -160,11 +178,12 @@ def _compute(
             checkpoint.model,
             checkpoint.revision,
             checkpoint.config,
-            _read_on_host(checkpoint, job.dtype),
+            read_on_host(checkpoint.source, checkpoint.config, job.dtype),
             origin=checkpoint.origin,
             share=job.share,
             command=job.command(checkpoint),
             batch_tokens=batch_tokens,
+            placement=placement,
             monitor=Part(monitor, before, own),
         )
         before += own
@@ -180,12 +199,16 @@ def _in_shards(job: Job, checkpoint: Checkpoint) -> bool:
     return hosts.here()[1] > 1 or any((x / path.name).exists() for x in shards_in(job.out))
 
 
-def _compute_shards(job: Job, batch_tokens: int | None, monitor: Monitor) -> None:
+def _compute_shards(
+    job: Job, batch_tokens: int | None, placement: str | None, monitor: Monitor
+) -> None:
     """Compute the shards that are missing of the columns of a job, and join them."""
     together.compute(
         job.out,
         int(np.count_nonzero(np.diff(job.corpus.starts))),
-        lambda shard, part: run_job(part_of(job, shard), batch_tokens=batch_tokens, monitor=part),
+        lambda shard, part: run_job(
+            part_of(job, shard), batch_tokens=batch_tokens, placement=placement, monitor=part
+        ),
         lambda monitor: gather(
             shards_in(job.out), job.out, models=[x.label for x in job.checkpoints], monitor=monitor
         ),
@@ -205,6 +228,7 @@ def add_column(
     share: Share | None = None,
     command: str = "",
     batch_tokens: int | None = None,
+    placement: str | None = None,
     monitor: Monitor | None = None,
 ) -> None:
     """Compute one column from parameters that are in memory, or the missing part of it.
@@ -220,6 +244,7 @@ def add_column(
         share: the documents to compute; all by default.
         command: of a share, what computes this column, ``--shard`` and ``--out`` apart.
         batch_tokens: positions of a batch on each device; by default chosen for the device.
+        placement: of the parameters, as in ``compute_losses``.
         monitor: receives the progress.
 
     Raises:
@@ -232,6 +257,8 @@ def add_column(
     require_room(out, corpus)
     require_same(path, label, corpus, dtype, weights)
     _require_batch(batch_tokens)
+    require_placement(placement)
+    chosen = placement or placement_of(corpus, config, dtype, share)
     with RunFolder(out).locked(), shortage_in_one_line(MEMORY_REMEDY):
         make_root(out, corpus, None if share is None else str(share.shard))
         for begun in out.glob(f"*@*{PART}"):  # columns that were being made in a killed process
@@ -264,7 +291,10 @@ def add_column(
             require_whole(path)
             monitor.say(f"{label}: already computed; nothing to do")
             return
-        _fill(column, label, corpus, config, params, share, batch_tokens, monitor)
+        if chosen == CUT and placement is None:
+            words = cut.described(config, dtype, usable(), jax.local_device_count())
+            monitor.say(f"{label}: {words}")
+        _fill(column, label, corpus, config, params, share, batch_tokens, chosen, monitor)
 
 
 def _fill(
@@ -275,11 +305,12 @@ def _fill(
     params: Params,
     share: Share | None,
     batch_tokens: int | None,
+    placement: str,
     monitor: Monitor,
 ) -> None:
     """Compute and write the losses of all documents that a column still lacks."""
     dtype = next(iter(params.values())).dtype
-    legs, plan = _leg_here(column.legs, corpus, config, dtype, share, batch_tokens)
+    legs, plan = _leg_here(column.legs, corpus, config, dtype, share, batch_tokens, placement)
     *earlier, leg = legs
     before = sum(other.done for other in earlier)
     if done := before + leg.done:
@@ -292,7 +323,8 @@ def _fill(
     seen = total - sum(int(_counts(corpus, batch).sum()) for batch in left)
     speed = Speed("tokens")
     with Interrupts(f"interrupted; {column.path}: the same command continues") as interrupts:
-        for batch, found in batch_losses(config, on_devices(config, params), corpus, left):
+        model = on_devices(config, params, placement)
+        for batch, found in batch_losses(config, model, corpus, left, placement):
             _write(column, label, corpus, batch, found)
             leg = leg._replace(done=batch.done)
             seen += int(_counts(corpus, batch).sum())
@@ -312,6 +344,7 @@ def _leg_here(
     dtype: DTypeLike,
     share: Share | None,
     batch_tokens: int | None,
+    placement: str,
 ) -> tuple[list[Leg], Plan]:
     """The legs of the work including the one to continue now, and the batches of that one.
 
@@ -319,10 +352,10 @@ def _leg_here(
     new leg begins, with the documents that all stored legs left over.
     """
     if legs:
-        plan = plan_for(corpus, config, batch_tokens, dtype, legs[:-1], share)
+        plan = plan_for(corpus, config, batch_tokens, dtype, legs[:-1], share, placement)
         if plan.order == legs[-1].order:
             return legs, plan
-    plan = plan_for(corpus, config, batch_tokens, dtype, legs, share)
+    plan = plan_for(corpus, config, batch_tokens, dtype, legs, share, placement)
     return [*legs, Leg(plan.order, 0)], plan
 
 
@@ -359,6 +392,7 @@ def plan_for(
     dtype: DTypeLike = "float32",
     legs: Sequence[Leg] = (),
     share: Share | None = None,
+    placement: str = COPIED,
 ) -> Plan:
     """Plan the batches in which a model's losses on a corpus are computed on the local devices.
 
@@ -369,6 +403,7 @@ def plan_for(
         dtype: of parameters and of the factors of matrix products.
         legs: finished work; its documents are left out.
         share: the documents to take; all by default.
+        placement: of the parameters.
 
     Raises:
         BadInput: if ``batch_tokens`` is less than 1.
@@ -376,7 +411,17 @@ def plan_for(
     _require_batch(batch_tokens)
     left = left_by(_predictions(corpus, share), legs)
     count = jax.local_device_count()
-    return way_here().plan(left, config, dtype, batch_tokens, count, usable())
+    return way_here(placement).plan(left, config, dtype, batch_tokens, count, usable())
+
+
+def placement_of(
+    corpus: Corpus, config: LMConfig, dtype: DTypeLike, share: Share | None = None
+) -> str:
+    """Where a model's parameters lie on the local devices, unless it is said: ``copied`` if that
+    fits. The arguments are those of ``plan_for``."""
+    longest = int(_predictions(corpus, share).max(initial=0))
+    kind, count = jax.default_backend(), jax.local_device_count()
+    return placement_for(config, dtype, longest, kind, usable(), count)
 
 
 def _require_batch(tokens: int | None) -> None:
@@ -384,19 +429,29 @@ def _require_batch(tokens: int | None) -> None:
         raise BadInput(f"--batch_tokens {tokens}: give 1 or more")
 
 
-def on_devices(config: LMConfig, params: Params) -> Any:
-    """Replicate parameters over the local devices, in the layout that ``batch_losses`` takes.
+def require_placement(placement: str | None) -> None:
+    """Raise ``BadInput`` unless parameters can lie so."""
+    if placement is not None and placement not in PLACEMENTS:
+        raise BadInput(f"--placement {placement}: give {' or '.join(PLACEMENTS)}")
+
+
+def on_devices(config: LMConfig, params: Params, placement: str = COPIED) -> Any:
+    """Parameters on the local devices, in the layout that ``batch_losses`` takes.
 
     Args:
         config: the network's shape.
         params: by name.
+        placement: of the parameters.
     """
-    put = partial(jax.device_put, device=devices.copied(devices.mesh()))
-    return way_here().prepare(config, params, put)
+    return way_here(placement).prepare(config, params, devices.mesh())
 
 
 def batch_losses(
-    config: LMConfig, model: Any, corpus: Corpus, batches: Sequence[Batch]
+    config: LMConfig,
+    model: Any,
+    corpus: Corpus,
+    batches: Sequence[Batch],
+    placement: str = COPIED,
 ) -> Iterator[tuple[Batch, NDArray[Any]]]:
     """Compute the losses of batches of documents, the rows of each spread over the local devices.
 
@@ -405,12 +460,13 @@ def batch_losses(
         model: the parameters, as ``on_devices`` returns them.
         corpus: the corpus whose documents the batches name.
         batches: of ``plan_for``.
+        placement: of the parameters.
 
     Yields:
         Each batch with its losses [rows, length] in nats, NaN where there is no prediction.
     """
     mesh = devices.mesh()
-    program = _program(way_here(), config, mesh)
+    program = _program(way_here(placement), config, mesh)
     sent: deque[tuple[Batch, Array]] = deque()
     # A queue of computations that were dispatched but not waited for: np.asarray blocks until the
     # losses of the oldest one are there.
@@ -436,10 +492,11 @@ def _program(way: Way, config: LMConfig, mesh: Mesh) -> Any:
         jax.shard_map(
             partial(way.losses, config),
             mesh=mesh,
-            in_specs=(P(), rows, rows, rows),
+            in_specs=(way.spec, rows, rows, rows),
             out_specs=rows,
-            # No collective operation connects the devices, so the check of which values vary over
-            # the mesh is not needed; a loop may run a different number of times on each device.
+            # Copied parameters connect the devices by no collective operation, so the check of
+            # which values vary over the mesh is not needed; a loop may run a different number of
+            # times on each device. Cut ones are gathered on all devices equally often.
             check_vma=False,
         )
     )
@@ -475,20 +532,6 @@ def _predictions(corpus: Corpus, share: Share | None) -> NDArray[np.int64]:
 def _counts(corpus: Corpus, batch: Batch) -> NDArray[np.int64]:
     """[n] number of predictions of each document of a batch."""
     return corpus.starts[batch.documents + 1] - corpus.starts[batch.documents]
-
-
-def _read_on_host(checkpoint: Checkpoint, dtype: str) -> Params:
-    """Read a model's parameters into the host's memory, if JAX has a CPU backend.
-
-    They are brought into the layout that the losses use (stacked or transposed) there, so that a
-    GPU's memory never has to hold both the original and the rearranged copy.
-    """
-    try:
-        host = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS allows the accelerator only
-        host = jax.local_devices()[0]
-    with jax.default_device(host):
-        return read_params(checkpoint.source, checkpoint.config, dtype)
 
 
 def _cost(config: LMConfig) -> int:

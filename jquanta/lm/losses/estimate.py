@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from jquanta.lm.losses.batches import Plan
 from jquanta.lm.losses.column import CHUNK, NUMBER
-from jquanta.lm.losses.rows import FLOAT32, algorithm, batch_bytes, logits_bytes, parameter_bytes
-from jquanta.lm.losses.ways import ROWS, way_of
-from jquanta.lm.models.config import LMConfig
+from jquanta.lm.losses.rows import FLOAT32, algorithm, batch_bytes, logits_bytes
+from jquanta.lm.losses.ways import LENGTHS, placement_for, way_of
+from jquanta.lm.models.config import COPIED, LMConfig
 from jquanta.lm.models.network import count
 from jquanta.machine.computer import Computer
 from jquanta.run.progress import duration
@@ -59,6 +59,7 @@ def plan_on(
     config: LMConfig,
     dtype: DTypeLike,
     tokens: int | None = None,
+    placement: str = COPIED,
 ) -> Plan:
     """The batches in which a computer would take documents.
 
@@ -68,12 +69,27 @@ def plan_on(
         config: the model's shape.
         dtype: of parameters and of the factors of matrix products.
         tokens: positions of a batch on each device; what suits the devices if None.
+        placement: of the parameters.
     """
-    way = way_of(computer.kind)
+    way = way_of(computer.kind, placement)
     return way.plan(predictions, config, dtype, tokens, computer.devices, computer.memory)
 
 
-def estimate(config: LMConfig, plan: Plan, dtype: DTypeLike, computer: Computer) -> Estimate:
+def placement_on(
+    computer: Computer, predictions: NDArray[np.int64], config: LMConfig, dtype: DTypeLike
+) -> str:
+    """Where a computer would have the parameters lie, unless it is told; see ``plan_on``."""
+    longest = int(predictions.max(initial=0))
+    return placement_for(config, dtype, longest, computer.kind, computer.memory, computer.devices)
+
+
+def estimate(
+    config: LMConfig,
+    plan: Plan,
+    dtype: DTypeLike,
+    computer: Computer,
+    placement: str = COPIED,
+) -> Estimate:
     """Estimate what a column needs.
 
     Args:
@@ -81,9 +97,11 @@ def estimate(config: LMConfig, plan: Plan, dtype: DTypeLike, computer: Computer)
         plan: the batches, of ``plan_on`` this computer.
         dtype: of parameters and of the factors of matrix products.
         computer: the devices.
+        placement: of the parameters.
     """
-    own = parameter_bytes(config, dtype)
-    if way_of(computer.kind) is ROWS:
+    way = way_of(computer.kind, placement)
+    own = way.held(config, dtype, computer.devices)
+    if way is not LENGTHS:
         own += logits_bytes(config)  # on a CPU their tiles are small
     shapes = [(batch.rows, batch.length) for batch in plan.batches]
     largest = max((batch_bytes(config, dtype, *shape) for shape in set(shapes)), default=0)

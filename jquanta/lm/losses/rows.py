@@ -13,8 +13,10 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from jquanta.lm.models import cut
 from jquanta.lm.models.config import LMConfig
 from jquanta.lm.models.network import PRECISION, Params, count, packed_features, unembedding
+from jquanta.lm.models.rows import Stream
 
 FLOAT32 = "TF32_TF32_F32_X3"
 """The algorithm of float32 matrix products on a recent NVIDIA GPU, called TF32x3: a name of
@@ -85,13 +87,44 @@ def packed_losses(
         otherwise float32.
     """
     x = packed_features(config, stacked, inputs, start, precision=precision)
+    table = unembedding(config.of_one_block(), stacked)
+    return _of_features(x, table, targets, tile, precision)
+
+
+def cut_losses(
+    config: LMConfig,
+    shares: Params,
+    inputs: Int[Array, "B T"],
+    targets: Int[Array, "B T"],
+    start: Int[Array, "B T"],
+    *,
+    tile: int = TILE,
+    precision: str = PRECISION,
+) -> Float[Array, "B T"]:
+    """``packed_losses`` by this device's share of the parameters; to be called under ``shard_map``.
+
+    Args:
+        config, inputs, targets, start, tile, precision: as there.
+        shares: of ``cut.shares``, this device's.
+    """
+    x, table = cut.features(config, shares, inputs, start, precision=precision)
+    return _of_features(x, table, targets, tile, precision)
+
+
+def _of_features(
+    x: Stream,
+    table: Float[Array, "D V"],
+    targets: Int[Array, "B T"],
+    tile: int,
+    precision: str,
+) -> Float[Array, "B T"]:
+    """Losses in nats of the last norm's output, by the unembedding."""
     x, flat = x.reshape(-1, x.shape[-1]), targets.reshape(-1)
     tiles = -(-len(x) // tile)
     each = -(-len(x) // tiles)  # all tiles equal: one shape to compile
     padding = tiles * each - len(x)
     x = jnp.pad(x, ((0, padding), (0, 0))).reshape(tiles, each, -1)
     flat = jnp.pad(flat, (0, padding)).reshape(tiles, each)
-    table = unembedding(config.of_one_block(), stacked)
     wide = jnp.promote_types(table.dtype, jnp.float32)
 
     # The [tokens, V] logits of a tile exist only inside this function; lax.map computes the tiles
@@ -107,7 +140,9 @@ def packed_losses(
     return jnp.where(targets < 0, jnp.nan, found.reshape(targets.shape))
 
 
-def rows_that_fit(config: LMConfig, dtype: DTypeLike, length: int, memory: float) -> int:
+def rows_that_fit(
+    config: LMConfig, dtype: DTypeLike, length: int, memory: float, held: int | None = None
+) -> int:
     """The largest batch that fits into a device's memory: number of rows, a power of 2, at least 1.
 
     A power of 2, so that a small change of the free memory does not change the batches, and with
@@ -118,8 +153,10 @@ def rows_that_fit(config: LMConfig, dtype: DTypeLike, length: int, memory: float
         dtype: of parameters and of the factors of matrix products.
         length: T, positions of a row.
         memory: bytes that may be used on the device, including those of the parameters.
+        held: bytes of the parameters on a device; those of a copy by default.
     """
-    left = memory - parameter_bytes(config, dtype) - logits_bytes(config)
+    own = parameter_bytes(config, dtype) if held is None else held
+    left = memory - own - logits_bytes(config)
     rows = min(left / batch_bytes(config, dtype, 1, length), MOST_POSITIONS / length)
     return 2 ** max(0, int(np.log2(max(rows, 1))))
 
@@ -127,6 +164,12 @@ def rows_that_fit(config: LMConfig, dtype: DTypeLike, length: int, memory: float
 def parameter_bytes(config: LMConfig, dtype: DTypeLike) -> int:
     """Bytes of the parameters on a device."""
     return jnp.dtype(dtype).itemsize * count(config)[0]
+
+
+def cut_bytes(config: LMConfig, dtype: DTypeLike, devices: int) -> int:
+    """Bytes of the parameters on each of the devices that they are cut over, those that are
+    gathered included."""
+    return cut.bytes_of_share(config, dtype, devices) + cut.bytes_gathered(config, dtype)
 
 
 def logits_bytes(config: LMConfig) -> int:

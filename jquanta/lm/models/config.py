@@ -11,6 +11,9 @@ from typing import ClassVar
 from jquanta.errors import BadInput
 from jquanta.run.settings import Range
 
+COPIED, CUT = PLACEMENTS = ("copied", "cut")
+"""Where parameters lie: a copy on each local device, or an equal share on each (``cut``)."""
+
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "silu", "swish", "relu")
 """Of the MLP, as transformers calls them; ``base.ACTIVATIONS`` computes them."""
 

@@ -176,6 +176,22 @@ def read_params(
     return {name: params[name] for name in sizes}  # in the order of the network, not of the files
 
 
+def read_on_host(
+    source: Source, config: LMConfig, dtype: DTypeLike = jnp.float32
+) -> dict[str, Array]:
+    """``read_params`` into the host's memory, if JAX has a CPU backend.
+
+    What parameters are brought into (stacked, cut or transposed) is made there, so that a GPU's
+    memory never has to hold both the original and the rearranged copy.
+    """
+    try:
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS allows the accelerator only
+        host = jax.local_devices()[0]
+    with jax.default_device(host):
+        return read_params(source, config, dtype)
+
+
 def _usual(stored: str, table: Architecture, wanted: Mapping[str, str]) -> str:
     """The usual name of a tensor of the files."""
     key = table.aliases.get(stored, stored)

@@ -238,7 +238,7 @@ def _rows(
         samples = prefixes(predictions, model.config)
         return per_sample(view.measured(model), samples, model.config, batch_tokens, starts=starts)
     rows = view_of(model, predictions, view, batch_tokens, starts=starts)
-    if isinstance(view, Gradients) and way_here().scanned:
+    if isinstance(view, Gradients) and way_here(model.placement).scanned:
         return Outer(rows, model.config, chosen(model.config, view.parameters))
     return rows
 

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 from jaxtyping import Array
 
 from jquanta.errors import BadInput
-from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.config import CUT, LMConfig
 from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, count, residuals
+from jquanta.qdg.views import layered
 from jquanta.qdg.views.view import Cost, Function
 
 
@@ -36,6 +37,9 @@ class Activations:
                 f"layer = {layer}: this model has layers 0 (embedding) to {config.layers}"
             )
         operations = self.cost(config).operations
+        if model.placement == CUT:
+            one = layered.activation(config, layer)
+            return Function(one, (model.shares, {}), operations, cut=True)
         return Function(_activation(config, layer), dict(model.params), operations)
 
     def cost(self, config: LMConfig) -> Cost:

@@ -20,9 +20,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jquanta.errors import BadInput
-from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.config import CUT, LMConfig
 from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import shapes
+from jquanta.qdg.views import layered
 from jquanta.qdg.views.gradient import Gradients
 from jquanta.qdg.views.lowrank import HIGHEST, LowRank, factored
 from jquanta.qdg.views.parameters import PAPER, as_attribute, as_option, chosen, count
@@ -84,6 +85,12 @@ class Factors:
         names = chosen(config, self.parameters)
         ranks = ranks_of(config, names, self.rank)
         probes = probes_for(config, names, self.rank, self.seed)
+        if model.placement == CUT:
+            return whole._replace(
+                one=_layered(config, names, tuple(ranks.items())),
+                constants=(model.shares, probes),
+                inside=self.cost(config).inside,
+            )
         return Function(
             _factored(whole.one, tuple(ranks.items())),
             (whole.constants, probes),
@@ -160,6 +167,29 @@ def narrowed(
         ranks: by the names of parameters; of layers in one array all have the same.
         probes: of ``probes_for``.
     """
+    part = narrowed_part(found, ranks, probes)
+    return Factored(part.rows, part.lost / jnp.where(part.whole == 0, 1, part.whole))
+
+
+class Part(NamedTuple):
+    """A part of a gradient as factors.
+
+    Attributes:
+        rows: see ``Factored``.
+        scale: by which numbers were divided before they were squared.
+        lost, whole: squared lengths of what ``rows`` lack, and of the part, of numbers so divided.
+    """
+
+    rows: Any
+    scale: Any
+    lost: Any
+    whole: Any
+
+
+def narrowed_part(
+    found: Mapping[str, Array], ranks: Mapping[str, int], probes: Mapping[int, Array]
+) -> Part:
+    """``narrowed``, of a part of the arrays of a gradient."""
     largest = jnp.stack([jnp.abs(x).max() for x in found.values()]).max()
     scale = jnp.where(largest == 0, 1, largest)  # so that squares stay in the range of floats
     scaled = {name: x / scale for name, x in found.items()}
@@ -179,7 +209,7 @@ def narrowed(
         rest += left_over.sum()
         for number, name in enumerate(names):
             rows[name] = LowRank(low.left[number], scale * low.right[number])
-    return Factored(rows, rest / jnp.where(whole == 0, 1, whole))
+    return Part(rows, scale, rest, whole)
 
 
 def _factored_by(probe: Array, matrix: Array) -> tuple[LowRank, Array]:
@@ -195,6 +225,31 @@ def _first_of(name: str) -> str:
 def _factored(one: OneSample, ranks: tuple[tuple[str, int], ...]) -> OneSample:
     def made(constants: tuple[Any, Mapping[int, Array]], *sample: Array) -> Factored:
         return narrowed(one(constants[0], *sample), dict(ranks), constants[1])
+
+    return made
+
+
+@cache
+def _layered(
+    config: LMConfig, names: tuple[str, ...], ranks: tuple[tuple[str, int], ...]
+) -> OneSample:
+    """``_factored`` block by block."""
+    own = dict(ranks)
+
+    def made(constants: tuple[Any, Mapping[int, Array]], *sample: Array) -> Factored:
+        shares, probes = constants
+        taken = layered.backward(
+            config, names, shares, sample, lambda found: narrowed_part(found, own, probes)
+        )
+        parts = taken.values()
+        # Squared lengths over the square of the largest of all numbers.
+        scale = jnp.stack([part.scale.max() for part in parts]).max()
+        lost, whole = (
+            jnp.stack([(x * jnp.square(p.scale / scale)).sum() for x, p in pairs]).sum()
+            for pairs in ([(p.lost, p) for p in parts], [(p.whole, p) for p in parts])
+        )
+        rows = layered.joined({key: part.rows for key, part in taken.items()})
+        return Factored(rows, lost / jnp.where(whole == 0, 1, whole))
 
     return made
 

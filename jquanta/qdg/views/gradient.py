@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
-from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.config import CUT, LMConfig
 from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, count, logits_at
 from jquanta.machine.memory import usable_together
 from jquanta.qdg.samples.predictions import Predictions
-from jquanta.qdg.views import scanned
+from jquanta.qdg.views import layered, scanned
 from jquanta.qdg.views.parameters import PAPER, as_attribute, as_option, chosen
 from jquanta.qdg.views.parameters import count as numbers_in
 from jquanta.qdg.views.per_sample import view_of
@@ -46,10 +46,16 @@ class Gradients:
         config, params = model.config, model.params
         names = chosen(config, self.parameters)
         operations = self.cost(config).operations
+        by_name = partial(scanned.by_name, config, names)
+        if model.placement == CUT:
+            one, operations = (
+                layered.gradient(config, names),
+                layered.operations(config, operations),
+            )
+            return Function(one, (model.shares, {}), operations, by_name, cut=True)
         if not way_here().scanned:
             return Function(gradient(config, names), dict(params), operations)
         stacked = scanned.stacked(config, params, names)
-        by_name = partial(scanned.by_name, config, names)
         return Function(scanned.gradient(config, names), stacked, operations, by_name)
 
     def cost(self, config: LMConfig) -> Cost:

@@ -16,17 +16,22 @@ from jaxtyping import Array, Float32
 from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
-from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.config import COPIED, CUT, LMConfig
+from jquanta.lm.models.cut import bytes_gathered, bytes_of_share, needed
 from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import count
 from jquanta.machine.devices import DEVICES, copied, cut, mesh
 from jquanta.machine.memory import usable
 from jquanta.qdg.samples.predictions import Predictions
 from jquanta.qdg.samples.prefixes import Batch, Prefixes, batches, prefixes
+from jquanta.qdg.views import layered
 from jquanta.qdg.views.programs import Programs
 from jquanta.qdg.views.source import at_once, at_once_by, computed, is_wide
-from jquanta.qdg.views.view import Function, OneSample, View
-from jquanta.qdg.views.ways import Way, way_here
+from jquanta.qdg.views.view import Cost, Function, OneSample, View
+from jquanta.qdg.views.ways import CUT_WAY, Way, way_here, way_of
+
+FLOAT = 4
+"""Bytes of a float32 number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +128,7 @@ class PerSample:
 
     @cached_property
     def _placed(self) -> Any:
-        return jax.device_put(self.function.constants, copied(mesh()))
+        return jax.device_put(self.function.constants, _placement(self.function.cut))
 
 
 def view_of(
@@ -174,12 +179,13 @@ def per_sample(
     made = sum(
         math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(_shapes_of_one(function))
     )
+    way = CUT_WAY if function.cut else way_here()
     planned = partial(
         plan_for,
         config=config,
         made=made,
         operations=function.operations,
-        way=way_here(),
+        way=way,
         devices=jax.local_device_count(),
         memory=usable(),
         inside=function.inside,
@@ -192,11 +198,9 @@ def per_sample(
         for batch in planned(lengths)
     )
     shapes = jax.eval_shape(lambda: function.constants)
-    build = partial(_compiled, function.one, shapes, is_wide())
+    build = partial(_compiled, function.one, shapes, is_wide(), function.cut)
     programs = Programs(build, [(batch.rows, batch.length) for batch in plan], at_once())
-    working = working_bytes(
-        plan, config, made, way_here(), jax.local_device_count(), function.inside
-    )
+    working = working_bytes(plan, config, made, way, jax.local_device_count(), function.inside)
     return PerSample(function, prefixes, plan, programs, working)
 
 
@@ -230,7 +234,7 @@ def plan_for(
     def fit(length: int) -> float:
         if batch_tokens:
             return min(most or math.inf, batch_tokens / length)
-        size = sample_bytes(config, length, made, inside)
+        size = sample_bytes(config, length, made, inside, way.cut)
         return min(most or math.inf, way.fit(length, size, memory))
 
     return batches(
@@ -251,13 +255,19 @@ def bend(config: LMConfig) -> float:
     return 2.0 * config.layers * config.attended / count(config)[1]
 
 
-def sample_bytes(config: LMConfig, length: int, made: int, inside: float = 0.0) -> float:
+def sample_bytes(
+    config: LMConfig, length: int, made: int, inside: float = 0.0, cut: bool = False
+) -> float:
     """Bytes that a sample of T tokens takes of a batch, where many are computed at once.
 
     In the backward pass the activations that were kept are freed as gradients are made, stacked by
     layer. At its end the gradients are copied into one row a sample: both copies exist at once, and
-    no activations. ``inside`` is what a function takes at that end besides.
+    no activations. ``inside`` is what a function takes at that end besides. Where parameters are
+    cut, both are of one block at a time, beside the inputs of all (``layered``).
     """
+    if cut:
+        block = (kept(config, length) + inside) / config.layers
+        return 2 * made + block + layered.kept(config, length)
     return made + max(made + inside, kept(config, length))
 
 
@@ -272,10 +282,13 @@ def working_bytes(
     """Bytes on all devices that making a batch takes, beside what it gives: the parameters, and on
     accelerators what ``sample_bytes`` counts. On a CPU each core makes one sample at a time."""
     own = 4 * count(config)[0] * devices
+    if way.cut:
+        held = bytes_of_share(config, jnp.float32, devices) + bytes_gathered(config, jnp.float32)
+        own = devices * held
     if way.one_by_one:
         longest = max(batch.length for batch in plan)
         return own + int(at_once_by(way, devices) * kept(config, longest))
-    each = (b.rows * (sample_bytes(config, b.length, made, inside) - made) for b in plan)
+    each = (b.rows * (sample_bytes(config, b.length, made, inside, way.cut) - made) for b in plan)
     return own + int(max(each))
 
 
@@ -293,26 +306,62 @@ def kept(config: LMConfig, length: int) -> float:
 
 def _shapes_of_one(function: Function) -> Any:
     shapes = jax.eval_shape(lambda: function.constants)
+    if function.cut:  # gathers, so that it is of all devices together
+        count = mesh().size
+        tokens, each = (jax.ShapeDtypeStruct(s, jnp.int32) for s in ((count, 1), (count,)))
+        program = _program(function.one, mesh(), False, is_cut=True)
+        found = jax.eval_shape(program, shapes, tokens, each, each)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), found)
     scalar, tokens = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((), (1,)))
     return jax.eval_shape(function.one, shapes, tokens, scalar, scalar)
 
 
-def _compiled(one: OneSample, constants: Any, wide: bool, rows: int, length: int) -> Any:
+def placement_for(
+    cost: Cost, longest: int, config: LMConfig, kind: str, memory: int, devices: int
+) -> str:
+    """Where a model's parameters are to lie: copied, unless that does not fit.
+
+    Args:
+        cost: of the view.
+        longest: tokens of the longest prefix.
+        config: the model's shape.
+        kind: of the devices.
+        memory: bytes that may be used on each device.
+        devices: how many.
+    """
+    one_by_one, made = way_of(kind).one_by_one, FLOAT * cost.numbers
+    beside = made + kept(config, longest)
+    if not one_by_one:
+        beside = sample_bytes(config, longest, made, cost.inside)
+    return CUT if needed(config, jnp.float32, beside, memory, devices) else COPIED
+
+
+def _placement(is_cut: bool) -> Any:
+    """How the constants of a function lie on the devices: a tree that begins as theirs."""
+    return (cut(mesh(), 1), copied(mesh())) if is_cut else copied(mesh())
+
+
+def _compiled(
+    one: OneSample, constants: Any, wide: bool, is_cut: bool, rows: int, length: int
+) -> Any:
     """The program for batches of a shape, and constants of these shapes."""
-    everywhere, shared = copied(mesh()), cut(mesh())
+    shared = cut(mesh())
 
     def like(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-    constants = jax.tree.map(lambda x: like(x.shape, x.dtype, everywhere), constants)
+    def placed(where: NamedSharding, tree: Any) -> Any:
+        return jax.tree.map(lambda x: like(x.shape, x.dtype, where), tree)
+
+    constants = jax.tree.map(placed, _placement(is_cut), constants)
     tokens, each = like((rows, length), jnp.int32, shared), like((rows,), jnp.int32, shared)
-    program = _program(one, mesh(), way_here().one_by_one)
+    program = _program(one, mesh(), not is_cut and way_here().one_by_one, is_cut)
     with jax.enable_x64(wide):
         return program.lower(constants, tokens, each, each).compile()
 
 
 @cache
-def _program(one: OneSample, devices: Mesh, one_by_one: bool) -> Any:
+def _program(one: OneSample, devices: Mesh, one_by_one: bool, is_cut: bool = False) -> Any:
     """All samples of a batch under jit, each device with its own.
 
     A core takes one sample after the other, so that its activations stay in the cache.
@@ -324,13 +373,14 @@ def _program(one: OneSample, devices: Mesh, one_by_one: bool) -> Any:
         return jax.vmap(one, in_axes=(None, 0, 0, 0))(constants, *inputs)
 
     batched = P(DEVICES)
+    constants = (P(None, DEVICES), P()) if is_cut else P()
     return jax.jit(
         jax.shard_map(
             each,
             mesh=devices,
-            in_specs=(P(), batched, batched, batched),
+            in_specs=(constants, batched, batched, batched),
             out_specs=batched,
-            check_vma=False,  # devices share nothing
+            check_vma=False,  # devices share nothing but the parameters that are gathered
         )
     )
 

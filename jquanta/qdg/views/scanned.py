@@ -142,6 +142,11 @@ def loss(
                 x = network(run).layers[0](x, Packed(start, window))
         x = end.final_norm(end.layers[0](x, single), single)
         logits = x[0, 0] @ end.unembedding
+    return cross_entropy(logits, target)
+
+
+def cross_entropy(logits: Float[Array, " V"], target: Int[Array, ""]) -> Float[Array, ""]:
+    """-log softmax(logits)[target], in nats, without a scatter in the derivative."""
     # The target's logit as a sum in which all others are zero, since the derivative of indexing is
     # a scatter, and scatters are slow and not deterministic on a GPU.
     own = jnp.where(jnp.arange(len(logits)) == target, logits, 0).sum()

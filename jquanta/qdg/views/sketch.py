@@ -21,16 +21,18 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
 from jquanta.errors import BadInput
-from jquanta.lm.models.config import LMConfig
+from jquanta.lm.models.config import CUT, LMConfig
 from jquanta.lm.models.model import Model
 from jquanta.lm.models.network import Params, count, logits_at, shapes
 from jquanta.lm.models.roles import Role, role
 from jquanta.machine.memory import usable_together
 from jquanta.qdg.samples.predictions import Predictions
+from jquanta.qdg.views import layered
 from jquanta.qdg.views.gradient import cross_entropy
 from jquanta.qdg.views.parameters import PAPER, as_attribute, as_option, chosen
 from jquanta.qdg.views.parameters import count as numbers_in
 from jquanta.qdg.views.per_sample import view_of
+from jquanta.qdg.views.scanned import Run, runs
 from jquanta.qdg.views.view import Cost, Function, OneSample, require_float32
 from jquanta.run.settings import as_bytes
 
@@ -69,6 +71,11 @@ class Sketch:
         around = projections(config, names, self.size, jax.random.key(self.seed))
         norms = tuple(name for name in names if role(name) == Role.LAYER_NORM)
         operations = self.cost(config).operations
+        if model.placement == CUT:
+            one, operations = _layered(config, names), layered.operations(config, operations)
+            return Function(
+                one, (model.shares, _stacked(config, names, around)), operations, cut=True
+            )
         return Function(_sketch(config, norms), (dict(model.params), around), operations)
 
     def cost(self, config: LMConfig) -> Cost:
@@ -178,7 +185,7 @@ def sketch(
         taps = {module: partial(_tap, p, middles[module]) for module, p in around.items()}
         return cross_entropy(logits_at(config, {**params, **own}, tokens, at, taps), target)
 
-    zeros = {module: jnp.zeros((_size(p), len(p.out)), p.out.dtype) for module, p in around.items()}
+    zeros = {module: _nothing(p) for module, p in around.items()}
     middles, own = jax.grad(loss, argnums=(0, 1))(zeros, {name: params[name] for name in norms})
     return {**middles, **own}
 
@@ -225,6 +232,52 @@ def _sketch(config: LMConfig, norms: tuple[str, ...]) -> OneSample:
         return sketch(config, norms, *constants, *sample)
 
     return one
+
+
+@cache
+def _layered(config: LMConfig, names: tuple[str, ...]) -> OneSample:
+    """``_sketch`` block by block."""
+
+    def tap(around: Projection, middle: Array, x: Float[Array, "1 T n_in"]) -> Array:
+        return _tap(around, middle, x[0].T).T[None]
+
+    def one(constants: tuple[Any, layered.Tapped], *sample: Array) -> dict[str, Array]:
+        shares, around = constants
+        taken = layered.backward(
+            config,
+            names,
+            shares,
+            sample,
+            lambda found: found,
+            around,
+            (tap, _nothing),
+        )
+        return layered.apart(config, names, taken)
+
+    return one
+
+
+def _stacked(
+    config: LMConfig, names: tuple[str, ...], around: Mapping[str, Projection]
+) -> layered.Tapped:
+    """Projections by loops: those of all blocks of a loop under the name within a block."""
+
+    def of(run: Run) -> dict[str, Projection]:
+        modules = {name.rpartition(".")[0] for name in run.own}
+        first = {m for m in modules if f"layers.{run.first}.{m}" in around}
+        return {
+            module: jax.tree.map(
+                lambda *x: jnp.stack(x), *(around[f"layers.{i}.{module}"] for i in run.layers)
+            )
+            for module in sorted(first)
+        }
+
+    return {run.prefix: of(run) for run in runs(config, names)}
+
+
+def _nothing(around: Projection) -> Float[Array, "m_in m_out"]:
+    """The numbers of a tap that adds nothing."""
+    return jnp.zeros((_size(around), len(around.out)), around.out.dtype)
 
 
 def _tap(

@@ -27,6 +27,8 @@ class Function(NamedTuple):
         by_name: of a tree of [q, …] that ``one`` gave for q samples, the same numbers by the names
             of the parameters that they belong to.
         inside: bytes that a sample takes on the way, beside activations and the arrays given.
+        cut: whether ``constants`` are two trees, of which the first lies in equal shares on the
+            devices (``lm.models.cut``); else each device has a copy of all.
     """
 
     one: OneSample
@@ -34,6 +36,7 @@ class Function(NamedTuple):
     operations: float
     by_name: Callable[[Any], Any] = lambda found: found
     inside: float = 0.0
+    cut: bool = False
 
 
 class Cost(NamedTuple):

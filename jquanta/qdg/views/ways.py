@@ -8,12 +8,13 @@ two padded lengths, and the layers are in a loop (``scanned``).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 
 from jquanta.lm.losses.batches import MOST_LENGTHS
 from jquanta.lm.losses.packing import ALIGNMENT
+from jquanta.lm.models.config import COPIED, CUT
 
 CPU_TOKENS = 2**11
 """Tokens of a batch on a CPU, at most: the work that a core is given at a time."""
@@ -56,6 +57,7 @@ class Way:
         alignment: padded lengths are multiples of this.
         compile_seconds: of a program.
         rate: operations a second and device.
+        cut: whether parameters are cut over the devices (``layered``).
         fit: of (length, bytes that a sample takes, bytes that may be used on each device): samples
             of a batch on each device. Pure.
     """
@@ -67,16 +69,18 @@ class Way:
     compile_seconds: float
     rate: float
     fit: Callable[[int, float, int], float]
+    cut: bool = False
 
 
-def way_here() -> Way:
+def way_here(placement: str = COPIED) -> Way:
     """The way for JAX's default devices."""
-    return way_of(jax.default_backend())
+    return way_of(jax.default_backend(), placement)
 
 
-def way_of(kind: str) -> Way:
-    """The way for a kind of device, by the name that JAX or ``devices.kind`` has for it."""
-    return WAYS.get(kind, ACCELERATOR)
+def way_of(kind: str, placement: str = COPIED) -> Way:
+    """The way for a kind of device, by the name that JAX or ``devices.kind`` has for it, and for
+    where parameters lie, one of ``config.PLACEMENTS``."""
+    return CUT_WAY if placement == CUT else WAYS.get(kind, ACCELERATOR)
 
 
 def _fit_cpu(length: int, size: float, memory: int) -> float:
@@ -106,6 +110,9 @@ ACCELERATOR = Way(
     rate=GPU_RATE,
     fit=_fit_accelerator,
 )
+
+CUT_WAY = replace(ACCELERATOR, cut=True)
+"""For parameters that are cut over the devices, of whatever kind."""
 
 WAYS = {"cpu": CPU}
 """By JAX's name of the kind of device; ``ACCELERATOR`` for all others."""
