@@ -117,8 +117,8 @@ def ending(place: launch.Place, number: int, said: str) -> str:
         said: what libraries have written.
     """
     again = "the same command continues"
-    if lost := launch.lost_in(said):
-        return f"{place}: ended, since {lost} lost; {again}"
+    if reason := launch.reason_in(said):
+        return f"{place}: ended, since {reason}"
     if number == signal.SIGKILL:
         return f"{place}: was killed, as the system does if memory is short; {again}"
     last = " ".join(said.split())[-300:]

@@ -58,7 +58,8 @@ def start(place: Place) -> None:
         )
     except Exception as error:  # of gRPC, of a name that nobody knows, of a port in use
         reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"--process: {place} does not find the others ({reason})") from None
+        remedy = "; give a free port of this host" if place.index == 0 else ""
+        raise BadInput(f"--process: {place} does not find the others ({reason}){remedy}") from None
 
 
 def here() -> tuple[int, int]:

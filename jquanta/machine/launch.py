@@ -128,13 +128,16 @@ def visible_gpus() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
-def lost_in(text: str) -> str | None:
-    """Which process is lost, from what JAX's runtime writes as it ends this one: ``process 2 was``,
-    or ``processes 2, 3 were``. None if it says nothing of the kind."""
+def reason_in(text: str) -> str | None:
+    """Why JAX's runtime ends a process, and what to do, from what it writes as it does so; None if
+    it does not say that it ends it."""
     if "distributed service detected fatal errors" not in text:
         return None
+    if "RegisterTask" in text:
+        return "not all processes have come; start all of them at once, with the same address"
     if found := re.search(r"unhealthy \(stopped sending heartbeats\):\s*((?:\d+\s)+)", text):
         first, *others = (str(int(x) + 1) for x in found[1].split())
-        return f"processes {', '.join([first, *others])} were" if others else f"process {first} was"
-    leader = re.search(r"leader\s+task", text)
-    return "process 1 was" if leader else "another process was"
+        lost = f"processes {', '.join([first, *others])} were" if others else f"process {first} was"
+    else:
+        lost = "process 1 was" if re.search(r"leader\s+task", text) else "another process was"
+    return f"{lost} lost; the same command continues"

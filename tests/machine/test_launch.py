@@ -4,7 +4,7 @@ import pytest
 
 from jquanta.cli.several import ending
 from jquanta.errors import BadInput
-from jquanta.machine.launch import Place, find, lost_in, tasks_by_node
+from jquanta.machine.launch import Place, find, reason_in, tasks_by_node
 
 SLURM = {
     "SLURM_JOB_ID": "77",
@@ -95,9 +95,11 @@ OTHERS = (
 
 def test_who_is_lost_is_read_in_what_jax_writes() -> None:
     """As versions 0.10 to 0.12 write it; of a real loss: ``tests.run.test_together``."""
-    assert lost_in(LEADER) == "process 1 was"
-    assert lost_in(OTHERS) == "processes 2, 13 were"
-    assert lost_in("F1128 something else") is None
+    assert reason_in(LEADER) == "process 1 was lost; the same command continues"
+    assert reason_in(OTHERS) == "processes 2, 13 were lost; the same command continues"
+    absent = ENDED + "DEADLINE_EXCEEDED: Deadline Exceeded\n\nRPC: /xla.Service/RegisterTask"
+    assert str(reason_in(absent)).startswith("not all processes have come; start all of them")
+    assert reason_in("F1128 something else") is None
 
 
 def test_an_end_is_told_in_one_line() -> None:
