@@ -191,8 +191,19 @@ def _examples(
         )
         if expected is not None:
             after = expected.isel(step=expected.step.to_numpy() > 0, subtask=subtask)
-            panel.plot(after.step, after.subtask_loss, "--", lw=0.9, color=style.ORANGE, zorder=3)
+            label = "solvable model"
+            panel.plot(
+                after.step,
+                after.subtask_loss,
+                "--",
+                lw=0.9,
+                color=style.ORANGE,
+                zorder=3,
+                label=label,
+            )
         panel.set_xlabel("steps", fontsize=7)
     for panel in grid[len(ranks) :]:
         panel.remove()
     grid[0].set_ylabel("loss (nats)", fontsize=7)
+    if expected is not None:
+        grid[0].legend(fontsize=6, loc="upper right")
