@@ -143,7 +143,7 @@ def similarity(
             claim(folder, identity)
             return _remembered(made, folder / KEPT, len(predictions), monitor)
         if not isinstance(view, Factors):
-            return Rows(made)
+            return Rows(made, working=made.working)
         place = folder and folder / FACTORS
         if folder is not None:
             claim(folder, identity)
@@ -250,11 +250,11 @@ def _remembered(made: Any, folder: Path, samples: int, monitor: Monitor) -> Rows
             f"the disk has less than {SPARE} times {1e-9 * size_of(made, samples):.3g} GB, so what "
             "is made of samples is not kept: the same command would make it again"
         )
-        return Rows(made)
+        return Rows(made, working=made.working)
     found = Remembered(made, folder, samples)
     if found.done.any():
         monitor.say(f"samples: continuing after {found.done.mean():.0%}")
-    return Rows(found)
+    return Rows(found, working=made.working)
 
 
 @contextlib.contextmanager

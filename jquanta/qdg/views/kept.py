@@ -82,6 +82,11 @@ class Outer:
         """See ``source.weights``."""
         return weights(self.source)
 
+    @property
+    def working(self) -> int:
+        """See ``PerSample``."""
+        return int(getattr(self.source, "working", 0))
+
     @cached_property
     def row(self) -> Any:
         """See ``Source``."""
