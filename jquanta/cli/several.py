@@ -78,7 +78,8 @@ def together(process: str | None, shard: str | None = None) -> Iterator[bool]:
 
 def _watch(place: launch.Place) -> None:
     """Go on in a new process, while this one waits for its end, and then ends as it did."""
-    if "jax" in sys.modules:  # with threads of JAX a fork is not safe: a test, or an older Python
+    # With threads of JAX a fork is not safe: this is a test. On Windows there is none.
+    if "jax" in sys.modules or not hasattr(os, "fork"):
         return
     sys.stdout.flush()
     sys.stderr.flush()
@@ -97,8 +98,13 @@ def _watch(place: launch.Place) -> None:
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
         os.dup2(said, 2)
         return
+
+    def pass_on(number: int, _: object) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(worker, number)
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: os.kill(worker, number))
+        signal.signal(number, pass_on)
     _, status = os.waitpid(worker, 0)
     code = os.waitstatus_to_exitcode(status)
     if code < 0:

@@ -53,6 +53,8 @@ def start(place: Place) -> None:
             place.count,
             place.index,
             local_device_ids=place.devices,
+            # What the user has said needs no launcher, which may be there all the same.
+            cluster_detection_method="deactivate" if place.address else None,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             initialization_timeout=START_SECONDS,
         )
@@ -83,6 +85,11 @@ def _wait(name: str, most: int, check: Callable[[], None]) -> None:
     _, count = here()
     if count == 1:
         return
+    if not jax.distributed.is_initialized():  # hosts of a TPU know of each other without
+        raise BadInput(
+            f"this is one of {count} processes: give --process auto, or in Python call "
+            "jax.distributed.initialize() before all else"
+        )
     # A barrier of the runtime's first process: no device takes part, so that none is kept busy. It
     # cannot be interrupted, so that it gets a thread.
     passed: list[Any] = []

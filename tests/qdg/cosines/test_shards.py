@@ -1,5 +1,6 @@
 """A similarity in shards, joined: that of one call."""
 
+import errno
 from itertools import combinations_with_replacement
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from jquanta import qdg
 from jquanta.__main__ import main
 from jquanta.cli.qdg import main as command
-from jquanta.errors import BadInput
+from jquanta.errors import BadInput, RunFailed
 from jquanta.lm.corpus.reader import Corpus
 from jquanta.qdg.config import load_qdg
 from jquanta.qdg.cosines.features import features, open_features
@@ -24,6 +25,7 @@ from jquanta.qdg.views.factors import Factors
 from jquanta.qdg.views.gradient import Gradients
 from jquanta.qdg.views.sketch import Sketch
 from jquanta.qdg.views.view import View
+from jquanta.run.folder import RunFolder
 from jquanta.run.shard import Shard, shards_in
 from tests.qdg import examples
 from tests.qdg.test_pipeline import settings
@@ -182,6 +184,39 @@ def test_the_commands(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["qdg", *flags]) == 0  # the command of the whole finds it finished
     assert qdg.open_similarity(out).attrs == whole.attrs
     assert main(["check", str(out)]) == 0
+
+
+def test_a_full_disk_loses_nothing(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_qdg(settings(place))
+    qdg.run(config, tmp_path / "whole")  # its losses are needed
+    for number in (1, 2):
+        run_shard(config, tmp_path / "run", Shard(2, number))
+    before = tree(tmp_path / "run" / "shards")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jquanta.qdg.cosines.shards.write", full)
+        with pytest.raises(RunFailed, match="the disk is full: free some space"):
+            qdg.run(config, tmp_path / "run")
+    assert tree(tmp_path / "run" / "shards") == before
+    assert not (tmp_path / "run" / "similarity.zarr").exists()
+    found = qdg.run(config, tmp_path / "run")
+    np.testing.assert_array_equal(found.label, qdg.open_clusters(tmp_path / "whole").label)
+
+
+def test_a_shard_that_is_being_computed_is_left_alone(place: Path, tmp_path: Path) -> None:
+    config = load_qdg(settings(place))
+    qdg.run(config, tmp_path / "whole")
+    work = RunFolder(tmp_path / "run" / "shards" / "1-of-2" / "similarity.work")
+    with (
+        work.locked(),
+        pytest.raises(BadInput, match=r"1-of-2/similarity\.work: in use by process"),
+    ):
+        run_shard(config, tmp_path / "run", Shard(2, 1))
 
 
 def test_the_command_of_the_whole_goes_on_with_shards(place: Path, tmp_path: Path) -> None:
