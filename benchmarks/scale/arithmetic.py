@@ -11,6 +11,7 @@ Pure: nothing is computed, read or written but numbers. What an estimate would t
 (10^10 tokens have millions of batches) is planned for ``MOST`` of them and multiplied.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -28,7 +29,8 @@ from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.pythia import pythia
 from jquanta.machine.computer import H200
 from jquanta.qdg import estimate as qdg_estimate
-from jquanta.qdg.config import ClusterConfig, chosen_counts, load_qdg
+from jquanta.qdg.config import COMPACT, ClusterConfig, chosen_counts, load_qdg
+from jquanta.qdg.cosines.shards import groups_of, units_of
 from jquanta.qdg.estimate import FLOAT, Stage
 from jquanta.qdg.views.factors import Factors
 from jquanta.qdg.views.gradient import Gradients
@@ -309,10 +311,13 @@ def prefix_lengths(samples: int, longest: int = texts.CUT) -> NDArray[np.int64]:
     return index - (ends - found)[document] + 1
 
 
-def groups_for(shards: int) -> int:
-    """Into how many groups samples are cut so that each shard multiplies two of them: the most
-    whose pairs, and groups with themselves, are no more than the shards."""
-    return int(((8 * shards + 1) ** 0.5 - 1) / 2)
+def block_of(samples: int, shards: int) -> int:
+    """Samples whose one half a shard multiplies with the other half, about: of the longest shard,
+    which has several blocks of two groups, one block of as many products."""
+    if shards == 1:
+        return samples
+    groups = groups_of(shards)
+    return min(samples, math.ceil(2 * samples / groups * math.sqrt(units_of(groups, shards))))
 
 
 def qdg_row(
@@ -352,6 +357,11 @@ def qdg_row(
         else:
             whole = cuts[1]
             disk = whole[-1].disk  # of the matrix, or the sketches; factors are for a while
+            # Of sketches, one process makes the matrix.
+            if way in MATRIX and VIEWS[way].mode in COMPACT:
+                products = whole[-1]
+                cuts[1] = whole[:-1]
+                ends += products.seconds + products.compiling
             for n, stages in cuts.items():
                 start = sum(stage.compiling for stage in stages) + reads / DISK
                 work = sum(stage.seconds for stage in stages)
@@ -377,17 +387,16 @@ def qdg_row(
 def made(
     way: str, samples: int, config: LMConfig, longest: int, shards: int = 1
 ) -> Sequence[Stage]:
-    """What one of several shards makes: where there is a matrix, the block of two groups of
-    samples; else the sketches of its share of them.
+    """What one of several shards makes: of gradients and factors a block of their matrix, else the
+    sketches of its share of the samples, whose matrix one process makes when all are there.
 
     Raises:
         BadInput: if what it makes does not fit into the memory of a GPU.
     """
-    view, groups = VIEWS[way], groups_for(shards)
-    if way in MATRIX:
-        own = samples if groups == 1 else min(samples, 2 * -(-samples // groups))
-        lengths = prefix_lengths(own, longest)
-        return qdg_estimate.similarity(view, lengths, config, H200, halves=groups > 1)
+    view = VIEWS[way]
+    if way in MATRIX and (shards == 1 or view.mode not in COMPACT):
+        lengths = prefix_lengths(block_of(samples, shards), longest)
+        return qdg_estimate.similarity(view, lengths, config, H200, halves=shards > 1)
     own = -(-samples // shards)
     planned = min(own, MOST_SAMPLES)
     stage = qdg_estimate.features(view, prefix_lengths(planned, longest), config, H200)

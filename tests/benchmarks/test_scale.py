@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.scale import __main__ as command
 from benchmarks.scale import arithmetic, drawing, tables
-from benchmarks.scale.arithmetic import EXACT, GPUS, SKETCH, SPHERICAL, Row, groups_for
+from benchmarks.scale.arithmetic import EXACT, GPUS, SKETCH, SPHERICAL, Row, block_of
 from benchmarks.scale.drawing import COUNTS, Cost, Peak, Scaled
 from jquanta.lm.models.pythia import pythia
 from jquanta.machine.computer import H200
@@ -45,10 +45,11 @@ def test_twice_the_samples_are_four_times_the_products() -> None:
     assert many.disk == 4 * few.disk
 
 
-@pytest.mark.parametrize("shards", range(1, 70))
-def test_every_pair_of_groups_has_a_shard(shards: int) -> None:
-    groups = groups_for(shards)
-    assert groups * (groups + 1) <= 2 * shards < (groups + 1) * (groups + 2)
+@pytest.mark.parametrize("shards", [2, 8, 18, 32, 64])
+def test_blocks_of_all_shards_are_all_pairs(shards: int) -> None:
+    """Of samples in two halves a block has a quarter of the pairs; all pairs are half of Q²."""
+    block = block_of(10**6, shards)
+    assert shards * (block / 2) ** 2 == pytest.approx(10**12 / 2, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ Of a view with short vectors, a shard has some samples: their vectors (``feature
 cosines of all pairs are made when all are there. Of a view with long ones it has some blocks of the
 matrix. Samples are cut into g groups, and pairs of groups are dealt: whoever has one of them makes
 the gradients of 2 Q / g samples, and (Q / g)² products. Pairs of a group with itself are half the
-work, and go in twos, so that g² / 2 shards have equally much to do: 2, 8, 18, 32, 50 and so on.
-Between those, some get twice as much as others.
+work, and go in twos: g² / 2 units of equally many products, which are dealt to the shards. For 2,
+8, 18, 32, 50 or 64 of them they are dealt evenly; else the longest has a fifth more at most.
 """
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,11 +102,16 @@ def share_of(predictions: Predictions, model: Model, view: View, shard: Shard) -
 
 
 def groups_of(shards: int) -> int:
-    """Into how many groups samples are cut: the least even number g for which g² / 2 is enough."""
-    count = 2
-    while count * count // 2 < shards:
-        count += 2
-    return count
+    """Into how many groups samples are cut: the even number with which the largest share of all
+    products is least; up to twice as many as there must be, since with more groups gradients are
+    made more often."""
+    least = 2 * math.ceil(math.sqrt(shards / 2))
+    return min(range(least, 2 * least + 1, 2), key=lambda g: (units_of(g, shards) / g**2, g))
+
+
+def units_of(groups: int, shards: int) -> int:
+    """The most units, of one pair of groups or of two groups with themselves, of any shard."""
+    return math.ceil(groups**2 / 2 / shards)
 
 
 def dealt(shard: Shard) -> tuple[tuple[int, int], ...]:

@@ -16,7 +16,7 @@ from jquanta.lm.corpus.reader import Corpus
 from jquanta.qdg.config import load_qdg
 from jquanta.qdg.cosines.features import features, open_features
 from jquanta.qdg.cosines.matrix import Blocks, OnDisk
-from jquanta.qdg.cosines.shards import compute, dealt, groups_of, join, share_of
+from jquanta.qdg.cosines.shards import compute, dealt, groups_of, join, share_of, units_of
 from jquanta.qdg.cosines.similarity import similarity
 from jquanta.qdg.pipeline import run_shard
 from jquanta.qdg.samples.prefixes import prefixes
@@ -51,15 +51,23 @@ def test_every_pair_of_groups_is_dealt_once(of: int) -> None:
     count = groups_of(of)
     found = [pair for shard in Shard(of, 1).all() for pair in dealt(shard)]
     assert sorted(found) == list(combinations_with_replacement(range(count), 2))
-    assert count * count >= 2 * of
+    # Half a block is the pair of a group with itself.
+    work = [sum(1 if i < j else 0.5 for i, j in dealt(shard)) for shard in Shard(of, 1).all()]
+    assert max(work) == units_of(count, of)
+    assert max(work) / count**2 <= 1.21 * 0.5 / of  # half of all pairs, dealt evenly: 0.5 / of
 
 
 @pytest.mark.parametrize("of", [2, 8, 18, 32])
 def test_some_numbers_of_shards_have_equally_much_to_do(of: int) -> None:
-    """Half a block is the pair of a group with itself, and no shard has more than two groups."""
-    work = [sum(1 if i < j else 0.5 for i, j in dealt(shard)) for shard in Shard(of, 1).all()]
-    assert set(work) == {1.0}
+    """And no shard has more than two groups."""
+    assert units_of(groups_of(of), of) == 1
     assert {len({*sum(dealt(shard), ())}) for shard in Shard(of, 1).all()} == {2}
+
+
+def test_sixty_four_shards_have_equally_much_to_do() -> None:
+    assert groups_of(64) == 16
+    assert units_of(16, 64) == 2
+    assert max(len({*sum(dealt(shard), ())}) for shard in Shard(64, 1).all()) <= 4
 
 
 @pytest.mark.parametrize(
