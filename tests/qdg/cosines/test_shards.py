@@ -54,7 +54,7 @@ def test_every_pair_of_groups_is_dealt_once(of: int) -> None:
     # Half a block is the pair of a group with itself.
     work = [sum(1 if i < j else 0.5 for i, j in dealt(shard)) for shard in Shard(of, 1).all()]
     assert max(work) == units_of(count, of)
-    assert max(work) / count**2 <= 1.21 * 0.5 / of  # half of all pairs, dealt evenly: 0.5 / of
+    assert max(work) / count**2 <= 1.22 * 0.5 / of  # half of all pairs, dealt evenly: 0.5 / of
 
 
 @pytest.mark.parametrize("of", [2, 8, 18, 32])
