@@ -33,6 +33,9 @@ EXPONENTS = {
     "loss": "c of the least loss, L ~ C^-c",
 }
 
+HOLLOW: dict[str, Any] = {"mfc": "none", "mew": 0.7}
+"""Where training was too short to tell the best: not fitted."""
+
 EQUAL = 7
 """Amounts of compute whose losses are drawn against parameters."""
 
@@ -94,7 +97,9 @@ def _lines_panel(axes: Axes, found: xr.Dataset, fit: Fit) -> None:
         bits = found.loss_at.isel(n_params=place).mean("seed").to_numpy() / NATS_PER_BIT
         axes.loglog(C, bits, color=colours.to_rgba(size), lw=0.8)
     least = found.loss.mean("seed").to_numpy() / NATS_PER_BIT
-    axes.plot(C, least, "o", ms=2.5, color="black", label="least loss", zorder=3)
+    seen = found.seen.to_numpy()
+    axes.plot(C[seen], least[seen], "o", ms=2.5, color="black", label="least loss", zorder=3)
+    axes.plot(C[~seen], least[~seen], "o", ms=2.5, color="black", zorder=3, **HOLLOW)
     style.fit_line(axes, fit, r"C^{-c},\ c", NATS_PER_BIT)
     if (alpha := found.attrs["alpha"]) > 0:
         c = scaling.expected_exponents(alpha)["loss"]
@@ -118,7 +123,7 @@ def _equal_panel(axes: Axes, found: xr.Dataset, fit: Fit) -> None:
         one = found.isel(operations=place).mean("seed")
         colour = colours.to_rgba(C[place])
         ends = order in (0, len(chosen) - 1)
-        label = f"$C$ = {C[place]:.1e}".replace("e+", r"·10$^{") + "}$" if ends else None
+        label = f"$C$ = {style.number(float(f'{C[place]:.1e}'))}" if ends else None
         axes.loglog(
             one.n_params, one.loss_at / NATS_PER_BIT, ".-", ms=2.5, lw=0.8, color=colour,
             label=label,
@@ -145,10 +150,10 @@ def _best_panel(
     for quantity, (colour, mark, letter) in marks.items():
         values = np.exp(np.log(found[QUANTITIES[quantity]].to_numpy()).mean(0))
         fit = fits[quantity]
-        axes.loglog(
-            found.operations, values, mark, ms=3, color=colour,
-            label=rf"best ${letter}$: $C^{{{fit.slope:.2f}}}$",
-        )  # fmt: skip
+        label = rf"best ${letter}$: $C^{{{fit.slope:.2f}}}$"
+        seen, C = found.seen.to_numpy(), found.operations.to_numpy()
+        axes.loglog(C[seen], values[seen], mark, ms=3, color=colour, label=label)
+        axes.plot(C[~seen], values[~seen], mark, ms=3, color=colour, **HOLLOW)
         inside = np.geomspace(*fit.window, 50)
         axes.plot(inside, fit.predict(inside), "-", color=style.ORANGE, lw=1)
         if quantity in expected:
@@ -162,6 +167,9 @@ def _best_panel(
             axes.plot(window, values, ":", color="black", lw=1.1, zorder=3)
         axes.plot([], [], ":", color="black", lw=1.1, label="of the fitted $L(N, S)$")
     axes.plot([], [], "-", color=style.ORANGE, lw=1, label="fit")
+    if not found.seen.all():
+        label = "hollow: training too short to tell"
+        axes.plot([], [], "o", ms=3, color=style.GREY, label=label, **HOLLOW)
     if expected:
         n_exponent, s_exponent = expected["n_params"], expected["step"]
         axes.plot(
