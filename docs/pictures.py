@@ -60,6 +60,7 @@ SUITE = {
 SWEEPS = {
     "sweep": "../mini-fig2",
     "figures subtask-spectrum --runs runs/mini-fig2": "mini-subtask-spectrum",
+    "figures compute --runs runs/mini-fig2": "mini-compute",
     "sweep compositional --mini": None,
     "figures compositional --runs runs/compositional-mini": "compositional-mini",
     "sweep fig7 --mini": None,

@@ -279,9 +279,10 @@ def _seen(
     there = np.isfinite(at)
     first = there.argmax(-1)  # the narrowest that was trained so far
     least = np.where(there, at, np.inf).argmin(-1)
-    ended = there.any(-1) & (first > 0) & (least == first) & ~np.isfinite(best)
     # Before its first evaluation a wide network is not compared, a narrow one not after its last.
-    ended &= np.maximum.accumulate(there, axis=1)[..., 0]
+    begun = np.maximum.accumulate(there, axis=1)
+    narrower = np.arange(at.shape[-1]) < first[..., None]
+    ended = (begun & narrower).any(-1) & there.any(-1) & (least == first) & ~np.isfinite(best)
     return np.asarray(~np.maximum.accumulate(ended.any(0)))
 
 
