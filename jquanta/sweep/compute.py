@@ -135,8 +135,8 @@ def fit_frontier(found: xr.Dataset, window: powerlaw.Window | None = None) -> di
     kept = kept.dropna("seed", how="all", subset=["loss"])
     if kept.sizes["operations"] < 3:
         raise BadInput(
-            f"{kept.sizes['operations']} amounts of compute with a best width between the narrowest "
-            "and the widest: at least 3 are needed; train more widths, or for longer"
+            f"{kept.sizes['operations']} amounts of compute have their best width between the "
+            "narrowest and the widest, and 3 are needed; train more widths, or for longer"
         )
     groups = kept.seed.to_numpy()[:, None] if kept.sizes["seed"] > 1 else None
     return {

@@ -133,7 +133,7 @@ def test_what_has_no_frontier(results: xr.Dataset, tmp_path: Path) -> None:
     wide = results.isel(run=(results.width > 200).to_numpy())
     with pytest.raises(BadInput, match="train narrower networks for longer, or wider ones"):
         scaling.frontier(wide.isel(step=slice(0, 20)))
-    with pytest.raises(BadInput, match="0 amounts of compute"):
+    with pytest.raises(BadInput, match="0 amounts of compute have"):
         scaling.fit_frontier(scaling.frontier(results), (1.0, 2.0))
     with pytest.raises(NoSuchRuns, match=r"under three evaluations"):
         scaling.frontier(results.isel(step=slice(0, 3)))
