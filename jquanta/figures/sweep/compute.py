@@ -148,7 +148,7 @@ def _best_panel(
         "step": (style.GREEN, "^", "S"),
     }
     for quantity, (colour, mark, letter) in marks.items():
-        values = np.exp(np.log(found[QUANTITIES[quantity]].to_numpy()).mean(0))
+        values = found[QUANTITIES[quantity]].mean("seed").to_numpy()
         fit = fits[quantity]
         label = rf"best ${letter}$: $C^{{{fit.slope:.2f}}}$"
         seen, C = found.seen.to_numpy(), found.operations.to_numpy()
