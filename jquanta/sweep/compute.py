@@ -44,9 +44,9 @@ def frontier(results: xr.Dataset) -> xr.Dataset:
     interpolated between evaluations. The best N is the minimum of a parabola in ln N, laid through
     the five losses ln L around the smallest (fewer at the ends). Where the smallest is that of the
     narrowest or the widest network that was trained so far, the best may be yet narrower or wider:
-    there is then no minimum, and NaN. Where that is so because narrower networks had ended, the
-    training was too short to tell, and at larger C a minimum is seen only where the best steps
-    happen to be few: ``seen`` is False from there on.
+    there is then no minimum, and NaN. Where that is so because narrower networks had ended, or
+    there are no wider ones, a minimum at larger C is seen only where it happens to lie within the
+    grid: ``seen`` is False from there on.
 
     Args:
         results: from ``open_results``, with online runs of at least three widths.
@@ -274,16 +274,19 @@ def _seen(
     at: Float64[np.ndarray, "seeds operations widths"],
     best: Float64[np.ndarray, "seeds operations"],
 ) -> Bool[np.ndarray, " operations"]:
-    """Whether each amount of compute is below the first at which a narrower network than those
-    that were trained so far would be the best."""
+    """Whether each amount of compute is below the first, after some minimum, at which a narrower
+    network than those that were trained so far, or a wider one than there is, would be the best."""
     there = np.isfinite(at)
-    first = there.argmax(-1)  # the narrowest that was trained so far
     least = np.where(there, at, np.inf).argmin(-1)
+    widths = np.arange(at.shape[-1])
     # Before its first evaluation a wide network is not compared, a narrow one not after its last.
     begun = np.maximum.accumulate(there, axis=1)
-    narrower = np.arange(at.shape[-1]) < first[..., None]
-    ended = (begun & narrower).any(-1) & there.any(-1) & (least == first) & ~np.isfinite(best)
-    return np.asarray(~np.maximum.accumulate(ended.any(0)))
+    ended = (begun & ~there & (widths < least[..., None])).any(-1) & (least == there.argmax(-1))
+    widest = np.where(there.any(1), widths, 0).max(-1)
+    # The widest but one, with a parabola whose minimum lies further out, is at the end, too.
+    at_end = (ended | (least >= widest[:, None] - 1)) & there.any(-1) & ~np.isfinite(best)
+    at_end &= np.maximum.accumulate(np.isfinite(best), axis=1)
+    return np.asarray(~np.maximum.accumulate(at_end.any(0)))
 
 
 def _minima(

@@ -34,7 +34,7 @@ EXPONENTS = {
 }
 
 HOLLOW: dict[str, Any] = {"mfc": "none", "mew": 0.7}
-"""Where training was too short to tell the best: not fitted."""
+"""Where the best may lie outside the grid: not fitted."""
 
 EQUAL = 7
 """Amounts of compute whose losses are drawn against parameters."""
@@ -168,7 +168,7 @@ def _best_panel(
         axes.plot([], [], ":", color="black", lw=1.1, label="of the fitted $L(N, S)$")
     axes.plot([], [], "-", color=style.ORANGE, lw=1, label="fit")
     if not found.seen.all():
-        label = "hollow: training too short to tell"
+        label = "hollow: the best may lie outside"
         axes.plot([], [], "o", ms=3, color=style.GREY, label=label, **HOLLOW)
     if expected:
         n_exponent, s_exponent = expected["n_params"], expected["step"]
