@@ -116,6 +116,21 @@ def test_where_training_is_too_short_to_tell_nothing_is_fitted(tmp_path: Path) -
     assert_legible(figure)
 
 
+def test_where_there_are_no_wider_networks_nothing_is_fitted(results: xr.Dataset) -> None:
+    """The widest networks train past their best; and a seed may lack the narrowest."""
+    narrow = results.isel(run=(results.width <= 64).to_numpy())
+    first = (narrow.width == 8) & (narrow.seed == 1)
+    found = scaling.frontier(narrow.isel(run=~first.to_numpy()))
+    seen = found.seen.to_numpy()
+    assert not seen.all()
+    assert found.loss.where(found.seen).notnull().sum() > 10
+    best = found.best_n_params.where(found.seen).max()
+    assert best < found.n_params[-1]
+    fits = scaling.fit_frontier(found)
+    assert fits["n_params"].slope == pytest.approx(A, abs=0.03)
+    assert fits["loss"].exponent == pytest.approx(C_LOSS, abs=0.01)
+
+
 def test_the_theory_of_finitely_many_subtasks(results: xr.Dataset) -> None:
     found = scaling.frontier(results)
     fit = scaling.fit_frontier(found)["loss"]
