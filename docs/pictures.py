@@ -60,6 +60,7 @@ SUITE = {
 SWEEPS = {
     "sweep": "../mini-fig2",
     "figures subtask-spectrum --runs runs/mini-fig2": "mini-subtask-spectrum",
+    "figures compute --runs runs/mini-fig2": None,
     "sweep compositional --mini": None,
     "figures compositional --runs runs/compositional-mini": "compositional-mini",
     "sweep fig7 --mini": None,
@@ -76,6 +77,10 @@ SWEEPS = {
 }
 
 SEEDS = "runs/stdlib-seeds/losses"
+COMPUTE = (
+    "sweep fig2-width --mini --train.steps 12000 --eval.log_every 100 "
+    '--network.width "log(6, 100, 11)" --train.seed "0, 1, 2" --out runs/compute'
+)
 LONG = {
     "pretrain stdlib-seeds": None,  # 88 minutes on 2 shared cores
     f"figures fig3 --losses {SEEDS}": "stdlib-seeds-fig3",
@@ -85,6 +90,8 @@ LONG = {
     f"figures fig4 --losses {SEEDS} --corpus runs/stdlib-seeds/corpus/test": None,
     "sweep science-check": None,  # 25 minutes on 2 quiet cores
     "figures fig8 --runs runs/science-check": "science-check",
+    COMPUTE: None,  # 22 minutes on 2 shared cores
+    "figures compute --runs runs/compute": "compute",
     "known toy --restarts 3 --out runs/toy": None,  # 48 minutes
     "figures fig16 --qdg runs/toy": "fig16",
     "figures fig17 --qdg runs/toy": "fig17",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what follows is for type checkers and editors
     from jquanta import powerlaw as powerlaw
     from jquanta import qdg as qdg
     from jquanta import spectrum as spectrum
+    from jquanta import surface as surface
     from jquanta import theory as theory
     from jquanta.figures.dispatch import draw as draw
     from jquanta.integrity import check as check
@@ -60,6 +61,7 @@ _HOMES = {
     "run_sweep": "jquanta.sweep.drive",
     "scaling": "jquanta.sweep.scaling",
     "spectrum": "jquanta.spectrum",
+    "surface": "jquanta.surface",
     "theory": "jquanta.theory",
 }
 

@@ -170,7 +170,7 @@ def fit(
             do not broadcast; or an invalid window, level or method.
     """
     points = _select(x, y, window, groups, at_least=3)
-    _check_level(level)
+    check_level(level)
     line = _line(points)
     if method == "t":
         interval = _t_interval(points, _design(points), line.residuals, 1, line.slope, level)
@@ -221,7 +221,7 @@ def mean_interval(
         BadInput: for fewer than two repeats, or an invalid level.
     """
     values = unmasked(values, "values", np.float64)
-    _check_level(level)
+    check_level(level)
     if values.ndim < 1 or len(values) < 2:
         raise BadInput(f"values of shape {values.shape}: an interval needs at least 2 repeats")
     freedom = len(values) - 1
@@ -256,7 +256,7 @@ def fit_irreducible(
             does not vary.
     """
     points = _select(x, y, window, groups, at_least=4)
-    _check_level(level)
+    check_level(level)
     if len(np.unique(points.log_x)) < 3:
         raise BadInput("x: an irreducible term needs 3 different values; use fit instead")
     if np.ptp(points.log_y) == 0:
@@ -387,9 +387,25 @@ def _select(
     return _Points(np.log(used_x), np.log(used_y), extent, units, missing)
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """Raise ``BadInput`` for a coverage that is no share."""
     if not 0 < level < 1:
         raise BadInput(f"level = {level}: give a coverage between 0 and 1, such as 0.95")
+
+
+def require_units(n_units: int, level: float, grouped: bool) -> None:
+    """Raise ``BadInput`` if a bootstrap of so few groups (or points) cannot have this coverage.
+
+    With probability 2^(1-m) all m units lie on the same side of the truth, and then no resample
+    reaches it: a bootstrap's coverage cannot be more than 1 - 2^(1-m).
+    """
+    ceiling = 1 - 2.0 ** (1 - n_units)
+    if ceiling < level:
+        needed = math.ceil(1 - math.log2(1 - level))
+        raise BadInput(
+            f"method = 'bootstrap': {n_units} {'groups' if grouped else 'points'} can carry "
+            f"{ceiling:.1%} at most, not {level:.1%}; give at least {needed}, or method = 't'"
+        )
 
 
 def _line(points: _Points) -> _Line:
@@ -459,15 +475,7 @@ def _bootstrap_interval(points: _Points, level: float, seed: int) -> tuple[float
     grouped = points.group is not None
     units = points.group if points.group is not None else np.arange(len(points.log_x))
     n_units = int(units.max()) + 1
-    # With probability 2^(1-m) all m units lie on the same side of the truth, and then no resample
-    # reaches it: a bootstrap's coverage cannot be more than 1 - 2^(1-m).
-    ceiling = 1 - 2.0 ** (1 - n_units)
-    if ceiling < level:
-        needed = math.ceil(1 - math.log2(1 - level))
-        raise BadInput(
-            f"method = 'bootstrap': {n_units} {'groups' if grouped else 'points'} can carry "
-            f"{ceiling:.1%} at most, not {level:.1%}; give at least {needed}, or method = 't'"
-        )
+    require_units(n_units, level, grouped)
     x = points.log_x - points.log_x.mean()
     y = points.log_y - points.log_y.mean()
     # The slope of a resample follows from sums of 1, x, y, x², xy, and those from each unit's own.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 PACKAGE = "jquanta"
 
 FLOORS = (
-    ("errors", "masks", "version", "lazy", "powerlaw", "theory", "streams", "spectrum"),
+    ("errors", "masks", "version", "lazy", "powerlaw", "theory", "streams", "spectrum", "surface"),
     ("machine",),
     ("run",),
     ("parity",),

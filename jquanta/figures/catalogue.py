@@ -178,6 +178,11 @@ FIGURES = {
         "width_data",
         "width-data",
     ),
+    "compute": _sweep(
+        "loss, best parameters and best steps against compute, beside the fitted L(N, S)",
+        "compute",
+        "fig2-width",
+    ),
     "widths": _sweep(
         "loss and number learned against parameters, by k, or with uniform frequencies",
         "widths",

@@ -13,6 +13,7 @@ import xarray as xr
 from jquanta.errors import BadInput
 
 NATS_PER_BIT = float(np.log(2))
+ONSET = 0.95  # bits: power laws are fitted from where the mean loss first falls below this
 LEARNED_BELOW = 0.1  # bits: a subtask counts as learned below this loss (paper, Fig. 8 and 9)
 SCALES = ("n_params", "step", "train_size")
 Readout = Literal["best", "validation", "last"]
@@ -40,7 +41,7 @@ def parameter_curve(results: xr.Dataset) -> xr.Dataset:
     Raises:
         BadInput: if the results hold no such runs, or the runs differ in another field.
     """
-    runs = _runs(results, online=True)
+    runs = runs_of(results, online=True)
     if np.unique(runs.n_params).size < 2:
         raise NoSuchRuns("no width sweep in these results: train online runs of several widths")
     curve = _averaged(at_readout(runs, "last"), "n_params")
@@ -111,7 +112,7 @@ def widest(results: xr.Dataset, online: bool) -> xr.Dataset:
         BadInput: if there are no such runs, or they differ in anything but width, train size and
             seed.
     """
-    runs = _runs(results, online)
+    runs = runs_of(results, online)
     return runs.isel(run=(runs.width == runs.width.max()).to_numpy())
 
 
@@ -223,7 +224,7 @@ def refuse_mixed(runs: "xr.Dataset | xr.DataArray", *free: str) -> None:
             raise BadInput(f"these runs differ in {name} ({shown}): select one value of it first")
 
 
-def _runs(results: xr.Dataset, online: bool) -> xr.Dataset:
+def runs_of(results: xr.Dataset, online: bool) -> xr.Dataset:
     """The online runs, or those on finite data, checked to differ in scale and seed only."""
     require_results(results)
     wanted = np.isinf(results.train_size) if online else np.isfinite(results.train_size)

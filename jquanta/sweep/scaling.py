@@ -1,8 +1,8 @@
 """Scaling laws of a finished sweep: power laws fitted to its curves, beside the theory.
 
-Everything that ``jq.scaling`` offers is named here; curves are made in ``sweep.curves``, and what
-the theory expects of them in ``sweep.expected``. A curve is of a single task. Split results of
-several tasks with xarray::
+Everything that ``jq.scaling`` offers is named here; curves are made in ``sweep.curves``, what the
+theory expects of them in ``sweep.expected``, and the loss against compute in ``sweep.compute``. A
+curve is of a single task. Split results of several tasks with xarray::
 
     for alpha, runs in results.groupby("alpha"):
         curve = scaling.step_curve(runs)
@@ -14,9 +14,18 @@ import xarray as xr
 
 from jquanta import powerlaw
 from jquanta.errors import BadInput
+from jquanta.sweep.compute import (
+    expected_exponents,
+    expected_finite,
+    fit_frontier,
+    frontier,
+    loss_surface,
+    surface_points,
+)
 from jquanta.sweep.curves import (
     LEARNED_BELOW,
     NATS_PER_BIT,
+    ONSET,
     SCALES,
     NoSuchRuns,
     Readout,
@@ -53,15 +62,20 @@ __all__ = [
     "at_readout",
     "bends",
     "data_curve",
+    "expected_exponents",
+    "expected_finite",
     "exponents",
     "fig10_window",
     "finite_curve",
     "finite_theory",
     "fit_curve",
+    "fit_frontier",
     "fit_seeds",
+    "frontier",
     "labelled",
     "learned",
     "limit_theory",
+    "loss_surface",
     "parameter_curve",
     "predicted",
     "predicted_finite",
@@ -70,12 +84,12 @@ __all__ = [
     "scale_of",
     "step_curve",
     "step_of",
+    "surface_points",
     "task_of",
     "undiverged",
     "widest",
 ]
 
-ONSET = 0.95  # bits: power laws are fitted from where the mean loss first falls below this
 FIG10_STEPS = (500, 15_000)  # paper, Fig. 10: later the network's size limits the loss
 
 
