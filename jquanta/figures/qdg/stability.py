@@ -54,6 +54,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     _counts(right, found, best)
     for axes, letter in ((left, "a"), (right, "b")):
         style.panel_letter(axes, letter)
+    style.shared_legend(figure, (left, right), columns=4)
     here = found.sel(count=count)
     told = int(here.p.notnull().sum())
     rows: list[Row] = [
@@ -97,7 +98,6 @@ def _clusters(axes: Axes, found: xr.Dataset, count: int) -> None:
         xscale="log", xlabel=f"samples of the cluster, of {count}", ylabel="contrast of cosines"
     )
     style.plain_log_ticks(axes.xaxis)
-    axes.legend(loc="upper right", frameon=False)
 
 
 def _counts(axes: Axes, found: xr.Dataset, best: Recommended) -> None:
@@ -112,4 +112,3 @@ def _counts(axes: Axes, found: xr.Dataset, best: Recommended) -> None:
     axes.set(xscale="log", yscale="log", xlabel="number of clusters", ylabel="clusters")
     for axis in (axes.xaxis, axes.yaxis):
         style.plain_log_ticks(axis)
-    axes.legend(loc="upper left", frameon=False)

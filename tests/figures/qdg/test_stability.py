@@ -10,7 +10,7 @@ from jquanta.figures import style
 from jquanta.figures.qdg import stability
 from jquanta.qdg.clusters.cluster import imported, save_clusters
 from jquanta.qdg.questions.stability import save_stability
-from tests.figures.layout import assert_legible, drawn, labels, panels
+from tests.figures.layout import assert_legible, drawn, panels
 from tests.qdg.questions.test_stability import of_clusters, values
 
 
@@ -25,7 +25,11 @@ def folder(tmp_path: Path) -> Path:
 def test_what_is_drawn(folder: Path, tmp_path: Path) -> None:
     figure, rows = drawn(stability.draw, folder, tmp_path)
     left, right = panels(figure)
-    assert labels(left) == ["null model: median to 95%", "more than chance", "no quantum"]
+    assert [line.get_label() for line in left.get_lines()] == [
+        "null model: median to 95%",
+        "more than chance",
+        "no quantum",
+    ]
     # Of four clusters (the count nearest to 400) one has two samples; single ones are not drawn.
     lines = {line.get_label(): line.get_xydata().tolist() for line in left.get_lines()}
     assert lines["more than chance"] == [[2, 0.5]]
@@ -33,7 +37,12 @@ def test_what_is_drawn(folder: Path, tmp_path: Path) -> None:
     curves = {line.get_label(): line.get_ydata() for line in right.get_lines()}
     np.testing.assert_array_equal(curves["more than chance"], [1, 1])
     np.testing.assert_array_equal(curves["and found again"], [1, 0.5])
-    assert labels(right) == ["all", "more than chance", "and found again", "recommended, 95%"]
+    assert [line.get_label() for line in right.get_lines()] == [
+        "all",
+        "more than chance",
+        "and found again",
+        "recommended, 95%",
+    ]
     none, best, interval = map(str, rows)
     assert "0 of 1" in none
     assert "2" in best
