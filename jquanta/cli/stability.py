@@ -125,8 +125,8 @@ def recommendation(best: "Recommended", counts: list[int]) -> list[str]:
         return ["no count is recommended: give several, --counts 100 200 400"]
     interval = f"{best.low} to {best.high}" if best.low < best.high else f"{best.low} alone"
     lines = [
-        f"recommended: {best.clusters} clusters (by 95% of resampled clusterings: {interval}), of "
-        f"{', '.join(map(str, counts))}; of none are more beyond chance and found again"
+        f"recommended: {best.clusters} clusters (by 95% of resampled clusterings: {interval}); no "
+        f"other of {', '.join(map(str, counts))} has more that are beyond chance and found again"
     ]
     ends = [end for end in (counts[0], counts[-1]) if best.low <= end <= best.high]
     if ends:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from jquanta.errors import BadInput
 from jquanta.figures import style
-from jquanta.figures.drawing import Amount, Drawing, Note, Row, Share
+from jquanta.figures.drawing import Drawing, Note, Row, Share
 from jquanta.qdg.questions.stability import (
     Recommended,
     known_of_clusters,
@@ -58,9 +58,13 @@ def draw(source: Path, folder: Path) -> Drawing:
     here = found.sel(count=count)
     told = int(here.p.notnull().sum())
     rows: list[Row] = [
-        Share.counted("no tighter than chance", f"{count}", len(no_quanta(found, count)), told),
-        Amount("recommended", "clusters", best.clusters, ""),
-        Note(f"recommended by 95% of resampled clusterings: {best.low} to {best.high}"),
+        Share.counted(
+            "no tighter than chance", f"{count} clusters", len(no_quanta(found, count)), told
+        ),
+        Note(
+            f"recommended: {best.clusters} clusters; by 95% of resampled clusterings {best.low} to "
+            f"{best.high}"
+        ),
     ]
     return Drawing(style.save(figure, folder, "stability"), rows)
 
@@ -95,7 +99,9 @@ def _clusters(axes: Axes, found: xr.Dataset, count: int) -> None:
             fontsize=6,
         )
     axes.set(
-        xscale="log", xlabel=f"samples of the cluster, of {count}", ylabel="contrast of cosines"
+        xscale="log",
+        xlabel=f"samples of a cluster ({count} clusters)",
+        ylabel="contrast of cosines",
     )
     style.plain_log_ticks(axes.xaxis)
 

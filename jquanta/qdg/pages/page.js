@@ -177,8 +177,8 @@ function drawRow(cluster) {
   const size = cluster.members.length;
   const of = make('small', { textContent: found < size ? `${found} of ${size}` : String(size) });
   return make('tr', {},
-    make('th', { scope: 'row' }, link, ' ', of),
-    make('td', {}, ...badge(cluster), tokenOf(tokenPredicted(cluster)), ...contextOrNote(cluster)),
+    make('th', { scope: 'row' }, link, ' ', of, ...badge(cluster)),
+    make('td', {}, tokenOf(tokenPredicted(cluster)), ...contextOrNote(cluster)),
     make('td', { textContent: fixed(cluster.tightness, 2) }),
     ...data.trust.some(Boolean) ? [make('td', { textContent: fixed(cluster.again, 2) })] : [],
     make('td', { textContent: fixed(cluster.loss, 3) }));
@@ -187,7 +187,7 @@ function drawRow(cluster) {
 /** What marks a cluster that is no tighter than chance offers. */
 function badge({ trust }) {
   if (!trust?.none) return [];
-  return [make('span', { className: 'none-here', textContent: 'no quantum', title: 'no tighter than chance offers' }), ' '];
+  return [make('span', { className: 'none-here', textContent: 'no quantum', title: 'no tighter than chance offers' })];
 }
 
 /** The second line of a row: the reader's note, or else the telling tokens before the target. */
@@ -250,7 +250,7 @@ function factsOf(cluster) {
       whatIs('chance'));
   }
   if (trust && !Number.isNaN(trust.again)) facts.push(` · found again ${fixed(trust.again, 2)}`, whatIs('again'));
-  return [...badge(cluster), ...facts];
+  return [...badge(cluster), ' ', ...facts];
 }
 
 /** The tokens that a cluster predicts, and what they often stand after. */
