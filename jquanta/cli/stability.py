@@ -124,16 +124,14 @@ def recommendation(best: "Recommended", counts: list[int]) -> list[str]:
     if len(counts) == 1:
         return ["no count is recommended: give several, --counts 100 200 400"]
     interval = f"{best.low} to {best.high}" if best.low < best.high else f"{best.low} alone"
+    more = " or more" * (best.high == counts[-1])
     lines = [
-        f"recommended: {best.clusters} clusters (by 95% of resampled clusterings: {interval}); no "
-        f"other of {', '.join(map(str, counts))} has more that are beyond chance and found again"
+        f"recommended: {best.clusters} clusters{more} (by 95% of resampled clusterings: {interval}); "
+        "no other of",
+        f"{', '.join(map(str, counts))} has more that are beyond chance and found again",
     ]
-    ends = [end for end in (counts[0], counts[-1]) if best.low <= end <= best.high]
-    if ends:
-        lines.append(
-            f"{' and '.join(map(str, ends))}: the end of the counts that were looked at, beyond "
-            "which there may be better ones"
-        )
+    if more:
+        lines.append(f"{best.high} are the most that were looked at: what comes after is not known")
     return lines
 
 

@@ -170,7 +170,7 @@ def test_the_number_of_groups_is_recommended(
     assert best.found[0] < best.found[1] < best.found[2]
     lines = door.recommendation(best, with_diffuse[2]["count"].to_numpy().tolist())
     assert lines[0].startswith(f"recommended: {best.clusters} clusters (")
-    assert len(lines) == 1  # not at an end of the counts
+    assert len(lines) == 2  # not at the end of the counts
 
 
 def values(**attributes: Any) -> xr.Dataset:
@@ -218,9 +218,10 @@ def test_a_recommendation_by_hand() -> None:
     assert no_quanta(of_clusters(), 4) == []
     one = door.recommendation(best, [2])
     assert one == ["no count is recommended: give several, --counts 100 200 400"]
-    ends = door.recommendation(best, [2, 4])
-    assert ends[0].startswith("recommended: 2 clusters (by 95% of resampled clusterings: 2 alone)")
-    assert ends[1].startswith("2: the end of the counts")
+    here, most = door.recommendation(best, [2, 4]), door.recommendation(best, [1, 2])
+    assert here[0].startswith("recommended: 2 clusters (by 95% of resampled clusterings: 2 alone)")
+    assert most[0].startswith("recommended: 2 clusters or more (by")
+    assert most[2].startswith("2 are the most that were looked at")
     assert known_of_clusters(of_clusters())
     assert not known_of_clusters(values())
 
