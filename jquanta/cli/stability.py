@@ -124,10 +124,11 @@ def recommendation(best: "Recommended", counts: list[int]) -> list[str]:
     if len(counts) == 1:
         return ["no count is recommended: give several, --counts 100 200 400"]
     interval = f"{best.low} to {best.high}" if best.low < best.high else f"{best.low} alone"
-    more = " or more" * (best.high == counts[-1])
+    others, more = ", ".join(map(str, counts)), " or more" * (best.high == counts[-1])
     lines = [
-        f"recommended: {best.clusters} clusters{more} (by 95% of resampled clusterings: {interval});",
-        f"no other of {', '.join(map(str, counts))} has more that are beyond chance and found again",
+        f"recommended: {best.clusters} clusters{more} "
+        f"(by 95% of resampled clusterings: {interval});",
+        f"no other of {others} has more that are beyond chance and found again",
     ]
     if more:
         lines.append(f"{best.high} are the most that were looked at: what comes after is not known")
