@@ -36,8 +36,8 @@ class Options:
     figures stability --qdg RESULTS).
 
     Cost: 2 × seeds + subsamples + 1 clusterings (16 by default) into each of the counts, which is
-    some minutes for 4,000 samples on 2 cores; one that was stopped starts anew. Memory: about 50
-    bytes for each pair of samples, 5 GB for 10,000 samples.
+    13 minutes of processor time for 4,000 samples and counts up to 800; one that was stopped starts
+    anew. Memory: about 60 bytes for each pair of samples, 6 GB for 10,000 samples.
 
     Example:
       jquanta stability runs/stdlib-quanta --counts 100 400
