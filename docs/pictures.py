@@ -53,6 +53,7 @@ SUITE = {
     f"figures mechanism --qdg {QUANTA}": "stdlib-mechanism",
     f'assign {QUANTA} --last 3 --text "{TEXT}"': None,
     f"stability {QUANTA}": None,
+    f"figures stability --qdg {QUANTA}": "stdlib-stability",
     f"explore {QUANTA}": None,  # the page, now with a line of stability
 }
 """Commands after ``jquanta``, and the names of their pictures in docs/figures."""

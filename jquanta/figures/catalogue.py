@@ -169,6 +169,12 @@ FIGURES = {
         "jquanta.figures.qdg.mechanism.draw",
         "qdg",
     ),
+    "stability": Entry(
+        "which clusters are more than chance offers, and how many are found again, for every count "
+        "(after jquanta stability)",
+        "jquanta.figures.qdg.stability.draw",
+        "qdg",
+    ),
     "fig18": Entry(
         "exponents of parameter and data scaling across studies",
         "jquanta.figures.theory.fig18.draw",

@@ -31,6 +31,27 @@ def agreement(
     return np.array([adjusted_rand_score(a, b) for a, b in pairs])
 
 
+def found_again(
+    label: Int[np.ndarray, " Q"], other: Int[np.ndarray, " Q"]
+) -> Float64[np.ndarray, " K"]:
+    """Of each cluster, how much of it another clustering has as one cluster: the largest Jaccard
+    index (samples in both over samples in either) with any of the other's (Hennig, 2007).
+
+    At most one cluster has an index above a half with the same one of the other's: its halves are
+    not both found again in it.
+
+    Args:
+        label: clusters from 0; of a number that no sample has, NaN.
+        other: of the same samples.
+    """
+    size, others = np.bincount(label), np.bincount(other)
+    pairs, both = np.unique(label.astype(np.int64) * len(others) + other, return_counts=True)
+    mine, theirs = np.divmod(pairs, len(others))
+    found = np.where(size > 0, 0.0, np.nan)
+    np.maximum.at(found, mine, both / (size[mine] + others[theirs] - both))
+    return found
+
+
 def tightness(found: Sequence[Centres]) -> Float64[np.ndarray, " counts"]:
     """For the clusters of each count: the mean over samples of their mean cosine to the others of
     their cluster. Samples that are a cluster by themselves do not count."""

@@ -36,6 +36,8 @@ function opened(buffer) {
     labels: rows(raw.labels, raw.counts.length),
     centrality: rows(raw.centrality, raw.counts.length).map(cosines),
     tightness: raw.tightness.map(decoded),
+    trust: raw.trust.map((one) => one && Object.fromEntries(
+      Object.entries(one).map(([name, packed]) => [name, decoded(packed)]))),
     loss: decoded(raw.loss),
     means: raw.means.map(decoded), // of each count: [model, cluster]
     everyone: decoded(raw.everyone),
@@ -92,10 +94,20 @@ function clustersOf(data, count) {
       members: own,
       tightness: data.tightness[count][label],
       loss: mean(data.loss, own),
+      again: data.trust[count]?.again[label] ?? NaN,
+      trust: trustOf(data, count, label),
       targets: targets.map(([word, n]) => [data.words[word], n]),
       context: own.length ? labelOf(data, contexts, own, targets[0][0]) : [],
     };
   }));
+}
+
+/** What is known of a cluster beside chance; null where nothing is. */
+function trustOf(data, count, label) {
+  const found = data.trust[count];
+  if (!found) return null;
+  const told = Object.fromEntries(Object.entries(found).map(([name, values]) => [name, values[label]]));
+  return { ...told, none: told.p > data.chance };
 }
 
 const tokenPredicted = (cluster) => cluster.targets[0]?.[0] ?? '';
@@ -115,6 +127,7 @@ function grouped(clusters) {
 const SORTS = {
   size: (a, b) => a.label - b.label, // labels are ranks by size
   tightness: (a, b) => b.tightness - a.tightness,
+  again: (a, b) => b.again - a.again,
   loss: (a, b) => a.loss - b.loss,
   token: (a, b) => a.group - b.group,
 };

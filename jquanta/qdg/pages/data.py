@@ -17,7 +17,7 @@ from jquanta.qdg.clusters.cluster import open_clusters
 from jquanta.qdg.clusters.likeness import likeness_of
 from jquanta.qdg.cosines.features import FEATURES
 from jquanta.qdg.cosines.similarity import SIMILARITY
-from jquanta.qdg.pages.page import Column, Page
+from jquanta.qdg.pages.page import Column, Page, Trust
 from jquanta.qdg.pages.texts import Text, texts
 from jquanta.qdg.questions import stability
 from jquanta.qdg.results import open_likeness, stored_config
@@ -74,6 +74,8 @@ def page_from(
     columns, nats, told = _losses(results, text, index, losses, models, monitor)
     labels = clusters["label"].to_numpy()
     shown = _similarities(similarity, labels, drawn, monitor)
+    counts: list[int] = clusters["count"].to_numpy().tolist()
+    stable = _stability(results, monitor)
     own = [i for i, column in enumerate(columns) if column.label == predictions.model]
     return Page(
         title=title or f"Quanta of {predictions.model or results.name}",
@@ -84,7 +86,8 @@ def page_from(
         labels=labels,
         centrality=shown.centrality,
         tightness=shown.tightness,
-        stability=_stability(results, clusters["count"].to_numpy().tolist(), monitor),
+        stability=[line for line, _ in (_told(stable, count) for count in counts)],
+        trust=[trust for _, trust in (_told(stable, count) for count in counts)],
         loss=nats[own[0]] if own else np.full(len(index), np.nan, np.float32),
         columns=columns,
         losses=nats,
@@ -182,17 +185,28 @@ def _similarities(
     )
 
 
-def _stability(results: Path, counts: list[int], monitor: Monitor) -> list[str]:
-    """A line for each count that ``jquanta stability`` has looked at, else an empty text."""
+def _stability(results: Path, monitor: Monitor) -> xr.Dataset | None:
+    """What ``jquanta stability`` has found of these clusters, if it was asked."""
     if not (results / stability.STORE).exists():
-        return [""] * len(counts)
+        return None
     try:
-        found = stability.open_stability(results)
+        return stability.open_stability(results)
     except BadInput as error:  # of earlier clusters, which need not hinder the page of these
         monitor.say(f"the page shows no stability: {error}")
-        return [""] * len(counts)
-    there = found["count"].to_numpy().tolist()
-    return [stability.sentence(found, count) if count in there else "" for count in counts]
+        return None
+
+
+def _told(found: xr.Dataset | None, count: int) -> tuple[str, Trust | None]:
+    """The stability of a count's clusters in a line, and of each of them, where it is known."""
+    if found is None or count not in found["count"]:
+        return "", None
+    line = stability.sentence(found, count)
+    if not stability.known_of_clusters(found):
+        return line, None
+    here = found.sel(count=count)
+    here = here.isel(cluster=here.cluster_size.notnull().to_numpy())
+    tables = here.conductance, here.null_conductance, here.p, here.found_again.mean("again")
+    return line, Trust(*(table.to_numpy().astype(np.float32) for table in tables))
 
 
 def _watched(found: Iterator[Text], total: int, monitor: Monitor) -> Iterator[Text]:

@@ -4,6 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const FEW = 20; // samples shown at first, and more at a time
 const ROWS = 150; // clusters listed at first, and more at a time
+const COLUMNS = document.querySelectorAll('th[data-sort]').length;
 const LONGEST = [Number($('before').max), Number($('after').max)];
 const DEFAULTS = {
   count: nearest(data.counts, 400), cluster: 0, search: '', sort: 'size',
@@ -163,7 +164,7 @@ function drawGroup({ group, targets }) {
   const same = view.listed.filter((cluster) => cluster.group === group);
   const samples = same.reduce((sum, { label }) => sum + view.found[label].length, 0);
   const clusters = same.length === 1 ? '1 cluster' : `${number.format(same.length)} clusters`;
-  const cell = make('th', { scope: 'rowgroup', colSpan: 4 }, tokenOf(targets[0]?.[0] ?? ''),
+  const cell = make('th', { scope: 'rowgroup', colSpan: COLUMNS }, tokenOf(targets[0]?.[0] ?? ''),
     ` ${clusters}, ${number.format(samples)} samples`);
   return make('tr', { className: 'group' }, cell);
 }
@@ -176,10 +177,17 @@ function drawRow(cluster) {
   const size = cluster.members.length;
   const of = make('small', { textContent: found < size ? `${found} of ${size}` : String(size) });
   return make('tr', {},
-    make('th', { scope: 'row' }, link, ' ', of),
+    make('th', { scope: 'row' }, link, ' ', of, ...badge(cluster)),
     make('td', {}, tokenOf(tokenPredicted(cluster)), ...contextOrNote(cluster)),
     make('td', { textContent: fixed(cluster.tightness, 2) }),
+    ...data.trust.some(Boolean) ? [make('td', { textContent: fixed(cluster.again, 2) })] : [],
     make('td', { textContent: fixed(cluster.loss, 3) }));
+}
+
+/** What marks a cluster that is no tighter than chance offers. */
+function badge({ trust }) {
+  if (!trust?.none) return [];
+  return [make('span', { className: 'none-here', textContent: 'no quantum', title: 'no tighter than chance offers' })];
 }
 
 /** The second line of a row: the reader's note, or else the telling tokens before the target. */
@@ -232,11 +240,17 @@ function drawCluster() {
 }
 
 /** How many samples a cluster has, how alike they are, and their mean loss. */
-function factsOf({ members, tightness, loss }) {
+function factsOf(cluster) {
+  const { members, tightness, loss, trust } = cluster;
   const facts = [`${number.format(members.length)} ${members.length === 1 ? 'sample' : 'samples'}`];
   if (!Number.isNaN(tightness)) facts.push(` · mean similarity of two ${fixed(tightness, 2)}`, whatIs('tight'));
   if (!Number.isNaN(loss)) facts.push(` · mean loss ${fixed(loss, 3)} nats`, whatIs('loss'));
-  return facts;
+  if (trust && !Number.isNaN(trust.p)) {
+    facts.push(` · chance as tight: p ${fixed(trust.p, 3)}, conductance ${fixed(trust.conductance, 3)} (chance ${fixed(trust.null_conductance, 3)})`,
+      whatIs('chance'));
+  }
+  if (trust && !Number.isNaN(trust.again)) facts.push(` · found again ${fixed(trust.again, 2)}`, whatIs('again'));
+  return [...badge(cluster), ' ', ...facts];
 }
 
 /** The tokens that a cluster predicts, and what they often stand after. */

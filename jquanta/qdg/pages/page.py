@@ -9,6 +9,22 @@ from numpy.typing import NDArray
 
 from jquanta.qdg.pages.latex import Shown
 from jquanta.qdg.pages.texts import Text
+from jquanta.qdg.questions.stability import CHANCE
+
+
+class Trust(NamedTuple):
+    """Whether the clusters of one count are more than chance offers; arrays [K], NaN where unknown.
+
+    See ``jquanta.qdg.questions.stability``.
+    """
+
+    conductance: NDArray[np.float32]
+    null_conductance: NDArray[np.float32]
+    """Median of sets of the same size in the null model."""
+    p: NDArray[np.float32]
+    """Share of such sets that are as tight."""
+    again: NDArray[np.float32]
+    """Mean Jaccard index with the likest cluster of another clustering."""
 
 
 class Column(NamedTuple):
@@ -42,6 +58,8 @@ class Page:
         tightness: [counts] arrays [K]: mean cosine between two samples of a cluster; NaN where
             unknown.
         stability: [counts] a line that says how stable the clusters are; empty where unknown.
+        trust: [counts] whether the clusters are more than chance offers; None where unknown.
+        chance: p above which the page names a cluster no quantum.
         loss: [Q] nats, of the model by whose losses the samples were selected; NaN where unknown.
         columns: [M] models and checkpoints.
         losses: [M, Q] nats.
@@ -65,6 +83,8 @@ class Page:
     drawn: NDArray[np.int64]
     cosine: NDArray[np.float32]
     notes: Sequence[str] = ()
+    trust: Sequence[Trust | None] = ()
+    chance: float = CHANCE
 
 
 def most_central(page: Page, count: int, cluster: int) -> NDArray[np.int64]:

@@ -49,6 +49,7 @@ def render(page: Page) -> str:
         longest_after=max((len(text.after) for text in page.texts), default=0),
         has_losses=bool(page.columns),
         has_matrix=bool(len(page.drawn)),
+        has_trust=any(page.trust),
         data=Markup(embedded(payload(page))),
         script=Markup(script),
         style=Markup(style),
@@ -104,6 +105,11 @@ def payload(page: Page) -> tuple[dict[str, Any], bytes]:
         "centrality": arrays.add(_sixteen_bits(page.centrality), np.int16),
         "tightness": [arrays.add(row, np.float32) for row in page.tightness],
         "stability": [*page.stability],
+        "trust": [
+            one and {name: arrays.add(row, np.float32) for name, row in one._asdict().items()}
+            for one in page.trust or [None] * len(page.counts)
+        ],
+        "chance": page.chance,
         "loss": arrays.add(page.loss, np.float32),
         "columns": [column._asdict() for column in page.columns],
         "means": [arrays.add(row, np.float32) for row in _means(page.losses, page.labels)],

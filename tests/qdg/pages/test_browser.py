@@ -4,13 +4,39 @@ import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
 
 from jquanta.qdg.pages import latex
-from jquanta.qdg.pages.page import Page, most_central, shown
+from jquanta.qdg.pages.page import Page, Trust, most_central, shown
 from tests.qdg.pages.conftest import Open
 from tests.qdg.pages.examples import HOSTILE, page
 from tests.qdg.pages.reading import copied, heading, listed, samples, until, wanted
+
+
+def test_clusters_that_are_no_quantum_bear_a_badge(some: Page, show: Open) -> None:
+    """Of the second count alone is anything known."""
+    p = np.full(10, 0.005, np.float32)
+    p[[2, 4]] = 0.75, np.nan
+    again = np.linspace(1, 0, 10, dtype=np.float32)
+    trust = Trust(np.full(10, 0.5, np.float32), np.full(10, 0.625, np.float32), p, again)
+    known = dataclasses.replace(some, trust=[None, trust, None])
+    tab = show(known, "#count=10&cluster=2&sort=-again")
+    assert listed(tab) == list(range(9, -1, -1))
+    badges = tab.locator("#rows .none-here")
+    assert badges.all_text_contents() == ["no quantum"]
+    assert badges.locator("xpath=ancestor::tr").locator("a").text_content() == "2"
+    facts = tab.inner_text("#facts")
+    assert "p 0.750, conductance 0.500 (chance 0.625)" in facts
+    assert "found again 0.78" in facts
+    assert "no quantum" in facts
+    tab = show(known, "#count=10&cluster=4")
+    assert "chance" not in tab.inner_text("#facts")  # a single sample, of which nothing is told
+    tab = show(known, "#count=40&cluster=0")
+    assert not tab.locator("#rows .none-here").count()
+    assert "chance" not in tab.inner_text("#facts")
+    assert tab.locator("#rows tr").first.locator("td").all_text_contents()[2] == "–"
+    assert not show(some, "#count=10").locator("th[data-sort=again]").count()
 
 
 def test_the_stability_of_the_count_that_is_shown(some: Page, show: Open) -> None:

@@ -21,7 +21,7 @@ from jquanta.qdg.questions.stability import save_stability
 from tests.lm.corpus.samples import tree, write_corpus
 from tests.qdg.pages.examples import COUNTS, Made, made, stored
 from tests.qdg.pages.reading import held
-from tests.qdg.questions.test_stability import values
+from tests.qdg.questions.test_stability import of_clusters, values
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +113,16 @@ def test_stability_is_shown_of_the_counts_that_have_it(
     line = "stability: ARI 0.50 over seeds (null model 0.15), 0.45 over subsamples"
     found = page_from("results", corpus="corpus")
     assert found.stability == ["", line]
+    assert found.trust == [None, None]  # an earlier version told nothing of single clusters
     assert line in payload(found)[0]["stability"]
     assert explore.main([*FLAGS]) == 0
     assert line in held(here / "new/page.html")["stability"]
+    told = of_clusters().sel(count=[2]).assign_coords(count=[7])
+    save_stability(told, clusters, Path("results"))
+    unknown, trust = page_from("results", corpus="corpus").trust
+    assert unknown is None
+    np.testing.assert_array_equal(trust.p, np.float32([0.005, 0.75]))
+    np.testing.assert_array_equal(trust.again, np.float32([0.9, 0.9]))
     # Of other clusters: the page is made, without it, and says so.
     capsys.readouterr()
     save_clusters(imported(original.labels[:, ::-1], COUNTS), "results")

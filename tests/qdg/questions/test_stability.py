@@ -13,13 +13,17 @@ from jquanta.cli import stability as door
 from jquanta.errors import BadInput
 from jquanta.qdg.clusters.centres import centres_of_counts
 from jquanta.qdg.clusters.cluster import cluster, imported, open_clusters, save_clusters
-from jquanta.qdg.clusters.quality import agreement, rotated, shuffled, tightness
+from jquanta.qdg.clusters.quality import agreement, found_again, rotated, shuffled, tightness
 from jquanta.qdg.questions.stability import (
     few_counts,
+    known_of_clusters,
+    no_quanta,
     open_stability,
+    recommended,
     save_stability,
     sentence,
     stability,
+    trusted,
 )
 from tests.monitors import Watch
 from tests.qdg.clusters import planted
@@ -97,9 +101,76 @@ def test_counts_where_none_are_given() -> None:
     def of(*counts: int) -> list[int]:
         return few_counts(imported([[0] * 5] * len(counts), counts))
 
-    assert of(10, 20, 350, 400, 800, 1500) == [10, 400, 1500]
-    assert of(10, 20, 40) == [10, 40]
+    assert of(10, 20, 350, 400, 800, 1500) == [10, 20, 350, 400, 800, 1500]
+    assert of(10, 20, 30, 40, 50, 90, 100, 400) == [10, 20, 40, 90, 100, 400]
     assert of(7) == [7]
+
+
+def test_a_cluster_is_found_again_where_most_of_it_is() -> None:
+    label, other = np.array([0, 0, 0, 0, 1, 1, 3]), np.array([5, 5, 5, 1, 1, 1, 0])
+    found = found_again(label, other)
+    np.testing.assert_array_equal(found, [3 / 4, 2 / 3, np.nan, 1.0])
+    # Against all pairs of clusters, with random labels; and never two above a half in one.
+    chance = np.random.default_rng(0)
+    label, other = chance.integers(0, 9, 200), chance.integers(0, 6, 200)
+    sets, others = (
+        [set(np.flatnonzero(x == k)) for k in range(x.max() + 1)] for x in (label, other)
+    )
+    expected = [max(len(a & b) / len(a | b) for b in others) for a in sets]
+    np.testing.assert_allclose(found_again(label, other), expected, rtol=1e-15)
+    halves = found_again(np.array([0, 0, 1, 1]), np.zeros(4, int))
+    assert halves.tolist() == [0.5, 0.5]
+
+
+@pytest.fixture(scope="module")
+def with_diffuse() -> tuple[xr.Dataset, np.ndarray, xr.Dataset]:
+    """Clusters of six groups and 40 samples that are like nothing; the groups, -1 for those; and
+    their stability."""
+    points, group = groups(SIZES, 100, 0.8)
+    diffuse = np.random.default_rng(7).standard_normal((40, 100))
+    diffuse /= np.linalg.norm(diffuse, axis=1, keepdims=True)
+    every = np.concatenate([points, diffuse.astype(np.float32)])
+    made = cluster(cosines(every), [3, 5, 7, 8, 14, 24], n_init=3)
+    found = stability(cosines(every), made, seeds=3, subsamples=3)
+    return made, np.append(group, np.full(40, -1)), found
+
+
+def test_groups_are_trusted_and_the_diffuse_rest_is_named(
+    with_diffuse: tuple[xr.Dataset, np.ndarray, xr.Dataset],
+) -> None:
+    made, group, found = with_diffuse
+    for count in (7, 8):
+        label = made.label.sel(count=count).to_numpy()
+        here = found.sel(count=count)
+        of_groups = [(group[label == k] >= 0).mean() for k in range(count)]
+        # Groups lie apart from each other and from the rest: clusters are of one or the other.
+        assert all(share < 0.2 or share > 0.8 for share in of_groups)
+        diffuse = [k for k, share in enumerate(of_groups) if share < 0.5]
+        assert diffuse
+        assert no_quanta(found, count) == diffuse
+        assert trusted(found).sel(count=count)[:count].sum() == count - len(diffuse)
+        of_group = np.setdiff1d(np.arange(count), diffuse)
+        assert (here.conductance < here.null_conductance)[of_group].all()
+        assert (here.cluster_within - here.cluster_outside > here.null_contrast_high)[
+            of_group
+        ].all()
+        assert (here.null_contrast < here.null_contrast_high)[:count].all()
+        np.testing.assert_array_equal(here.cluster_size[:count], np.bincount(label))
+        assert here.p[count:].isnull().all()
+
+
+def test_the_number_of_groups_is_recommended(
+    with_diffuse: tuple[xr.Dataset, np.ndarray, xr.Dataset],
+) -> None:
+    """Seven or eight clusters hold the six groups and the rest, in one or two; 14 and 24 cut."""
+    best = recommended(with_diffuse[2])
+    assert best.clusters in (7, 8)
+    assert 7 <= best.low <= best.clusters <= best.high <= 14
+    assert best.found[[2, 3]].max() > 5  # of six
+    assert best.found[0] < best.found[1] < best.found[2]
+    lines = door.recommendation(best, with_diffuse[2]["count"].to_numpy().tolist())
+    assert lines[0].startswith(f"recommended: {best.clusters} clusters (")
+    assert len(lines) == 2  # not at the end of the counts
 
 
 def values(**attributes: Any) -> xr.Dataset:
@@ -116,6 +187,43 @@ def values(**attributes: Any) -> xr.Dataset:
         {"count": [2, 4], "seed": [1, 2]},
         {"null": "rotated", "base_seed": 0, **attributes},
     )
+
+
+def of_clusters() -> xr.Dataset:
+    """The same, with single clusters."""
+    nan = np.nan
+    tables = {
+        "cluster_size": [[3, 2, nan, nan], [2, 1, 1, 1]],
+        "cluster_within": [[0.5, 0.02, nan, nan], [0.75, nan, nan, nan]],
+        "cluster_outside": [[0.0, 0.01, nan, nan], [0.25, 0, 0, 0]],
+        "conductance": [[0.5, 0.75, nan, nan], [0.75, 1, 1, 1]],
+        "null_conductance": [[0.625, 0.75, nan, nan], [0.75, nan, nan, nan]],
+        "null_contrast": [[0.1, 0.2, nan, nan], [0.2, nan, nan, nan]],
+        "null_contrast_high": [[0.2, 0.3, nan, nan], [0.3, nan, nan, nan]],
+        "p": [[0.005, 0.75, nan, nan], [0.005, nan, nan, nan]],
+    }
+    again = [[[1, 0.8], [0.9, 0.9], [nan] * 2, [nan] * 2], [[0.5, 0.8], [1, 1], [1, 1], [1, 1]]]
+    found = values()
+    for name, table in tables.items():
+        found[name] = (("count", "cluster"), np.array(table, float))
+    return found.assign(found_again=(("count", "cluster", "again"), np.array(again)))
+
+
+def test_a_recommendation_by_hand() -> None:
+    """Cluster 0 of 2 is found again in both others; of 4 in one. Single samples tell nothing."""
+    best = recommended(of_clusters())
+    assert best.clusters == best.low == best.high == 2
+    assert best.found.tolist() == [1, 0.5]
+    assert no_quanta(of_clusters(), 2) == [1]
+    assert no_quanta(of_clusters(), 4) == []
+    one = door.recommendation(best, [2])
+    assert one == ["no count is recommended: give several, --counts 100 200 400"]
+    here, most = door.recommendation(best, [2, 4]), door.recommendation(best, [1, 2])
+    assert here[0].startswith("recommended: 2 clusters (by 95% of resampled clusterings: 2 alone)")
+    assert most[0].startswith("recommended: 2 clusters or more (by")
+    assert most[2].startswith("2 are the most that were looked at")
+    assert known_of_clusters(of_clusters())
+    assert not known_of_clusters(values())
 
 
 def test_stored_and_read_again(tmp_path: Path) -> None:
@@ -136,12 +244,15 @@ def test_words_for_people() -> None:
     assert sentence(values(), 2) == (
         "stability: ARI 0.50 over seeds (null model 0.15), 0.45 over subsamples"
     )
-    lines = door.table(values(), 1234).splitlines()
+    lines = door.table(of_clusters(), 1234).splitlines()
     assert lines[0].startswith("1,234 samples")
     assert [line.split() for line in lines[3:5]] == [
-        ["2", "0.50", "0.45", "0.15", "0.25", "0.12"],
-        ["4", "0.95", "0.75", "0.40", "0.50", "0.06"],
+        ["2", "0.50", "0.45", "0.15", "0.25", "0.12", "1", "1.0"],
+        ["4", "0.95", "0.75", "0.40", "0.50", "0.06", "1", "0.5"],
     ]
+    assert "no quantum among 4 clusters: none" in lines
+    two = door.table(of_clusters().sel(count=[2]), 1234).splitlines()
+    assert "no quantum among 2 clusters: 1" in two
 
 
 @pytest.fixture(scope="module")
