@@ -51,6 +51,8 @@ def parts_of(config: LMConfig) -> dict[str, tuple[str, str]]:
     there = {role(name) for name in shapes(config)}
     found = {"paper": ("whole", PAPER), "everything": ("whole", EVERYTHING)}
     found |= {own.value: ("role", ROLES[own]) for own in Role if own in there}
+    found["norms of layers"] = ("role", r"^layers\..*_norm\.")
+    found["final norm"] = ("role", r"^final_norm\.")
     for i in range(config.layers):
         layer = rf"^layers\.{i}\."
         found[f"layer {i}"] = ("layer", rf"{layer}({ATTENTION}|{MLP})")
