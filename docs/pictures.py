@@ -53,6 +53,8 @@ SUITE = {
     f"figures mechanism --qdg {QUANTA}": "stdlib-mechanism",
     f'assign {QUANTA} --last 3 --text "{TEXT}"': None,
     f"stability {QUANTA}": None,
+    f"parts {QUANTA}": None,
+    f"figures parts --qdg {QUANTA}": "stdlib-parts",
     f"explore {QUANTA}": None,  # the page, now with a line of stability
 }
 """Commands after ``jquanta``, and the names of their pictures in docs/figures."""
@@ -73,6 +75,7 @@ SWEEPS = {
     "known parity runs/fig15-mini --samples 2000 --out runs/fig15-quanta": None,
     "figures fig15 --qdg runs/fig15-quanta": "fig15-mini",
     "known parity runs/fig15-mini --samples 2000 --affinity absolute --out runs/fig15-abs": None,
+    "known parity runs/fig15-mini --samples 2000 --parts --out runs/fig15-parts": None,
 }
 
 SEEDS = "runs/stdlib-seeds/losses"

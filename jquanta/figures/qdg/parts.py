@@ -49,7 +49,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     counts = ", ".join(map(str, found["count"].to_numpy().tolist()))
     rows: list[Row] = [
         Note(
-            f"{found.attrs['samples']:,} samples, {int(ranked.groups):,} groups by {truth}; mean "
+            f"{found.attrs['number']:,} samples, {int(ranked.groups):,} groups by {truth}; mean "
             f"ARI over {counts} clusters and {found.sizes['seed']} seeds; of shuffled groups at "
             f"most {float(ranked.chance.max()):.3f}"
         ),

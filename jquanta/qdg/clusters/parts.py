@@ -60,7 +60,8 @@ def compare_parts(
         other is of their group, of those whose group has others. Neither depends on clusters.
         ``share``: the mean share of a gradient's squared length that the part has; ``silent``:
         samples of which it has nothing. By chance: ``chance`` (truth, count), the largest ARI of
-        the first part's clusters with shuffled groups, and ``nearest_chance`` (truth).
+        the first part's clusters with shuffled groups, and ``nearest_chance`` (truth). Also
+        ``groups`` (truth), how many there are, and the attribute ``number``, of samples.
 
     Raises:
         BadInput: for settings out of range, or groups that are all of one sample or one of all.
@@ -131,7 +132,7 @@ def compare_parts(
             "count": chosen,
             "seed": list(range(seed, seed + seeds)),
         },
-        {"samples": len(first), "n_init": n_init},
+        {"number": len(first), "n_init": n_init},
     )
 
 
@@ -178,7 +179,7 @@ def table(found: xr.Dataset, truth: str) -> str:
     wide = max(len(str(name)) for name in [*ranked.part.to_numpy(), "shuffled groups"])
     numbers = "".join(f"{count:>7}" for count in counts)
     lines = [
-        f"{found.attrs['samples']:,} samples, {int(ranked.groups):,} groups by {truth}; adjusted "
+        f"{found.attrs['number']:,} samples, {int(ranked.groups):,} groups by {truth}; adjusted "
         f"Rand index of clusters of each part's cosines, {found.sizes['seed']} seeds",
         f"{'part':{wide}}  {'clusters:':>10}{numbers}   mean (seeds ±)  nearest   pairs    length",
     ]

@@ -88,7 +88,7 @@ def parts(
 
     Returns:
         As ``compare_parts``, with ``parameters`` (part), what ``similarity.parameters`` calls the
-        part, and ``numbers`` (part), how many parameters it has.
+        part, ``numbers`` (part), how many parameters it has, and ``sample``, the predictions taken.
 
     Raises:
         BadInput: if the parts do not go together, settings are out of range, or memory does not do.
@@ -125,7 +125,7 @@ def parts(
     ).assign_attrs(
         model=predictions.model,
         corpus=predictions.corpus.meta.corpus,
-        of=predictions.hash,
+        samples=predictions.hash,
         heads=model.config.heads,
         layers=model.config.layers,
     )

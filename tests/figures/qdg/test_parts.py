@@ -39,7 +39,7 @@ def stored(folder: Path, names: list[str]) -> None:
             "count": [5, 10],
             "seed": [0, 1],
         },
-        {"samples": 100},
+        {"number": 100},
     )
     save_parts(found, folder)
 
