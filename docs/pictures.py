@@ -54,6 +54,8 @@ SUITE = {
     f'assign {QUANTA} --last 3 --text "{TEXT}"': None,
     f"stability {QUANTA}": None,
     f"figures stability --qdg {QUANTA}": "stdlib-stability",
+    f"parts {QUANTA}": None,
+    f"figures parts --qdg {QUANTA}": "stdlib-parts",
     f"explore {QUANTA}": None,  # the page, now with a line of stability
 }
 """Commands after ``jquanta``, and the names of their pictures in docs/figures."""
@@ -75,6 +77,7 @@ SWEEPS = {
     "known parity runs/fig15-mini --samples 2000 --out runs/fig15-quanta": None,
     "figures fig15 --qdg runs/fig15-quanta": "fig15-mini",
     "known parity runs/fig15-mini --samples 2000 --affinity absolute --out runs/fig15-abs": None,
+    "known parity runs/fig15-mini --samples 2000 --parts --out runs/fig15-parts": None,
 }
 
 SEEDS = "runs/stdlib-seeds/losses"

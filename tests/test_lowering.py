@@ -15,7 +15,7 @@ from jquanta.lm.models.config import GPTNeoXConfig, LMConfig
 from jquanta.lm.models.gpt_neo import GPTNeoConfig
 from jquanta.lm.models.llama import LlamaConfig
 from jquanta.lm.models.model import Model
-from jquanta.lm.models.network import Params, init
+from jquanta.lm.models.network import Params, init, shapes
 from jquanta.lm.pretrain.config import TrainConfig
 from jquanta.lm.pretrain.step import initial, make_step
 from jquanta.machine.devices import mesh
@@ -23,11 +23,13 @@ from jquanta.parity import packed, solo
 from jquanta.parity.layout import Way
 from jquanta.qdg.clusters import kmeans
 from jquanta.qdg.cosines import kernel, panels
+from jquanta.qdg.cosines import partial as partial_products
 from jquanta.qdg.questions.assignment import _product
 from jquanta.qdg.questions.mechanism import _inner, _weighted
+from jquanta.qdg.questions.parts import EVERYTHING, parts_of
 from jquanta.qdg.views import per_sample, sketch
 from jquanta.qdg.views.gradient import Gradients, _loss, gradient
-from jquanta.qdg.views.parameters import PAPER, chosen
+from jquanta.qdg.views.parameters import PAPER, chosen, pieces
 from tests.cuda import as_on_a_gpu, lowered_for_cuda, scatters
 from tests.lm.models.switches import SHAPES
 from tests.parity.twins import small_run
@@ -150,6 +152,18 @@ def test_similarity(absolute: bool) -> None:
         lowered_for_cuda(_inner(), ROWS, ROWS),
     )
     assert list(map(scatters, programs)) == [0] * len(programs)
+
+
+@MODELS
+def test_products_of_parts(config: LMConfig) -> None:
+    """Of layers that lie stacked, and of heads."""
+    made_of = {name: pieces(config, own) for name, (_, own) in parts_of(config).items()}
+    cut = tuple(tuple(own) for own in partial_products.cells(shapes(config), made_of).values())
+    function = Gradients(EVERYTHING).function(Model(config, init(config, jax.random.key(0))))
+    one = per_sample._shapes_of_one(function)
+    panel = jax.tree.map(lambda x: jnp.zeros((4, *x.shape)), one)
+    program = partial_products.products_of(cut, function.by_name)
+    assert scatters(lowered_for_cuda(program, panel, panel)) == 0
 
 
 @pytest.mark.parametrize("k", [3, 200])

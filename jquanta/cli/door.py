@@ -35,6 +35,7 @@ COMMANDS = (
     "assign",
     "mechanism",
     "stability",
+    "parts",
     "known",
     "figures",
     "configs",

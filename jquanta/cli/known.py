@@ -34,12 +34,16 @@ class ParityOptions:
     """Discover the quanta of a network that a sweep has trained, the subtasks (the paper's D.1).
 
     For each number of clusters the adjusted Rand index against the subtasks is printed, and Figure
-    15 is drawn from the folder.
+    15 is drawn from the folder. With --parts the gradients are also restricted to each layer, to
+    kernels or biases, and to the rows of control or task bits: which of them finds the subtasks
+    best is printed and stored as parts.zarr.
 
     Example:
       jquanta sweep fig15 --mini
       jquanta known parity runs/fig15-mini --samples 3000 --out runs/fig15-quanta
       jquanta figures fig15 --qdg runs/fig15-quanta
+      jquanta known parity runs/fig15-mini --samples 1000 --parts --out runs/fig15-parts
+      jquanta figures parts --qdg runs/fig15-parts
 
     In Python: jquanta.qdg.known.parity.sparse_parity.
     """
@@ -50,6 +54,9 @@ class ParityOptions:
     samples: int = knob(SelectConfig.count, "samples, by default as many as in the paper")
     below: float = knob(PARITY_BELOW, "nats: predictions of a loss below this are samples")
     affinity: str = same_knob(ClusterConfig, "affinity")
+    parts: bool = knob(
+        False, "compare parts of the network, too (of some thousand samples at most)"
+    )
     seed: int = knob(0, "of samples and clusters")
     memory: str | None = knob(
         None, "for gradients, such as '8 GB' (default: most of what is free)", "SIZE"
@@ -74,6 +81,12 @@ def parity(options: ParityOptions) -> None:
         found["count"].values, found.ari.values, found.halves.values, strict=True
     ):
         print(f"  {count:5} clusters: {ari:.2f}  {halves:.2f}")
+    if options.parts:
+        from jquanta.qdg.clusters.parts import open_parts, table
+
+        compared = open_parts(options.out)
+        for truth in reversed(compared.truth.to_numpy().tolist()):
+            print(table(compared, truth))
     print(f"results   {options.out}")
 
 

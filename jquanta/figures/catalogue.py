@@ -175,6 +175,12 @@ FIGURES = {
         "jquanta.figures.qdg.stability.draw",
         "qdg",
     ),
+    "parts": Entry(
+        "which part of the network finds known groups: layers, roles, attention heads "
+        "(after jquanta parts, or jquanta known parity --parts)",
+        "jquanta.figures.qdg.parts.draw",
+        "qdg",
+    ),
     "fig18": Entry(
         "exponents of parameter and data scaling across studies",
         "jquanta.figures.theory.fig18.draw",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jquanta.qdg.questions.assignment import assign
     from jquanta.qdg.questions.emergence import cluster_losses, emerged
     from jquanta.qdg.questions.mechanism import mechanisms
+    from jquanta.qdg.questions.parts import parts
     from jquanta.qdg.questions.stability import stability
     from jquanta.qdg.results import open_run
     from jquanta.qdg.samples.predictions import Predictions, given, open_selection
@@ -62,6 +63,7 @@ _HOMES = {
     "open_run": "jquanta.qdg.results",
     "open_selection": "jquanta.qdg.samples.predictions",
     "open_similarity": "jquanta.qdg.cosines.similarity",
+    "parts": "jquanta.qdg.questions.parts",
     "plan": "jquanta.qdg.forecast",
     "run": "jquanta.qdg.pipeline",
     "select": "jquanta.qdg.samples.selection",
@@ -93,6 +95,7 @@ __all__ = [
     "open_run",
     "open_selection",
     "open_similarity",
+    "parts",
     "plan",
     "run",
     "select",

@@ -55,7 +55,6 @@ from jquanta.qdg.samples.predictions import (
 )
 from jquanta.qdg.samples.prefixes import prefixes
 from jquanta.qdg.samples.selection import Newly, select
-from jquanta.qdg.views.parameters import chosen
 from jquanta.qdg.views.per_sample import placement_for
 from jquanta.qdg.views.stored import view_from
 from jquanta.qdg.views.view import View
@@ -244,7 +243,7 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
         remedy = "jquanta pretrain makes the default's corpus, and jquanta corpus others"
         raise kinds.wrong(path, "corpus", remedy, flag="input.corpus =")
     shape = read_config(open_source(wanted.model, wanted.revision or None))
-    chosen(shape, config.similarity.parameters)  # refuses a pattern that finds nothing
+    view_from(dataclasses.asdict(config.similarity)).cost(shape)  # refuses what finds nothing
     corpus = (
         open_corpus(path)
         if there

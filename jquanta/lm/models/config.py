@@ -38,6 +38,10 @@ class LMConfig:
     """What each number of the shape may be, whoever gives it: Python, a suite's configuration, or a
     model's ``config.json`` under Hugging Face's name (``lm/weights/tables.py``)."""
 
+    head_by_head: ClassVar[bool] = False
+    """Of queries, keys and values from one product: whether a head's three lie together. Else all
+    heads' queries come first, then all keys, then all values."""
+
     layers: int
     """L, blocks, each of attention and an MLP."""
     width: int
@@ -124,6 +128,7 @@ class GPTNeoXConfig(LMConfig):
         "rotary": Range(False, 0, 1),
         "rotary_base": Range(False, 1, 1e12),
     }
+    head_by_head: ClassVar[bool] = True
 
     rotary: float = 0.25
     """Share of each head's numbers that is rotated by an angle that grows with the position."""

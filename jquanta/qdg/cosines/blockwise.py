@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +38,9 @@ byte that is read then serves 32 operations, as many as the card computes meanwh
 AHEAD = 2
 """Products given to the devices before the first of them is waited for."""
 
+
+Multiplied = Callable[[Panel, Panel], Sequence[Any]]
+"""For each matrix the inner products of the rows of two panels, by place in the panels."""
 
 Wanted = Callable[[NDArray[np.int64], NDArray[np.int64]], bool]
 
@@ -126,6 +129,7 @@ def fill(
     panel: int | None = None,
     working: int = 0,
     wanted: Wanted | None = None,
+    multiplied: Multiplied | None = None,
     monitor: Monitor | None = None,
 ) -> None:
     """Compute what is missing of the matrices.
@@ -141,6 +145,7 @@ def fill(
         working: bytes on all devices that the source takes to make a batch, beside what it gives.
         wanted: whether any cosines between some samples and others are wanted; by default all are.
             Other blocks keep what they hold.
+        multiplied: how two panels are multiplied where that is not by ``panels.products``.
 
     Raises:
         BadRows: naming samples whose rows are zero or not finite.
@@ -166,6 +171,7 @@ def fill(
     )
     cuts = panels(sizes, found.panel, devices)
     monitor = monitor or Silence()
+    multiplied = multiplied or partial(products, absolute=COSINE_ABS in matrices.names)
     if note := kernel.note():
         monitor.say(note)
     remedy = "give less memory to the similarity, such as memory='4 GB'; then the same command "
@@ -177,7 +183,7 @@ def fill(
             for i, j in zip(*np.triu_indices(len(cuts)), strict=True):
                 matrices.done[i, j] |= not wanted(inside[i], inside[j])
         with Interrupts("interrupted; the same command continues") as interrupts:
-            _Work(matrices, source, cuts, found, dtype, monitor, interrupts).run()
+            _Work(matrices, source, cuts, found, dtype, multiplied, monitor, interrupts).run()
 
 
 class Tiling(NamedTuple):
@@ -303,13 +309,14 @@ class _Work:
         cuts: Sequence[range],
         tiling: Tiling,
         dtype: str,
+        multiplied: Multiplied,
         monitor: Monitor,
         interrupts: Interrupts,
     ):
         self.matrices, self.source, self.cuts = matrices, source, cuts
         self.tiling, self.dtype = tiling, dtype
         self.monitor, self.interrupts = monitor, interrupts
-        self.absolute = COSINE_ABS in matrices.names
+        self.multiplied = multiplied
         self.pending: deque[tuple[int, int, Panel, Panel, Any]] = deque()
         self.steps = steps(matrices.done, tiling.held)
         self.weights = weights(source)
@@ -335,7 +342,7 @@ class _Work:
             if j < first + self.tiling.held:
                 held[j] = passing
             for i in partners:
-                blocks = products(held[i], passing, self.absolute)
+                blocks = self.multiplied(held[i], passing)
                 # The rows themselves are let go of: only the products are waited for.
                 ends = held[i]._replace(rows=None), passing._replace(rows=None)
                 self.pending.append((i, j, *ends, blocks))

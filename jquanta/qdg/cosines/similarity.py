@@ -37,7 +37,7 @@ from jquanta.qdg.samples.prefixes import prefixes
 from jquanta.qdg.views.factors import Factors
 from jquanta.qdg.views.gradient import Gradients
 from jquanta.qdg.views.kept import Outer, kept
-from jquanta.qdg.views.parameters import chosen
+from jquanta.qdg.views.parameters import is_cut, pieces
 from jquanta.qdg.views.per_sample import per_sample, view_of
 from jquanta.qdg.views.view import View
 from jquanta.qdg.views.ways import way_here
@@ -239,7 +239,9 @@ def _rows(
         return per_sample(view.measured(model), samples, model.config, batch_tokens, starts=starts)
     rows = view_of(model, predictions, view, batch_tokens, starts=starts)
     if isinstance(view, Gradients) and way_here(model.placement).scanned:
-        return Outer(rows, model.config, chosen(model.config, view.parameters))
+        kept = pieces(model.config, view.parameters)
+        if not is_cut(model.config, kept):
+            return Outer(rows, model.config, tuple(piece.name for piece in kept))
     return rows
 
 

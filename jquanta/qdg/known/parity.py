@@ -7,7 +7,8 @@ subtask of each sample is known, so the clusters can be compared with it.
 Shapes: Q samples; letters of the task itself are those of ``jquanta.parity.task``.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +21,15 @@ from jaxtyping import Array, Float, Int, Int32, UInt32
 
 from jquanta import streams
 from jquanta.errors import BadInput
+from jquanta.lm.models.heads import Piece
 from jquanta.parity.task import Task, draw, parity, subtask_of, unpack
 from jquanta.qdg.clusters.cluster import cluster, save_clusters
+from jquanta.qdg.clusters.parts import compare_parts, save_parts
 from jquanta.qdg.clusters.quality import agreement
 from jquanta.qdg.config import PARITY_BELOW
-from jquanta.qdg.cosines.blockwise import exact
+from jquanta.qdg.cosines.blockwise import Rows, exact
+from jquanta.qdg.cosines.partial import cells, partial_products
+from jquanta.qdg.views.parameters import numbers_in
 from jquanta.run import arrays
 from jquanta.run.files import as_path, require_place
 from jquanta.run.progress import Monitor, Silence
@@ -64,6 +69,7 @@ def sparse_parity(
     below: float = PARITY_BELOW,
     counts: Sequence[int] | None = None,
     affinity: str = "angular",
+    parts: bool = False,
     seed: int = 0,
     out: Path | str | None = None,
     memory: int | str | None = None,
@@ -79,6 +85,8 @@ def sparse_parity(
         counts: numbers of clusters; the paper's by default.
         affinity: ``angular`` (the paper) or ``absolute`` (the public code's), which ignores the
             sign of the gradient; see ``halves``.
+        parts: also compare layers, kernels, biases and the rows of control and task bits: which
+            finds the subtasks best (``network_parts``); stored as ``parts.zarr`` in ``out``.
         seed: of the samples and the clustering.
         out: folder for ``similarity.zarr``, ``clusters.zarr`` and ``truth.zarr``; nothing is
             stored by default.
@@ -101,6 +109,8 @@ def sparse_parity(
     absolute = affinity == "absolute"
     if samples < 1:
         raise BadInput(f"--samples {samples}: give 1 or more")
+    if parts and out is None:
+        raise BadInput("parts: they are stored in a folder; give out")
     if out is not None:
         out = as_path(out)
         require_place(out, TRUTH)
@@ -127,7 +137,80 @@ def sparse_parity(
     ).assign_attrs(made_from)
     if out is not None:
         _save(result, out)
+        if parts:
+            compared = network_parts(
+                task, network, weights, learned, seed=seed, memory=memory, monitor=monitor
+            )
+            save_parts(compared.assign_attrs(made_from), out)
     return result
+
+
+def network_parts(
+    task: Task,
+    network: Any,
+    weights: Any,
+    learned: Learned,
+    *,
+    seed: int = 0,
+    memory: int | str | None = None,
+    monitor: Monitor | None = None,
+) -> xr.Dataset:
+    """How well the gradients of each part of the network find the subtasks, and their odd and even
+    samples apart: as ``clusters.parts.compare_parts``, with ``numbers`` (part), parameters."""
+    shapes = {name: x.shape for name, x in _by_name(weights).items()}
+    made_of = parts_of(shapes, task.config.n_tasks)
+    grams = partial_products(
+        Rows(gradient_rows(task, network, weights, learned), _stops(len(learned.words))),
+        len(learned.words),
+        cells(shapes, {name: own for name, (_, own) in made_of.items()}),
+        by_name=lambda leaves: dict(zip(shapes, leaves, strict=True)),
+        memory=memory,
+        monitor=monitor,
+    )
+    subtask, label = np.asarray(learned.subtask), np.asarray(learned.label)
+    found = compare_parts(
+        grams,
+        {name: kind for name, (kind, _) in made_of.items()},
+        {"subtask": subtask, "subtask, odd and even apart": 2 * subtask + label},
+        seed=seed,
+        monitor=monitor,
+    )
+    numbers = [numbers_in(shapes, own) for _, own in made_of.values()]
+    return found.assign_coords(numbers=("part", numbers))
+
+
+def parts_of(
+    shapes: Mapping[str, tuple[int, ...]], n_tasks: int
+) -> dict[str, tuple[str, list[Piece]]]:
+    """Parts of a network by name: their kind and pieces. The first ``n_tasks`` rows of the first
+    kernel belong to the control bits."""
+    every = {name: Piece(name, 0, 0, shape[0]) for name, shape in shapes.items()}
+    first = "layers.0.kernel"
+    rows = shapes[first][0]
+    found = {
+        "everything": ("whole", list(every.values())),
+        "kernels": ("role", [own for name, own in every.items() if name.endswith("kernel")]),
+        "biases": ("role", [own for name, own in every.items() if name.endswith("bias")]),
+        "control bits": ("rows of the first kernel", [Piece(first, 0, 0, n_tasks)]),
+        "task bits": ("rows of the first kernel", [Piece(first, 0, n_tasks, rows)]),
+    }
+    for layer in sorted({name.rsplit(".", 1)[0] for name in shapes}):
+        own = [piece for name, piece in every.items() if name.startswith(f"{layer}.")]
+        found[layer.replace("layers.", "layer ")] = ("layer", own)
+    return found
+
+
+def _by_name(weights: Any) -> dict[str, Any]:
+    """Arrays by names such as ``layers.0.kernel``, in the order of ``jax.tree.leaves``."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(weights)
+    names = [
+        re.findall(r"layers|kernel|bias|\d+", jax.tree_util.keystr(path)) for path, _ in leaves
+    ]
+    return {".".join(name): leaf for name, (_, leaf) in zip(names, leaves, strict=True)}
+
+
+def _stops(samples: int) -> list[int]:
+    return [*range(BATCH, samples, BATCH), samples]
 
 
 def draw_learned(

@@ -1,5 +1,6 @@
 """Gradients of single predictions' losses (paper section 4)."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -10,16 +11,24 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
 from jquanta.lm.models.config import CUT, LMConfig
+from jquanta.lm.models.heads import Piece
 from jquanta.lm.models.model import Model
-from jquanta.lm.models.network import Params, count, logits_at
+from jquanta.lm.models.network import Params, count, logits_at, shapes
 from jquanta.machine.memory import usable_together
 from jquanta.qdg.samples.predictions import Predictions
 from jquanta.qdg.views import layered, scanned
-from jquanta.qdg.views.parameters import PAPER, as_attribute, as_option, chosen
-from jquanta.qdg.views.parameters import count as numbers_in
+from jquanta.qdg.views.parameters import (
+    PAPER,
+    as_attribute,
+    as_option,
+    is_cut,
+    numbers_in,
+    pieces,
+    taken,
+)
 from jquanta.qdg.views.per_sample import view_of
 from jquanta.qdg.views.ranks import row_of
-from jquanta.qdg.views.view import Cost, Function, require_float32
+from jquanta.qdg.views.view import Cost, Function, OneSample, require_float32
 from jquanta.qdg.views.ways import way_here
 from jquanta.run.settings import as_bytes
 
@@ -29,8 +38,8 @@ class Gradients:
     """Whole gradients of the samples' losses, in float32.
 
     Attributes:
-        parameters: with respect to which: ``paper``, ``reference``, or patterns of names; see
-            ``parameters.chosen``.
+        parameters: with respect to which: ``paper``, ``reference``, patterns of names, or
+            attention heads; see ``parameters.pieces``.
     """
 
     mode: ClassVar[str] = "exact"
@@ -44,7 +53,13 @@ class Gradients:
         of like layers are one array, which ``Function.by_name`` takes apart."""
         require_float32(model)
         config, params = model.config, model.params
-        names = chosen(config, self.parameters)
+        kept = pieces(config, self.parameters)
+        names = tuple(dict.fromkeys(piece.name for piece in kept))
+        if is_cut(config, kept):
+            found = Gradients(tuple(f"^{re.escape(name)}$" for name in names)).function(model)
+            scan = model.placement == CUT or way_here().scanned
+            one = _restricted(found.one, config, names, kept, scan)
+            return found._replace(one=one, by_name=lambda found: found)
         operations = self.cost(config).operations
         by_name = partial(scanned.by_name, config, names)
         if model.placement == CUT:
@@ -62,8 +77,11 @@ class Gradients:
         """See ``View``."""
         # A multiplication and an addition for each parameter, in the forward pass and twice in the
         # backward pass.
-        names = chosen(config, self.parameters)
-        return Cost(6.0 * count(config)[1], numbers_in(config, names), row_of(config, names))
+        kept = pieces(config, self.parameters)
+        numbers, row = numbers_in(shapes(config), kept), 0
+        if not is_cut(config, kept):
+            row = row_of(config, [piece.name for piece in kept])
+        return Cost(6.0 * count(config)[1], numbers, row)
 
     def attributes(self, config: LMConfig) -> dict[str, Any]:
         """See ``View``."""
@@ -112,6 +130,22 @@ def gradient(
     return one
 
 
+@cache
+def _restricted(
+    one: OneSample, config: LMConfig, names: tuple[str, ...], kept: tuple[Piece, ...], scan: bool
+) -> OneSample:
+    """A function that gives gradients with respect to whole parameters, cut to pieces of them."""
+
+    def part(*inputs: Any) -> dict[str, Array]:
+        found = one(*inputs)
+        if scan:  # layers lie stacked, by names of ranges of them; rows are what is taken apart
+            rows = jax.tree.map(lambda x: x[None], found)
+            found = jax.tree.map(lambda x: x[0], scanned.by_name(config, names, rows))
+        return taken(found, kept)
+
+    return part
+
+
 def loss_function(model: Model) -> Function:
     """The loss of one sample in nats, from its prefix alone."""
     loops = way_here().scanned
@@ -137,7 +171,7 @@ def gradients(
     Args:
         model: in float32.
         predictions: the samples.
-        parameters: with respect to what; see ``parameters.chosen``, whose order the columns have
+        parameters: with respect to what; see ``parameters.pieces``, whose order the columns have
             (``parameters.columns`` says where each parameter lies).
         memory: what the result may take, in bytes or as ``"8 GB"``; most of what is free by
             default.
@@ -145,6 +179,6 @@ def gradients(
     Raises:
         BadInput: if model and predictions do not go together, or the result would not fit.
     """
-    names = chosen(model.config, parameters)
+    names = dict.fromkeys(piece.name for piece in pieces(model.config, parameters))
     budget = usable_together() if memory is None else as_bytes(memory)
-    return view_of(model, predictions, Gradients(parameters)).flat(names, budget)
+    return view_of(model, predictions, Gradients(parameters)).flat(tuple(names), budget)

@@ -15,6 +15,9 @@ from jquanta.errors import BadInput
 from jquanta.parity import solo
 from jquanta.parity.task import unpack
 from jquanta.qdg.clusters.cluster import open_clusters
+from jquanta.qdg.clusters.parts import open_parts
+from jquanta.qdg.cosines.blockwise import Rows
+from jquanta.qdg.cosines.partial import cells, cosines_of, partial_products
 from jquanta.qdg.known import parity
 from jquanta.sweep.drive import run_sweep
 from jquanta.sweep.store import load_run
@@ -69,6 +72,52 @@ def test_gradients_are_those_of_the_training_loss(runs: Path) -> None:
         for ours, theirs in zip(found, jax.tree.leaves(plain), strict=True):
             scale = float(jnp.abs(theirs).max())
             np.testing.assert_allclose(ours[row], theirs, atol=error * scale)
+
+
+def test_parts_of_the_network(runs: Path, tmp_path: Path) -> None:
+    """The row of a subtask's control bit is the only one of them with a gradient: it alone tells
+    the subtask, and the sign of the gradient whether the sample is odd."""
+    parity.sparse_parity(runs, samples=90, counts=[6], out=tmp_path / "quanta", parts=True)
+    found = open_parts(tmp_path / "quanta")
+    control = found.sel(part="control bits")
+    halves = control.sel(truth="subtask, odd and even apart")
+    assert halves.nearest.item() == 1
+    assert halves.pairs.item() == 1
+    # Of one number each: layers, kernels and biases, and rows of the first kernel and its bias.
+    size = {name: found.numbers.sel(part=name).item() for name in found.part.to_numpy()}
+    n_in, width = 6 + 24, 128
+    assert size["everything"] == n_in * width + width + 2 * width + 2
+    assert size["layer 0"] + size["layer 1"] == size["kernels"] + size["biases"]
+    assert (size["control bits"], size["task bits"]) == (6 * width, 24 * width)
+    share = {name: found.share.sel(part=name).item() for name in size}
+    assert share["everything"] == pytest.approx(1, abs=1e-6)  # float32
+    assert share["layer 0"] + share["layer 1"] == pytest.approx(1, abs=1e-6)
+    with pytest.raises(BadInput, match="parts: they are stored in a folder; give out"):
+        parity.sparse_parity(runs, samples=90, parts=True)
+
+
+def test_cosines_of_parts_are_those_of_their_gradients(runs: Path) -> None:
+    """Each part's numbers of flat gradients; sums of float32 in another order, 1e-6 of a length."""
+    task, module = load_run(runs, 0)
+    network, weights = nnx.split(module)
+    learned = parity.draw_learned(task, network, weights, 40, 0.5)
+    rows = parity.gradient_rows(task, network, weights, learned)
+    shapes = {name: x.shape for name, x in parity._by_name(weights).items()}
+    assert set(shapes) == {f"layers.{i}.{kind}" for i in (0, 1) for kind in ("kernel", "bias")}
+    made_of = {name: own for name, (_, own) in parity.parts_of(shapes, 6).items()}
+    found = partial_products(
+        Rows(rows, [17, 40]),
+        40,
+        cells(shapes, made_of),
+        by_name=lambda leaves: dict(zip(shapes, leaves, strict=True)),
+        panel=17,
+    )
+    arrays = {name: np.asarray(x, float) for name, x in zip(shapes, rows(0, 40), strict=True)}
+    for part, own in made_of.items():
+        gram = np.sum([x for members, x in found.items() if part in members], 0)
+        flat = np.concatenate([arrays[p.name][:, p.start : p.stop].reshape(40, -1) for p in own], 1)
+        unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+        np.testing.assert_allclose(cosines_of(gram), unit @ unit.T, atol=1e-5, err_msg=part)
 
 
 def test_clusters_recover_the_subtasks(runs: Path, tmp_path: Path) -> None:
