@@ -86,7 +86,7 @@ class Surface:
         error: root mean square of (y - law) / y.
         condition: condition number of the derivatives by the exponents, which is what is solved.
         condition_full: the same of E, A_i and α_i together, as the law is written.
-        covariance: of the exponents, [variables][variables]; infinite where not determined.
+        covariance: of the exponents, [variables, variables]; infinite where not determined.
         quantile: of Student's t, by which intervals of functions of the exponents are made.
     """
 
