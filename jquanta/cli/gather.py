@@ -9,7 +9,7 @@ from jquanta.cli import door
 from jquanta.cli.flags import argument
 from jquanta.errors import BadInput
 from jquanta.run import kinds
-from jquanta.run.files import SHARD_SETTINGS, as_path
+from jquanta.run.files import SHARD_SETTINGS, SHARDS, as_path
 from jquanta.run.settings import knob
 from jquanta.run.shown import counted
 
@@ -59,7 +59,7 @@ def gather(options: Options) -> None:
 def _parts(folder: Path) -> list[Path]:
     """The parts in a folder, or the folder itself if it is one. Raises ``BadInput`` where it is
     neither."""
-    from jquanta.run.shard import SHARDS, shards_in
+    from jquanta.run.shard import shards_in
 
     place = folder.absolute()
     if found := shards_in(place.parent if place.name == SHARDS else folder):
@@ -77,8 +77,6 @@ _REMEDY = "give the folder that was --out of commands with --shard"
 
 def _whole(parts: Sequence[Path]) -> Path:
     """The folder that holds all parts. Raises ``BadInput`` where they lie apart."""
-    from jquanta.run.shard import SHARDS
-
     place, *others = {part.absolute().parent for part in parts}
     if others or place.name != SHARDS:
         raise BadInput(f"{parts[0]}: lies in no folder of a whole; give one to join in by --out")

@@ -9,13 +9,14 @@ import atexit
 import contextlib
 import ctypes
 import os
+import shlex
 import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from jquanta.errors import BadInput
+from jquanta.errors import BadInput, Interrupted
 from jquanta.machine import launch
 from jquanta.run.settings import knob
 
@@ -60,8 +61,13 @@ def together(process: str | None, shard: str | None = None) -> Iterator[bool]:
     _watch(place)
     from jquanta.machine import hosts
 
+    given = [word for word in sys.argv[1:] if word != process and word != "--process"]
+    try:
+        hosts.start(place, shlex.join(given), lambda line: print(line, file=sys.stderr))
+    except BaseException as error:  # the others may not be there to wait for
+        atexit.register(os._exit, int(getattr(error, "exit_code", Interrupted.exit_code)))
+        raise
     code: list[int] = []
-    hosts.start(place)
     # Called before what JAX does at the end, which began earlier.
     atexit.register(lambda: hosts.leave(code[0]) if code else None)
     index, _ = hosts.here()

@@ -37,17 +37,27 @@ ENDED_SECONDS = 10
 """A wait that fails because another process is lost is followed by the end of this one, which the
 runtime brings about. It is given so long for that."""
 
+SILENT_SECONDS = 5
+"""How long the others are waited for without a word."""
+
 LOOK_SECONDS = 0.2
 """Between two looks at whether the user has interrupted, while waiting for others."""
 
 
-def start(place: Place) -> None:
+def start(place: Place, words: str, say: Callable[[str], object]) -> None:
     """Begin JAX's distributed runtime. Call this before JAX computes anything.
 
+    Args:
+        place: which process this is.
+        words: the command that all of them should have been given.
+        say: called with a line for a person if the others let themselves be waited for.
+
     Raises:
-        BadInput: if the others do not come, or the address cannot be had.
+        BadInput: if the others do not come, the address cannot be had, or another process was
+            given another command.
     """
-    try:
+
+    def initialize() -> None:
         jax.distributed.initialize(
             place.address,
             place.count,
@@ -58,10 +68,54 @@ def start(place: Place) -> None:
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             initialization_timeout=START_SECONDS,
         )
+
+    def waiting() -> None:
+        at = f" at {place.address}" if place.address else ""
+        say(f"{place}: waiting for all processes to start{at}, {START_SECONDS} s at most")
+
+    try:
+        _in_thread(initialize, waiting)
     except Exception as error:  # of gRPC, of a name that nobody knows, of a port in use
         reason = " ".join(str(error).split())[:200]
         remedy = "; give a free port of this host" if place.index == 0 else ""
         raise BadInput(f"--process: {place} does not find the others ({reason}){remedy}") from None
+    _agree(f"{words} of {jax.process_count()} processes")
+
+
+def _in_thread(do: Callable[[], object], waiting: Callable[[], object]) -> None:
+    """Do what cannot be interrupted in a thread, so that Ctrl-C is heard meanwhile; call
+    ``waiting`` if it takes long."""
+    failed: list[Exception] = []
+
+    def caught() -> None:
+        try:
+            do()
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=caught, daemon=True)
+    thread.start()
+    thread.join(SILENT_SECONDS)
+    if thread.is_alive():
+        waiting()
+    while thread.is_alive():
+        thread.join(LOOK_SECONDS)
+    if failed:
+        raise failed[0]
+
+
+def _agree(words: str) -> None:
+    """Raise ``BadInput`` unless all processes say the same words."""
+    index, count = here()
+    client = ocp.multihost.get_jax_distributed_client()
+    client.key_value_set(f"jquanta-words-{index}", words)
+    for other in range(count):
+        theirs = client.blocking_key_value_get(f"jquanta-words-{other}", 1000 * START_SECONDS)
+        if theirs != words:
+            raise BadInput(
+                f"--process: process {index + 1} was given {words!r}, and process {other + 1} "
+                f"{theirs!r}: start all of them with the same command"
+            )
 
 
 def here() -> tuple[int, int]:

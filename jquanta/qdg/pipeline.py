@@ -62,8 +62,7 @@ from jquanta.run import kinds, together
 from jquanta.run.files import SHARD_SETTINGS, as_path, write_whole
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence
-from jquanta.run.shard import Shard, cut_of, require_same_cut
-from jquanta.run.shown import listed
+from jquanta.run.shard import Shard, cut_of, require_same_cut, shards_in
 
 
 def run(
@@ -102,6 +101,7 @@ def run(
     folder = RunFolder(Path("runs") / config.name if out is None else out)
     only_shards = not folder.begun and cut_of(folder.path) is not None
     before = stored_config(folder.path) if not only_shards and folder.require_place() else None
+    shards.require_same_settings(shards_in(folder.path), config)
     if before is not None:
         _require_same_samples(folder.path, before, config)
     whole = all((folder.path / name).exists() for name in (*stages(config), PAGE))
@@ -169,15 +169,11 @@ def run_shard(
         if (whole / SELECTION).exists()
         else selected(config, inputs.corpus, open_losses(job.out), checkpoint.label)
     )
+    shards.require_few(shard, len(predictions))
+    shards.require_same_settings(shards_in(whole), config)
     place = shard.folder(whole)
     place.mkdir(parents=True, exist_ok=True)
-    settings = place / SHARD_SETTINGS
-    if settings.exists() and (names := load_qdg(settings).differences(config)):
-        raise BadInput(
-            f"{place}: of another configuration, which differs in {listed(names)}; delete it, or "
-            "give another folder"
-        )
-    write_whole(settings, config.to_toml())
+    write_whole(place / SHARD_SETTINGS, config.to_toml())
     _shard(whole, config, checkpoint, predictions, shard, monitor)
     return place
 

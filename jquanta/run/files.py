@@ -18,6 +18,9 @@ PARTIALS = "zarr.*.partial"
 LOCK = "lock"
 """Name of the file in a run folder that a process locks while it writes there."""
 
+SHARDS = "shards"
+"""Name of the folder of all shards, in that of the whole."""
+
 SHARD_SETTINGS = "shard.toml"
 """The configuration of a shard that is no run folder by itself, in its folder."""
 

@@ -16,7 +16,15 @@ from typing import Any
 from jquanta.errors import BadInput, Interrupted, RunFailed
 from jquanta.run import parse
 from jquanta.run.environment import environment, now
-from jquanta.run.files import LOCK, as_path, clear_partials, remove, require_place, write_whole
+from jquanta.run.files import (
+    LOCK,
+    SHARDS,
+    as_path,
+    clear_partials,
+    remove,
+    require_place,
+    write_whole,
+)
 from jquanta.run.stop import shortage
 
 CONFIG, RECORD, CHECKPOINTS = "config.toml", "record.json", "checkpoints"
@@ -200,10 +208,11 @@ class RunFolder:
     def withdraw(self, made: Sequence[Path]) -> None:
         """Delete the content of the locked folder, then the folders of ``made`` that are empty.
 
-        This undoes the start of a run; ``made`` is what ``missing`` returned before it.
+        This undoes the start of a run; ``made`` is what ``missing`` returned before it. Shards,
+        which others have computed, stay.
         """
         for path in self.path.iterdir():
-            if path != self.lock or self.path in made:
+            if path.name != SHARDS and (path != self.lock or self.path in made):
                 remove(path)
         for path in made:
             with contextlib.suppress(OSError):  # not empty: somebody else has put something there

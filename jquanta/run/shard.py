@@ -13,12 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jquanta.errors import BadInput
-from jquanta.run.files import LOCK, PART, as_path
+from jquanta.run.files import LOCK, PART, SHARDS, as_path
 from jquanta.run.settings import require_count
 from jquanta.run.shown import shown
-
-SHARDS = "shards"
-"""Name of the folder of all parts, in that of the whole."""
 
 MOST = 100_000
 """Parts of a whole: more than any scheduler starts at once."""

@@ -12,10 +12,10 @@ from jquanta.errors import BadInput
 from jquanta.parity.solo import Metrics
 from jquanta.run import sums
 from jquanta.run.environment import now
-from jquanta.run.files import LOCK, PART, as_path, remove, require_place, whole
+from jquanta.run.files import LOCK, PART, SHARDS, as_path, remove, require_place, whole
 from jquanta.run.folder import CONFIG, RECORD
 from jquanta.run.progress import Monitor, Silence
-from jquanta.run.shard import SHARDS, Missing, Shard, begun, require_one_whole, whole_of
+from jquanta.run.shard import Missing, Shard, begun, require_one_whole, whole_of
 from jquanta.run.shown import listed
 from jquanta.run.stop import Interrupts
 from jquanta.sweep.config import SweepConfig

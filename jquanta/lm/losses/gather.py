@@ -22,10 +22,10 @@ from jquanta.lm.losses.column import (
 from jquanta.lm.losses.legs import Leg
 from jquanta.lm.losses.reader import open_losses
 from jquanta.run.arrays import METADATA, make_group, open_group
-from jquanta.run.files import PART, as_path, remove, require_place
+from jquanta.run.files import PART, SHARDS, as_path, remove, require_place
 from jquanta.run.folder import RunFolder
 from jquanta.run.progress import Monitor, Silence
-from jquanta.run.shard import SHARDS, Missing, Shard, begun, parse, require_one_whole
+from jquanta.run.shard import Missing, Shard, begun, parse, require_one_whole
 from jquanta.run.stop import Interrupts, shortage_in_one_line
 
 Columns = dict[Shard, tuple[Path, dict[str, Any]]]

@@ -83,11 +83,7 @@ def share_of(predictions: Predictions, model: Model, view: View, shard: Shard) -
     Raises:
         BadInput: if there are fewer samples than the cut needs.
     """
-    if shard.of > most_shards(len(predictions)):
-        raise BadInput(
-            f"--shard {shard}: there are {len(predictions):,} samples; give at most "
-            f"{most_shards(len(predictions)):,} shards"
-        )
+    require_few(shard, len(predictions))
     # Groups of neighbours with about the same number of tokens, which is the work of gradients.
     work = prefixes(predictions, model.config).lengths
     if view.mode in COMPACT:
@@ -99,6 +95,15 @@ def share_of(predictions: Predictions, model: Model, view: View, shard: Shard) -
     ends = np.cumsum([len(groups[group]) for group in own]).tolist()
     places = np.concatenate([groups[group] for group in own])
     return Share(places, (0, *ends[:-1]), tuple(own), pairs)
+
+
+def require_few(shard: Shard, samples: int) -> None:
+    """Raise ``BadInput`` if there are fewer samples than a cut needs."""
+    if shard.of > most_shards(samples):
+        raise BadInput(
+            f"--shard {shard}: there are {samples:,} samples; give at most "
+            f"{most_shards(samples):,} shards"
+        )
 
 
 def groups_of(shards: int) -> int:
@@ -151,6 +156,8 @@ def compute(
     share = share_of(predictions, model, view, shard)
     own, place = predictions.at(share.places), shard.folder(out)
     attributes = {"shard": str(shard), "of": predictions.hash}
+    if any((place / name).exists() for name in (FEATURES, SIMILARITY)):
+        _opened(view, shard, out)  # what is damaged is told as a shard's
     if view.mode in COMPACT:
         features(model, own, view, out=place, part=attributes, monitor=monitor)
         return
@@ -170,6 +177,17 @@ def compute(
     )
 
 
+def require_same_settings(parts: Sequence[Path], config: QDGConfig) -> None:
+    """Raise ``BadInput`` if a shard is there that was begun with another configuration."""
+    for part in parts:
+        settings = part / SHARD_SETTINGS
+        if settings.is_file() and (names := load_qdg(settings).differences(config)):
+            raise BadInput(
+                f"{part}: of another configuration (another {listed(names)}); give another folder, "
+                "or delete this shard"
+            )
+
+
 def require_done(parts: Sequence[Path], out: Path) -> QDGConfig:
     """Check that all shards are finished.
 
@@ -187,12 +205,7 @@ def require_done(parts: Sequence[Path], out: Path) -> QDGConfig:
     of = require_one_cut(parts)
     settings = [part / SHARD_SETTINGS for part in parts if (part / SHARD_SETTINGS).is_file()]
     config = load_qdg(settings[0])
-    for other in settings[1:]:
-        if names := config.differences(load_qdg(other)):
-            raise BadInput(
-                f"{other.parent}: of another configuration than {settings[0].parent} (another "
-                f"{listed(names)}); delete one of the two"
-            )
+    require_same_settings(parts, config)
     lacking = [
         shlex.join(["jquanta", "qdg", str(settings[0]), "--shard", str(shard), "--out", str(out)])
         for shard in Shard(of, 1).all()
@@ -227,8 +240,7 @@ def join(
         BadInput: if a shard is missing, or of another model, other samples or another view.
     """
     shards = Shard(of, 1).all()
-    opened = open_features if view.mode in COMPACT else open_similarity
-    parts = [opened(shard.folder(out)) for shard in shards]
+    parts = [_opened(view, shard, out) for shard in shards]
     shares = [share_of(predictions, model, view, shard) for shard in shards]
     identity = identity_of(model, predictions, view)
     for shard, share, part in zip(shards, shares, parts, strict=True):
@@ -244,6 +256,18 @@ def join(
             keep(work / KEPT, [part[VECTOR] for part in parts])
     else:
         _join_vectors(out, predictions, view, parts, environment() | identity)
+
+
+def _opened(view: View, shard: Shard, out: Path) -> xr.Dataset:
+    """What a shard has computed. Raises ``BadInput`` if it is damaged or missing."""
+    opened = open_features if view.mode in COMPACT else open_similarity
+    try:
+        return opened(shard.folder(out))
+    except BadInput as error:
+        raise BadInput(
+            f"{error}; that is shard {shard}: delete its folder, and the command of the whole, or "
+            f"with --shard {shard}, computes it again"
+        ) from None
 
 
 def _join_vectors(

@@ -1,6 +1,7 @@
 """A similarity in shards, joined: that of one call."""
 
 import errno
+import shutil
 from itertools import combinations_with_replacement
 from pathlib import Path
 
@@ -214,6 +215,37 @@ def test_a_full_disk_loses_nothing(
     assert not (tmp_path / "run" / "similarity.zarr").exists()
     found = qdg.run(config, tmp_path / "run")
     np.testing.assert_array_equal(found.label, qdg.open_clusters(tmp_path / "whole").label)
+
+
+def test_a_damaged_shard_costs_no_other(place: Path, tmp_path: Path) -> None:
+    """It is named, with what makes it again; the healthy one stays as it is."""
+    config, out = load_qdg(settings(place)), tmp_path / "run"
+    qdg.run(config, tmp_path / "whole")
+    one, other = (run_shard(config, out, Shard(2, number)) for number in (1, 2))
+    before = tree(one)
+    chunk = other / "similarity.zarr" / "cosine" / "c" / "0" / "0"
+    chunk.write_bytes(b"damaged!" + chunk.read_bytes()[8:])
+    with pytest.raises(BadInput, match=r"2-of-2.*shard 2/2: delete its folder, and the command"):
+        qdg.run(config, out)
+    assert tree(one) == before
+    shutil.rmtree(other)
+    found = qdg.run(config, out)
+    np.testing.assert_array_equal(found.label, qdg.open_clusters(tmp_path / "whole").label)
+
+
+def test_what_is_refused_leaves_no_shard(place: Path, tmp_path: Path) -> None:
+    config, out = load_qdg(settings(place)), tmp_path / "run"
+    qdg.run(config, tmp_path / "whole")
+    with pytest.raises(BadInput, match="there are 40 samples; give at most 20"):
+        run_shard(config, out, Shard(21, 1))
+    assert not out.exists()
+    run_shard(config, out, Shard(2, 1))
+    before = tree(out)
+    fewer = load_qdg(settings(place, select={"count": 30}))
+    for call in (lambda: run_shard(fewer, out, Shard(2, 2)), lambda: qdg.run(fewer, out)):
+        with pytest.raises(BadInput, match=r"1-of-2: of another configuration \(another select"):
+            call()
+    assert tree(out) == before
 
 
 def test_a_shard_that_is_being_computed_is_left_alone(place: Path, tmp_path: Path) -> None:
