@@ -36,12 +36,12 @@ def require_run(path: Path) -> None:
     kinds.require(path, "quanta", remedy=remedy, marker="config.toml")
 
 
-def require_losses(path: Path) -> None:
+def require_losses(path: Path, *, flag: str = "--losses") -> None:
     """Raise ``BadInput`` unless this may hold losses, as a folder or as an array of all models."""
     if path.suffix == ".npy" and path.is_file():
         return
     remedy = "make one: jquanta losses, or jquanta pretrain"
-    kinds.require(path, "losses", "suite", remedy=remedy, flag="--losses", marker="zarr.json")
+    kinds.require(path, "losses", "suite", remedy=remedy, flag=flag, marker="zarr.json")
 
 
 def require_corpus(path: Path, *, flag: str = "--corpus") -> None:

@@ -50,7 +50,7 @@ class Options:
 
 def spectrum(options: Options) -> None:
     """Compute, store and print."""
-    require_losses(options.losses)
+    require_losses(options.losses, flag="")
     from jquanta.lm.taxonomy.learning import learning_times
     from jquanta.lm.taxonomy.tables import open_table
     from jquanta.run.progress import Bar
