@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -73,18 +72,32 @@ def start(place: Place, words: str, say: Callable[[str], object]) -> None:
         at = f" at {place.address}" if place.address else ""
         say(f"{place}: waiting for all processes to start{at}, {START_SECONDS} s at most")
 
-    try:
-        _in_thread(initialize, waiting)
-    except Exception as error:  # of gRPC, of a name that nobody knows, of a port in use
-        reason = " ".join(str(error).split())[:200]
+    def failed(error: Exception) -> BadInput:
+        reason = " ".join(str(error).split())[:200]  # of gRPC: an unknown name, a port in use
         remedy = "; give a free port of this host" if place.index == 0 else ""
-        raise BadInput(f"--process: {place} does not find the others ({reason}){remedy}") from None
+        return BadInput(f"--process: {place} does not find the others ({reason}){remedy}")
+
+    late = threading.Timer(SILENT_SECONDS, waiting)
+    late.start()
+    try:
+        _in_thread(initialize, lambda: None, failed)
+    finally:
+        late.cancel()
     _agree(f"{words} of {jax.process_count()} processes")
 
 
-def _in_thread(do: Callable[[], object], waiting: Callable[[], object]) -> None:
-    """Do what cannot be interrupted in a thread, so that Ctrl-C is heard meanwhile; call
-    ``waiting`` if it takes long."""
+def _in_thread(
+    do: Callable[[], object],
+    check: Callable[[], object],
+    error_of: Callable[[Exception], Exception],
+) -> None:
+    """Do what cannot be interrupted in a thread, so that Ctrl-C is heard meanwhile.
+
+    Args:
+        do: what it is.
+        check: called now and then; what it raises ends the wait.
+        error_of: of what ``do`` raised, what is raised in its place.
+    """
     failed: list[Exception] = []
 
     def caught() -> None:
@@ -95,13 +108,11 @@ def _in_thread(do: Callable[[], object], waiting: Callable[[], object]) -> None:
 
     thread = threading.Thread(target=caught, daemon=True)
     thread.start()
-    thread.join(SILENT_SECONDS)
-    if thread.is_alive():
-        waiting()
     while thread.is_alive():
         thread.join(LOOK_SECONDS)
+        check()
     if failed:
-        raise failed[0]
+        raise error_of(failed[0]) from failed[0]
 
 
 def _agree(words: str) -> None:
@@ -144,25 +155,15 @@ def _wait(name: str, most: int, check: Callable[[], None]) -> None:
             f"this is one of {count} processes: give --process auto, or in Python call "
             "jax.distributed.initialize() before all else"
         )
-    # A barrier of the runtime's first process: no device takes part, so that none is kept busy. It
-    # cannot be interrupted, so that it gets a thread.
-    passed: list[Any] = []
 
-    def barrier() -> None:
-        try:
-            ocp.multihost.sync_global_processes(name, timeout=most, processes=set(range(count)))
-            passed.append(None)
-        except Exception as error:
-            passed.append(error)
+    def barrier() -> None:  # of the runtime's first process: no device takes part and is kept busy
+        ocp.multihost.sync_global_processes(name, timeout=most, processes=set(range(count)))
 
-    thread = threading.Thread(target=barrier, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(LOOK_SECONDS)
-        check()
-    if passed[0] is not None:
+    def failed(error: Exception) -> RunFailed:
         time.sleep(ENDED_SECONDS)
-        raise RunFailed("another process was lost; the same command continues") from passed[0]
+        return RunFailed("another process was lost; the same command continues")
+
+    _in_thread(barrier, check, failed)
 
 
 def leave(code: int) -> None:

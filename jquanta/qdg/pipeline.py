@@ -174,7 +174,8 @@ def run_shard(
     place = shard.folder(whole)
     place.mkdir(parents=True, exist_ok=True)
     write_whole(place / SHARD_SETTINGS, config.to_toml())
-    _shard(whole, config, checkpoint, predictions, shard, monitor)
+    model = _model(config, checkpoint, predictions, monitor)
+    _shard(whole, config, model, predictions, shard, monitor)
     return place
 
 
@@ -344,7 +345,7 @@ def _shards(
     together.compute(
         path,
         shards.most_shards(len(predictions)),
-        lambda shard, part: _shard(path, config, checkpoint, predictions, shard, part),
+        lambda shard, part: _shard(path, config, model, predictions, shard, part),
         lambda _: shards.join(
             model,
             predictions,
@@ -362,14 +363,14 @@ def _shards(
 def _shard(
     path: Path,
     config: QDGConfig,
-    checkpoint: Checkpoint,
+    model: Model,
     predictions: Predictions,
     shard: Shard,
     monitor: Monitor,
 ) -> None:
     wanted = config.similarity
     shards.compute(
-        _model(config, checkpoint, predictions, monitor),
+        model,
         predictions,
         view_from(dataclasses.asdict(wanted)),
         shard,

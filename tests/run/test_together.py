@@ -165,9 +165,16 @@ sys.exit(main(sys.argv[1:]))
 
 
 class Together:
-    """A sweep's command, as several processes."""
+    """A sweep's command, as several processes.
 
-    def __init__(self, config: Path, out: Path, processes: int):
+    Args:
+        config: of the sweep.
+        out: its folder.
+        processes: how many.
+        more: flags for each of them; none by default.
+    """
+
+    def __init__(self, config: Path, out: Path, processes: int, more: Sequence[list[str]] = ()):
         self.beats, write = os.pipe()
         meeting = address()
         self.processes = [
@@ -175,6 +182,7 @@ class Together:
                 [
                     *(sys.executable, "-c", COMMAND, str(config), "--out", str(out)),
                     *("--process", f"{number + 1}/{processes}@{meeting}"),
+                    *(more[number] if more else ()),
                 ],
                 env=os.environ
                 | {"PYTHONPATH": str(Path(jq.__file__).parents[1]), "BEATS": str(write)},
@@ -231,6 +239,19 @@ def test_a_process_is_lost_and_others_go_on(
     assert len(shards_in(tmp_path / "run")) == 2
     whole, found = (jq.open_results(tmp_path / name) for name in ("whole", "run"))
     np.testing.assert_allclose(found.loss, whole.loss, atol=1e-5)  # of other company: test_shards
+
+
+@pytest.mark.slow
+def test_two_commands_are_told_from_each_other(config: Path, tmp_path: Path) -> None:
+    """Before either of them trains, and in one line each."""
+    out = tmp_path / "run"
+    both = Together(config, out, 2, [["--train.steps", "60"], ["--train.steps", "70"]])
+    for code, said in both.ends():
+        assert code == 2
+        assert said.splitlines()[-1].endswith("start all of them with the same command")
+        assert "--train.steps 60" in said
+        assert "--train.steps 70" in said
+    assert not out.exists()
 
 
 def test_one_process_takes_up_what_two_began(tmp_path: Path) -> None:
