@@ -63,9 +63,9 @@ def together(process: str | None, shard: str | None = None) -> Iterator[bool]:
 
     given = [word for word in sys.argv[1:] if word != process and word != "--process"]
     try:
-        hosts.start(place, shlex.join(given), lambda line: print(line, file=sys.stderr))
+        hosts.start(place, lambda line: print(line, file=sys.stderr))
     except BaseException as error:  # the others may not be there to wait for
-        atexit.register(os._exit, int(getattr(error, "exit_code", Interrupted.exit_code)))
+        atexit.register(os._exit, _code_of(error))
         raise
     code: list[int] = []
     # Called before what JAX does at the end, which began earlier.
@@ -76,10 +76,17 @@ def together(process: str | None, shard: str | None = None) -> Iterator[bool]:
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         try:
+            hosts.agree(shlex.join(given))
             yield index == 0
         except BaseException as error:
-            code.append(int(getattr(error, "exit_code", 1)))
+            code.append(_code_of(error))
             raise
+
+
+def _code_of(error: BaseException) -> int:
+    """The exit code that a command which ends by this error has."""
+    other = 1 if isinstance(error, Exception) else Interrupted.exit_code  # Ctrl-C
+    return int(getattr(error, "exit_code", other))
 
 
 def _watch(place: launch.Place) -> None:

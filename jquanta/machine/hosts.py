@@ -29,6 +29,12 @@ LEAVE_SECONDS = 20
 """How long a process that fails waits for the others to end by themselves, as they do when a signal
 went to all of them."""
 
+LAST_SECONDS = 1
+"""How much later than the others the first process leaves: they only have to end."""
+
+AGAIN = "the same command continues"
+"""What is to be done after another process was lost."""
+
 FOR_EVER = 2**31 // 1000
 """Seconds that a barrier is waited for: three weeks, which the runtime counts in milliseconds."""
 
@@ -43,17 +49,15 @@ LOOK_SECONDS = 0.2
 """Between two looks at whether the user has interrupted, while waiting for others."""
 
 
-def start(place: Place, words: str, say: Callable[[str], object]) -> None:
+def start(place: Place, say: Callable[[str], object]) -> None:
     """Begin JAX's distributed runtime. Call this before JAX computes anything.
 
     Args:
         place: which process this is.
-        words: the command that all of them should have been given.
         say: called with a line for a person if the others let themselves be waited for.
 
     Raises:
-        BadInput: if the others do not come, the address cannot be had, or another process was
-            given another command.
+        BadInput: if the others do not come, or the address cannot be had.
     """
 
     def initialize() -> None:
@@ -83,7 +87,6 @@ def start(place: Place, words: str, say: Callable[[str], object]) -> None:
         _in_thread(initialize, lambda: None, failed)
     finally:
         late.cancel()
-    _agree(f"{words} of {jax.process_count()} processes")
 
 
 def _in_thread(
@@ -115,13 +118,25 @@ def _in_thread(
         raise error_of(failed[0]) from failed[0]
 
 
-def _agree(words: str) -> None:
-    """Raise ``BadInput`` unless all processes say the same words."""
+def agree(command: str) -> None:
+    """Make sure that all processes were given the same command.
+
+    Raises:
+        BadInput: in all of them, if they were not.
+        RunFailed: if one is lost meanwhile.
+    """
     index, count = here()
+    words = f"{command} of {count} processes"
     client = ocp.multihost.get_jax_distributed_client()
     client.key_value_set(f"jquanta-words-{index}", words)
-    for other in range(count):
-        theirs = client.blocking_key_value_get(f"jquanta-words-{other}", 1000 * START_SECONDS)
+    try:
+        said = [
+            client.blocking_key_value_get(f"jquanta-words-{other}", 1000 * START_SECONDS)
+            for other in range(count)
+        ]
+    except Exception as error:  # of gRPC
+        raise RunFailed(f"another process was lost at the start; {AGAIN}") from error
+    for other, theirs in enumerate(said):
         if theirs != words:
             raise BadInput(
                 f"--process: process {index + 1} was given {words!r}, and process {other + 1} "
@@ -161,7 +176,7 @@ def _wait(name: str, most: int, check: Callable[[], None]) -> None:
 
     def failed(error: Exception) -> RunFailed:
         time.sleep(ENDED_SECONDS)
-        return RunFailed("another process was lost; the same command continues")
+        return RunFailed(f"another process was lost; {AGAIN}")
 
     _in_thread(barrier, check, failed)
 
@@ -170,4 +185,7 @@ def leave(code: int) -> None:
     """End a process that has failed. JAX's own end would wait minutes for the others."""
     with contextlib.suppress(Exception):
         _wait("jquanta-leaves", LEAVE_SECONDS, lambda: None)
+    # The first process holds the runtime: it goes last, or the others would end as if lost.
+    if here()[0] == 0:
+        time.sleep(LAST_SECONDS)
     os._exit(code)

@@ -164,6 +164,29 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+LATE = """
+import os, time
+from jquanta.cli import several
+watch = several._watch
+class Slow:
+    def __init__(self, client):
+        self.client = client
+    def __getattr__(self, name):
+        return getattr(self.client, name)
+    def blocking_key_value_get(self, *words):
+        time.sleep(3)
+        return self.client.blocking_key_value_get(*words)
+def watched(place):
+    watch(place)  # the process that works goes on here, and has not imported JAX yet
+    if place.index == int(os.environ["LATE"]):
+        from jquanta.machine import hosts
+        real = hosts.ocp.multihost.get_jax_distributed_client
+        hosts.ocp.multihost.get_jax_distributed_client = lambda: Slow(real())
+several._watch = watched
+"""
+"""Lets one process read what the others have said some seconds later than they do."""
+
+
 class Together:
     """A sweep's command, as several processes.
 
@@ -172,20 +195,36 @@ class Together:
         out: its folder.
         processes: how many.
         more: flags for each of them; none by default.
+        late: the one that reads late what the others were given.
     """
 
-    def __init__(self, config: Path, out: Path, processes: int, more: Sequence[list[str]] = ()):
+    def __init__(
+        self,
+        config: Path,
+        out: Path,
+        processes: int,
+        more: Sequence[list[str]] = (),
+        late: int | None = None,
+    ):
         self.beats, write = os.pipe()
         meeting = address()
         self.processes = [
             subprocess.Popen(
                 [
-                    *(sys.executable, "-c", COMMAND, str(config), "--out", str(out)),
+                    *(
+                        sys.executable,
+                        "-c",
+                        LATE * (late is not None) + COMMAND,
+                        str(config),
+                        "--out",
+                        str(out),
+                    ),
                     *("--process", f"{number + 1}/{processes}@{meeting}"),
                     *(more[number] if more else ()),
                 ],
                 env=os.environ
-                | {"PYTHONPATH": str(Path(jq.__file__).parents[1]), "BEATS": str(write)},
+                | {"PYTHONPATH": str(Path(jq.__file__).parents[1]), "BEATS": str(write)}
+                | {"LATE": str(late)},
                 pass_fds=[write],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -242,10 +281,11 @@ def test_a_process_is_lost_and_others_go_on(
 
 
 @pytest.mark.slow
-def test_two_commands_are_told_from_each_other(config: Path, tmp_path: Path) -> None:
-    """Before either of them trains, and in one line each."""
+@pytest.mark.parametrize("late", [0, 1])
+def test_two_commands_are_told_from_each_other(config: Path, tmp_path: Path, late: int) -> None:
+    """Before either of them trains, and in one line each, whichever of them looks last."""
     out = tmp_path / "run"
-    both = Together(config, out, 2, [["--train.steps", "60"], ["--train.steps", "70"]])
+    both = Together(config, out, 2, [["--train.steps", "60"], ["--train.steps", "70"]], late)
     for code, said in both.ends():
         assert code == 2
         assert said.splitlines()[-1].endswith("start all of them with the same command")

@@ -92,6 +92,30 @@ def given(corpus: Corpus, index: Sequence[int] | ArrayLike) -> Predictions:
     return Predictions(corpus, numbers, rule={"given": len(numbers)})
 
 
+def common(
+    one: Predictions, other: Predictions
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the predictions that two selections share stand in each: two arrays of places, for the
+    same predictions in the same order.
+
+    Raises:
+        BadInput: if they are of two corpora, or share none.
+    """
+    one_hash, other_hash = one.corpus.meta.corpus, other.corpus.meta.corpus
+    if one_hash != other_hash:
+        raise BadInput(
+            f"samples of two corpora ({one.corpus.path}, hash {one_hash[:12]}…, and "
+            f"{other.corpus.path}, hash {other_hash[:12]}…); give two runs on the same corpus"
+        )
+    _, here, there = np.intersect1d(one.index, other.index, return_indices=True)
+    if not here.size:
+        raise BadInput(
+            "no sample is in both runs; give the second one the samples of the first: "
+            "--input.samples RESULTS"
+        )
+    return here, there
+
+
 def open_selection(path: Path | str, corpus: Corpus) -> Predictions:
     """Read what ``Predictions.save`` wrote.
 
