@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jquanta.qdg.clusters.cluster import cluster, cluster_features, imported, open_clusters
     from jquanta.qdg.cosines.blockwise import exact
     from jquanta.qdg.cosines.features import features, open_features
+    from jquanta.qdg.cosines.given import given_features
     from jquanta.qdg.cosines.similarity import open_similarity, similarity
     from jquanta.qdg.forecast import plan
     from jquanta.qdg.pipeline import run
@@ -55,6 +56,7 @@ _HOMES = {
     "exact": "jquanta.qdg.cosines.blockwise",
     "features": "jquanta.qdg.cosines.features",
     "given": "jquanta.qdg.samples.predictions",
+    "given_features": "jquanta.qdg.cosines.given",
     "gradients": "jquanta.qdg.views.gradient",
     "imported": "jquanta.qdg.clusters.cluster",
     "mechanisms": "jquanta.qdg.questions.mechanism",
@@ -87,6 +89,7 @@ __all__ = [
     "exact",
     "features",
     "given",
+    "given_features",
     "gradients",
     "imported",
     "mechanisms",

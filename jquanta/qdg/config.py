@@ -20,11 +20,17 @@ from jquanta.run.settings import MAX_SEED, knob, parse_bytes, require, require_c
 TRIGRAM, BIGRAM, NONE = INDUCTION = ("trigram", "bigram", "none")
 """What a sample may not be predicted by: an n-gram that occurred before in its document."""
 
-EXACT, FACTORS, SKETCH, ACTIVATIONS = MODES = ("exact", "factors", "sketch", "activations")
-"""What stands for a sample: its gradient, the leading directions of it, a sketch of it, or the
-model's activations."""
+EXACT, FACTORS, SKETCH, ACTIVATIONS, GIVEN = MODES = (
+    "exact",
+    "factors",
+    "sketch",
+    "activations",
+    "given",
+)
+"""What stands for a sample: its gradient, the leading directions of it, a sketch of it, the model's
+activations, or features that were made elsewhere."""
 
-COMPACT = (SKETCH, ACTIVATIONS)
+COMPACT = (SKETCH, ACTIVATIONS, GIVEN)
 """Those that are one short vector a sample."""
 
 ANGULAR, ABSOLUTE, SHIFTED = AFFINITIES = ("angular", "absolute", "shifted")
@@ -79,6 +85,12 @@ class InputConfig:
     )
     corpus: str = knob("", "a corpus folder; it is built there if [input] has a source")
     losses: str = knob("", "folder of losses on the corpus; what is missing is computed there")
+    samples: str = knob(
+        "", "a QDG run whose samples are taken; [select] is then not used (empty: select anew)"
+    )
+    features: str = knob(
+        "", "for similarity.mode given: an array (.npy), a row of numbers for each of those samples"
+    )
     also: str = knob(
         "", "further models on the corpus, whose losses the page shows, too", list=True
     )
@@ -100,7 +112,7 @@ class InputConfig:
 
     def at(self, place: Callable[[str], str]) -> "InputConfig":
         """The same inputs, each path of them where ``place`` puts it."""
-        names = ("model", "corpus", "losses", "source", "tokenizer")
+        names = ("model", "corpus", "losses", "samples", "features", "source", "tokenizer")
         also = (re.sub(r"^[^@]+", lambda path: place(path[0]), word) for word in self.others)
         places: Any = {name: place(getattr(self, name)) for name in names}
         return dataclasses.replace(self, **places, also=", ".join(also))
@@ -172,10 +184,10 @@ class SimilarityConfig:
         if self.memory:
             parse_bytes(self.memory, "similarity.memory =")
         require(
-            not (self.absolute and self.mode == SKETCH),
+            not (self.absolute and self.mode in (SKETCH, GIVEN)),
             "similarity.absolute",
             "true",
-            "a sketch keeps no absolute values; give mode exact",
+            f"there are no absolute values in mode {self.mode}; give mode exact",
         )
 
 
@@ -302,7 +314,7 @@ SCHEMA = settings.Schema(
 )
 
 EXPENSIVE = [
-    *(f"input.{name}" for name in ("model", "revision", "corpus", "losses")),
+    *(f"input.{name}" for name in ("model", "revision", "corpus", "losses", "samples", "features")),
     *(name for name in SCHEMA.fields if name.startswith(("select.", "similarity."))),
 ]
 for _name in ("similarity.memory", "similarity.placement"):
@@ -336,6 +348,19 @@ class QDGConfig:
             f"{self.cluster.method!r}",
             f"takes one short vector a sample, and those of mode {mode} are as long as gradients; "
             "give similarity.mode = 'sketch' (or 'activations')",
+        )
+        features, samples = self.input.features, self.input.samples
+        require(
+            (mode == GIVEN) == bool(features),
+            "input.features",
+            f"{features!r}",
+            "an array goes with similarity.mode = 'given', and that mode with an array; give both",
+        )
+        require(
+            mode != GIVEN or bool(samples),
+            "input.samples",
+            "''",
+            "says of which samples the rows of input.features are; give the folder of a QDG run",
         )
         require(
             has_matrix or not self.similarity.absolute,

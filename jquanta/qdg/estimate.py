@@ -283,6 +283,29 @@ def features(
     )
 
 
+def given(samples: int, numbers: int, matrix: bool, computer: Computer) -> Stage:
+    """Features that a file holds: read, and with a matrix multiplied.
+
+    Args:
+        samples: Q.
+        numbers: of a sample: F.
+        matrix: whether the cosines of all pairs are made.
+        computer: the devices.
+    """
+    share = shares_of(computer)
+    operations = samples**2 * numbers * float(matrix)  # half of the pairs
+    return Stage(
+        "products" if matrix else "features",
+        f"{numbers:,} numbers of each of {samples:,} samples, read: {_power(operations)}",
+        seconds=operations / (share.products * computer.single),
+        programs=int(matrix),
+        compiling=computer.compile * matrix,
+        memory=2.0 * FLOAT * samples * numbers,
+        disk=FLOAT * samples * (samples if matrix else numbers + 1),
+        operations=operations,
+    )
+
+
 def placement_on(
     view: View, lengths: NDArray[np.int64], config: LMConfig, computer: Computer
 ) -> str:

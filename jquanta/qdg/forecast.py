@@ -19,22 +19,23 @@ from jquanta.lm.losses.column import read_column
 from jquanta.lm.losses.job import Job, open_checkpoint
 from jquanta.lm.losses.reader import open_losses
 from jquanta.lm.models import cut
-from jquanta.lm.models.config import CUT, LMConfig
+from jquanta.lm.models.config import COPIED, CUT, LMConfig
 from jquanta.lm.models.network import count
 from jquanta.lm.weights.load import read_config
 from jquanta.lm.weights.sources import open_source
 from jquanta.machine.computer import H200, Computer, here
 from jquanta.qdg import estimate
 from jquanta.qdg.clusters.cluster import STORE
-from jquanta.qdg.config import SPHERICAL, QDGConfig, load_qdg
+from jquanta.qdg.config import GIVEN, SPHERICAL, QDGConfig, load_qdg
 from jquanta.qdg.cosines.features import FEATURES
+from jquanta.qdg.cosines.given import read_rows
 from jquanta.qdg.cosines.similarity import SIMILARITY
 from jquanta.qdg.estimate import Stage
 from jquanta.qdg.pipeline import anchored, named, selected
 from jquanta.qdg.results import PAGE
 from jquanta.qdg.samples.predictions import SELECTION, Predictions, open_selection
 from jquanta.qdg.samples.prefixes import prefixes
-from jquanta.qdg.views.stored import view_from
+from jquanta.qdg.views.stored import configured
 from jquanta.run.files import as_path
 from jquanta.run.progress import duration
 from jquanta.run.settings import parse_bytes
@@ -188,6 +189,8 @@ def _samples(
     chosen: Predictions | None = None
     if corpus is not None and (out / SELECTION).exists():
         chosen, how = open_selection(out, corpus), "as they were selected"
+    elif corpus is not None and config.input.samples:
+        chosen, how = open_selection(config.input.samples, corpus), "as in input.samples"
     elif corpus is not None and not missing:
         wanted = config.input
         label = open_checkpoint(wanted.model, wanted.revision or None, corpus).label
@@ -224,8 +227,13 @@ def _stages(inputs: Inputs, computer: Computer) -> Sequence[Stage] | str:
         Stage("selection", f"{samples:,} of them", seconds=total / SELECTED_A_SECOND),
     ]
     memory = parse_bytes(similar.memory, "similarity.memory =") if similar.memory else None
-    view = view_from(dataclasses.asdict(similar))
     counts, wanted = config.cluster.counts_of(samples), config.cluster
+    if similar.mode == GIVEN:
+        numbers = read_rows(Path(config.input.features)).shape[1]
+        stages.append(estimate.given(samples, numbers, wanted.has_matrix, computer))
+        stages += _clusters(config, samples, numbers, counts, computer)
+        return [*stages, _page(config, samples, computer)]
+    view = configured(similar)
     placement = _placed(inputs, computer)
     if wanted.has_matrix:
         try:
@@ -241,25 +249,37 @@ def _stages(inputs: Inputs, computer: Computer) -> Sequence[Stage] | str:
             )
         except BadInput as error:
             return f"does not fit: {error}"
-        stages += estimate.clusters(samples, counts, wanted.n_init, computer)
     else:
         stages.append(estimate.features(view, inputs.lengths, inputs.shape, computer, placement))
-        numbers, n_init = view.cost(inputs.shape).numbers, wanted.n_init
-        if wanted.method == SPHERICAL:
-            stages.append(estimate.spherical(samples, numbers, counts, n_init, computer))
-        else:
-            stages += estimate.neighbours(
-                samples, numbers, counts, n_init, wanted.neighbours, computer
-            )
+    numbers = view.cost(inputs.shape).numbers
+    stages += _clusters(config, samples, numbers, counts, computer)
+    return [*stages, _page(config, samples, computer)]
+
+
+def _clusters(
+    config: QDGConfig, samples: int, numbers: int, counts: Sequence[int], computer: Computer
+) -> Sequence[Stage]:
+    """Clustering by the method that is wanted, of vectors of so many numbers or of a matrix."""
+    wanted = config.cluster
+    if wanted.has_matrix:
+        return estimate.clusters(samples, counts, wanted.n_init, computer)
+    if wanted.method == SPHERICAL:
+        return [estimate.spherical(samples, numbers, counts, wanted.n_init, computer)]
+    near = wanted.neighbours
+    return estimate.neighbours(samples, numbers, counts, wanted.n_init, near, computer)
+
+
+def _page(config: QDGConfig, samples: int, computer: Computer) -> Stage:
     tokens = config.page.before + config.page.after
-    stages.append(estimate.page(samples, tokens, wanted.has_matrix, computer))
-    return stages
+    return estimate.page(samples, tokens, config.cluster.has_matrix, computer)
 
 
 def _placed(inputs: Inputs, computer: Computer) -> str:
     """Where the model's parameters lie on a computer."""
     similar = inputs.config.similarity
-    view = view_from(dataclasses.asdict(similar))
+    if similar.mode == GIVEN:  # no gradient is made
+        return similar.placement or COPIED
+    view = configured(similar)
     return similar.placement or estimate.placement_on(view, inputs.lengths, inputs.shape, computer)
 
 

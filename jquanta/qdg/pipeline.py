@@ -39,9 +39,10 @@ from jquanta.qdg.clusters.cluster import (
     open_clusters,
     save_clusters,
 )
-from jquanta.qdg.config import ClusterConfig, InputConfig, QDGConfig, load_qdg
+from jquanta.qdg.config import GIVEN, ClusterConfig, InputConfig, QDGConfig, load_qdg
 from jquanta.qdg.cosines import shards
 from jquanta.qdg.cosines.features import VECTOR, features
+from jquanta.qdg.cosines.given import given_features, read_rows
 from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS
 from jquanta.qdg.cosines.similarity import similarity
 from jquanta.qdg.pages.data import page_from
@@ -56,7 +57,7 @@ from jquanta.qdg.samples.predictions import (
 from jquanta.qdg.samples.prefixes import prefixes
 from jquanta.qdg.samples.selection import Newly, select
 from jquanta.qdg.views.per_sample import placement_for
-from jquanta.qdg.views.stored import view_from
+from jquanta.qdg.views.stored import configured
 from jquanta.qdg.views.view import View
 from jquanta.run import kinds, together
 from jquanta.run.files import SHARD_SETTINGS, as_path, write_whole
@@ -147,6 +148,8 @@ def run_shard(
         BadInput: if corpus or losses are missing, with the command that makes them; and as ``run``.
         RunFailed, Interrupted: as ``run``. The same call continues.
     """
+    if config.similarity.mode == GIVEN:
+        raise BadInput(f"--shard {shard}: features that are there need no shards; leave it out")
     config = dataclasses.replace(config, input=anchored(config.input))
     monitor, whole = monitor or Silence(), as_path(out)
     folder = RunFolder(whole)
@@ -236,11 +239,15 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
     wanted = config.input
     path = Path(wanted.corpus)
     there = path.exists()
+    if wanted.samples:
+        remedy = "give a folder that jquanta qdg made"
+        kinds.require(wanted.samples, "quanta", remedy=remedy, flag="input.samples =")
     if not there and not wanted.source:
         remedy = "jquanta pretrain makes the default's corpus, and jquanta corpus others"
         raise kinds.wrong(path, "corpus", remedy, flag="input.corpus =")
     shape = read_config(open_source(wanted.model, wanted.revision or None))
-    view_from(dataclasses.asdict(config.similarity)).cost(shape)  # refuses what finds nothing
+    if config.similarity.mode != GIVEN:
+        configured(config.similarity).cost(shape)  # refuses what finds nothing
     corpus = (
         open_corpus(path)
         if there
@@ -255,6 +262,11 @@ def _inputs(config: QDGConfig, monitor: Monitor) -> _Inputs:
         )
     )
     corpus.verify()
+    if wanted.samples:
+        samples = len(open_selection(wanted.samples, corpus))
+        config.cluster.counts_of(samples)
+        if config.similarity.mode == GIVEN and Path(wanted.features).exists():
+            read_rows(Path(wanted.features), samples)
     require_room(Path(wanted.losses), corpus)
     models = [(wanted.model, wanted.revision), *map(named, wanted.others)]
     found = [open_checkpoint(model, revision or None, corpus) for model, revision in models]
@@ -307,15 +319,19 @@ def _selection(
         return open_selection(path, corpus)
     predictions = selected(config, corpus, losses, model)
     predictions.save(path)
-    monitor.say(
-        f"{len(predictions):,} samples selected, loss of {model} below {config.select.threshold} "
-        "nats"
-    )
+    how = f"selected, loss of {model} below {config.select.threshold} nats"
+    if config.input.samples:
+        how = f"of {config.input.samples}"
+    monitor.say(f"{len(predictions):,} samples {how}")
     return predictions
 
 
 def selected(config: QDGConfig, corpus: Corpus, losses: xr.Dataset, model: str) -> Predictions:
-    """The samples of a configuration, by the losses of the model with this label."""
+    """The samples of a configuration: those of another run, or else by the losses of the model with
+    this label."""
+    if config.input.samples:
+        found = open_selection(config.input.samples, corpus)
+        return dataclasses.replace(found, model=model, rule={"of": found.model} | dict(found.rule))
     rule = config.select
     newly = Newly(rule.newly_model, rule.newly_above) if rule.newly_model else None
     return select(
@@ -338,7 +354,8 @@ def _shards(
     monitor: Monitor,
 ) -> None:
     """Compute and join shards of the similarity, if there are any or several processes are."""
-    if (path / stages(config)[1]).exists() or not together.in_shards(path):
+    there = (path / stages(config)[1]).exists() or config.similarity.mode == GIVEN
+    if there or not together.in_shards(path):
         return
     model = _model(config, checkpoint, predictions, monitor)
     wanted = config.similarity
@@ -349,7 +366,7 @@ def _shards(
         lambda _: shards.join(
             model,
             predictions,
-            view_from(dataclasses.asdict(wanted)),
+            configured(wanted),
             cut_of(path) or 1,
             path,
             matrix=config.cluster.has_matrix,
@@ -372,7 +389,7 @@ def _shard(
     shards.compute(
         model,
         predictions,
-        view_from(dataclasses.asdict(wanted)),
+        configured(wanted),
         shard,
         path,
         absolute=wanted.absolute,
@@ -387,7 +404,7 @@ def _model(
 ) -> Model:
     """The model, its parameters placed as the configuration says, or else as they fit."""
     wanted, shape = config.similarity, checkpoint.config
-    view = view_from(dataclasses.asdict(wanted))
+    view = configured(wanted)
     placement = wanted.placement or _placement(shape, view, predictions)
     if placement == CUT and not wanted.placement:
         words = cut.described(shape, "float32", usable(), jax.local_device_count())
@@ -404,7 +421,18 @@ def _similarity(
     monitor: Monitor,
 ) -> xr.Dataset:
     """The cosines of all pairs; of a run without a matrix, the samples' features."""
-    wanted, view = config.similarity, view_from(dataclasses.asdict(config.similarity))
+    wanted = config.similarity
+    if wanted.mode == GIVEN:
+        return given_features(
+            config.input.features,
+            predictions,
+            out=path,
+            matrix=config.cluster.has_matrix,
+            memory=wanted.memory or None,
+            dtype=wanted.dtype,
+            monitor=monitor,
+        )
+    view = configured(wanted)
     model = _model(config, checkpoint, predictions, monitor)
     if not config.cluster.has_matrix:
         return features(model, predictions, view, out=path, monitor=monitor)

@@ -175,7 +175,7 @@ def test_other_samples_are_refused(place: Path, done: Path) -> None:
         ({"similarity": {"memory": "lots"}}, "similarity.memory = 'lots': give a size such as"),
         (
             {"similarity": {"mode": "sketch", "absolute": True}},
-            "similarity.absolute = true: a sketch keeps no absolute values; give mode exact",
+            "similarity.absolute = true: there are no absolute values in mode sketch; give mode ex",
         ),
         ({"cluster": {"affinity": "rbf"}}, "cluster.affinity = 'rbf': give one of angular"),
         ({"cluster": {"affinity": "absolute"}}, "cluster.affinity = 'absolute': is of absolute "),

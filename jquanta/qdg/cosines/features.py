@@ -41,8 +41,8 @@ from jquanta.qdg.cosines.matrix import (
 )
 from jquanta.qdg.cosines.similarity import identity_of, work_folder
 from jquanta.qdg.samples.predictions import Predictions
-from jquanta.qdg.views.per_sample import PerSample, view_of
-from jquanta.qdg.views.source import computed, weights
+from jquanta.qdg.views.per_sample import view_of
+from jquanta.qdg.views.source import Source, computed, weights
 from jquanta.qdg.views.view import View
 from jquanta.run.arrays import Variable, finish, read, variable, write
 from jquanta.run.checkpoint import Due
@@ -103,14 +103,33 @@ def features(
         Interrupted: on Ctrl-C; the same call continues.
     """
     source = view_of(model, predictions, view, batch_tokens)
-    numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(source.row))
-    if numbers > MOST_NUMBERS:
+    if (numbers := numbers_of(source)) > MOST_NUMBERS:
         raise BadInput(
             f"features of mode {view.mode} have {numbers:,} numbers a sample, at most "
             f"{MOST_NUMBERS:,} are stored; give a smaller sketch"
         )
     identity = identity_of(model, predictions, view) | dict(part)
-    out = as_path(out)
+    return of_source(source, predictions, identity, view.what, out=out, monitor=monitor)
+
+
+def of_source(
+    source: Source,
+    predictions: Predictions,
+    identity: Mapping[str, Any],
+    what: str,
+    *,
+    out: Path | str,
+    monitor: Monitor | None = None,
+) -> xr.Dataset:
+    """The vectors that any source gives of samples; the other arguments are those of ``features``.
+
+    Args:
+        source: of the samples' arrays.
+        predictions: the samples.
+        identity: what the vectors depend on: attributes.
+        what: they are, in words.
+    """
+    numbers, out = numbers_of(source), as_path(out)
     if (out / FEATURES).exists():
         require_same(out / FEATURES, open_features(out).attrs, identity)
         if (out / WORK).exists():  # a process was killed just after its last step
@@ -119,13 +138,13 @@ def features(
         return open_features(out)
     require_place(out)
     with work_folder(out / WORK) as work:
-        rows = _OnDisk(work, predictions, numbers, view.what, identity)
+        rows = _OnDisk(work, predictions, numbers, what, identity)
         try:
             _fill(rows, source, predictions, monitor or Silence())
         except BadRows:
             remove(work / STATE)  # there is nothing to continue
             raise
-        rows.finish(out / FEATURES, environment() | identity)
+        rows.finish(out / FEATURES, environment() | dict(identity))
         remove(work / STATE)
     return open_features(out)
 
@@ -141,7 +160,12 @@ def open_features(path: Path | str) -> xr.Dataset:
     return read(path, "features", VECTOR, "compute them: jquanta qdg")
 
 
-def _fill(rows: "_OnDisk", source: PerSample, predictions: Predictions, monitor: Monitor) -> None:
+def numbers_of(source: Source) -> int:
+    """F: numbers of a sample."""
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(source.row))
+
+
+def _fill(rows: "_OnDisk", source: Source, predictions: Predictions, monitor: Monitor) -> None:
     """Compute all rows that are missing. Raises ``BadRows`` that names all predictions at fault."""
     for line in rows.begin():
         monitor.say(line)

@@ -300,7 +300,7 @@ def _join_blocks(
     absolute: bool,
 ) -> None:
     """A matrix from blocks, strip by strip of its rows."""
-    wanted = matrices_of(predictions, view, absolute)
+    wanted = matrices_of(predictions, view.what, absolute)
     step = strip_shape(len(predictions))[0]
 
     def strips(name: str) -> Iterator[NDArray[np.float32]]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,43 @@ def similarity(
         found = kept(model, predictions, view, made, place, memory=memory, monitor=monitor)
         return rows_of(found, dtype, memory - found.nbytes, monitor)
 
+    return of_rows(
+        rows,
+        predictions,
+        identity,
+        view.what,
+        absolute=absolute,
+        out=out,
+        memory=memory,
+        panel=panel,
+        part=part,
+        monitor=monitor,
+    )
+
+
+def of_rows(
+    rows: Callable[[Path | None], Rows],
+    predictions: Predictions,
+    identity: Mapping[str, Any],
+    what: str,
+    *,
+    absolute: bool = False,
+    out: Path | str | None = None,
+    memory: int,
+    panel: int | None = None,
+    part: Part | None = None,
+    monitor: Monitor,
+) -> xr.Dataset:
+    """The cosines of any rows of samples; the other arguments are those of ``similarity``.
+
+    Args:
+        rows: makes them, given the folder of the work if there is one.
+        predictions: the samples.
+        identity: what the cosines depend on, ``dtype`` among it: attributes.
+        what: the rows are, in words.
+        memory: in bytes.
+    """
+
     def filled(matrices: Matrices, rows: Rows) -> dict[str, Any]:
         """What is known then. Raises ``BadRows`` that names predictions."""
         left = memory - rows.taken
@@ -158,7 +195,7 @@ def similarity(
                 matrices,
                 rows.source,
                 memory=left,
-                dtype=dtype,
+                dtype=identity["dtype"],
                 panel=panel,
                 working=rows.working,
                 wanted=part.has if part else None,
@@ -170,11 +207,11 @@ def similarity(
         finally:
             if isinstance(rows.source, Remembered):
                 rows.source.save()
-        return environment() | identity | rows.after()
+        return environment() | dict(identity) | rows.after()
 
     if out is None:
         found = rows(None)
-        wanted = matrices_of(predictions, view, absolute) | dict(found.more)
+        wanted = matrices_of(predictions, what, absolute) | dict(found.more)
         matrix = InMemory(len(predictions), names(absolute))
         attributes = filled(matrix, found)
         values = {name: next(iter(v.parts), None) for name, v in wanted.items()} | matrix.arrays
@@ -185,7 +222,7 @@ def similarity(
     out = as_path(out)
     if (out / SIMILARITY).exists():
         stored = open_similarity(out)
-        wanted = identity | ({COSINE_ABS: True} if absolute else {})
+        wanted = dict(identity) | ({COSINE_ABS: True} if absolute else {})
         require_same(out / SIMILARITY, stored.attrs | {COSINE_ABS: COSINE_ABS in stored}, wanted)
         if (out / WORK).exists():  # a process was killed just after its last step
             with contextlib.suppress(BadInput), work_folder(out / WORK) as work:
@@ -194,8 +231,8 @@ def similarity(
     require_place(out)
     with work_folder(out / WORK) as work:
         found = rows(work)
-        wanted = matrices_of(predictions, view, absolute) | dict(found.more)
-        matrices = OnDisk(work, wanted, identity)
+        wanted = matrices_of(predictions, what, absolute) | dict(found.more)
+        matrices = OnDisk(work, wanted, dict(identity))
         try:
             attributes = filled(matrices, found)
         except BadRows:
@@ -278,12 +315,12 @@ def work_folder(work: Path) -> Any:
                 out.rmdir()
 
 
-def matrices_of(predictions: Predictions, view: View, absolute: bool) -> dict[str, Variable]:
-    """What is stored, the numbers of the matrices apart."""
+def matrices_of(predictions: Predictions, what: str, absolute: bool) -> dict[str, Variable]:
+    """What is stored, the numbers of the matrices apart. ``what`` is what cosines are taken of."""
     n = len(predictions)
     long_names = {
-        COSINE: f"cosine of {view.what}",
-        COSINE_ABS: f"cosine of {view.what}' absolute values",
+        COSINE: f"cosine of {what}",
+        COSINE_ABS: f"cosine of {what}' absolute values",
     }
     matrices = {
         name: Variable(

@@ -18,6 +18,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import DTypeLike, NDArray
 
+from jquanta.qdg.config import ACTIVATIONS, GIVEN
 from jquanta.qdg.pages import latex
 from jquanta.qdg.pages.page import Page
 
@@ -39,7 +40,7 @@ def render(page: Page) -> str:
     return template.render(
         title=page.title,
         mode=mode,
-        things="activations" if mode == "activations" else "gradients",
+        things={ACTIVATIONS: "activations", GIVEN: "features"}.get(mode, "gradients"),
         about=page.about,
         model=dict(page.about).get("Model") or "the model",
         notes=page.notes,

@@ -1,9 +1,11 @@
-"""Views by their name on disk."""
+"""Views by their name on disk, and of configurations."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from jquanta.errors import BadInput
+from jquanta.qdg.config import GIVEN, SimilarityConfig
 from jquanta.qdg.views.activations import Activations
 from jquanta.qdg.views.factors import Factors
 from jquanta.qdg.views.gradient import Gradients
@@ -21,9 +23,19 @@ def view_from(attributes: Mapping[Any, Any]) -> View:
     Raises:
         BadInput: if there is no such view.
     """
+    if attributes["mode"] == GIVEN:
+        raise BadInput(
+            "the samples have features that were made elsewhere, and of anything else there are "
+            "none; give a run of another mode"
+        )
     if attributes["mode"] not in VIEWS:
         raise BadInput(f"mode = {attributes['mode']}: give one of {', '.join(VIEWS)}")
     return VIEWS[attributes["mode"]].from_attributes(attributes)
+
+
+def configured(wanted: SimilarityConfig) -> View:
+    """The view that a configuration asks for. Raises ``BadInput`` as ``view_from``."""
+    return view_from(dataclasses.asdict(wanted))
 
 
 def whole(view: View) -> View:
