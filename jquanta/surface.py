@@ -8,18 +8,15 @@
 
 Fitted as it is written, with five or seven free numbers, such a law is ill-conditioned: A_i and α_i
 of a term follow each other, and their units differ by powers of ten. But for given exponents y is
-linear in E and the A_i, and these follow in closed form. So the exponents are the only unknowns
-(variable projection: Golub and Pereyra, SIAM J. Numer. Anal. 10, 1973; derivatives as of Kaufman,
-BIT 15, 1975), and E and the A_i the nonnegative linear least squares at each step.
+linear in E and the A_i, and these follow in closed form, so that the exponents are the only
+unknowns (``projection``).
 
 Relative errors are fitted, Σ ((y - law) / y)², since the noise of a loss is proportional to it:
 otherwise the few large losses would decide. ``powerlaw.fit`` fits ln y for the same reason, but
 ln y is not linear in E and the A_i. For noise of relative size s the fitted law is lower by the
 factor 1 - 3s²/2, the same everywhere; exponents are not affected.
 
-Letters of shapes: ``points`` are those of the fit, ``variables`` the x_i, ``terms`` E and the A_i,
-``parameters`` the terms and exponents together, ``tries`` the starts, or resamples, that are solved
-at once.
+Letters of shapes are those of ``projection``.
 """
 
 import itertools
@@ -36,26 +33,21 @@ from scipy.special import ndtr, stdtrit
 from jquanta.errors import BadInput
 from jquanta.masks import unmasked
 from jquanta.powerlaw import Window, check_level, require_units
-
-STARTS = (0.1, 0.3, 0.7, 1.5)
-"""Exponents from which the fit starts, each with each; the best few are followed."""
-
-FOLLOWED = 6
+from jquanta.projection import (
+    RESAMPLED,
+    Linear,
+    Points,
+    at_once,
+    descend,
+    linearised,
+    solve,
+    solve_terms,
+)
 
 STEEPEST, FLATTEST = 6.0, 0.02
 """Largest exponent, and smallest fall (in ln) of a term over the grid: below it is a constant."""
 
-ROUNDS, CONVERGED, RESAMPLED = 60, 1e-9, 1e-5
-"""Most steps of the solver, and the step in an exponent at which it ends: of the law, and of a
-resample, whose spread it is that counts."""
-
-RIDGE = 1e-14
-"""Added to products of unit columns: a resample may have a single value of a variable."""
-
 RESAMPLES = 1000  # of a bootstrap; 25 of them then lie in the tail of 2.5%
-
-BLOCK = 2**22
-"""Numbers in an array of the solver: 32 MB."""
 
 ON_A_CURVE = 0.99
 """Share of the variance of ln x_j that a cubic in ln x_i may explain."""
@@ -243,18 +235,12 @@ def fit(
     if method not in ("t", "bootstrap"):
         raise BadInput(f"method = {method!r}: give 't' or 'bootstrap'")
     grid = _select(x, y, windows or {}, groups, floor)
-    units = grid.group if grid.group is not None else np.arange(len(grid.y))
+    units = grid.group if grid.group is not None else np.arange(len(grid.points.y))
     if method == "bootstrap":
         require_units(int(units.max()) + 1, level, grid.group is not None)
-    weights = np.ones((1, len(grid.y)))
-    tried = np.array(list(itertools.product(STARTS, repeat=len(grid.names))))
-    parts = np.array_split(tried, min(len(tried), 1 + len(tried) // _at_once(grid)))
-    left = np.concatenate([_solve_terms(grid, part, weights)[1] for part in parts])
-    starts = tried[np.argsort(left)[:FOLLOWED]]
-    found, loss = _descend(grid, starts, weights)
-    best = found[[int(np.argmin(loss))]]
-    (terms,), _ = _solve_terms(grid, best, weights)
-    linear = _linearised(grid, best[0], terms)
+    best = solve(grid.points)[None]
+    (terms,), _ = solve_terms(grid.points, best, np.ones((1, len(grid.points.y))))
+    linear = linearised(grid.points, best[0], terms)
     if method == "bootstrap":
         spread = _bootstrap(grid, best, units, level, seed)
     else:
@@ -302,22 +288,14 @@ class _Grid(NamedTuple):
 
     Attributes:
         names: of the variables.
-        log_x: natural logarithms, less ``middle``.
-        middle: means of the logarithms.
-        y: values.
-        floor: whether there is an E.
-        bounds: smallest and largest exponent of each variable.
+        points: their logarithms, and y.
         windows: smallest and largest value of each variable.
         group: index of each point's group; None without groups.
         n_missing: number of points left out because they are NaN.
     """
 
     names: tuple[str, ...]
-    log_x: Float64[np.ndarray, "points variables"]
-    middle: Float64[np.ndarray, " variables"]
-    y: Float64[np.ndarray, " points"]
-    floor: bool
-    bounds: Float64[np.ndarray, "2 variables"]
+    points: Points
     windows: tuple[Window, ...]
     group: Int[np.ndarray, " points"] | None
     n_missing: int
@@ -382,11 +360,13 @@ def _select(
     flattest = FLATTEST / np.ptp(logs, axis=0)
     return _Grid(
         names,
-        logs - logs.mean(0),
-        logs.mean(0),
-        used_y,
-        floor,
-        np.stack([flattest, np.full(len(names), STEEPEST)]),
+        Points(
+            logs - logs.mean(0),
+            logs.mean(0),
+            used_y,
+            floor,
+            np.stack([flattest, np.full(len(names), STEEPEST)]),
+        ),
         tuple((float(v.min()), float(v.max())) for v in used.T),
         group,
         int(np.count_nonzero(inside & ~measured)),
@@ -434,166 +414,6 @@ def _explained(x: Float64[np.ndarray, " points"], y: Float64[np.ndarray, " point
     return 1 - float(rest @ rest) / float(np.sum((y - y.mean()) ** 2))
 
 
-# The solver. All tries are solved at once: they differ in where they start, or in how often each
-# point counts (``weights``).
-
-
-def _at_once(grid: _Grid) -> int:
-    """Tries that are solved at once, so that arrays stay small: each has some 8 numbers a point."""
-    return max(1, BLOCK // (len(grid.y) * 8))
-
-
-def _columns(
-    grid: _Grid, alpha: Float64[np.ndarray, "tries variables"]
-) -> Float64[np.ndarray, "tries points terms"]:
-    """Derivatives of law / y by the terms: E, and each term's value at the middle of its ln x."""
-    powers = np.exp(-grid.log_x * alpha[:, None]) / grid.y[:, None]
-    if not grid.floor:
-        return powers
-    floor = np.broadcast_to((1 / grid.y)[:, None], (len(alpha), len(grid.y), 1))
-    return np.concatenate([floor, powers], axis=-1)
-
-
-def _solve_terms(
-    grid: _Grid,
-    alpha: Float64[np.ndarray, "tries variables"],
-    weights: Float64[np.ndarray, "#tries points"],
-) -> tuple[Float64[np.ndarray, "tries terms"], Float64[np.ndarray, " tries"]]:
-    """The best terms for given exponents, none negative, and the weighted sum of squares left."""
-    columns = _columns(grid, alpha)
-    terms = _nonnegative(columns, weights)
-    rest = 1 - (columns @ terms[..., None])[..., 0]
-    return terms, np.asarray((weights * rest**2).sum(-1))
-
-
-def _nonnegative(
-    columns: Float64[np.ndarray, "tries points terms"],
-    weights: Float64[np.ndarray, "#tries points"],
-) -> Float64[np.ndarray, "tries terms"]:
-    """argmin_c Σ w (1 - columns c)² with c ≥ 0, by trying every set of terms that are not 0.
-
-    There are 15 sets of four terms at most. The problem is convex: of the sets whose solution has
-    no negative term, that with the least sum is the solution; if it is the whole set, that is seen
-    at once.
-    """
-    n_terms = columns.shape[-1]
-    scale = np.sqrt((weights[..., None] * columns**2).sum(1))  # columns of unit length
-    unit = columns / scale[:, None]
-    weighted = unit * weights[..., None]
-    gram = np.swapaxes(unit, 1, 2) @ weighted + RIDGE * np.eye(n_terms)
-    onto = weighted.sum(1)
-    best, gained = np.zeros((len(columns), n_terms)), np.zeros(len(columns))
-    for kept in itertools.product((True, False), repeat=n_terms):
-        on = np.flatnonzero(kept)
-        if not on.size or (best > 0).all():
-            break
-        some = np.linalg.solve(gram[:, on[:, None], on], onto[:, on, None])[..., 0]
-        gain = (some * onto[:, on]).sum(-1)  # by how much the sum of squares falls
-        better = (some >= 0).all(-1) & (gain > gained)
-        gained = np.where(better, gain, gained)
-        whole = np.zeros_like(best)
-        whole[:, on] = some
-        best = np.where(better[:, None], whole, best)
-    return np.asarray(best / scale)
-
-
-def _descend(
-    grid: _Grid,
-    alpha: Float64[np.ndarray, "tries variables"],
-    weights: Float64[np.ndarray, "#tries points"],
-    converged: float = CONVERGED,
-) -> tuple[Float64[np.ndarray, "tries variables"], Float64[np.ndarray, " tries"]]:
-    """Levenberg-Marquardt steps in the exponents, until none moves by more than ``converged``."""
-    damping = np.full(len(alpha), 1e-3)
-    terms, loss = _solve_terms(grid, alpha, weights)
-    for _ in range(ROUNDS):
-        reduced, rest = _reduced(grid, alpha, terms, weights)
-        normal = np.swapaxes(reduced, 1, 2) @ reduced
-        size = np.einsum("tii->ti", normal)
-        # A term that is 0 has no derivative: the exponent stays.
-        ridge = damping[:, None] * size + np.where(size > 0, 0.0, 1.0)
-        slope = np.swapaxes(reduced, 1, 2) @ rest[..., None]
-        step = np.linalg.solve(normal + ridge[..., None] * np.eye(alpha.shape[1]), slope)[..., 0]
-        after = np.clip(alpha + np.clip(step, -1, 1), *grid.bounds)
-        new_terms, new_loss = _solve_terms(grid, after, weights)
-        better = new_loss <= loss
-        moved = np.where(better[:, None], np.abs(after - alpha), 0).max()
-        stuck = ~better & (damping > 1e6)
-        alpha = np.where(better[:, None], after, alpha)
-        terms = np.where(better[:, None], new_terms, terms)
-        loss = np.where(better, new_loss, loss)
-        damping = np.where(better, damping / 9, damping * 4)
-        if moved < converged and (better | stuck | (np.abs(step).max(-1) < converged)).all():
-            break
-    return alpha, loss
-
-
-def _reduced(
-    grid: _Grid,
-    alpha: Float64[np.ndarray, "tries variables"],
-    terms: Float64[np.ndarray, "tries terms"],
-    weights: Float64[np.ndarray, "#tries points"],
-) -> tuple[Float64[np.ndarray, "tries points variables"], Float64[np.ndarray, "tries points"]]:
-    """Derivatives of law / y by the exponents when the terms follow them, and 1 - law / y; both
-    times the roots of weights.
-
-    What terms can make up is projected out of the derivatives at fixed terms (Kaufman's form).
-    """
-    root = np.sqrt(weights)
-    columns = _columns(grid, alpha) * root[..., None]
-    rest = root - (columns @ terms[..., None])[..., 0]
-    at_fixed = _by_exponents(grid, columns, terms)
-    # Columns of terms that are 0 are not in the way; a zero column projects nothing.
-    free = columns * (terms > 0)[:, None]
-    length = np.sqrt((free**2).sum(1, keepdims=True))
-    free = free / np.where(length > 0, length, 1)
-    across = np.swapaxes(free, 1, 2)
-    gram = across @ free + np.eye(terms.shape[1]) * np.where(terms > 0, RIDGE, 1.0)[:, None]
-    return at_fixed - free @ np.linalg.solve(gram, across @ at_fixed), rest
-
-
-def _by_exponents(
-    grid: _Grid,
-    columns: Float64[np.ndarray, "tries points terms"],
-    terms: Float64[np.ndarray, "tries terms"],
-) -> Float64[np.ndarray, "tries points variables"]:
-    """Derivatives of law / y by the exponents at fixed terms."""
-    first = int(grid.floor)
-    return np.asarray(-grid.log_x * columns[..., first:] * terms[:, None, first:])
-
-
-class _Linear(NamedTuple):
-    """The law at the solution.
-
-    Attributes:
-        by: derivatives of law / y by the terms, then by the exponents.
-        reduced: by the exponents, when the terms follow.
-        rest: 1 - law / y.
-        full: condition number of the derivatives by E, A_i and α_i as the law is written.
-    """
-
-    by: Float64[np.ndarray, "points parameters"]
-    reduced: Float64[np.ndarray, "points variables"]
-    rest: Float64[np.ndarray, " points"]
-    full: float
-
-
-def _linearised(
-    grid: _Grid, alpha: Float64[np.ndarray, " variables"], terms: Float64[np.ndarray, " terms"]
-) -> _Linear:
-    ones = np.ones((1, len(grid.y)))
-    columns = _columns(grid, alpha[None])
-    by = np.concatenate([columns, _by_exponents(grid, columns, terms[None])], axis=-1)[0]
-    (reduced,), (rest,) = _reduced(grid, alpha[None], terms[None], ones)
-    # As the law is written, terms are told at x = 1, and not in the middle of the grid.
-    written = by.copy()
-    first, n_terms = int(grid.floor), len(terms)
-    to_one = np.exp(grid.middle * alpha)
-    written[:, first:n_terms] /= to_one
-    written[:, n_terms:] -= grid.middle * columns[0][:, first:] * terms[first:]
-    return _Linear(by, reduced, rest, float(np.linalg.cond(written)))
-
-
 class _Spread(NamedTuple):
     """What is known of the exponents and of E.
 
@@ -612,7 +432,7 @@ class _Spread(NamedTuple):
 
 def _t_spread(
     grid: _Grid,
-    linear: _Linear,
+    linear: Linear,
     alpha: Float64[np.ndarray, " variables"],
     terms: Float64[np.ndarray, " terms"],
     level: float,
@@ -623,7 +443,7 @@ def _t_spread(
     determined.
     """
     n_terms, k = len(terms), len(alpha)
-    there = np.concatenate([np.full(n_terms, True), terms[int(grid.floor) :] > 0])
+    there = np.concatenate([np.full(n_terms, True), terms[int(grid.points.floor) :] > 0])
     by = linear.by[:, there]
     scale = np.sqrt((by**2).sum(0))
     unit = by / scale
@@ -649,7 +469,7 @@ def _t_spread(
         half = quantile * math.sqrt(covariance[place, place])
         return (value - half, value + half)
 
-    floor = interval(float(terms[0]), 0) if grid.floor else (0.0, 0.0)
+    floor = interval(float(terms[0]), 0) if grid.points.floor else (0.0, 0.0)
     return _Spread(
         tuple(interval(float(alpha[i]), n_terms + i) for i in range(k)),
         floor,
@@ -673,19 +493,19 @@ def _bootstrap(
     count, k = int(units.max()) + 1, best.shape[1]
     draws = random.multinomial(count, np.full(count, 1 / count), RESAMPLES)
     exponents, floors = [], []
-    rows = _at_once(grid)
+    rows = at_once(grid.points)
     for start in range(0, RESAMPLES, rows):
         weights = draws[start : start + rows, units].astype(np.float64)
-        alpha, _ = _descend(grid, np.repeat(best, len(weights), 0), weights, RESAMPLED)
+        alpha, _ = descend(grid.points, np.repeat(best, len(weights), 0), weights, RESAMPLED)
         exponents.append(alpha)
-        floors.append(_solve_terms(grid, alpha, weights)[0][:, 0])
+        floors.append(solve_terms(grid.points, alpha, weights)[0][:, 0])
     every, floor = np.concatenate(exponents), np.concatenate(floors)
-    lost = 1 if grid.group is not None else 2 * k + grid.floor
+    lost = 1 if grid.group is not None else 2 * k + grid.points.floor
     quantile = float(stdtrit(count - lost, (1 + level) / 2))
     wider = math.sqrt(count / (count - lost))
     tail = float(ndtr(-wider * quantile))
     low, high = np.quantile(every, [tail, 1 - tail], axis=0)
-    ends = np.quantile(floor, [tail, 1 - tail]) if grid.floor else np.zeros(2)
+    ends = np.quantile(floor, [tail, 1 - tail]) if grid.points.floor else np.zeros(2)
     return _Spread(
         tuple(zip(low.tolist(), high.tolist(), strict=True)),
         (float(ends[0]), float(ends[1])),
@@ -698,16 +518,16 @@ def _report(
     grid: _Grid,
     alpha: Float64[np.ndarray, " variables"],
     terms: Float64[np.ndarray, " terms"],
-    linear: _Linear,
+    linear: Linear,
     spread: _Spread,
     level: float,
 ) -> Surface:
     """Put together the result of a fit."""
-    first = int(grid.floor)
+    first = int(grid.points.floor)
     there: Bool[np.ndarray, " variables"] = terms[first:] > 0
-    smallest = float(grid.y.min())
+    smallest = float(grid.points.y.min())
     with np.errstate(over="ignore"):
-        at_one = terms[first:] * np.exp(grid.middle * alpha)
+        at_one = terms[first:] * np.exp(grid.points.middle * alpha)
     low, high = spread.floor
     used = linear.reduced[:, there]
     return Surface(
@@ -718,12 +538,12 @@ def _report(
             for one, on in zip(spread.intervals, there.tolist(), strict=True)
         ),
         prefactors=tuple(at_one.tolist()),
-        floor=float(terms[0]) if grid.floor else 0.0,
+        floor=float(terms[0]) if grid.points.floor else 0.0,
         floor_interval=(max(low, 0.0), min(high, smallest)),
         level=level,
         windows=grid.windows,
         smallest=smallest,
-        n_points=len(grid.y),
+        n_points=len(grid.points.y),
         n_missing=grid.n_missing,
         error=float(np.sqrt(np.mean(linear.rest**2))),
         condition=float(np.linalg.cond(used)) if used.size else math.inf,

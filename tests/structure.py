@@ -13,7 +13,10 @@ from typing import NamedTuple
 PACKAGE = "jquanta"
 
 FLOORS = (
-    ("errors", "masks", "version", "lazy", "powerlaw", "theory", "streams", "spectrum", "surface"),
+    (
+        *("errors", "masks", "version", "lazy", "powerlaw", "theory", "streams", "spectrum"),
+        *("projection", "surface"),
+    ),
     ("machine",),
     ("run",),
     ("parity",),

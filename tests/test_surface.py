@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares, nnls
 
-from jquanta import surface
+from jquanta import projection, surface
 from jquanta.errors import BadInput
 from jquanta.surface import Surface, fit, window_sensitivity
 from tests.test_powerlaw import assert_calibrated
@@ -171,7 +171,7 @@ def test_terms_are_those_of_nonnegative_least_squares() -> None:
     chance = np.random.default_rng(0)
     columns = chance.normal(1, 1, (20, 12, 4))
     weights = chance.integers(0, 3, (20, 12)).astype(float)
-    found = surface._nonnegative(columns, weights)
+    found = projection.nonnegative(columns, weights)
     for one, weight, terms in zip(columns, weights, found, strict=True):
         root = np.sqrt(weight)
         np.testing.assert_allclose(terms, nnls(one * root[:, None], root)[0], atol=1e-9)
@@ -180,15 +180,15 @@ def test_terms_are_those_of_nonnegative_least_squares() -> None:
 
 def test_derivatives_are_finite_differences() -> None:
     y = noisy(0.5, 1)
-    grid = surface._select({"N": N, "S": S}, y, {}, None, True)
+    grid = surface._select({"N": N, "S": S}, y, {}, None, True).points
     ones, alpha, h = np.ones((1, y.size)), np.array([[0.3, 0.7]]), 1e-6
 
     def rest(at: np.ndarray) -> np.ndarray:
-        terms, _ = surface._solve_terms(grid, at, ones)
-        return surface._reduced(grid, at, terms, ones)[1][0]
+        terms, _ = projection.solve_terms(grid, at, ones)
+        return projection._reduced(grid, at, terms, ones)[1][0]
 
-    terms, _ = surface._solve_terms(grid, alpha, ones)
-    (reduced,), (left,) = surface._reduced(grid, alpha, terms, ones)
+    terms, _ = projection.solve_terms(grid, alpha, ones)
+    (reduced,), (left,) = projection._reduced(grid, alpha, terms, ones)
     for i in range(2):
         move = h * np.eye(2)[[i]]
         slope = (rest(alpha + move) - rest(alpha - move)) / (2 * h)
