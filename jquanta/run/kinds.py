@@ -255,7 +255,13 @@ KINDS = (
         "part of quanta",
         "a part of what jquanta qdg made",
         "jquanta explore {in}",
-        lambda path: path.suffix == ".zarr" and "samples" in _attributes(path),
+        lambda path: path.suffix == ".zarr" and bool({"samples", "labels"} & {*_attributes(path)}),
+    ),
+    Kind(
+        "spectrum",
+        "the learning times of predictions",
+        "jquanta spectrum {in}",
+        lambda path: _attributes(path).get("kind") == "learning times",
     ),
     Kind(
         "toy",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jquanta.run import kinds
+from jquanta.lm.taxonomy.learning import KIND
+from jquanta.run import arrays, kinds
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +43,16 @@ def name_of(path: Path) -> str | None:
 
 def test_what_is_stored_is_known(stored: Path) -> None:
     assert {path: name_of(stored / path) for path in KNOWN} == KNOWN
+
+
+def test_what_questions_store_is_known(tmp_path: Path) -> None:
+    for name, attributes, kind in (
+        ("stability.zarr", {"labels": "1"}, "part of quanta"),
+        ("parts.zarr", {"samples": "1"}, "part of quanta"),
+        ("spectrum.zarr", {"kind": KIND}, "spectrum"),
+    ):
+        arrays.make_group(tmp_path / name, attributes)
+        assert name_of(tmp_path / name) == kind
 
 
 def test_what_is_no_kind_of_ours_is_none(stored: Path, tmp_path: Path) -> None:
