@@ -188,6 +188,20 @@ def matches(label: Int[np.ndarray, " Q"], other: Int[np.ndarray, " Q"]) -> Match
     )
 
 
+def commonest(
+    label: Int[np.ndarray, " Q"], group: Int[np.ndarray, " Q"]
+) -> tuple[Int[np.ndarray, " K"], Int[np.ndarray, " K"]]:
+    """Of each cluster the group that most of its samples have, of equal ones the smallest, and how
+    many have it; ``NONE`` and 0 of a number that no sample has."""
+    (own, groups), number = np.unique(np.stack([label, group]), axis=1, return_counts=True)
+    # The last one that is written stays: the commonest.
+    order = np.lexsort((-groups, number))
+    found = np.full((2, int(label.max()) + 1), NONE)
+    found[1] = 0
+    found[:, own[order]] = groups[order], number[order]
+    return found[0], found[1]
+
+
 def is_found(
     jaccard: Float64[np.ndarray, "*many K"], p: Float64[np.ndarray, "*many K"]
 ) -> NDArray[np.bool_]:

@@ -92,9 +92,7 @@ def given(corpus: Corpus, index: Sequence[int] | ArrayLike) -> Predictions:
     return Predictions(corpus, numbers, rule={"given": len(numbers)})
 
 
-def common(
-    one: Predictions, other: Predictions
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def common(one: Predictions, other: Predictions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where the predictions that two selections share stand in each: two arrays of places, for the
     same predictions in the same order.
 
