@@ -152,7 +152,8 @@ def _row(one: "xr.Dataset", corpus: "Corpus") -> str:
 
 def _told(value: "xr.DataArray") -> str:
     """Two decimals; a dash for what is not known."""
-    return f"{float(value):.2f}" if bool(value.notnull()) else "–"
+    # Adding 0 makes 0 of -0.
+    return f"{round(float(value), 2) + 0.0:.2f}" if bool(value.notnull()) else "–"
 
 
 def _interval(here: "xr.Dataset", name: str) -> str:

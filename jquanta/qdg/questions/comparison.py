@@ -186,9 +186,10 @@ def of_a_token(found: xr.Dataset) -> xr.DataArray:
 
 
 def checkpoints(found: xr.Dataset) -> xr.Dataset:
-    """The others that are checkpoints of the run's own model, by ascending step."""
-    same = (found.model == found.attrs["model"]) & found.step.notnull()
-    return found.isel(other=np.flatnonzero(same.to_numpy())).sortby("step")
+    """The others that differ from the run in nothing but the checkpoint, by ascending step."""
+    alone = np.char.add("input.revision = ", found.revision.to_numpy().astype(str))
+    same = (found.differs.to_numpy() == alone) & found.step.notnull().to_numpy()
+    return found.isel(other=np.flatnonzero(same)).sortby("step")
 
 
 def names(folders: Sequence[Path]) -> list[str]:
@@ -381,6 +382,8 @@ def _differences(one: QDGConfig, other: QDGConfig) -> str:
         own, theirs = (dataclasses.asdict(getattr(config, table)) for config in (one, other))
         for name, value in theirs.items():
             if name not in (*leave, *ALIKE) and own[name] != value:
-                shown = Path(value).name if name == "model" else value
+                shown = Path(value).name if name in ("model", "features") else value
+                if name == "revision":
+                    shown = value or "main"
                 found.append(f"{table}.{name} = {shown}")
     return ", ".join(found)

@@ -178,7 +178,7 @@ def test_what_is_known_of_the_others(
     assert found.folder.to_numpy().tolist()[2:4] == ["../alone", "../../b/half"]
     told = found.differs.to_numpy().tolist()
     assert told[0] == "input.revision = step512"
-    assert told[2] == "input.revision = , cluster.seed = 3"
+    assert told[2] == "input.revision = main, cluster.seed = 3"
     assert told[4] == "input.model = two, input.revision = step4, similarity.mode = sketch"
     assert checkpoints(found).other.to_numpy().tolist() == ["moved", "late"]
     assert found.parameters.isnull().all()  # no losses there
