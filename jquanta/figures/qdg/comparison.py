@@ -20,11 +20,11 @@ def draw(source: Path, folder: Path) -> Drawing:
     """Draw what ``jquanta compare`` has found.
 
     Against the number of clusters, a line for each other run: (a) the adjusted Rand index, with its
-    95% interval, over the run's agreement with itself at other seeds, where that is known; (b) the
-    index of pairs of samples that predict one token; (c) the share of the run's clusters that are
-    found elsewhere. Where two or more of the others are checkpoints of the run's own model, (d): at
-    the count nearest to the paper's 400, all of these and the adjusted mutual information against
-    training step.
+    95% interval, between what tokens alone would give (dotted) and the run's agreement with itself
+    at other seeds, where that is known; (b) the index of pairs of samples that predict one token;
+    (c) the share of the run's clusters that are found elsewhere. Where two or more of the others
+    differ from the run in the checkpoint alone, (d): at the count nearest to the paper's 400, all
+    of these and the adjusted mutual information against training step.
 
     Args:
         source: a folder of ``jquanta qdg`` with ``comparison.zarr``.
@@ -39,11 +39,13 @@ def draw(source: Path, folder: Path) -> Drawing:
     """
     found = open_comparison(source)
     trained = checkpoints(found)
+    trained = trained.isel(other=np.flatnonzero((trained.step > 0).to_numpy()))  # a log axis
     rows = 2 if trained.sizes["other"] > 1 else 1
     columns = 2 if rows > 1 else 3
     figure, grid = style.new_figure(style.PAGE, 2.5 * rows, rows, columns)
     panels = grid.ravel().tolist()
     _agreement(panels[0], found, "ari", "ARI with the other run")
+    _by_tokens(panels[0], found)
     _ceiling(panels[0], found)
     _agreement(panels[1], found, "within", "ARI within tokens")
     _shares(panels[2], found)
@@ -65,6 +67,14 @@ def _agreement(axes: Axes, found: xr.Dataset, name: str, label: str) -> None:
         axes.errorbar(one["count"].to_numpy(), value, error, **_look(found, i), elinewidth=0.7)
     axes.axhline(0, color="black", lw=0.6)
     _counts(axes, label)
+
+
+def _by_tokens(axes: Axes, found: xr.Dataset) -> None:
+    """Draw what the index would be if runs shared nothing but the tokens, dotted."""
+    for i in range(found.sizes["other"]):
+        own = found.by_tokens.isel(other=i).dropna("count")
+        look = _look(found, i) | {"marker": "", "label": "by tokens alone" if not i else None}
+        axes.plot(own["count"], own, ls=":", **look)
 
 
 def _ceiling(axes: Axes, found: xr.Dataset) -> None:
@@ -101,7 +111,8 @@ def _steps(axes: Axes, trained: xr.Dataset) -> None:
     ):
         known: Any = look
         axes.plot(here.step, values, ms=3, lw=1, label=label, **known)
-    axes.set(xscale="symlog", xlabel="training step of the other run", ylabel=f"{count} clusters")
+    axes.set(xscale="log", xlabel="training step of the other run", ylabel=f"of {count} clusters")
+    style.plain_log_ticks(axes.xaxis)
     axes.set_ylim(min(-0.03, float(here.within.min()) - 0.03), 1.03)
 
 
