@@ -123,7 +123,7 @@ def clusters(here: "xr.Dataset", corpus: "Corpus") -> list[str]:
     found = elsewhere(here).to_numpy()
     tokens = int((found & of_a_token(here).to_numpy()).sum())
     lines = [
-        f"{name}, {count} clusters: {found.sum()} of {len(known)} found, {tokens} of them all "
+        f"{name}, {count} clusters: {found.sum()} of {len(known)} found; {tokens} of these are the "
         "samples of a token (Jaccard index above 0.5)",
         f"{'cluster':>7}  {'samples':>7}  {'match':>5}  {'samples':>7}  {'in both':>7}  "
         f"{'Jaccard':>7}  {'p':>7}  predicts",

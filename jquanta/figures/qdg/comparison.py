@@ -140,7 +140,8 @@ def _rows(found: xr.Dataset) -> list[Row]:
         of = f"{name}, {count} clusters"
         for variable, title in (("ari", "ARI"), ("within", "ARI within tokens")):
             value, low, high = (float(here[f"{variable}{end}"]) for end in ("", "_low", "_high"))
-            rows.append(Agreed(title, of, value, (low, high), 0.0, samples, samples))
+            if not np.isnan(value):  # no token is cut by either
+                rows.append(Agreed(title, of, value, (low, high), 0.0, samples, samples))
         rows.append(Amount("ARI by tokens alone", of, float(here.by_tokens), ""))
         rows.append(Amount("AMI", of, float(here.ami), ""))
         rows.append(

@@ -15,7 +15,6 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 from scipy.stats import entropy, hypergeom, norm
 from sklearn.metrics import mutual_info_score
-from sklearn.metrics.cluster import expected_mutual_information
 
 from jquanta.masks import unmasked
 
@@ -90,7 +89,8 @@ def adjusted_rand(
     labels were permuted among the samples of each group, S would be on average
     E = Σ A_g B_g / N_g, with A_g, B_g and all pairs N_g of a group. The index is
     (S - E) / ((A + B) / 2 - E): 1 for clusterings that cut every group alike, 0 on average by
-    chance. Groups that both leave whole add nothing. Without groups it is the usual index.
+    chance, and exactly 0 where one of both leaves every group whole. Groups that both leave whole
+    add nothing. Without groups it is the usual index.
 
     The interval is that of a jackknife: S, A, B and E without a sample follow from how many others
     it is together with, so all Q indices take one pass. A bootstrap would be biased upwards, since
@@ -140,18 +140,36 @@ def by_groups_alone(
 def information(label: Int[np.ndarray, " Q"], other: Int[np.ndarray, " Q"]) -> Information:
     """Mutual information of two clusterings, normalised and adjusted (Vinh, Epps and Bailey, 2010).
 
-    The mean over permutations is exact: a sum of hypergeometric probabilities for each pair of
-    clusters, by scikit-learn.
+    The mean over permutations is exact: a sum over pairs of clusters and over how many samples they
+    may have in common, of which only their sizes matter, so that equal ones count together.
     """
     table = _table(_numbered(label), _numbered(other))
-    mean = np.mean([entropy(np.bincount(own)) for own in (label, other)])
+    size, others = table.sum(axis=1), table.sum(axis=0)
+    mean = (entropy(size) + entropy(others)) / 2
     if not mean:
         return Information(np.nan, np.nan, np.nan)
     normalised = mutual_info_score(None, None, contingency=table) / mean
-    chance = expected_mutual_information(table, len(label)) / mean
+    chance = _expected_information(size, others) / mean
     # Of single samples both are 1, whatever the labels.
     adjusted = (normalised - chance) / (1 - chance) if 1 - chance > ROUNDING else np.nan
     return Information(float(adjusted), float(normalised), float(chance))
+
+
+def _expected_information(size: Int[np.ndarray, " K"], others: Int[np.ndarray, " L"]) -> float:
+    """The mean mutual information (nats) of two clusterings with clusters of these sizes."""
+    samples, total = int(size.sum()), 0.0
+    (size, often), (others, others_often) = (
+        np.unique(n, return_counts=True) for n in (size, others)
+    )
+    for own, times in zip(size.tolist(), often.tolist(), strict=True):
+        # Two clusters of a and b samples share n with the hypergeometric probability, and n add
+        # n / Q · ln(n Q / (a b)).
+        n = np.arange(1, min(own, int(others.max())) + 1)[:, None]
+        told = n / samples * np.log(n * samples / (own * others))
+        total += times * float(
+            (hypergeom.pmf(n, samples, others, own) * told).sum(axis=0) @ others_often
+        )
+    return total
 
 
 def matches(label: Int[np.ndarray, " Q"], other: Int[np.ndarray, " Q"]) -> Matches:

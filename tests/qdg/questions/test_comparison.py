@@ -362,7 +362,7 @@ def test_words_for_people(
     assert [line.split()[0] for line in lines[1:5]] == ["24", "24", "8", "24"]
     best = door.clusters(here, named(corpus))
     assert best[0].startswith(
-        "moved, 24 clusters: 24 of 24 found, 0 of them all samples of a token"
+        "moved, 24 clusters: 24 of 24 found; 0 of these are the samples of a token"
     )
     assert len(best) == 2 + door.BEST + 1 + door.WORST
     index = [float(line.split()[5]) for line in best[2:] if line != "…"]
