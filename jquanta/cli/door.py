@@ -35,6 +35,7 @@ COMMANDS = (
     "assign",
     "mechanism",
     "stability",
+    "compare",
     "parts",
     "known",
     "figures",

@@ -175,6 +175,12 @@ FIGURES = {
         "jquanta.figures.qdg.stability.draw",
         "qdg",
     ),
+    "comparison": Entry(
+        "are the clusters of other runs the same? agreement beyond chance and beyond tokens, and "
+        "the share of clusters found there (after jquanta compare)",
+        "jquanta.figures.qdg.comparison.draw",
+        "qdg",
+    ),
     "parts": Entry(
         "which part of the network finds known groups: layers, roles, attention heads "
         "(after jquanta parts, or jquanta known parity --parts)",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jquanta.qdg.forecast import plan
     from jquanta.qdg.pipeline import run
     from jquanta.qdg.questions.assignment import assign
+    from jquanta.qdg.questions.comparison import compare
     from jquanta.qdg.questions.emergence import cluster_losses, emerged
     from jquanta.qdg.questions.mechanism import mechanisms
     from jquanta.qdg.questions.parts import parts
@@ -52,6 +53,7 @@ _HOMES = {
     "cluster": "jquanta.qdg.clusters.cluster",
     "cluster_features": "jquanta.qdg.clusters.cluster",
     "cluster_losses": "jquanta.qdg.questions.emergence",
+    "compare": "jquanta.qdg.questions.comparison",
     "emerged": "jquanta.qdg.questions.emergence",
     "exact": "jquanta.qdg.cosines.blockwise",
     "features": "jquanta.qdg.cosines.features",
@@ -85,6 +87,7 @@ __all__ = [
     "cluster",
     "cluster_features",
     "cluster_losses",
+    "compare",
     "emerged",
     "exact",
     "features",

@@ -1,1 +1,1 @@
-"""What can be asked of a finished run: emergence, assignment, mechanism, stability."""
+"""What can be asked of a finished run: emergence, assignment, mechanism, stability, comparison."""

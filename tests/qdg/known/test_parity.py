@@ -14,9 +14,10 @@ from jquanta.cli import known
 from jquanta.errors import BadInput
 from jquanta.parity import solo
 from jquanta.parity.task import unpack
-from jquanta.qdg.clusters.cluster import open_clusters
+from jquanta.qdg.clusters.cluster import cluster, open_clusters
+from jquanta.qdg.clusters.matching import adjusted_rand, by_groups_alone, is_found, matches
 from jquanta.qdg.clusters.parts import open_parts
-from jquanta.qdg.cosines.blockwise import Rows
+from jquanta.qdg.cosines.blockwise import Rows, exact
 from jquanta.qdg.cosines.partial import cells, cosines_of, partial_products
 from jquanta.qdg.known import parity
 from jquanta.sweep.drive import run_sweep
@@ -152,6 +153,44 @@ def test_clusters_recover_compositional_codes(tmp_path: Path) -> None:
     same = found.subtask.to_numpy()[:, None] == found.subtask.to_numpy()
     cosine = np.abs(found.cosine.to_numpy())
     assert cosine[same].mean() > 1.6 * cosine[~same].mean()  # 1.9 was measured
+
+
+def test_another_network_has_the_same_clusters(runs: Path, tmp_path: Path) -> None:
+    """Two networks, of 128 and 192 hidden units, each trained by itself on one task, and the same
+    samples. Of twelve clusters all were found in the other, with an index of 0.93, and 0.99 within
+    subtasks, of which each is cut into odd and even by both. Shuffled, none is found. Each has an
+    index of 0.62 with the twelve groups themselves: the networks share more than the groups, so
+    that agreement alone is no proof of them."""
+    run_sweep(CONFIG | {"network": {"width": 192}}, tmp_path / "wide")
+    labels, learned = [], None
+    for folder in (runs, tmp_path / "wide"):
+        task, module = load_run(folder, 0)
+        network, weights = nnx.split(module)
+        if learned is None:
+            learned = parity.draw_learned(task, network, weights, SAMPLES, parity.PARITY_BELOW)
+            masks = task.masks
+        np.testing.assert_array_equal(task.masks, masks)  # the task depends on the seed only
+        rows = parity.gradient_rows(task, network, weights, learned)
+        cosine = exact(rows, SAMPLES, batch=256)["cosine"]
+        labels.append(cluster(cosine, [12], n_init=10).label.to_numpy()[0])
+    assert learned is not None
+    one, other = labels
+    subtask = np.asarray(learned.subtask)
+    half = 2 * subtask + np.asarray(learned.label)
+    between = adjusted_rand(one, other)
+    assert between.value > 0.8
+    assert adjusted_rand(one, other, subtask).value > 0.9
+    assert by_groups_alone(one, other, subtask) < 0.3
+    found = matches(one, other)
+    assert is_found(found.jaccard, found.p).sum() >= 10
+    for label in labels:
+        with_truth = adjusted_rand(label, half)
+        assert with_truth.low > 0.45
+        assert with_truth.value < between.low
+        told = matches(label, half)
+        assert is_found(told.jaccard, told.p).sum() >= 3
+    by_chance = matches(one, np.random.default_rng(0).permutation(other))
+    assert not is_found(by_chance.jaccard, by_chance.p).any()
 
 
 def test_too_few_learned_samples_are_told(runs: Path) -> None:
