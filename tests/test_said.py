@@ -186,7 +186,8 @@ def parse_jquanta(words: list[str]) -> None:
     if name in LOADERS and "CONFIG" not in rest and not HOLE.search(str(found.config)):
         source = found.config
         if source is not None and len(source.parts) > 1:
-            source = ROOT / source
+            # The configuration of a run that the reader has made: flags are tried on the default.
+            source = None if source.parts[0] == "runs" else ROOT / source
         LOADERS[name](source, flags=found.fields, mini=found.mini)
     if name == "figures" and found.figure not in ("FIGURE", "NAME"):
         assert found.figure in FIGURES, f"no figure {found.figure}"
