@@ -26,11 +26,17 @@ class Options:
     unless given here. With losses the page shows how each cluster's mean loss falls over sizes and
     checkpoints.
 
+    With --beside another run on the same corpus stands beside, as far as its samples are the same:
+    another checkpoint, size or seed. For each cluster the page shows which clusters of the other
+    run hold its samples, how much the likest one shares with it (the Jaccard index), and the
+    samples of both, side by side.
+
     With --latex it writes samples of one cluster instead, the most central first, as in the paper's
     Figures 1, 13 and 14: a document that compiles, or with --fragment what goes into one.
 
     Examples:
       jquanta explore runs/stdlib-quanta --before 200
+      jquanta explore runs/stdlib-quanta --beside runs/stdlib-seed1 --out beside.html
       jquanta explore runs/stdlib-quanta --latex --count 400 --cluster 50 --out quanta.tex
 
     In Python: jquanta.qdg.pages.data.page_from, jquanta.qdg.pages.render.render.
@@ -43,6 +49,9 @@ class Options:
     corpus: Path | None = knob(None, "the samples' corpus folder", "DIR")
     losses: tuple[Path, ...] = knob((), "folders of losses on that corpus", "DIR")
     model: tuple[str, ...] = knob((), "which of the losses (default: all)", "MODEL@REVISION")
+    beside: Path | None = knob(
+        None, "another run of jquanta qdg on that corpus, to stand beside", "OTHER"
+    )
     before: int = same_knob(PageConfig, "before")
     after: int = same_knob(PageConfig, "after")
     title: str | None = knob(None, "title of the page")
@@ -61,6 +70,8 @@ def explore(options: Options) -> None:
         require_losses(path)
     if options.corpus is not None:
         require_corpus(options.corpus)
+    if options.beside is not None:
+        require_quanta(options.beside, flag="--beside")
     out = options.out or options.results / ("quanta.tex" if options.latex else "quanta.html")
     if options.results.is_dir():
         _require_place(out)
@@ -74,6 +85,7 @@ def explore(options: Options) -> None:
             corpus=options.corpus,
             losses=options.losses,
             models=options.model or None,
+            beside=options.beside,
             before=options.before,
             after=options.after,
             title=options.title,
@@ -92,6 +104,8 @@ def _require_latex(options: Options) -> None:
             raise BadInput(f"{flag}: goes with --latex; give both")
         if not there and options.latex and flag != "--fragment":
             raise BadInput(f"{flag} is missing: --latex writes one cluster; name it")
+    if options.latex and options.beside is not None:
+        raise BadInput(f"--beside {options.beside}: goes with the page; leave out --latex")
     if options.samples < 1:
         raise BadInput(f"--samples {options.samples}: give 1 or more")
 

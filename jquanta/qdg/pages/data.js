@@ -38,6 +38,11 @@ function opened(buffer) {
     tightness: raw.tightness.map(decoded),
     trust: raw.trust.map((one) => one && Object.fromEntries(
       Object.entries(one).map(([name, packed]) => [name, decoded(packed)]))),
+    beside: raw.beside && {
+      ...raw.beside,
+      labels: raw.beside.labels.map((packed) => packed && decoded(packed)),
+      sizes: raw.beside.sizes.map((packed) => packed && decoded(packed)),
+    },
     loss: decoded(raw.loss),
     means: raw.means.map(decoded), // of each count: [model, cluster]
     everyone: decoded(raw.everyone),

@@ -1,9 +1,9 @@
 """What a page shows, read from a folder of QDG results, its corpus and its losses."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -17,7 +17,8 @@ from jquanta.qdg.clusters.cluster import open_clusters
 from jquanta.qdg.clusters.likeness import likeness_of
 from jquanta.qdg.cosines.features import FEATURES
 from jquanta.qdg.cosines.similarity import SIMILARITY
-from jquanta.qdg.pages.page import Column, Page, Trust
+from jquanta.qdg.pages.beside import beside_run
+from jquanta.qdg.pages.page import Column, Page, Trust, how_made, listed
 from jquanta.qdg.pages.texts import Text, texts
 from jquanta.qdg.questions import stability
 from jquanta.qdg.results import open_likeness, stored_config
@@ -36,6 +37,7 @@ def page_from(
     corpus: Path | str | None = None,
     losses: Sequence[Path | str] = (),
     models: Sequence[str] | None = None,
+    beside: Path | str | None = None,
     before: int = 80,
     after: int = 20,
     drawn: int = 512,
@@ -52,6 +54,8 @@ def page_from(
         losses: folders of losses on that corpus; by default ``losses`` of ``config.toml``, if
             there. Without any, the page shows no losses.
         models: which of their columns (``model@revision``); all by default.
+        beside: folder of another run of ``jquanta qdg`` on that corpus, whose clusters are to stand
+            beside.
         before, after: tokens to keep on each side of the predicted one.
         drawn: samples in the picture of the similarity matrix, evenly spaced.
         title: of the page.
@@ -66,6 +70,8 @@ def page_from(
         if number < 0:
             raise BadInput(f"--{name} {number}: give 0 or more")
     predictions, clusters, similarity = _open_results(results, corpus)
+    counts: list[int] = clusters["count"].to_numpy().tolist()
+    other = None if beside is None else beside_run(beside, results, predictions, counts)
     if similarity is None and (results / CONFIG).is_file():
         monitor.say(
             f"{results}: the page shows no similarity, which is lost; run jquanta qdg again"
@@ -74,7 +80,6 @@ def page_from(
     columns, nats, told = _losses(results, text, index, losses, models, monitor)
     labels = clusters["label"].to_numpy()
     shown = _similarities(similarity, labels, drawn, monitor)
-    counts: list[int] = clusters["count"].to_numpy().tolist()
     stable = _stability(results, monitor)
     own = [i for i, column in enumerate(columns) if column.label == predictions.model]
     return Page(
@@ -94,6 +99,7 @@ def page_from(
         drawn=shown.drawn,
         cosine=shown.cosine,
         notes=told,
+        beside=other,
     )
 
 
@@ -221,18 +227,13 @@ def _about(
 ) -> list[tuple[str, str]]:
     """What was done, in words: settings as they are recorded."""
     likeness = similarity.attrs if similarity is not None else {}
-    made = ("method", "affinity", "neighbours", "kmeans", "n_init", "seed")
     told = {
         "Model": predictions.model,
         "Corpus": predictions.corpus.meta.source,
         "Samples": f"{len(predictions):,} of {predictions.corpus.n_predictions:,} predictions",
-        "Selection": _listed(predictions.rule),
+        "Selection": listed(predictions.rule),
         "Similarity": str(likeness.get("mode", "")),
         "Parameters": str(likeness.get("parameters", "")),
-        "Clusters": _listed({k: clusters.attrs[k] for k in made if k in clusters.attrs}),
+        "Clusters": how_made(clusters.attrs),
     }
     return [(name, value) for name, value in told.items() if value]
-
-
-def _listed(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in settings.items())

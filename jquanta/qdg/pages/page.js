@@ -9,11 +9,12 @@ const LONGEST = [Number($('before').max), Number($('after').max)];
 const DEFAULTS = {
   count: nearest(data.counts, 400), cluster: 0, search: '', sort: 'size',
   before: Math.min(40, LONGEST[0]), after: Math.min(10, LONGEST[1]), notes: new Map(),
+  beside: null, part: '', // the other's cluster (null: the likest), and which samples of both
 };
 
-let state = { ...DEFAULTS, samples: FEW, rows: ROWS };
-let view = null; // what is derived from the state: clusters, listed, found, order
-const known = new Map(); // clusters of each count, made once
+let state = { ...DEFAULTS, samples: FEW, there: FEW, rows: ROWS };
+let view = null; // what is derived from the state: clusters, other, listed, found, order
+const known = new Map(); // clusters of each count, and the other's, made once
 
 function nearest(counts, wanted) {
   const away = counts.map((count) => Math.abs(count - wanted));
@@ -42,6 +43,16 @@ function asked(hash) {
   whole('cluster', data.tightness[found.count].length - 1);
   whole('before', LONGEST[0]);
   whole('after', LONGEST[1]);
+  if (data.beside && parameters.has('beside')) {
+    const sizes = data.beside.sizes[found.count];
+    if (sizes) whole('beside', sizes.length - 1);
+    else troubles.push(`${data.beside.name} has no clustering with ${data.counts[found.count]} clusters`);
+  }
+  if (data.beside && parameters.has('part')) {
+    const part = parameters.get('part');
+    if (Object.hasOwn(PARTS, part)) found.part = part;
+    else troubles.push(`part ${part} is neither both nor apart`);
+  }
   found.search = parameters.get('search') ?? '';
   found.notes = parameters.has('notes') ? notesOfLink(parameters.get('notes'), data) : state.notes;
   const sort = parameters.get('sort') ?? DEFAULTS.sort;
@@ -53,7 +64,7 @@ function asked(hash) {
 
 function address() {
   const parameters = new URLSearchParams({ count: data.counts[state.count], cluster: state.cluster });
-  for (const name of ['search', 'sort', 'before', 'after']) {
+  for (const name of ['beside', 'part', 'search', 'sort', 'before', 'after']) {
     if (state[name] !== DEFAULTS[name]) parameters.set(name, state[name]);
   }
   const notes = notesInLink(state.notes);
@@ -77,9 +88,11 @@ function go(changes, notice) {
   const before = view && state;
   const differs = (...names) => !before || names.some((name) => before[name] !== state[name]);
   state = { ...state, ...changes };
-  if (differs('count', 'cluster', 'search')) state.samples = FEW;
+  if (differs('count', 'cluster', 'search', 'part')) Object.assign(state, { samples: FEW, there: FEW });
+  if (differs('beside')) state.there = FEW;
   if (differs('count', 'search', 'sort')) state.rows = ROWS;
   if (differs('count', 'search', 'sort') || (state.search && differs('before', 'after'))) derive();
+  if (before && differs('count', 'cluster') && !('beside' in changes)) state.beside = null; // the likest
   if (differs('count', 'search', 'sort', 'rows', 'notes') || (state.search && differs('before', 'after'))) {
     drawRows();
   }
@@ -89,7 +102,8 @@ function go(changes, notice) {
   }
   if (differs('count', 'cluster')) drawCluster();
   if (differs('count', 'cluster', 'notes')) drawNote();
-  if (differs('count', 'cluster', 'search', 'before', 'after', 'samples')) drawSamples();
+  if (differs('count', 'cluster', 'search', 'before', 'after', 'samples', 'beside', 'part')) drawSamples();
+  if (data.beside && differs('count', 'cluster', 'search', 'before', 'after', 'beside', 'part', 'there')) drawBeside();
   drawControls();
   $('notice').textContent = notice ?? '';
   $('notice').hidden = !notice;
@@ -97,14 +111,17 @@ function go(changes, notice) {
 }
 
 function derive() {
-  if (!known.has(state.count)) known.set(state.count, clustersOf(data, state.count));
-  const clusters = known.get(state.count);
+  if (!known.has(state.count)) {
+    const other = otherOf(data, state.count);
+    known.set(state.count, { other, clusters: compared(clustersOf(data, state.count), other) });
+  }
+  const { clusters, other } = known.get(state.count);
   const find = finder(state.search);
   const flags = find && matches(data, find, state.before, state.after);
   const found = clusters.map(({ members }) => (flags ? members.filter((i) => flags[i]) : members));
   const listed = sorted(clusters, state.sort).filter(({ label }) => found[label].length);
   const order = view?.count === state.count ? view.order : rowsByCluster(data, state.count);
-  view = { count: state.count, clusters, find, found, listed, order };
+  view = { count: state.count, clusters, other, find, flags, found, listed, order };
   // A search that leaves nothing of this cluster moves on to the first that it leaves.
   if (find && listed.length && !found[state.cluster]?.length) state.cluster = listed[0].label;
 }
@@ -181,6 +198,7 @@ function drawRow(cluster) {
     make('td', {}, tokenOf(tokenPredicted(cluster)), ...contextOrNote(cluster)),
     make('td', { textContent: fixed(cluster.tightness, 2) }),
     ...data.trust.some(Boolean) ? [make('td', { textContent: fixed(cluster.again, 2) })] : [],
+    ...data.beside ? [make('td', { textContent: fixed(cluster.beside, 2) })] : [],
     make('td', { textContent: fixed(cluster.loss, 3) }));
 }
 
@@ -264,22 +282,32 @@ function predictionsOf({ targets, context }) {
 
 function drawSamples() {
   const { members } = view.clusters[state.cluster];
-  const found = view.found[state.cluster];
+  const found = listedHere();
   const shown = found.slice(0, state.samples);
-  $('list').replaceChildren(...shown.map((sample) =>
-    make('li', {},
-      make('div', { className: 'text', dir: 'ltr' },
-        ...highlighted(textOf(data, sample, state.before, state.after), view.find)),
-      make('p', { className: 'note', textContent: noteOf(sample) }))));
+  $('list').replaceChildren(...shown.map((sample) => drawSample(sample, whereThere)));
   $('more').hidden = shown.length === found.length;
   $('more').textContent = `Show ${Math.min(FEW, found.length - shown.length)} more of ${number.format(found.length)}`;
   $('copy-what').textContent = `Copy ${shown.length === 1 ? 'this' : `these ${shown.length}`} as`;
+  const all = number.format(members.length);
+  const some = number.format(found.length);
+  const part = chosenThere() === null ? '' : PARTS[state.part];
   const which = view.find
-    ? `${number.format(found.length)} of ${number.format(members.length)} samples have “${state.search}”`
-    : `${number.format(members.length)} samples`;
+    ? `${some} of ${all} samples ${part && `${part} `}have “${state.search}”`
+    : `${part && `${some} of `}${all} samples${part && ` ${part}`}`;
   const none = view.listed.length ? '' : ' No cluster has it.';
   $('status').textContent = `Cluster ${state.cluster} of ${data.counts[state.count]}: ${which}.${none}`;
   if (!shown.length) $('list').replaceChildren(make('li', { className: 'none', textContent: `${which}.${none}` }));
+}
+
+/** A sample in the list; `where` gives what to say of it beside the other clustering. */
+function drawSample(sample, where) {
+  const text = make('div', { className: 'text', dir: 'ltr' },
+    ...highlighted(textOf(data, sample, state.before, state.after), view.find));
+  const note = make('p', { className: 'note', textContent: noteOf(sample) });
+  if (chosenThere() === null) return make('li', {}, text, note);
+  const both = isHere(sample) && isThere(sample);
+  return make('li', { className: both ? 'both' : 'apart' }, text, note,
+    make('p', { className: 'where' }, ...both ? ['in both'] : where(sample)));
 }
 
 /** The line below a sample: the same as jquanta.qdg.pages.page.shown writes. */
@@ -329,7 +357,7 @@ function drawCharts() {
 // Copying
 
 function chosen() {
-  return view.found[state.cluster].slice(0, state.samples).map((sample) => ({
+  return listedHere().slice(0, state.samples).map((sample) => ({
     ...textOf(data, sample, state.before, state.after), note: noteOf(sample), sample,
   }));
 }
@@ -391,6 +419,35 @@ $('more').addEventListener('click', () => {
   const added = $('list').children[first];
   added.tabIndex = -1;
   added.focus({ preventScroll: true });
+});
+$('more-there')?.addEventListener('click', () => {
+  const first = state.there;
+  go({ there: first + FEW });
+  const added = $('list-there').children[first];
+  added.tabIndex = -1;
+  added.focus({ preventScroll: true });
+});
+$('parts')?.addEventListener('click', (event) => {
+  const button = event.target.closest('button');
+  if (button) go({ part: button.dataset.part });
+});
+$('bars')?.addEventListener('click', (event) => {
+  const button = event.target.closest('button');
+  if (button) go({ beside: Number(button.dataset.beside) });
+});
+$('samples').addEventListener('click', (event) => {
+  const button = event.target.closest('button.place');
+  if (!button) return;
+  const { beside, cluster, count } = button.dataset;
+  if (beside) {
+    go({ beside: Number(beside) });
+    $('there').focus({ preventScroll: true });
+    $('bars').parentElement.scrollIntoView();
+    return;
+  }
+  go(count ? { count: Number(count), cluster: 0 } : { cluster: Number(cluster) });
+  $('samples').focus({ preventScroll: true });
+  $('samples').scrollIntoView();
 });
 $('note').addEventListener('input', (event) => takeNote(event.target.value));
 $('save-notes').addEventListener('click', () => download('notes.json', notesFile(state.notes, data.title)));

@@ -1,12 +1,13 @@
 """What a page shows, as plain arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jquanta.errors import BadInput
 from jquanta.qdg.pages.latex import Shown
 from jquanta.qdg.pages.texts import Text
 from jquanta.qdg.questions.stability import CHANCE
@@ -39,6 +40,46 @@ class Column(NamedTuple):
     """Training steps; None where the revision does not say."""
 
 
+NO_CLUSTER, NO_SAMPLE = -1, -2
+"""Labels of a sample that the clustering beside has in none of its clusters, or does not have."""
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Another clustering of a page's samples, or of some of them, that stands beside its own.
+
+    Shapes: Q samples of the page, ``counts`` clusterings of the page, K clusters of the other.
+
+    Attributes:
+        name: what it is called on the page, such as its model.
+        about: names and values that describe it.
+        labels: [counts] arrays [Q]: the other's clusters, from 0; ``NO_CLUSTER`` for a sample that
+            is in none of them, ``NO_SAMPLE`` for one that is no sample there. None for a count
+            that the other lacks.
+        sizes: [counts] arrays [K]: how many samples the other's clusters have, those that the page
+            lacks included; None as of ``labels``.
+
+    Raises:
+        BadInput: for a label without a cluster, or more samples than a cluster has.
+    """
+
+    name: str
+    about: Sequence[tuple[str, str]]
+    labels: Sequence[NDArray[np.int32] | None]
+    sizes: Sequence[NDArray[np.int64] | None]
+
+    def __post_init__(self) -> None:
+        for label, size in zip(self.labels, self.sizes, strict=True):
+            if label is None or size is None:
+                fits = label is size
+            else:
+                held = np.bincount(label[label >= 0], minlength=len(size))
+                fits = len(held) == len(size) and bool((held <= size).all())
+                fits = fits and bool((label >= NO_SAMPLE).all())
+            if not fits:
+                raise BadInput(f"{self.name}: its labels do not fit the sizes of its clusters")
+
+
 @dataclass(frozen=True, eq=False)
 class Page:
     """Clusters of samples, as a page shows them.
@@ -66,6 +107,7 @@ class Page:
         drawn: [drawn] samples of the similarity matrix that is drawn, numbers from 0 to Q - 1.
         cosine: [drawn, drawn] the cosines between them.
         notes: sentences that a reader should know before comparing losses.
+        beside: another clustering to stand beside; None for none.
     """
 
     title: str
@@ -85,6 +127,18 @@ class Page:
     notes: Sequence[str] = ()
     trust: Sequence[Trust | None] = ()
     chance: float = CHANCE
+    beside: Beside | None = None
+
+
+def listed(settings: Mapping[str, Any]) -> str:
+    """Settings in a line."""
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def how_made(attributes: Mapping[Any, Any]) -> str:
+    """By which settings clusters were made, in a line, from their attributes."""
+    made = ("method", "affinity", "neighbours", "kmeans", "n_init", "seed")
+    return listed({name: attributes[name] for name in made if name in attributes})
 
 
 def most_central(page: Page, count: int, cluster: int) -> NDArray[np.int64]:

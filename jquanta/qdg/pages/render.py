@@ -20,10 +20,19 @@ from numpy.typing import DTypeLike, NDArray
 
 from jquanta.qdg.config import ACTIVATIONS, GIVEN
 from jquanta.qdg.pages import latex
-from jquanta.qdg.pages.page import Page
+from jquanta.qdg.pages.page import NO_SAMPLE, Beside, Page
 
-SCRIPTS = ("labels.js", "data.js", "text.js", "notes.js", "help.js", "drawing.js", "page.js")
-"""In this order: each uses those before it."""
+SCRIPTS = (
+    "labels.js",
+    "data.js",
+    "text.js",
+    "notes.js",
+    "help.js",
+    "drawing.js",
+    "beside.js",
+    "page.js",
+)
+"""In this order: each uses those before it, and functions of ``page.js`` when they are called."""
 
 ALIGNED = 8
 """Bytes: arrays begin at multiples of this, as typed arrays must."""
@@ -41,7 +50,8 @@ def render(page: Page) -> str:
         title=page.title,
         mode=mode,
         things={ACTIVATIONS: "activations", GIVEN: "features"}.get(mode, "gradients"),
-        about=page.about,
+        about=[*page.about, *(page.beside.about if page.beside else ())],
+        beside=page.beside.name if page.beside else "",
         model=dict(page.about).get("Model") or "the model",
         notes=page.notes,
         samples=len(page.index),
@@ -124,7 +134,29 @@ def payload(page: Page) -> tuple[dict[str, Any], bytes]:
             "run": latex.RUN,
         },
     }
+    if page.beside:
+        found["beside"] = _beside(page.beside, arrays)
     return found, b"".join(arrays.parts)
+
+
+def _beside(beside: Beside, arrays: Arrays) -> dict[str, Any]:
+    """The labels from 0, with ``NO_SAMPLE`` as 0; a row that serves many counts is stored once."""
+    places: dict[int, dict[str, Any]] = {}
+
+    def place(values: NDArray[Any] | None, lowest: int = 0) -> dict[str, Any] | None:
+        if values is None:
+            return None
+        if id(values) not in places:
+            last = values.max(initial=0) - lowest
+            kind = np.uint16 if last < 2**16 else np.uint32
+            places[id(values)] = arrays.add(values - lowest, kind)
+        return places[id(values)]
+
+    return {
+        "name": beside.name,
+        "labels": [place(row, NO_SAMPLE) for row in beside.labels],
+        "sizes": [place(size) for size in beside.sizes],
+    }
 
 
 def _sixteen_bits(values: NDArray[np.float32]) -> NDArray[np.float32]:

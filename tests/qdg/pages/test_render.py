@@ -218,7 +218,7 @@ def test_text_stands_out(scheme: str) -> None:
     colours = dict(re.findall(r"--([\w-]+): (#\w{6})", blocks[("light", "dark").index(scheme)]))
     for ink, papers in (
         ("ink", ("paper", "panel", "chosen", "found")),
-        ("soft", ("paper", "panel")),
+        ("soft", ("paper", "panel", "chosen")),
         ("accent", ("paper", "panel")),
         ("target-ink", ("target",)),
     ):
