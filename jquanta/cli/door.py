@@ -35,6 +35,7 @@ COMMANDS = (
     "assign",
     "mechanism",
     "stability",
+    "groups",
     "parts",
     "known",
     "figures",

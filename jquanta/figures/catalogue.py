@@ -175,6 +175,12 @@ FIGURES = {
         "jquanta.figures.qdg.stability.draw",
         "qdg",
     ),
+    "groups": Entry(
+        "groups without a number of clusters: how sure, beside chance, and which clusters they are "
+        "(after jquanta groups)",
+        "jquanta.figures.qdg.groups.draw",
+        "qdg",
+    ),
     "parts": Entry(
         "which part of the network finds known groups: layers, roles, attention heads "
         "(after jquanta parts, or jquanta known parity --parts)",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jquanta.qdg.pipeline import run
     from jquanta.qdg.questions.assignment import assign
     from jquanta.qdg.questions.emergence import cluster_losses, emerged
+    from jquanta.qdg.questions.groups import consensus, local_clusters, open_groups
     from jquanta.qdg.questions.mechanism import mechanisms
     from jquanta.qdg.questions.parts import parts
     from jquanta.qdg.questions.stability import stability
@@ -51,15 +52,18 @@ _HOMES = {
     "cluster": "jquanta.qdg.clusters.cluster",
     "cluster_features": "jquanta.qdg.clusters.cluster",
     "cluster_losses": "jquanta.qdg.questions.emergence",
+    "consensus": "jquanta.qdg.questions.groups",
     "emerged": "jquanta.qdg.questions.emergence",
     "exact": "jquanta.qdg.cosines.blockwise",
     "features": "jquanta.qdg.cosines.features",
     "given": "jquanta.qdg.samples.predictions",
     "gradients": "jquanta.qdg.views.gradient",
     "imported": "jquanta.qdg.clusters.cluster",
+    "local_clusters": "jquanta.qdg.questions.groups",
     "mechanisms": "jquanta.qdg.questions.mechanism",
     "open_clusters": "jquanta.qdg.clusters.cluster",
     "open_features": "jquanta.qdg.cosines.features",
+    "open_groups": "jquanta.qdg.questions.groups",
     "open_run": "jquanta.qdg.results",
     "open_selection": "jquanta.qdg.samples.predictions",
     "open_similarity": "jquanta.qdg.cosines.similarity",
@@ -83,15 +87,18 @@ __all__ = [
     "cluster",
     "cluster_features",
     "cluster_losses",
+    "consensus",
     "emerged",
     "exact",
     "features",
     "given",
     "gradients",
     "imported",
+    "local_clusters",
     "mechanisms",
     "open_clusters",
     "open_features",
+    "open_groups",
     "open_run",
     "open_selection",
     "open_similarity",
