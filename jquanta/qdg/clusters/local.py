@@ -126,7 +126,7 @@ class Sweeps(NamedTuple):
         conductance: [Q, sizes] φ of the first 1, 2, … of them; NaN where there are fewer.
     """
 
-    order: list[Int[np.ndarray, " reached"]]
+    order: list[Int[np.ndarray, " _"]]
     conductance: Float[np.ndarray, "Q sizes"]
 
 

@@ -59,7 +59,7 @@ def tightness(found: Sequence[Centres]) -> Float64[np.ndarray, " counts"]:
 
 
 def by_chance(
-    score: Float64[np.ndarray, " sets"], null: Sequence[Float64[np.ndarray, " found"]]
+    score: Float64[np.ndarray, " sets"], null: Sequence[Float64[np.ndarray, " _"]]
 ) -> Float64[np.ndarray, " sets"]:
     """Of the sets with at least a set's score, the share that chance would have offered: the false
     discovery rate from decoys (Storey, 2002; Elias and Gygi, 2007).
