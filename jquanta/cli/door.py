@@ -35,6 +35,7 @@ COMMANDS = (
     "assign",
     "mechanism",
     "stability",
+    "groups",
     "compare",
     "parts",
     "known",

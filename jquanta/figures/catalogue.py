@@ -175,6 +175,12 @@ FIGURES = {
         "jquanta.figures.qdg.stability.draw",
         "qdg",
     ),
+    "groups": Entry(
+        "groups without a number of clusters: how sure, beside chance, and which clusters they are "
+        "(after jquanta groups)",
+        "jquanta.figures.qdg.groups.draw",
+        "qdg",
+    ),
     "comparison": Entry(
         "are the clusters of other runs the same? agreement beyond chance and beyond tokens, and "
         "the share of clusters found there (after jquanta compare)",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jquanta.qdg.questions.assignment import assign
     from jquanta.qdg.questions.comparison import compare
     from jquanta.qdg.questions.emergence import cluster_losses, emerged
+    from jquanta.qdg.questions.groups import consensus, local_clusters, open_groups
     from jquanta.qdg.questions.mechanism import mechanisms
     from jquanta.qdg.questions.parts import parts
     from jquanta.qdg.questions.stability import stability
@@ -54,6 +55,7 @@ _HOMES = {
     "cluster_features": "jquanta.qdg.clusters.cluster",
     "cluster_losses": "jquanta.qdg.questions.emergence",
     "compare": "jquanta.qdg.questions.comparison",
+    "consensus": "jquanta.qdg.questions.groups",
     "emerged": "jquanta.qdg.questions.emergence",
     "exact": "jquanta.qdg.cosines.blockwise",
     "features": "jquanta.qdg.cosines.features",
@@ -61,9 +63,11 @@ _HOMES = {
     "given_features": "jquanta.qdg.cosines.given",
     "gradients": "jquanta.qdg.views.gradient",
     "imported": "jquanta.qdg.clusters.cluster",
+    "local_clusters": "jquanta.qdg.questions.groups",
     "mechanisms": "jquanta.qdg.questions.mechanism",
     "open_clusters": "jquanta.qdg.clusters.cluster",
     "open_features": "jquanta.qdg.cosines.features",
+    "open_groups": "jquanta.qdg.questions.groups",
     "open_run": "jquanta.qdg.results",
     "open_selection": "jquanta.qdg.samples.predictions",
     "open_similarity": "jquanta.qdg.cosines.similarity",
@@ -88,6 +92,7 @@ __all__ = [
     "cluster_features",
     "cluster_losses",
     "compare",
+    "consensus",
     "emerged",
     "exact",
     "features",
@@ -95,9 +100,11 @@ __all__ = [
     "given_features",
     "gradients",
     "imported",
+    "local_clusters",
     "mechanisms",
     "open_clusters",
     "open_features",
+    "open_groups",
     "open_run",
     "open_selection",
     "open_similarity",

@@ -58,6 +58,32 @@ def tightness(found: Sequence[Centres]) -> Float64[np.ndarray, " counts"]:
     return np.array([np.nanmean(centres.to_others) for centres in found])
 
 
+def by_chance(
+    score: Float64[np.ndarray, " sets"], null: Sequence[Float64[np.ndarray, " _"]]
+) -> Float64[np.ndarray, " sets"]:
+    """Of the sets with at least a set's score, the share that chance would have offered: the false
+    discovery rate from decoys (Storey, 2002; Elias and Gygi, 2007).
+
+    At a threshold it is the mean number of sets of a null model above it, over the number of those
+    that were found; of a set, the least over all thresholds that it passes. 0 says that no null
+    model has a set as good. At most 1.
+
+    Args:
+        score: of the sets that were found.
+        null: of those that the same search finds in each null model.
+    """
+    decoys = np.sort(np.concatenate(null))
+    order = np.argsort(-score, kind="stable")
+    ranked = score[order]
+    offered = (len(decoys) - np.searchsorted(decoys, ranked)) / len(null)
+    # Sets of one score pass the same thresholds.
+    passed = len(ranked) - np.searchsorted(ranked[::-1], ranked)
+    share = np.minimum(1, offered / passed)
+    found = np.empty(len(score))
+    found[order] = np.minimum.accumulate(share[::-1])[::-1]
+    return found
+
+
 def shuffled(features: ArrayLike, seed: int = 0) -> Float[np.ndarray, "Q F"]:
     """Null model: vectors of unit length after each feature was permuted among the samples, each
     feature by a permutation of its own.
