@@ -10,7 +10,7 @@ from jquanta.cli import door
 from jquanta.cli.flags import argument
 from jquanta.cli.places import require_corpus, require_losses, require_quanta
 from jquanta.errors import BadInput, RunFailed
-from jquanta.qdg.config import PageConfig
+from jquanta.qdg.config import GROUPS, PageConfig
 from jquanta.run.settings import knob, same_knob
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class Options:
     With --beside another run on the same corpus stands beside, as far as its samples are the same:
     another checkpoint, size or seed. For each cluster the page shows which clusters of the other
     run hold its samples, how much the likest one shares with it (the Jaccard index), and the
-    samples of both, side by side.
+    samples of both, side by side. With --beside consensus or local these are the groups that
+    jquanta groups has found of RESULTS.
 
     With --latex it writes samples of one cluster instead, the most central first, as in the paper's
     Figures 1, 13 and 14: a document that compiles, or with --fragment what goes into one.
@@ -50,7 +51,9 @@ class Options:
     losses: tuple[Path, ...] = knob((), "folders of losses on that corpus", "DIR")
     model: tuple[str, ...] = knob((), "which of the losses (default: all)", "MODEL@REVISION")
     beside: Path | None = knob(
-        None, "another run of jquanta qdg on that corpus, to stand beside", "OTHER"
+        None,
+        f"what is to stand beside: another run of jquanta qdg, or {' or '.join(GROUPS)}",
+        "OTHER",
     )
     before: int = same_knob(PageConfig, "before")
     after: int = same_knob(PageConfig, "after")
@@ -70,7 +73,7 @@ def explore(options: Options) -> None:
         require_losses(path)
     if options.corpus is not None:
         require_corpus(options.corpus)
-    if options.beside is not None:
+    if options.beside is not None and str(options.beside) not in GROUPS:
         require_quanta(options.beside, flag="--beside")
     out = options.out or options.results / ("quanta.tex" if options.latex else "quanta.html")
     if options.results.is_dir():

@@ -10,14 +10,13 @@ from jquanta.cli import door
 from jquanta.cli.flags import argument
 from jquanta.cli.places import require_run
 from jquanta.errors import BadInput
+from jquanta.qdg.config import CONSENSUS, GROUPS
 from jquanta.run.settings import knob, require_one_of
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from jquanta.qdg.results import Results
-
-KINDS = ("consensus", "local")
 
 ROWS, TOKENS = 20, 3
 """Groups that the table shows, the largest; predicted tokens of each, the most frequent."""
@@ -54,7 +53,7 @@ class Options:
     """
 
     results: Path = argument("a folder that jquanta qdg made", "RESULTS")
-    by: str = knob("consensus", "consensus or local")
+    by: str = knob(CONSENSUS, " or ".join(GROUPS))
     counts: tuple[int, ...] = knob(
         (), "by consensus: numbers of clusters (default: those of jquanta stability)", "INT"
     )
@@ -64,13 +63,13 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        require_one_of(KINDS, "--by", self.by)
+        require_one_of(GROUPS, "--by", self.by)
         other = {"counts": self.counts, "seeds": self.seeds}
-        if self.by == "consensus":
+        if self.by == CONSENSUS:
             other = {"neighbours": self.neighbours}
         for name, value in other.items():
             if value not in (None, ()):
-                needs = KINDS[self.by == "consensus"]
+                needs = GROUPS[self.by == CONSENSUS]
                 raise BadInput(f"--{name}: is of groups by {needs}; leave it out, or --by {needs}")
 
 
@@ -86,7 +85,7 @@ def groups(options: Options) -> None:
     run = open_run(options.results)
     known = likeness_of(run.similarity, run.clusters.attrs.get("affinity") == "absolute")
     with Bar() as line, shortage_in_one_line("cluster fewer samples"):
-        if options.by == groups.CONSENSUS:
+        if options.by == CONSENSUS:
             found = groups.consensus(
                 known,
                 run.clusters,

@@ -40,6 +40,9 @@ SPECTRAL, NEIGHBOURS, SPHERICAL = METHODS = ("spectral", "neighbours", "spherica
 """How samples are clustered: by a matrix of the cosines of all pairs, by the graph of nearest
 neighbours, or by k-means of their features on the unit sphere."""
 
+CONSENSUS, LOCAL = GROUPS = ("consensus", "local")
+"""How groups are found without a number of clusters (``questions.groups``)."""
+
 KMEANS = ("jax", "scikit-learn")
 """Implementations of k-means."""
 

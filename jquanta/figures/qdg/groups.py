@@ -11,11 +11,12 @@ from jquanta.figures import style
 from jquanta.figures.drawing import Drawing, Note, Row, Share
 from jquanta.qdg.clusters.cluster import open_clusters
 from jquanta.qdg.clusters.quality import found_again
-from jquanta.qdg.questions.groups import KINDS, open_groups, store
+from jquanta.qdg.config import GROUPS
+from jquanta.qdg.questions.groups import open_groups, store
 from jquanta.qdg.questions.stability import FOUND, STORE, open_stability, recommended
 from jquanta.qdg.results import chosen_count
 
-LOOKS = dict(zip(KINDS, ((style.BLUE, "o"), (style.ORANGE, "s")), strict=True))
+LOOKS = dict(zip(GROUPS, ((style.BLUE, "o"), (style.ORANGE, "s")), strict=True))
 
 
 def draw(source: Path, folder: Path) -> Drawing:
@@ -37,8 +38,8 @@ def draw(source: Path, folder: Path) -> Drawing:
     Raises:
         BadInput: if there are no groups of either kind, or none that chance does not offer.
     """
-    kinds = [kind for kind in KINDS if (source / store(kind)).exists()]
-    every = [open_groups(source, kind) for kind in kinds or KINDS[:1]]
+    kinds = [kind for kind in GROUPS if (source / store(kind)).exists()]
+    every = [open_groups(source, kind) for kind in kinds or GROUPS[:1]]
     if not any(found.sizes["group"] for found in every):
         raise BadInput(f"{source}: no groups beyond chance were found; nothing to draw")
     clusters = open_clusters(source)

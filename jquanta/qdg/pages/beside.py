@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from jquanta.errors import BadInput
 from jquanta.qdg.clusters.cluster import open_clusters
+from jquanta.qdg.config import GROUPS
 from jquanta.qdg.pages.page import NO_SAMPLE, Beside, how_made
+from jquanta.qdg.questions.groups import open_groups
 from jquanta.qdg.results import open_likeness, require_samples, stored_config
 from jquanta.qdg.samples.predictions import (
     Predictions,
@@ -19,6 +21,25 @@ from jquanta.qdg.samples.predictions import (
 )
 from jquanta.run.files import as_path
 from jquanta.run.folder import CONFIG
+
+
+def beside_of(
+    other: Path | str,
+    results: Path | str,
+    predictions: Predictions,
+    counts: Sequence[int],
+) -> Beside:
+    """What stands beside a page's clusters, by its name: ``"consensus"`` or ``"local"``, the groups
+    that ``jquanta groups`` has found of the run itself; or the folder of another run.
+
+    Arguments and errors are those of ``beside_run`` and ``open_groups``.
+    """
+    kind = str(other)
+    if kind not in GROUPS or as_path(kind).is_dir():
+        return beside_run(other, results, predictions, counts)
+    label = open_groups(as_path(results), kind)["label"].to_numpy()
+    told = f"{label.max(initial=-1) + 1:,} by {kind}, {(label >= 0).sum():,} samples in them"
+    return beside_groups(f"groups by {kind}", [("Groups", told)], label, len(counts))
 
 
 def beside_run(

@@ -17,7 +17,7 @@ from jquanta.qdg.clusters.cluster import open_clusters
 from jquanta.qdg.clusters.likeness import likeness_of
 from jquanta.qdg.cosines.features import FEATURES
 from jquanta.qdg.cosines.similarity import SIMILARITY
-from jquanta.qdg.pages.beside import beside_run
+from jquanta.qdg.pages.beside import beside_of
 from jquanta.qdg.pages.page import Column, Page, Trust, how_made, listed
 from jquanta.qdg.pages.texts import Text, texts
 from jquanta.qdg.questions import stability
@@ -54,8 +54,8 @@ def page_from(
         losses: folders of losses on that corpus; by default ``losses`` of ``config.toml``, if
             there. Without any, the page shows no losses.
         models: which of their columns (``model@revision``); all by default.
-        beside: folder of another run of ``jquanta qdg`` on that corpus, whose clusters are to stand
-            beside.
+        beside: what is to stand beside: the folder of another run of ``jquanta qdg`` on that
+            corpus, or ``"consensus"`` or ``"local"``, groups of this one (``jquanta groups``).
         before, after: tokens to keep on each side of the predicted one.
         drawn: samples in the picture of the similarity matrix, evenly spaced.
         title: of the page.
@@ -71,7 +71,7 @@ def page_from(
             raise BadInput(f"--{name} {number}: give 0 or more")
     predictions, clusters, similarity = _open_results(results, corpus)
     counts: list[int] = clusters["count"].to_numpy().tolist()
-    other = None if beside is None else beside_run(beside, results, predictions, counts)
+    other = None if beside is None else beside_of(beside, results, predictions, counts)
     if similarity is None and (results / CONFIG).is_file():
         monitor.say(
             f"{results}: the page shows no similarity, which is lost; run jquanta qdg again"

@@ -30,12 +30,10 @@ from jquanta.qdg.clusters.local import (
     sweeps,
 )
 from jquanta.qdg.clusters.quality import by_chance
-from jquanta.qdg.config import ANGULAR
+from jquanta.qdg.config import ANGULAR, CONSENSUS, GROUPS, LOCAL
 from jquanta.qdg.questions.stability import CHANCE, few_counts
 from jquanta.run import arrays
 from jquanta.run.progress import Monitor, Part, Silence
-
-CONSENSUS, LOCAL = KINDS = ("consensus", "local")
 
 LEAST = 4
 """Samples of a group."""
@@ -305,8 +303,8 @@ def open_groups(folder: Path, kind: str) -> xr.Dataset:
     Raises:
         BadInput: if there are none, the folder's clusters have changed since, or for another kind.
     """
-    if kind not in KINDS:
-        raise BadInput(f"groups by {kind!r}: give {' or '.join(KINDS)}")
+    if kind not in GROUPS:
+        raise BadInput(f"groups by {kind!r}: give {' or '.join(GROUPS)}")
     remedy = f"make them: jquanta groups {folder} --by {kind}"
     path = folder / store(kind)
     found = arrays.read(path, f"{kind} groups", "label", remedy).load()

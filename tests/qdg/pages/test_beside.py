@@ -5,16 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from jquanta.cli import explore as explore
 from jquanta.errors import BadInput
 from jquanta.lm.corpus.reader import open_corpus
-from jquanta.qdg.clusters.cluster import imported, ranked, save_clusters
+from jquanta.qdg.clusters.cluster import imported, open_clusters, ranked, save_clusters
 from jquanta.qdg.config import load_qdg
 from jquanta.qdg.pages.beside import beside_groups
 from jquanta.qdg.pages.data import page_from
 from jquanta.qdg.pages.page import NO_CLUSTER, NO_SAMPLE, Beside, Page
 from jquanta.qdg.pages.render import payload, render
+from jquanta.qdg.questions.groups import save_groups
 from jquanta.qdg.samples.predictions import Predictions
 from tests.lm.corpus.samples import write_corpus
 from tests.qdg.pages.examples import COUNTS, HOSTILE, Made, made, page
@@ -173,6 +175,22 @@ def test_groups_stand_beside_every_count() -> None:
     none = beside_groups("groups", [], np.full(4, NO_CLUSTER), 1)
     assert none.sizes[0] is not None
     assert none.sizes[0].tolist() == []
+
+
+def test_groups_of_the_run_itself_stand_beside_by_their_name(
+    here: Path, original: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(here, capsys, *FLAGS, "--beside", "local")
+    assert "make them: jquanta groups results --by local" in said
+    label = np.arange(len(original.predictions)) % 4 - 1
+    groups = xr.Dataset({"label": ("sample", label.astype(np.int32))}, attrs={"kind": "local"})
+    save_groups(groups, open_clusters("results"), here / "results")
+    assert explore.main([*FLAGS, "--beside", "local"]) == 0
+    assert held(here / "new/page.html")["beside"]["name"] == "groups by local"
+    found = page_from("results", corpus="corpus", beside="local").beside
+    assert found is not None
+    np.testing.assert_array_equal(found.labels[-1], label)
+    assert dict(found.about)["Groups"] == "3 by local, 45 samples in them"
 
 
 def test_a_page_without_one_holds_nothing_of_it() -> None:
