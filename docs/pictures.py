@@ -37,6 +37,9 @@ LOSSES, CORPUS = "runs/stdlib/losses", "runs/stdlib/corpus/test"
 QUANTA = "runs/stdlib-quanta"
 TEXT = "    def __init__(self, name):\n        super().__init__("
 
+ELSEWHERE = ("step427", "step854", "113k", "336k", "kmeans")
+"""Where the samples of the quanta are clustered, too: an earlier or smaller model, another seed."""
+
 SUITE = {
     "pretrain": None,
     f"figures fig3 --losses {LOSSES}": "stdlib-fig3",
@@ -54,6 +57,21 @@ SUITE = {
     f'assign {QUANTA} --last 3 --text "{TEXT}"': None,
     f"stability {QUANTA}": None,
     f"figures stability --qdg {QUANTA}": "stdlib-stability",
+    f"groups {QUANTA}": None,
+    f"groups {QUANTA} --by local": None,
+    f"figures groups --qdg {QUANTA}": "stdlib-groups",
+    f"qdg --cluster.seed 1 --out {QUANTA}-kmeans": None,
+    **{
+        f"qdg --input.samples {QUANTA} --input.revision {step} --out {QUANTA}-{step}": None
+        for step in ("step427", "step854")
+    },
+    **{
+        f"qdg --input.samples {QUANTA} --input.model runs/stdlib/models/{size} "
+        f"--input.revision step1708 --out {QUANTA}-{size}": None
+        for size in ("113k", "336k")
+    },
+    f"compare {QUANTA} {' '.join(f'{QUANTA}-{name}' for name in ELSEWHERE)}": None,
+    f"figures comparison --qdg {QUANTA}": "stdlib-comparison",
     f"parts {QUANTA}": None,
     f"figures parts --qdg {QUANTA}": "stdlib-parts",
     f"explore {QUANTA}": None,  # the page, now with a line of stability
