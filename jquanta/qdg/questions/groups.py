@@ -97,9 +97,9 @@ def consensus(
         )
     known = _checked(cosine, clusters)
     seed, chosen = int(made["seed"]), sorted(set(counts or few_counts(clusters)))
-    null = [known.null(seed + i) for i in range(NULLS)]
     clusterings, apart, cuts = [], [], []
-    for number, one in enumerate([known, *null]):
+    for number in range(NULLS + 1):
+        one = known if number == 0 else known.null(seed + number - 1)
         part = Part(monitor, number / (NULLS + 1), 0.9 / (NULLS + 1), "consensus")
         rows = labels_by_seed(
             one, chosen, range(seed, seed + seeds), made={**made, "n_init": 1}, monitor=part
