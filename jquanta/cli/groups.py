@@ -107,15 +107,17 @@ def groups(options: Options) -> None:
 
 def table(found: "xr.Dataset", run: "Results") -> str:
     """The result in lines: the largest groups, a row each."""
+    import numpy as np
+
     corpus, label = run.corpus, found.label.to_numpy()
-    document, position = corpus.locate(run.predictions.index)
-    targets = corpus.tokens[corpus.offsets[document] + position + 1]
+    targets = run.predictions.targets
     groups = found.sizes["group"]
     null = sum(found.attrs["null_found"]) / len(found.attrs["null_found"])
+    tokens = [len(np.unique(targets[label == number])) for number in range(groups)]
     lines = [
         f"{int((label >= 0).sum()):,} of {len(label):,} samples are in {groups:,} groups "
         f"({found.attrs['kind']}); {found.attrs['found']:,} were found, {null:,.0f} in a null "
-        "model",
+        f"model; {tokens.count(1):,} predict one token each",
         f"{'group':>5}  {'samples':>7}  {'sure':>4}  {'cosine within':>13}  {'conductance':>11}  "
         f"{'null':>5}  {'chance':>6}  predicts",
     ]

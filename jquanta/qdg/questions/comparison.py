@@ -40,7 +40,7 @@ from jquanta.qdg.config import InputConfig, QDGConfig
 from jquanta.qdg.questions.stability import STORE as STABILITY
 from jquanta.qdg.questions.stability import open_stability
 from jquanta.qdg.results import Results
-from jquanta.qdg.samples.predictions import Predictions, common
+from jquanta.qdg.samples.predictions import common
 from jquanta.run import arrays
 from jquanta.run.progress import Monitor, Silence
 from jquanta.run.shown import listed
@@ -262,7 +262,7 @@ class _Shared(NamedTuple):
                 f"give both a count in common: jquanta qdg {other.path}/config.toml --out "
                 f"{other.path} --cluster.counts {own[0]}"
             )
-        tokens = targets(run.predictions)[here]
+        tokens = run.predictions.targets[here]
         return cls(here, there, tokens, both, run.clusters, other.clusters)
 
     def labels(self, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -271,13 +271,6 @@ class _Shared(NamedTuple):
             one.label.sel(count=count).to_numpy() for one in (self.clusters, self.others)
         )
         return own[self.here], theirs[self.there]
-
-
-def targets(predictions: Predictions) -> Int[np.ndarray, " Q"]:
-    """The tokens that are predicted."""
-    corpus = predictions.corpus
-    document, position = corpus.locate(predictions.index)
-    return np.asarray(corpus.tokens[corpus.offsets[document] + position + 1], np.int64)
 
 
 def _of_count(

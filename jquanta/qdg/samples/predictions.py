@@ -59,6 +59,13 @@ class Predictions:
         """sha256 of the index: what results keep to recognise their samples."""
         return hashlib.sha256(np.ascontiguousarray(self.index, "<i8").tobytes()).hexdigest()
 
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """[Q] the tokens that are predicted."""
+        document, position = self.corpus.locate(self.index)
+        at = self.corpus.offsets[document] + position + 1
+        return np.asarray(self.corpus.tokens[at], np.int64)
+
     def at(self, places: NDArray[np.int64]) -> "Predictions":
         """Those at some places of the index (ascending), of the same corpus."""
         return replace(self, index=self.index[places])

@@ -28,7 +28,6 @@ from jquanta.qdg.questions.comparison import (
     of_a_token,
     open_comparison,
     save_comparison,
-    targets,
 )
 from jquanta.qdg.questions.stability import open_stability
 from jquanta.qdg.results import Results, open_run
@@ -68,7 +67,7 @@ def planted(corpus: Corpus) -> tuple[Results, list[Results], np.ndarray]:
     """A run whose clusters are the tokens, each cut in three; one that keeps nine in ten samples'
     clusters, one that shares the tokens only, one of every second sample; and the tokens."""
     chance = np.random.default_rng(0)
-    tokens = targets(given(corpus, np.arange(corpus.n_predictions)))
+    tokens = given(corpus, np.arange(corpus.n_predictions)).targets
     samples = len(tokens)
     first = 3 * tokens + chance.integers(0, 3, samples)
     moved = np.where(chance.random(samples) < 0.1, chance.integers(0, 24, samples), first)
@@ -88,7 +87,7 @@ def test_the_tokens_are_those_that_are_predicted(corpus: Corpus) -> None:
     plain = [
         corpus.document(int(i))[int(j) + 1] for i, j in zip(*corpus.locate(index), strict=True)
     ]
-    assert targets(given(corpus, index)).tolist() == plain
+    assert given(corpus, index).targets.tolist() == plain
 
 
 def test_numbers_are_those_of_the_labels(
