@@ -40,6 +40,8 @@ TEXT = "    def __init__(self, name):\n        super().__init__("
 ELSEWHERE = ("step427", "step854", "113k", "336k", "kmeans")
 """Where the samples of the quanta are clustered, too: an earlier or smaller model, another seed."""
 
+FEW = "20, 50, 100, 200, 400"
+
 SUITE = {
     "pretrain": None,
     f"figures fig3 --losses {LOSSES}": "stdlib-fig3",
@@ -62,7 +64,8 @@ SUITE = {
     f"figures groups --qdg {QUANTA}": "stdlib-groups",
     f"qdg --cluster.seed 1 --out {QUANTA}-kmeans": None,
     **{
-        f"qdg --input.samples {QUANTA} --input.revision {step} --out {QUANTA}-{step}": None
+        f'qdg --input.samples {QUANTA} --input.revision {step} --cluster.counts "{FEW}" '
+        f"--out {QUANTA}-{step}": None
         for step in ("step427", "step854")
     },
     **{

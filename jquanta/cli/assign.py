@@ -53,7 +53,7 @@ class Options:
 
 def assign(options: Options) -> None:
     """Assign, and print."""
-    require_run(options.results)
+    require_run(options.results, written=False)
     if (options.text is None) == (not options.index):
         raise BadInput("give either --text or --index")
     from jquanta.qdg.questions import assignment

@@ -58,8 +58,9 @@ class Options:
 
 def compare(options: Options) -> None:
     """Compute, store and print."""
-    for folder in (options.results, *options.others):
-        require_run(folder)
+    require_run(options.results)
+    for folder in options.others:
+        require_run(folder, written=False)
     from jquanta.qdg.questions import comparison
     from jquanta.qdg.questions.stability import few_counts
     from jquanta.qdg.results import chosen_count, open_run
@@ -123,17 +124,19 @@ def clusters(here: "xr.Dataset", corpus: "Corpus") -> list[str]:
     found = elsewhere(here).to_numpy()
     tokens = int((found & of_a_token(here).to_numpy()).sum())
     lines = [
-        f"{name}, {count} clusters: {found.sum()} of {len(known)} found; {tokens} of these are the "
-        "samples of a token (Jaccard index above 0.5)",
+        f"{name}, {count} clusters: {found.sum()} of {len(known)} found; {tokens} of these are "
+        "about all samples of one token (Jaccard index above 0.5)",
         f"{'cluster':>7}  {'samples':>7}  {'match':>5}  {'samples':>7}  {'in both':>7}  "
         f"{'Jaccard':>7}  {'p':>7}  predicts",
     ]
     # The most alike first; of equal ones the largest.
     order = known[np.lexsort((-size[known], -jaccard[known]))]
     # The least alike last, those with the most samples the last of all.
-    least = known[np.lexsort((size[known], -jaccard[known]))][max(BEST, len(known) - WORST) :]
+    least = order[BEST:]
+    least = least[~found[least]]  # those that are found are not shown as what is not
+    least = least[np.lexsort((size[least], -jaccard[least]))][-WORST:]
     lines += [_row(here.isel(cluster=k), corpus) for k in order[:BEST].tolist()]
-    if len(known) > BEST + WORST:
+    if len(least) and len(known) > BEST + len(least):
         lines.append("…")
     return lines + [_row(here.isel(cluster=k), corpus) for k in least.tolist()]
 

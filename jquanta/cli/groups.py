@@ -113,11 +113,16 @@ def table(found: "xr.Dataset", run: "Results") -> str:
     targets = run.predictions.targets
     groups = found.sizes["group"]
     null = sum(found.attrs["null_found"]) / len(found.attrs["null_found"])
+    if not groups:
+        return (
+            f"no groups ({found.attrs['kind']}): {found.attrs['found']:,} were found, and null "
+            f"models offer as good ones, {null:,.0f} on average"
+        )
     tokens = [len(np.unique(targets[label == number])) for number in range(groups)]
     lines = [
         f"{int((label >= 0).sum()):,} of {len(label):,} samples are in {groups:,} groups "
         f"({found.attrs['kind']}); {found.attrs['found']:,} were found, {null:,.0f} in a null "
-        f"model; {tokens.count(1):,} predict one token each",
+        f"model on average; {tokens.count(1):,} predict one token each",
         f"{'group':>5}  {'samples':>7}  {'sure':>4}  {'cosine within':>13}  {'conductance':>11}  "
         f"{'null':>5}  {'chance':>6}  predicts",
     ]
@@ -132,9 +137,11 @@ def table(found: "xr.Dataset", run: "Results") -> str:
         )
     if groups > ROWS:
         lines.append(f"… and {groups - ROWS:,} smaller ones")
+    graph = "all pairs" if found.attrs["kind"] == CONSENSUS else "the graph of nearest neighbours"
     lines += [
         "sure: 1 where all agree; chance: the share of groups as good as this one that null models",
-        "offer (0: none); null: the conductance that sets of its size have in null models",
+        f"offer (0: none of theirs is as good); conductance: on {graph}, and beside it of",
+        "sets of the same size in null models",
     ]
     return "\n".join(lines)
 

@@ -4,9 +4,11 @@ Each says what a wrong folder is and what to give (``jquanta.run.kinds``). A fol
 is known passes; what it lacks is said by whoever opens it.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from jquanta.errors import BadInput
 from jquanta.run import kinds
 from jquanta.run.files import as_path
 
@@ -30,10 +32,17 @@ def require_quanta(path: Path, *, flag: str = "") -> None:
     )
 
 
-def require_run(path: Path) -> None:
-    """Raise ``BadInput`` unless this may be the run folder of ``jquanta qdg``."""
+def require_run(path: Path, *, written: bool = True) -> None:
+    """Raise ``BadInput`` unless this may be the run folder of ``jquanta qdg``.
+
+    Args:
+        path: what was given.
+        written: whether the command stores its result there, which then has to be allowed.
+    """
     remedy = "make one: jquanta qdg CONFIG"
     kinds.require(path, "quanta", remedy=remedy, marker="config.toml")
+    if written and not os.access(path, os.W_OK | os.X_OK):
+        raise BadInput(f"{path}: cannot be written, and the result is stored there; give a copy")
 
 
 def require_losses(path: Path, *, flag: str = "--losses") -> None:

@@ -42,7 +42,7 @@ from jquanta.qdg.clusters.cluster import (
 from jquanta.qdg.config import GIVEN, ClusterConfig, InputConfig, QDGConfig, load_qdg
 from jquanta.qdg.cosines import shards
 from jquanta.qdg.cosines.features import VECTOR, features
-from jquanta.qdg.cosines.given import given_features, read_rows
+from jquanta.qdg.cosines.given import given_features, read_rows, require_same_file
 from jquanta.qdg.cosines.matrix import COSINE, COSINE_ABS
 from jquanta.qdg.cosines.similarity import similarity
 from jquanta.qdg.pages.data import page_from
@@ -108,7 +108,11 @@ def run(
     whole = all((folder.path / name).exists() for name in (*stages(config), PAGE))
     if before == config and folder.done and whole:
         folder.tidy()
-        stored_selection(folder.path), open_likeness(folder.path)  # whole, or refused
+        stored_selection(folder.path)  # whole, or refused
+        likeness = open_likeness(folder.path)
+        if config.similarity.mode == GIVEN:
+            place = folder.path / stages(config)[1]
+            require_same_file(Path(config.input.features), place, likeness)
         monitor.say(f"{folder.path}: already finished; nothing to do")
         return open_clusters(folder.path)
     if hosts.here()[0] > 0:

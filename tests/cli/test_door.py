@@ -435,3 +435,29 @@ else:
 """
     done = python("-c", script)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "stability RUN",
+        "parts RUN",
+        "groups RUN",
+        "mechanism RUN",
+        "emergence RUN",
+        "compare RUN RUN",
+    ],
+)
+def test_where_no_result_can_be_stored_none_is_computed(
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.toml").write_text("[input]\n", encoding="utf-8")
+    monkeypatch.setattr("jquanta.cli.places.os.access", lambda *_: False)
+    assert front.main([word.replace("RUN", str(run)) for word in words.split()]) == 2
+    said = capsys.readouterr().err
+    assert f"{run}: cannot be written, and the result is stored there; give a copy" in said

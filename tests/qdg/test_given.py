@@ -159,8 +159,9 @@ def test_another_file_of_the_same_name_is_seen(
 ) -> None:
     qdg.run(elsewhere(place, first, file), tmp_path / "run")
     np.save(file, rows()[:, ::-1])
-    with pytest.raises(BadInput, match=r"similarity.zarr: .* features "):
-        qdg.run(elsewhere(place, first, file, cluster={"counts": [3]}), tmp_path / "run")
+    for changes in ({}, {"cluster": {"counts": [3]}}):  # a finished folder, and one to go on with
+        with pytest.raises(BadInput, match=r"similarity.zarr: .* features "):
+            qdg.run(elsewhere(place, first, file, **changes), tmp_path / "run")
 
 
 def test_questions_that_need_gradients_say_so(
@@ -204,19 +205,23 @@ def test_files_that_do_not_do(place: Path, first: Path, tmp_path: Path) -> None:
     refused(elsewhere(place, first, tmp_path), tmp_path / "run", "no array of numpy")
 
 
-def test_samples_without_features_are_named(place: Path, first: Path, tmp_path: Path) -> None:
+def test_rows_without_a_direction_are_named(place: Path, first: Path, tmp_path: Path) -> None:
     values = rows()
     values[[3, 17]], values[5, 2] = 0, np.nan
     np.save(tmp_path / "sae.npy", values)
-    index = qdg.open_run(first).predictions.index
     for method in ("spectral", "spherical"):
-        zero = f"2 zero: prediction {index[3]}, {index[17]}"
-        with pytest.raises(BadInput, match=f"{zero}; 1 not finite: prediction {index[5]}"):
+        said = r"sae.npy: 2 rows zero \(3, 17\) and 1 row not finite \(5\), counted from 0"
+        with pytest.raises(BadInput, match=said):
             qdg.run(
                 elsewhere(place, first, tmp_path / "sae.npy", cluster={"method": method}),
                 tmp_path / "run",
             )
     assert not (tmp_path / "run").exists()
+    values[5, 2] = 1
+    own = np.append(values, (values == 0).all(axis=1, keepdims=True), axis=1)
+    np.save(tmp_path / "sae.npy", own)
+    qdg.run(elsewhere(place, first, tmp_path / "sae.npy"), tmp_path / "run")
+    assert qdg.open_run(tmp_path / "run").similarity.cosine[3, 17] == pytest.approx(1)
 
 
 def test_what_does_not_go_together(place: Path, first: Path, file: Path, tmp_path: Path) -> None:

@@ -22,10 +22,11 @@ LOOKS = dict(zip(GROUPS, ((style.BLUE, "o"), (style.ORANGE, "s")), strict=True))
 def draw(source: Path, folder: Path) -> Drawing:
     """Draw what ``jquanta groups`` has found, by consensus, local, or both.
 
-    Left, how sure each group is against its size. Middle, its conductance over the mean that sets
-    of its size have in null models, where 1 is chance. Right, the largest Jaccard index of each
-    group with a cluster of the run: of the count that ``jquanta stability`` recommends, or else of
-    the one that the page opens with.
+    Left, how sure each group is against its size. Middle, its score: how far it is from what sets
+    of its size have in null models, in standard deviations of these; by consensus in how much more
+    alike its samples are than they are to the rest, by local in conductance. Right, the largest
+    Jaccard index of each group with a cluster of the run: of the count that ``jquanta stability``
+    recommends, or else of the one that the page opens with.
 
     Args:
         source: a folder of ``jquanta qdg`` with groups of either kind.
@@ -51,7 +52,7 @@ def draw(source: Path, folder: Path) -> Drawing:
     for found in every:
         again = as_clusters(found, label)
         _kind(left, found, found.sure.to_numpy())
-        _kind(middle, found, (found.conductance / found.null_conductance).to_numpy())
+        _kind(middle, found, found.score.to_numpy())
         _kind(right, found, again)
         kind, null = found.attrs["kind"], found.attrs["null_found"]
         rows += [
@@ -66,14 +67,13 @@ def draw(source: Path, folder: Path) -> Drawing:
                 f"found; in null models {', '.join(map(str, null))}"
             ),
         ]
-    middle.axhline(1, color=style.GREY, lw=1, label="chance")
-    right.axhline(FOUND, color=style.GREY, lw=1, ls=":", label="found again")
-    for axes, name in (
-        (left, "how sure"),
-        (middle, "conductance over chance's"),
-        (right, f"overlap with one of {count} clusters"),
+    right.axhline(FOUND, color=style.GREY, lw=1, ls=":", label=f"Jaccard index {FOUND:g}")
+    for axes, name, top in (
+        (left, "how sure", 1.05),
+        (middle, "beyond chance (deviations)", None),
+        (right, f"overlap with one of {count} clusters", 1.05),
     ):
-        axes.set(xscale="log", xlabel="samples of a group", ylabel=name, ylim=(0, 1.05))
+        axes.set(xscale="log", xlabel="samples of a group", ylabel=name, ylim=(0, top))
         style.plain_log_ticks(axes.xaxis)
     for axes, letter in ((left, "a"), (middle, "b"), (right, "c")):
         style.panel_letter(axes, letter)
@@ -91,6 +91,8 @@ def as_clusters(found: xr.Dataset, label: np.ndarray) -> np.ndarray:
 def _kind(axes: Axes, found: xr.Dataset, values: np.ndarray) -> None:
     """Draw a number of each group against its size."""
     colour, marker = LOOKS[found.attrs["kind"]]
+    if not len(values):
+        return
     axes.plot(
         found["size"], values, marker, color=colour, ms=2.5, alpha=0.7, label=found.attrs["kind"]
     )

@@ -24,6 +24,7 @@ from jquanta.qdg.cosines.similarity import SIMILARITY, of_rows, open_similarity
 from jquanta.qdg.samples.predictions import Predictions
 from jquanta.run.progress import Monitor, Silence
 from jquanta.run.settings import as_bytes
+from jquanta.run.shown import counted, listed
 
 WHAT = "given features"
 
@@ -57,8 +58,8 @@ def given_features(
         As ``similarity``, or as ``features``. The attribute ``features`` is the file's SHA-256.
 
     Raises:
-        BadInput: if the file holds something else, or a row is zero or not finite: its prediction
-            is named.
+        BadInput: if the file holds something else than when it was read, or no array, or a row
+            is zero or not finite: its number is named.
         RunFailed, Interrupted: as of ``similarity``; the same call continues.
     """
     file, store = Path(file), SIMILARITY if matrix else FEATURES
@@ -68,11 +69,13 @@ def given_features(
         "corpus": predictions.corpus.meta.corpus,
         "samples": predictions.hash,
     }
-    if (out / store).exists() and not file.exists():  # what was read need not be there for ever
+    if (out / store).exists():
         found = (open_similarity if matrix else open_features)(out)
         require_same(out / store, found.attrs, identity)
+        require_same_file(file, out / store, found)
         return found
     rows = read_rows(file, len(predictions))
+    require_directions(file, rows)
     identity |= {"features": digest(file)}
     source = Stored(_scaled(rows), jax.ShapeDtypeStruct(rows.shape[1:], np.float32))
     if not matrix:
@@ -119,6 +122,33 @@ def read_rows(file: Path, samples: int | None = None) -> NDArray[Any]:
     return rows
 
 
+def require_directions(file: Path, rows: NDArray[Any]) -> None:
+    """Raise ``BadInput``, with their numbers from 0, if rows are zero or not finite."""
+    zero, infinite = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for start in range(0, len(rows), STRIP):
+        largest = np.abs(rows[start : start + STRIP].astype(np.float64)).max(axis=1)
+        zero.append(start + np.flatnonzero(largest == 0))
+        infinite.append(start + np.flatnonzero(~np.isfinite(largest)))
+    bad = {"zero": np.concatenate(zero), "not finite": np.concatenate(infinite)}
+    found = [
+        f"{counted(len(some), 'row')} {what} ({listed(some.tolist())})"
+        for what, some in bad.items()
+        if len(some)
+    ]
+    if found:
+        raise BadInput(
+            f"input.features = {file}: {' and '.join(found)}, counted from 0, and a cosine needs a "
+            "direction; such samples can have a feature of their own, a column that is 1 for them"
+        )
+
+
+def require_same_file(file: Path, store: Path, found: xr.Dataset) -> None:
+    """Raise ``BadInput`` if results are of features that the file no longer holds. It need not be
+    there for ever: nothing is known of one that is gone."""
+    if file.is_file():
+        require_same(store, found.attrs, {"features": digest(file)})
+
+
 def digest(file: Path) -> str:
     """SHA-256 of a file."""
     with file.open("rb") as opened:
@@ -126,12 +156,9 @@ def digest(file: Path) -> str:
 
 
 def _scaled(rows: NDArray[Any]) -> Float32[np.ndarray, "Q F"]:
-    """Each row over its largest number, so that no square of float32 overflows or vanishes; rows of
-    zeros, and those that are not finite, as they are, to be refused by name."""
+    """Each row over its largest number, so that no square of float32 overflows or vanishes."""
     found = np.empty(rows.shape, np.float32)
     for start in range(0, len(rows), STRIP):
         strip = rows[start : start + STRIP].astype(np.float64)
-        largest = np.abs(strip).max(axis=1, keepdims=True)
-        usable = np.isfinite(largest) & (largest > 0)
-        found[start : start + STRIP] = strip / np.where(usable, largest, 1)
+        found[start : start + STRIP] = strip / np.abs(strip).max(axis=1, keepdims=True)
     return found

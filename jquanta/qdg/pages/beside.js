@@ -85,7 +85,7 @@ const listedHere = () => ofPart(view.found[state.cluster]);
 function whereThere(sample) {
   const there = view.other.label[sample];
   if (there === NO_SAMPLE) return ['only here; no sample there'];
-  if (there === NO_CLUSTER) return ['only here; in no cluster there'];
+  if (there === NO_CLUSTER) return [`only here; in no ${data.beside.noun} there`];
   return ['only here; ', placeButton('beside', there, `there in ${there}`)];
 }
 
@@ -119,7 +119,7 @@ function drawBeside() {
   $('in-both').textContent = number.format(both);
   $('in-one').textContent = number.format(cluster.members.length + there - 2 * both);
   $('here').textContent = `Here: cluster ${cluster.label}, ${counted(cluster.members.length)}`;
-  $('there').replaceChildren(`${data.beside.name}: cluster ${label}, ${counted(size)}`, make('small', {
+  $('there').replaceChildren(`${data.beside.name}: ${data.beside.noun} ${label}, ${counted(size)}`, make('small', {
     textContent: `${number.format(both)} in both, Jaccard ${fixed(jaccard, 2)}${
       elsewhere ? `; ${number.format(elsewhere)} are not on this page` : ''}` }));
   const all = samplesThere(data, state.count, view.other, cluster, label);
@@ -144,7 +144,7 @@ function overlapTold({ members, overlap }) {
     return [`${name} has no clustering with ${number.format(data.counts[state.count])} clusters: `, button];
   }
   if (!overlap.parts.length) {
-    return [`In ${name} none of its ${counted(members.length)} is in a cluster.`];
+    return [`In ${name} none of its ${counted(members.length)} is in a ${data.beside.noun}.`];
   }
   return [`In ${name} its ${counted(members.length)} ${members.length === 1 ? 'is' : 'are'} in`];
 }
@@ -166,7 +166,7 @@ function drawBars(cluster, label) {
   const line = (name, n, ...more) => [make('span', { textContent: name }), bar(n),
     make('b', { textContent: number.format(n) }), ...more];
   const told = parts.map(({ label: there, both, jaccard }) => {
-    const button = make('button', { type: 'button' }, ...line(`cluster ${there}`, both,
+    const button = make('button', { type: 'button' }, ...line(`${data.beside.noun} ${there}`, both,
       make('small', { textContent: `Jaccard ${fixed(jaccard, 2)}` })));
     button.dataset.beside = there;
     button.setAttribute('aria-pressed', String(there === label));

@@ -125,7 +125,7 @@ def beside_groups(
     """
     row = label.astype(np.int32)
     sizes = np.bincount(row[row >= 0])
-    return Beside(name, about, [row] * counts, [sizes] * counts)
+    return Beside(name, about, [row] * counts, [sizes] * counts, noun="group")
 
 
 def _model(folder: Path, predictions: Predictions) -> str:

@@ -56,6 +56,7 @@ class Beside:
         labels: [counts] arrays [Q]: the other's clusters, from 0; ``NO_CLUSTER`` for a sample that
             is in none of them, ``NO_SAMPLE`` for one that is no sample there. None for a count
             that the other lacks.
+        noun: what one of its clusters is called.
         sizes: [counts] arrays [K]: how many samples the other's clusters have, those that the page
             lacks included; None as of ``labels``.
 
@@ -67,6 +68,7 @@ class Beside:
     about: Sequence[tuple[str, str]]
     labels: Sequence[NDArray[np.int32] | None]
     sizes: Sequence[NDArray[np.int64] | None]
+    noun: str = "cluster"
 
     def __post_init__(self) -> None:
         for label, size in zip(self.labels, self.sizes, strict=True):

@@ -154,6 +154,7 @@ def _beside(beside: Beside, arrays: Arrays) -> dict[str, Any]:
 
     return {
         "name": beside.name,
+        "noun": beside.noun,
         "labels": [place(row, NO_SAMPLE) for row in beside.labels],
         "sizes": [place(size) for size in beside.sizes],
     }

@@ -22,8 +22,7 @@ def found(label: list[int], kind: str) -> xr.Dataset:
             "label": ("sample", own),
             "size": ("group", size),
             "sure": ("group", 0.9 - 0.1 * np.arange(len(size))),
-            "conductance": ("group", np.full(len(size), 0.25)),
-            "null_conductance": ("group", np.full(len(size), 0.5)),
+            "score": ("group", np.arange(len(size)) + 0.5),
         },
         attrs={"kind": kind, "found": 5, "null_found": [3, 4]},
     )
@@ -39,7 +38,7 @@ def test_what_is_drawn(tmp_path: Path) -> None:
     points = [line.get_xydata().tolist() for line in left.get_lines()]
     np.testing.assert_allclose(points[0], [[4, 0.9], [2, 0.8]])
     np.testing.assert_allclose(points[1], [[4, 0.9]])
-    assert middle.get_lines()[0].get_ydata().tolist() == [0.5, 0.5]
+    assert middle.get_lines()[0].get_ydata().tolist() == [0.5, 1.5]
     np.testing.assert_allclose(right.get_lines()[0].get_ydata(), [1, 2 / 3])
     assert "(6 of 8)" in str(rows[0])
     assert "(1 of 2)" in str(rows[1])

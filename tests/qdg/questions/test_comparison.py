@@ -361,12 +361,17 @@ def test_words_for_people(
     assert [line.split()[0] for line in lines[1:5]] == ["24", "24", "8", "24"]
     best = door.clusters(here, named(corpus))
     assert best[0].startswith(
-        "moved, 24 clusters: 24 of 24 found; 0 of these are the samples of a token"
+        "moved, 24 clusters: 24 of 24 found; 0 of these are about all samples of one token"
     )
-    assert len(best) == 2 + door.BEST + 1 + door.WORST
+    assert len(best) == 2 + door.BEST  # none is shown as least alike that is found
     index = [float(line.split()[5]) for line in best[2:] if line != "…"]
     assert index == sorted(index, reverse=True)
     assert best[2].endswith("'")
+    lost = here.copy(deep=True)
+    lost.jaccard[20:] = [0.4, 0.3, 0.2, 0.1]
+    *_, dots, last = door.clusters(lost.isel(cluster=slice(0, 21)), named(corpus))
+    assert (dots, last.split()[:2]) == ("…", ["20", str(int(here.cluster_size[20]))])
+    assert len(door.clusters(lost, named(corpus))) == 2 + door.BEST + 1 + 4
     missing = door.clusters(found.sel(other="moved", count=8), named(corpus))
     assert missing == ["moved: has no 8 clusters"]
 

@@ -18,6 +18,7 @@ from jquanta.qdg.questions.groups import (
     open_groups,
     save_groups,
 )
+from jquanta.qdg.results import open_run
 from tests.monitors import Watch
 from tests.qdg.clusters import planted
 from tests.qdg.clusters.vectors import cosines, groups
@@ -183,3 +184,15 @@ def test_clusters_of_other_samples_are_refused() -> None:
         local_clusters(np.eye(8), clusters)
     with pytest.raises(BadInput, match="sets of up to 3 samples"):
         local_clusters(np.eye(7), imported([[0] * 4 + [1] * 3]))
+
+
+def test_that_there_are_none_is_said_in_a_line(tmp_path: Path) -> None:
+    run = open_run(planted.folder(tmp_path))
+    label = np.full(len(run.predictions), -1, np.int32)
+    none = xr.Dataset(
+        {"label": ("sample", label), "size": ("group", np.empty(0))},
+        attrs={"kind": "local", "found": 3, "null_found": [2, 4]},
+    )
+    assert door.table(none, run) == (
+        "no groups (local): 3 were found, and null models offer as good ones, 3 on average"
+    )
