@@ -7,6 +7,7 @@ commands to run those once more, as in ``make pictures ARGS="fig11 mechanism"``.
 adds the commands of LONG.
 """
 
+import contextlib
 import importlib.metadata
 import io
 import json
@@ -19,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,7 @@ SUITE = {
     f"parts {QUANTA}": None,
     f"figures parts --qdg {QUANTA}": "stdlib-parts",
     f"explore {QUANTA}": None,  # the page, now with a line of stability
+    f"explore {QUANTA} --beside {QUANTA}-336k --out beside.html": None,
 }
 """Commands after ``jquanta``, and the names of their pictures in docs/figures."""
 
@@ -134,8 +137,10 @@ def main(words: list[str]) -> None:
             continue
         print(f"$ jquanta {command}", flush=True)
         done[command] = one = run(command)
-        if command.startswith("explore"):
+        if command == f"explore {QUANTA}":
             one["page"] = photograph(WORK / QUANTA / "quanta.html")
+        elif command.startswith("explore"):
+            photograph_beside(WORK / "beside.html")
         stored = {**machine(), "commands": {c: done[c] for c in SUITE | SWEEPS | LONG if c in done}}
         record.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
         if picture:
@@ -194,7 +199,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-OF_PAGE = "stdlib-quantum", "stdlib-quanta-nine"
+OF_PAGE = "stdlib-quantum", "stdlib-quanta-nine", "stdlib-beside"
 """Pictures of the page of quanta."""
 
 OF_BENCHMARKS = ("scaling",)
@@ -208,6 +213,39 @@ main { padding: 0.75rem 0 !important }
 """
 
 
+@contextlib.contextmanager
+def browsing() -> Iterator[Any]:
+    """A browser."""
+    from playwright.sync_api import sync_playwright
+
+    browsers = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, browsers)), None)
+    with sync_playwright() as driver:
+        yield driver.chromium.launch(
+            executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else []
+        )
+
+
+MIDDLE = (
+    "quanta.view.clusters.find((one) => one.tightness > 0.6 && Math.abs(one.beside - 0.5) < 0.1)"
+)
+"""The largest tight cluster of which the other clustering has about a half."""
+
+
+def photograph_beside(page: Path) -> None:
+    """The page of quanta with another clustering beside: a cluster that both have in part."""
+    with browsing() as browser:
+        tab = browser.new_page(viewport={"width": 1440, "height": 1000})
+        tab.goto(f"{page.as_uri()}#count=400&cluster=0")
+        tab.wait_for_selector("#bars li")
+        cluster = tab.evaluate(f"{MIDDLE}.label")
+        tab.evaluate(f"quanta.go({{cluster: {cluster}}})")
+        tab.wait_for_function(
+            f"document.getElementById('name').textContent === 'Cluster {cluster}'"
+        )
+        store(Image.open(io.BytesIO(tab.screenshot())), FIGURES / f"{OF_PAGE[2]}.png")
+
+
 def photograph(page: Path) -> list[str]:
     """The page of quanta at the end of ``__init__``, and the tops of nine clusters.
 
@@ -215,14 +253,7 @@ def photograph(page: Path) -> list[str]:
     an indentation counted as one, and without clusters that are mixtures (a mean cosine of two
     samples below 0.3). Returns a line for each of the 50 largest clusters.
     """
-    from playwright.sync_api import sync_playwright
-
-    browsers = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, browsers)), None)
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else []
-        )
+    with browsing() as browser:
 
         def opened(width: int, height: int) -> Any:
             size: Any = {"width": width, "height": height}
