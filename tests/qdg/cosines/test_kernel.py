@@ -85,9 +85,9 @@ def test_only_a_recent_nvidia_gpu_takes_the_kernel(
 def test_a_gpu_on_which_it_is_not_right_takes_the_plain_way(
     gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel, "inner", lambda one, other: one @ other.T + 2e-6)
+    monkeypatch.setattr(kernel, "inner", lambda one, other: one @ other.T + 4e-5)
     assert not kernel.here()
-    assert "the kernel's cosines are off by 2e-06 here" in kernel.note()
+    assert "the kernel's cosines are off by 4e-05 here" in kernel.note()
 
 
 @pytest.mark.skipif(not AVAILABLE, reason="JAX has no Triton backend")
