@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tour sweep quick test newest fuzz kills pictures snippets site lint env env-test lock clean
+.PHONY: help tour sweep quick test thorough newest fuzz kills pictures snippets site lint env env-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +40,11 @@ pictures: .venv/.runtime ## make the pictures and numbers of the documents anew 
 quick: .venv/.test ## run the tests of pure code alone (3 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m '$(QUICK)' $(TESTS)
 
-test: .venv/.test ## run all tests (15 to 30 minutes on 2 cores)
+test: .venv/.test ## run the tests, a few cases of expensive ones (15 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
+
+thorough: .venv/.test ## run every case of every test, compiled as for users (1 hour on 2 cores)
+	@XLA_FLAGS= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --thorough $(TESTS)
 
 newest: ## quick tests and a run of everything, with the newest Python and newest releases (12 minutes)
 	@WORKERS=$(WORKERS) QUICK='$(QUICK)' .ci/newest

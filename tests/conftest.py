@@ -1,10 +1,21 @@
-"""Shared by all tests: one cache of compiled programs, markers, float64 one fixture away.
+"""Shared by all tests: how programs are compiled, one cache of them, markers, float64 one fixture
+away.
 
 Annotations of shapes, dtypes and types are executed in the whole package: see ``addopts`` in
 pyproject.toml.
 """
 
 import os
+
+# Before JAX is imported. Two thirds of the tests' time went into XLA's optimisations of programs
+# that run once; without them, and without the passes that fuse loops, it compiles in a quarter of
+# the time. Commands that tests start inherit this. `XLA_FLAGS= make test` compiles as for users.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false",
+)
+
 import signal
 import tarfile
 from collections.abc import Iterator
@@ -15,7 +26,7 @@ import pytest
 from hypothesis import settings
 
 from jquanta.machine import cache, cores, malloc
-from tests.kinds import KINDS, kinds_of
+from tests.kinds import KINDS, THOROUGH, kinds_of, left_out
 
 # Compiled programs are shared by all workers, by the commands that tests start, and with the next
 # run of the tests: what was compiled once is loaded. JQUANTA_CACHE=off has all compiled afresh.
@@ -32,14 +43,25 @@ settings.register_profile(
 settings.load_profile("jquanta")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare ``--thorough``."""
+    parser.addoption("--thorough", action="store_true", help="every case of every test")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers."""
     for kind, meaning in KINDS.items():
         config.addinivalue_line("markers", f"{kind}: {meaning}")
+    config.addinivalue_line("markers", THOROUGH)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test with what it needs beyond the package."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark every test with what it needs beyond the package; keep a few cases of expensive ones."""
+    # Who names a test wants it.
+    if not config.getoption("thorough") and not any("::" in word for word in config.args):
+        out = set(left_out(items))
+        config.hook.pytest_deselected(items=list(out))
+        items[:] = [item for item in items if item not in out]
     for item in items:
         if isinstance(item, pytest.Function):
             for kind in kinds_of(vars(item.module), frozenset(item.fixturenames)):

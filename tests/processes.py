@@ -1,4 +1,4 @@
-"""Commands as processes that a test can watch, interrupt and kill."""
+"""Programs and commands as processes of their own."""
 
 import os
 import subprocess
@@ -9,8 +9,28 @@ from pathlib import Path
 import jquanta as jq
 
 
+def cpus(count: int) -> dict[str, str]:
+    """What is set in the environment of a process that has ``count`` CPU devices."""
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
+    return {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+
+
+def with_devices(count: int, program: str, *words: str) -> str:
+    """What a Python program with ``count`` CPU devices prints, given ``words`` as arguments."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        env=os.environ | cpus(count),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
 class Command:
-    """A command as a process of its own, which writes a byte to ``BEATS`` now and then.
+    """A command as a process that a test can watch, interrupt and kill: it writes a byte to
+    ``BEATS`` now and then.
 
     Args:
         script: Python that runs it.

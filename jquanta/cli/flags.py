@@ -233,8 +233,12 @@ def _parser(options: type, prog: str) -> argparse.ArgumentParser:
     fields = dataclasses.fields(options)
     words = [field for field in fields if "word" in field.metadata]
     usage = [prog]
-    usage += [field.metadata["metavar"] for field in words if _required(field)]
-    usage += [f"[{field.metadata['metavar']}]" for field in words if not _required(field)]
+    # Of a word that may be given several times the usage says so.
+    shown = {
+        f: f.metadata["metavar"] + "…" * any(flag.count for flag in _flags_of(f)) for f in words
+    }
+    usage += [shown[field] for field in words if _required(field)]
+    usage += [f"[{shown[field]}]" for field in words if not _required(field)]
     usage += [
         f"--{field.name} {field.metadata['metavar']}"
         for field in fields

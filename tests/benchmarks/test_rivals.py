@@ -222,6 +222,7 @@ def test_fastest_leaves_out_what_does_not_work() -> None:
         contest.fastest("x", [broken])
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.slow
 @pytest.mark.parametrize("quick", [True, False])
 def test_a_whole_benchmark_at_a_tiny_size(

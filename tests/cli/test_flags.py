@@ -127,6 +127,19 @@ def test_what_is_refused(words: str, says: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_usage_tells_what_may_be_given_several_times(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass(frozen=True)
+    class Several:
+        """Take one, and others."""
+
+        source: Path = argument("a file", "SOURCE")
+        others: tuple[Path, ...] = argument("other files", "OTHER")
+
+    with pytest.raises(SystemExit):
+        parse(Several, ["--help"], "jquanta try")
+    assert capsys.readouterr().out.splitlines()[0] == "usage: jquanta try SOURCE OTHER… [FLAGS]"
+
+
 def test_help_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         parse(Options, ["--help"], "jquanta try")

@@ -55,6 +55,7 @@ def tokens(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_from_the_hub_to_the_page(
     family: str, hub: Hub, tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

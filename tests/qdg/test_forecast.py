@@ -46,6 +46,7 @@ OF_VIEWS = (
 )
 
 
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("config", [examples.NEOX, examples.NEO], ids=["neox", "neo"])
 @pytest.mark.parametrize("view", OF_VIEWS, ids=str)
 def test_costs_are_those_of_the_function(view: View, config: LMConfig) -> None:
@@ -64,6 +65,7 @@ def by_name(stages: Any) -> Mapping[str, Stage]:
     return {stage.name: stage for stage in stages}
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("view", [Gradients(), Factors(rank=3, tolerance=1.0)], ids=str)
 def test_batches_and_panels_are_those_of_the_run(
     view: View, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,7 @@ from jquanta.lm.losses.compute import compute_losses
 from jquanta.run.shard import shards_in
 from jquanta.sweep.folder import SweepFolder
 from tests.lm.losses import examples
+from tests.processes import cpus
 from tests.qdg.clusters import planted
 from tests.sweep.examples import LONG, RAGGED, toml
 
@@ -73,7 +74,6 @@ def settings(place: Path, run: str) -> dict[str, object]:
 
 def run(place: Path, name: str, processes: int, devices: int) -> Path:
     """A sweep, losses and quanta, all of them by so many processes of so many devices."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
     meeting = address()
     started = [
         subprocess.Popen(
@@ -88,12 +88,7 @@ def run(place: Path, name: str, processes: int, devices: int) -> Path:
                 json.dumps(settings(place, name)),
             ],
             cwd=place,
-            env=os.environ
-            | {
-                "XLA_FLAGS": flags,
-                "JAX_PLATFORMS": "cpu",
-                "PYTHONPATH": str(Path(jq.__file__).parents[1]),
-            },
+            env=os.environ | cpus(devices) | {"PYTHONPATH": str(Path(jq.__file__).parents[1])},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

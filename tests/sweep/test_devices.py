@@ -1,9 +1,6 @@
 """Several devices train the packs of a sweep side by side, with no flag and the same results."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from jquanta.sweep.config import load_config
 from jquanta.sweep.estimate import run_bytes, run_operations
 from jquanta.sweep.folder import SweepFolder
 from jquanta.sweep.plan import plan, shared_out, use_cores
+from tests.processes import with_devices
 from tests.sweep.examples import TINY
 
 SWEEP = TINY | {"train.lr": [0.001, 0.003]}  # four runs of two widths
@@ -41,15 +39,8 @@ print(json.dumps([jax.local_device_count(), sorted(devices)]))
 
 def test_eight_devices_train_what_one_does(tmp_path: Path) -> None:
     """To rounding: a pack's company decides the order of sums in a tile, 1e-7 of a loss a step."""
-    flags = "--xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(SWEEP), str(tmp_path / "eight")],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    count, used = json.loads(done.stdout.splitlines()[-1])
+    printed = with_devices(8, PROGRAM, json.dumps(SWEEP), str(tmp_path / "eight"))
+    count, used = json.loads(printed.splitlines()[-1])
     assert count == 8
     assert len(used) > 1
     one, eight = jq.run_sweep(SWEEP, tmp_path / "one"), jq.open_results(tmp_path / "eight")

@@ -215,6 +215,7 @@ def test_progress_rises_to_the_whole(tokenizer: Path, tmp_path: Path) -> None:
 # Memory
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("write", [jsonl, jsonl_gz, jsonl_zst])
 def test_memory_is_that_of_a_few_batches(
     write: Writer, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

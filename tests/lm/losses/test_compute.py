@@ -1,10 +1,7 @@
 """Columns of losses: what is in them, and what continues."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from tests.lm.corpus.samples import tree
 from tests.lm.losses import examples
 from tests.lm.losses.examples import NEO, NEOX, TOKENS, compute
 from tests.monitors import Watch
+from tests.processes import with_devices
 
 either_way = pytest.mark.usefixtures("either_way")
 
@@ -330,20 +328,8 @@ print(jax.local_device_count())
 
 @pytest.mark.parametrize("way", ["lengths", "rows"])
 def test_four_devices_compute_what_one_does(home: Path, tmp_path: Path, way: str) -> None:
-    flags = "--xla_force_host_platform_device_count=4"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            PROGRAM,
-            *map(str, (home / "corpus", home / "neox", tmp_path / "4", way)),
-        ],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "4\n"
+    words = map(str, (home / "corpus", home / "neox", tmp_path / "4", way))
+    assert with_devices(4, PROGRAM, *words) == "4\n"
     found = jq.open_losses(tmp_path / "4").loss.to_numpy()
     np.testing.assert_allclose(found, compute(home, tmp_path / "1"), rtol=0, atol=ROUNDING)
 

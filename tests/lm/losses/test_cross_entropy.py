@@ -63,6 +63,7 @@ def close(found: list[np.ndarray], wanted: list[np.ndarray], tolerance: float = 
         np.testing.assert_allclose(mine, other, rtol=0, atol=tolerance)
 
 
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("config", [NEOX, NEO], ids=["neox", "neo"])
 @pytest.mark.parametrize(
     "tile",

@@ -1,9 +1,6 @@
 """Losses by parameters that are cut over the devices: those of copies, bit for bit."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from tests.cuda import lowered_for_cuda
 from tests.lm.losses import examples
 from tests.lm.losses.examples import LLAMA, NEO, NEOX
 from tests.monitors import Watch
+from tests.processes import with_devices
 
 ROUNDING = 1e-5
 """As in test_rows: float32 sums in another order."""
@@ -106,16 +104,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def eight(home: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What a process with eight devices tells and finds."""
-    flags = "--xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(home)],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1]), dict(np.load(home / "found.npz"))
+    printed = with_devices(8, PROGRAM, str(home))
+    return json.loads(printed.splitlines()[-1]), dict(np.load(home / "found.npz"))
 
 
 @pytest.mark.parametrize("name", ["neox", "neo"])

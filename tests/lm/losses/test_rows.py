@@ -94,6 +94,7 @@ def in_float64(params: Params) -> Params:
     return {name: jnp.asarray(np.asarray(x), jnp.float64) for name, x in params.items()}
 
 
+@pytest.mark.thorough(keep=6)
 @pytest.mark.usefixtures("x64")
 @models
 @pytest.mark.parametrize("tile", [1, 16, 100, 4096])
@@ -168,6 +169,7 @@ def test_hostile_neighbours_change_nothing(config: LMConfig) -> None:
         assert np.array_equal(mild[place], wild[place]) == (i in (1, 3))
 
 
+@pytest.mark.thorough(keep=2)
 @models
 def test_where_a_document_lies_changes_nothing_but_rounding(config: LMConfig) -> None:
     params, documents = parameters(config, scale=1.0), examples.rows([30, 17, 9, 40, 2])

@@ -86,6 +86,7 @@ def test_transformers_computes_the_same(model: Model, tmp_path: Path) -> None:
     assert all(np.array_equal(again.params[name], x) for name, x in params.items())
 
 
+@pytest.mark.thorough(keep=3)
 def test_packed_documents_are_documents_apart(model: Model) -> None:
     """In a scan over the layers, with a second document behind the first."""
     config, params = model.config, model.params
@@ -107,6 +108,7 @@ def test_one_position_of_a_block(model: Model) -> None:
     assert float(jnp.abs(whole - x).max()) > 0.1
 
 
+@pytest.mark.thorough(keep=4)
 def test_gradients_in_columns_are_those_in_rows(model: Model) -> None:
     """Of every parameter; attention's backward pass is written out in both."""
     config, tokens = model.config, jnp.asarray(examples.documents(1, LENGTH)[0])

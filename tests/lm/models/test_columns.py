@@ -48,6 +48,7 @@ def tokens_of(length: int) -> Array:
     return jnp.asarray(np.random.default_rng(length).integers(0, 50, length))
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("length", PLACES)
 def test_logits_are_the_networks(model: tuple[LMConfig, dict[str, Array]], length: int) -> None:
     config, params = model
@@ -60,6 +61,7 @@ def test_logits_are_the_networks(model: tuple[LMConfig, dict[str, Array]], lengt
         np.testing.assert_allclose(found, wanted[at], rtol=0, atol=EXACT)
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("length", PLACES)
 def test_gradients_are_the_networks(model: tuple[LMConfig, dict[str, Array]], length: int) -> None:
     """Of every parameter; what comes back through attention is written out in both."""
@@ -113,6 +115,7 @@ def test_what_stands_after_the_position_changes_nothing(
     assert float(jnp.abs(found - before).max()) > 1e-3
 
 
+@pytest.mark.thorough(keep=1)
 def test_a_tap_adds_to_its_layer(model: tuple[LMConfig, dict[str, Array]]) -> None:
     """A product with the layer's input is the same as more kernel, for every linear layer."""
     config, params = model
@@ -139,6 +142,7 @@ def test_a_tap_of_what_is_no_linear_layer(
         logits_at(config, params, tokens_of(3), jnp.asarray(1), {name: lambda x: x})
 
 
+@pytest.mark.thorough(keep=1)
 def test_bad_input(model: tuple[LMConfig, dict[str, Array]]) -> None:
     config, params = model
     with pytest.raises(BadInput, match="301 tokens: the model's context is 300; truncate to it"):

@@ -71,6 +71,7 @@ def both(
     return config, params, stock
 
 
+@pytest.mark.thorough(keep=5)
 def test_logits_losses_and_gradients(both: tuple[LMConfig, dict[str, Array], Any]) -> None:
     config, params, stock = both
     tokens = examples.documents(2, LENGTH)

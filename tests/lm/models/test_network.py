@@ -137,6 +137,7 @@ def test_tiled_attention_is_attention(window: int | None) -> None:
     np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("chosen", [(Role.ATTENTION, Role.MLP), (Role.LAYER_NORM,)])
 def test_gradients_of_samples_with_respect_to_a_part(model: Any, chosen: tuple[Role, ...]) -> None:
     """vmap(grad) over samples equals one whole gradient at a time."""

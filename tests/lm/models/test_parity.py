@@ -213,6 +213,7 @@ def test_neo_losses_in_float32(tmp_path: Path) -> None:
     assert float32_losses(model, config, params, examples.documents(2, LENGTH)) < 2e-4
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_pythia_70m_in_full(tmp_path: Path) -> None:
     """The true shape, 70,426,624 parameters, saved by us and read by transformers."""

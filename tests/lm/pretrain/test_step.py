@@ -3,9 +3,6 @@
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from jquanta.lm.weights.save import save_model
 from jquanta.lm.weights.tables import source_keys
 from jquanta.machine.devices import mesh
 from tests.lm.models import twins
+from tests.processes import with_devices
 
 torch = pytest.importorskip("torch")
 
@@ -238,15 +236,8 @@ def test_several_devices_make_the_same_steps() -> None:
     """To float32's rounding: sums of 1e-7 each through six steps of Adam; 1e-4 is asked."""
     windows = batches()
     words = [dataclasses.asdict(NETWORK), dataclasses.asdict(TRAIN), windows.tolist()]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *map(json.dumps, words)],
-        env=os.environ
-        | {"XLA_FLAGS": "--xla_force_host_platform_device_count=6", "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    devices, used, losses = json.loads(done.stdout.splitlines()[-1])
+    printed = with_devices(6, PROGRAM, *map(json.dumps, words))
+    devices, used, losses = json.loads(printed.splitlines()[-1])
     assert (devices, used) == (6, 2)  # what 4 windows and 6 devices have in common
     state = step.initial(NETWORK, TRAIN, PEAK)
     take = step.make_step(NETWORK, TRAIN, PEAK, mesh(TRAIN.batch))

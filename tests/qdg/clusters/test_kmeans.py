@@ -120,6 +120,7 @@ def test_seeds_do_not_depend_on_padding(points: np.ndarray) -> None:
     assert (same != more).any()  # so candidates that do not count would be seen
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(
     ("spread", "k"),
     [(0.02, 6), (1.5, 3), (1.5, 60), (1.5, 129), (1.5, 390)],
@@ -209,6 +210,7 @@ def test_samples_are_drawn_in_proportion_to_their_weight() -> None:
     assert counts[weights == 0].sum() == 0
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("k", [2, 13, 40, 129])  # 129: a larger program
 def test_inertia_is_not_worse_than_scikit_learns(points: np.ndarray, k: int) -> None:
     mine = kmeans(points, k, n_init=30)

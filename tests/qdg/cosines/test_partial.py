@@ -32,6 +32,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return examples.corpus(tmp_path_factory.mktemp("corpus") / "corpus")
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(
     ("config", "way"),
     [(NEOX, ways.CPU), (LLAMA, ways.CPU), (LLAMA, ways.ACCELERATOR)],
@@ -91,6 +92,7 @@ def test_heads_add_up_to_their_layers_kernels(corpus: Corpus) -> None:
     np.testing.assert_allclose(heads, flat @ flat.T / np.outer(lengths, lengths), atol=ROUNDING)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("way", [ways.CPU, ways.ACCELERATOR])
 @pytest.mark.parametrize("config", [NEOX, LLAMA], ids=["neox", "grouped"])
 def test_a_head_is_a_choice_of_parameters(

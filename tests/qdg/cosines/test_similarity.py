@@ -48,6 +48,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return examples.corpus(tmp_path_factory.mktemp("corpus") / "corpus")
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("kind", ["paper", "reference"])
 @pytest.mark.parametrize("family", ["neox", "neo"])
 def test_equal_to_the_reference_in_torch(

@@ -157,6 +157,7 @@ def test_equal_to_plain_numpy(corpus: Corpus, count: int) -> None:
     assert 0 < float(found.score.mean()) < 1
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(
     "settings",
     [

@@ -53,6 +53,7 @@ def test_halves_are_held_out() -> None:
     assert np.abs(often - share).max() < 5 * np.sqrt(0.25 / 500)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(("others", "way"), [(0, ways.CPU), (9, ways.CPU), (0, ways.ACCELERATOR)])
 def test_equal_to_plain_code(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch, others: int, way: ways.Way

@@ -1,9 +1,6 @@
 """Rows cut over several devices give what one device gives."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ from pathlib import Path
 import jax, numpy as np
 from jquanta import qdg
 from jquanta.qdg.views.stored import view_from
+from tests.processes import with_devices
 from tests.qdg import examples
 
 home = Path(sys.argv[1])
@@ -40,16 +38,8 @@ RUNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 
 def compute(home: Path, devices: int) -> dict[str, dict[str, np.ndarray]]:
     home.mkdir()
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(home), json.dumps(RUNS)],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == devices
+    printed = with_devices(devices, PROGRAM, str(home), json.dumps(RUNS))
+    assert json.loads(printed.splitlines()[-1]) == devices
     return {name: dict(np.load(home / f"{name}.npz")) for name in [*RUNS, "rows"]}
 
 

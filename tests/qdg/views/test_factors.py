@@ -147,6 +147,7 @@ def test_which_kernels_are_kept_as_factors() -> None:
     assert neo == {n: 1 for n in chosen(NEO, r"layers\.1\..*kernel") if n.split(".")[-2] in last}
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("config", [NEOX, NEO], ids=["neox", "neo"])
 @pytest.mark.parametrize("accelerated", [False, True])
 def test_factors_of_full_rank_are_exact(

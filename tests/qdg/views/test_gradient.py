@@ -45,6 +45,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return theirs, examples.loaded(folder)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("kind", ["paper", "reference"])
 def test_gradients_are_torchs(both: Any, corpus: Corpus, kind: str) -> None:
     """The prefix alone, padded, in batches, gives what a backward through the document does."""
@@ -110,6 +111,7 @@ def one_by_one(corpus: Corpus) -> np.ndarray:
     return np.stack(rows)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("batch_tokens", [1, 100, 10**6])
 def test_batch_and_padding_change_nothing_but_rounding(
     corpus: Corpus, one_by_one: np.ndarray, monkeypatch: pytest.MonkeyPatch, batch_tokens: int

@@ -5,9 +5,6 @@ float32 numbers pass through three blocks and back, 1e-6 in another order; 1e-5 
 """
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +35,7 @@ from jquanta.qdg.views.view import Function
 from tests.cuda import lowered_for_cuda, scatters
 from tests.lm.losses.examples import LLAMA, NEO, NEOX
 from tests.monitors import Watch
+from tests.processes import with_devices
 from tests.qdg import examples
 
 EXACT, ROUNDING = 1e-11, 1e-5
@@ -72,6 +70,7 @@ CASES: list[tuple[LMConfig, Any]] = [
 ]
 
 
+@pytest.mark.thorough(keep=4)
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("config", "view"), CASES)
 def test_blocks_one_by_one_give_what_all_give(config: LMConfig, view: Any) -> None:
@@ -166,16 +165,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def eight(home: Path) -> Any:
     """What it tells."""
-    flags = "--xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(home)],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(with_devices(8, PROGRAM, str(home)).splitlines()[-1])
 
 
 @pytest.mark.parametrize("name", VIEWS)

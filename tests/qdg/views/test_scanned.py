@@ -47,6 +47,7 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ways.WAYS, "cpu", ways.ACCELERATOR)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(
     ("config", "parameters"),
     [
