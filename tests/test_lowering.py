@@ -110,6 +110,7 @@ def test_gradients(config: LMConfig, params: Params) -> None:
     lowered_for_cuda(program, dict(params), *EACH)
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("family", SHAPES)
 def test_gradients_of_every_family(family: str) -> None:
     """As they are made on a GPU: blocks but the last in a loop, and no scatter."""

@@ -195,6 +195,7 @@ def where_nothing_can_be_made(home: Path) -> Path:
     return Path("/proc/jquanta")
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("place", [occupied, below_a_file, where_nothing_can_be_made])
 def test_a_folder_that_cannot_be_written(home: Path, place: object) -> None:
     assert callable(place)

@@ -319,6 +319,7 @@ def test_every_subtask_by_itself_is_the_plain_task(trainer: Trainer, depth: int,
     assert abs(found.loss[0] - math.log(2)) > 1e-3  # something was learned
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("train_size", [math.inf, 57])
 def test_a_member_of_a_pack_equals_its_solo_run(train_size: float, x64: None) -> None:
     """Codes, weights, alpha, width and rates differ between members of one pack."""

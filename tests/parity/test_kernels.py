@@ -90,6 +90,7 @@ def grown(state: packed.State) -> tuple[Weights, ...]:
     return jax.tree.map(lambda w: 3 * w, state.weights)
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", MIXES)
 def test_gradients_equal_the_twins(name: str) -> None:
     """float32 from two float16 parts against XLA in float64, where the batch is the same.
@@ -116,6 +117,7 @@ def test_gradients_equal_the_twins(name: str) -> None:
         assert error <= 3e-7 * size, f"{field}: {error:.1e} of {size:.1e}"
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("name", MIXES)
 def test_evaluations_equal_the_twins(name: str) -> None:
     """float32 on both sides, sums in another order: a few 2^-24 of losses near 1."""
@@ -131,6 +133,7 @@ def test_evaluations_equal_the_twins(name: str) -> None:
     np.testing.assert_array_equal(found.subtask_accuracy, expected.subtask_accuracy)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("way", [Way.KERNELS, Way.WHOLE])
 @pytest.mark.parametrize("shared", [{}, {"train__train_size": 57}], ids=str)
 def test_a_member_equals_its_solo_run(way: Way, shared: dict[str, Any]) -> None:
@@ -307,6 +310,7 @@ def compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     jax.clear_caches()
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("way", [Way.KERNELS, Way.WHOLE])
 @pytest.mark.parametrize("name", MIXES)
 def test_programs_lower_for_cuda_and_hold_no_scatter(

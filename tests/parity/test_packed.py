@@ -59,6 +59,7 @@ def assert_members_equal_solo(runs: list[RunConfig], tolerance: float) -> None:
 TOLERANCE = 1e-9
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(
     "shared",
     [
@@ -172,16 +173,21 @@ def test_chunks_of_steps_change_nothing() -> None:
 
 
 def test_a_diverging_network_touches_nobody() -> None:
-    """Bit for bit: its weights are zeros in every sum of the others before it can overflow."""
+    """Bit for bit: its weights are zeros in every sum of the others before it can overflow. It is
+    compared with one that is watched as well, so that both packs are the same program."""
     calm = mixed()
-    wild = [
-        run if place != 2 else small_run(network__width=33, train__lr=1e20)
-        for place, run in enumerate(calm)
-    ]
-    quiet = [run if place != 2 else calm[2] for place, run in enumerate(calm)]
+    watched = {"train__lr": 0.5, "train__weight_decay": 5.0}
+    wild, quiet = (
+        [
+            run if place != 2 else small_run(network__width=33, **third)
+            for place, run in enumerate(calm)
+        ]
+        for third in ({"train__lr": 1e20}, watched)
+    )
     pack, state, metrics = trained(wild, 40, dtype=jnp.float32)
     _, _, expected = trained(quiet, 40, dtype=jnp.float32)
     assert np.isnan(metrics.loss[2])
+    assert np.isfinite(expected.loss[2])
     assert np.isnan(metrics.subtask_loss[2]).all()
     assert any(np.isnan(values).any() for values in pack.weights(state, 2).values())
     others = [place for place in range(len(calm)) if place != 2]

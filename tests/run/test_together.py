@@ -135,9 +135,10 @@ def alike(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "devices"), [(1, 8), (2, 4)])
-def test_eight_devices_are_one(place: Path, alone: Path, processes: int, devices: int) -> None:
-    """Whether eight devices are one process's or two processes'."""
+@pytest.mark.thorough(keep=1)
+@pytest.mark.parametrize(("processes", "devices"), [(2, 2), (2, 4), (1, 8)])
+def test_several_devices_are_one(place: Path, alone: Path, processes: int, devices: int) -> None:
+    """Whether they are one process's or two processes'."""
     found = run(place, f"{processes}x{devices}", processes, devices)
     alike(alone, found)
     folders = [found / "sweep", found / "losses", *(found / mode for mode in MODES)]
@@ -248,6 +249,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.slow
 @pytest.mark.parametrize(("lost", "then"), [(0, 1), (1, 3)])
 def test_a_process_is_lost_and_others_go_on(

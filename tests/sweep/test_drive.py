@@ -153,6 +153,7 @@ def test_early_stopping_ends_a_run_and_its_curves(
 # Stopped and continued
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.usefixtures("saving_often")
 @pytest.mark.parametrize("at", [1, 6, 14, 17, 27])
 def test_a_crash_anywhere_is_made_good(at: int, whole: Path, tmp_path: Path) -> None:

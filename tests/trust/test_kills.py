@@ -9,6 +9,7 @@ import pytest
 from tests.trust import kills, places
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("command", places.COMMANDS)
 def test_the_same_command_makes_it_good(command: str, tmp_path: Path) -> None:

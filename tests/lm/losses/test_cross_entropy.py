@@ -22,8 +22,8 @@ torch = pytest.importorskip("torch")
 
 # Losses reach 13: a last bit of 1e-6. Attention without scaling, GPT-Neo's, has scores near 30, a
 # last bit of 2e-6 that the softmax takes over into its shares and a second block magnifies. Seen:
-# 1.1e-5; in float64 nothing of it is left.
-ROUNDING = 5e-5
+# 1.1e-5, and 5.4e-5 where XLA does not optimise; in float64 nothing of it is left.
+ROUNDING = 2e-4
 
 
 def padded(documents: list[list[int]], length: int, fill: int = 0) -> tuple[np.ndarray, ...]:

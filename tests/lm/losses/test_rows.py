@@ -254,6 +254,7 @@ def test_it_lowers_at_every_precision(dtype: str, precision: str) -> None:
         each_product_once(config, dtype, precision)
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("family", SHAPES)
 def test_of_every_family_it_lowers_for_a_gpu(family: str) -> None:
     each_product_once(SHAPES[family], "float32", rows.FLOAT32)

@@ -85,6 +85,7 @@ def test_gradients_are_the_networks(model: tuple[LMConfig, dict[str, Array]], le
         np.testing.assert_allclose(found[name], x, rtol=0, atol=1e-9 * size, err_msg=name)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("window", [None, 7, TILE + 5])
 def test_heads_together_are_heads_one_by_one(
     x64: None, monkeypatch: pytest.MonkeyPatch, window: int | None

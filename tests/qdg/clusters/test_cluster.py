@@ -42,6 +42,7 @@ def scikit_learn(affinity: np.ndarray, count: int, seed: int, n_init: int) -> np
     return ranked(fresh.fit(affinity).labels_)
 
 
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("affinity", ["angular", "shifted", "absolute"])
 @pytest.mark.parametrize(
     ("sizes", "dimension", "noise", "seed"),

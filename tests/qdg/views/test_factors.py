@@ -264,6 +264,7 @@ def test_bad_input_is_one_line(corpus: Corpus, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("config", [NEOX, NEO], ids=["neox", "neo"])
 def test_the_programs_lower_for_cuda_without_scatters(config: LMConfig) -> None:
     with as_on_a_gpu():

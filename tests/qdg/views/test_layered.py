@@ -238,6 +238,7 @@ def test_a_plan_cuts_what_does_not_fit_and_refuses_rows_that_do_not() -> None:
 # Programs
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("view", [Gradients(), *VIEWS.values()], ids=["exact", *VIEWS])
 @pytest.mark.parametrize("config", [DEEP, replace(LLAMA, layers=3)], ids=["neox", "llama"])
 def test_programs_lower_for_cuda(config: LMConfig, view: Any) -> None:

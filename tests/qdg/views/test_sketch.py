@@ -57,6 +57,7 @@ def stacked(grads: Grads, module: str) -> np.ndarray:
     return kernel if bias is None else np.concatenate([kernel, bias[:, None]], 1)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("config", [NEOX, NEO, LLAMA])
 def test_a_sketch_is_the_gradient_between_its_projections(config: LMConfig) -> None:
     """Aᵀ·G·Bᵀ, made here from G. Two programs' float32 gradients: GPT-Neo's scores are not scaled,
@@ -73,6 +74,7 @@ def test_a_sketch_is_the_gradient_between_its_projections(config: LMConfig) -> N
         np.testing.assert_allclose(found[module], wanted, rtol=0, atol=tolerance)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("config", [NEOX, NEO])
 def test_inner_products_are_unbiased_in_each_layer_and_in_sum(config: LMConfig) -> None:
     """Means over many seeds: off by no more than 4.5 standard errors in any of some 90 numbers
@@ -106,6 +108,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return examples.corpus(tmp_path_factory.mktemp("corpus") / "corpus")
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("kind", ["paper", "reference", r"mlp\.up\.bias", r"qkv\.kernel"])
 def test_at_full_size_nothing_is_lost(corpus: Corpus, kind: str) -> None:
     """Square projections only turn the gradient. Layer norms are taken as they are."""
