@@ -9,17 +9,24 @@ from pathlib import Path
 import jquanta as jq
 
 
-def cpus(count: int) -> dict[str, str]:
-    """What is set in the environment of a process that has ``count`` CPU devices."""
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
+def cpus(count: int, optimised: bool = False) -> dict[str, str]:
+    """What is set in the environment of a process that has ``count`` CPU devices.
+
+    Args:
+        count: how many.
+        optimised: whether XLA compiles as for users, and not as ``tests/conftest.py`` says.
+    """
+    flags = f"--xla_force_host_platform_device_count={count}"
+    if not optimised:
+        flags = f"{os.environ['XLA_FLAGS']} {flags}"
     return {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
-def with_devices(count: int, program: str, *words: str) -> str:
-    """What a Python program with ``count`` CPU devices prints, given ``words`` as arguments."""
+def with_devices(count: int, program: str, *words: str, optimised: bool = False) -> str:
+    """What a Python program prints, given ``words`` as arguments. Others are as for ``cpus``."""
     done = subprocess.run(
         [sys.executable, "-c", program, *words],
-        env=os.environ | cpus(count),
+        env=os.environ | cpus(count, optimised),
         capture_output=True,
         text=True,
         check=False,

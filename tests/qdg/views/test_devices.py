@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.processes import with_devices
+
 PROGRAM = """
 import json, sys
 from pathlib import Path
 import jax, numpy as np
 from jquanta import qdg
 from jquanta.qdg.views.stored import view_from
-from tests.processes import with_devices
 from tests.qdg import examples
 
 home = Path(sys.argv[1])
