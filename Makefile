@@ -40,10 +40,10 @@ pictures: .venv/.runtime ## make the pictures and numbers of the documents anew 
 quick: .venv/.test ## run the tests of pure code alone (3 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m '$(QUICK)' $(TESTS)
 
-test: .venv/.test ## run the tests, a few cases of expensive ones (15 minutes on 2 cores)
+test: .venv/.test ## run the tests, a few cases of expensive ones (30 minutes on 2 slow cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
-thorough: .venv/.test ## run every case of every test, compiled as for users (1 hour on 2 cores)
+thorough: .venv/.test ## run every case of every test, compiled as for users (an hour or more)
 	@XLA_FLAGS= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --thorough $(TESTS)
 
 newest: ## quick tests and a run of everything, with the newest Python and newest releases (12 minutes)

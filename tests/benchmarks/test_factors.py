@@ -13,7 +13,6 @@ from tests.qdg.clusters import planted
 from tests.qdg.test_pipeline import settings
 
 
-@pytest.mark.thorough
 def test_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planted.corpus(tmp_path / "corpus")
     examples.model(tmp_path / "tiny")
